@@ -1,0 +1,107 @@
+"""A compiler from PyTorch to TensorRT, built as an explicit pipeline of passes that you can see.
+
+Names are loaded on first use, so importing the package costs nothing and needs neither TensorRT nor a GPU. The operator
+that runs engines is registered as soon as both torch and this package are imported, in that order (or at the first use
+of a name from here), so that `torch.export.load` reads compiled programs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .compiler.api import compile
+    from .compiler.errors import PassFailure, UserError
+    from .compiler.frontends.exported_program import trace
+    from .compiler.inputs import Input
+    from .compiler.instruments.dump import Dump
+    from .compiler.instruments.numerics import Numerics
+    from .compiler.instruments.progress import Progress
+    from .compiler.instruments.protocol import Instrument
+    from .compiler.instruments.timing import Timing
+    from .compiler.instruments.verify import Verify
+    from .compiler.ledger import Ledger, Reason, Verdict
+    from .compiler.manager import PassManager
+    from .compiler.pass_base import Context, Pass, graph_pass
+    from .compiler.pipeline import Pipeline
+    from .compiler.program import Program, Segment
+    from .compiler.report import Report
+    from .compiler.runtime.save import load, save
+    from .compiler.settings import Settings
+
+_HOMES = {
+    "compile": "compiler.api",
+    "trace": "compiler.frontends.exported_program",
+    "PassFailure": "compiler.errors",
+    "UserError": "compiler.errors",
+    "Input": "compiler.inputs",
+    "Dump": "compiler.instruments.dump",
+    "Numerics": "compiler.instruments.numerics",
+    "Progress": "compiler.instruments.progress",
+    "Instrument": "compiler.instruments.protocol",
+    "Timing": "compiler.instruments.timing",
+    "Verify": "compiler.instruments.verify",
+    "Ledger": "compiler.ledger",
+    "Reason": "compiler.ledger",
+    "Verdict": "compiler.ledger",
+    "PassManager": "compiler.manager",
+    "Context": "compiler.pass_base",
+    "Pass": "compiler.pass_base",
+    "graph_pass": "compiler.pass_base",
+    "Pipeline": "compiler.pipeline",
+    "Program": "compiler.program",
+    "Segment": "compiler.program",
+    "Report": "compiler.report",
+    "load": "compiler.runtime.save",
+    "save": "compiler.runtime.save",
+    "Settings": "compiler.settings",
+}
+
+__all__ = [
+    "Context",
+    "Dump",
+    "Input",
+    "Instrument",
+    "Ledger",
+    "Numerics",
+    "Pass",
+    "PassFailure",
+    "PassManager",
+    "Pipeline",
+    "Program",
+    "Progress",
+    "Reason",
+    "Report",
+    "Segment",
+    "Settings",
+    "Timing",
+    "UserError",
+    "Verdict",
+    "Verify",
+    "compile",
+    "graph_pass",
+    "load",
+    "save",
+    "trace",
+]
+
+
+_OPERATOR = f"{__name__}.compiler.runtime.operator"
+
+if "torch" in sys.modules:
+    importlib.import_module(_OPERATOR)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        importlib.import_module(_OPERATOR)
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,1 @@
+"""What flows through the compiler (programs, segments, ledgers) and who drives it (pipelines, the pass manager)."""

@@ -1,0 +1,64 @@
+"""Facts attached to a node, JSON-able, in the one place of `node.meta` that survives `torch.export.save` and `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch.fx import Node
+
+from .ledger import Reason, Verdict
+
+KEY = "trt_passes"
+
+
+def annotations_of(node: Node) -> dict[str, Any]:
+    """The annotations of a node; an empty dict (not attached) when there are none."""
+    custom = node.meta.get("custom") or {}
+    return dict(custom.get(KEY, {}))
+
+
+def annotate_node(node: Node, **facts: Any) -> None:
+    """Set annotations of a node; a value of None removes the key."""
+    current = annotations_of(node)
+    current.update(facts)
+    kept = {key: value for key, value in current.items() if value is not None}
+    custom = dict(node.meta.get("custom") or {})
+    custom.pop(KEY, None)
+    if kept:
+        custom[KEY] = kept
+    node.meta["custom"] = custom
+
+
+def set_verdict(node: Node, verdict: Verdict, reasons: Iterable[Reason] = (), because: str | None = None) -> None:
+    """Give a node its verdict; it replaces an earlier one, and takes the node out of its segment unless it is `trt`."""
+    annotate_node(
+        node,
+        verdict=str(verdict),
+        reasons=[reason.to_json() for reason in reasons] or None,
+        because=because,
+    )
+    if verdict is not Verdict.TRT:
+        annotate_node(node, segment=None)
+
+
+def verdict_of(node: Node) -> Verdict | None:
+    """The verdict of a node, or None before `annotate`."""
+    value = annotations_of(node).get("verdict")
+    return None if value is None else Verdict(value)
+
+
+def reasons_of(node: Node) -> tuple[Reason, ...]:
+    """All reasons of a node's verdict."""
+    return tuple(Reason(**reason) for reason in annotations_of(node).get("reasons", ()))
+
+
+def segment_of(node: Node) -> str | None:
+    """The name of the segment that a node belongs to, or None."""
+    value = annotations_of(node).get("segment")
+    return None if value is None else str(value)
+
+
+def clear(node: Node, *keys: str) -> None:
+    """Remove annotations of a node."""
+    annotate_node(node, **dict.fromkeys(keys))

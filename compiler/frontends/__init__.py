@@ -1,0 +1,1 @@
+"""Ways in: what turns a user's model into a `Program`."""

@@ -1,0 +1,282 @@
+"""The ahead-of-time front end: nn.Module, GraphModule or ExportedProgram to `Program`, through torch.export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sympy
+import torch
+from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
+from torch.utils._sympy.value_ranges import ValueRanges
+
+from ..annotations import annotate_node
+from ..errors import UserError
+from ..inputs import Input, as_input
+from ..program import Program
+from ..source import frames_in
+
+Leaf = Any
+
+
+def trace(
+    model: torch.nn.Module | ExportedProgram | Program,
+    inputs: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Program:
+    """Export a model for the shapes that its inputs declare.
+
+    Args:
+        model: an nn.Module (or fx.GraphModule) in eval mode, or an ExportedProgram, which is taken as it is.
+        inputs: the positional arguments: `Input`s, example tensors, texts such as "1..8x3:f16", nested lists, tuples
+            and dicts of them, Python numbers and None. A dimension whose smallest and largest sizes differ is exported
+            as dynamic.
+        kwargs: keyword arguments, likewise.
+
+    Raises:
+        UserError: torch.export rejects the model (with its reason and the user's line), or the model does not allow the
+            declared ranges.
+    """
+    if isinstance(model, Program):
+        return model
+    if isinstance(model, ExportedProgram):
+        return _adopt(model, inputs, kwargs)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UserError(
+            "the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram."
+        )
+    if not isinstance(model, torch.nn.Module):
+        raise UserError(f"the model is a {type(model).__name__}: give an nn.Module or a torch.export.ExportedProgram.")
+    if inputs is None and not kwargs:
+        raise UserError("the model has no inputs to be exported with: give tp.Input objects or example tensors.")
+    declared, spec = pytree.tree_flatten((tuple(inputs or ()), dict(kwargs or {})), is_leaf=_is_leaf)
+    leaves = [_as_leaf(leaf) for leaf in declared]
+    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    given = [leaf if isinstance(leaf, torch.Tensor) else None for leaf in declared]
+    examples = [_example(leaf, tensor, device) for leaf, tensor in zip(leaves, given, strict=True)]
+    tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Input))
+    try:
+        exported = _export(model, pytree.tree_unflatten(examples, spec), leaves)
+    except UserError as rejection:
+        common = _common_size(tensors)
+        if common is None:
+            raise
+        # Usual sizes that differ where the model needs equal ones: with equal sizes it can be said which they are.
+        examples = [_example(leaf, None, device, common) for leaf in leaves]
+        try:
+            exported = _export(model, pytree.tree_unflatten(examples, spec), leaves)
+        except UserError:
+            raise rejection from rejection.__cause__
+    return _with_inputs(exported, tensors)
+
+
+def _is_leaf(value: Any) -> bool:
+    return isinstance(value, Input | torch.Tensor)
+
+
+def _as_leaf(value: Any) -> Leaf:
+    if isinstance(value, Input | torch.Tensor | str):
+        return as_input(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise UserError(f"an input contains a {type(value).__name__}: give tp.Input, tensors, numbers or None.")
+
+
+def _example(leaf: Leaf, tensor: torch.Tensor | None, device: torch.device, size: int | None = None) -> Any:
+    """An example of a leaf: the tensor given for it, or one of the usual sizes (of `size` where dynamic)."""
+    if not isinstance(leaf, Input):
+        return leaf
+    if tensor is not None:
+        return tensor
+    # torch.export takes an example size of 1 (or 0) for a constant, so a dynamic dimension shows it another one.
+    sizes = list(leaf.opt_shape)
+    for dim in leaf.dynamic_dims:
+        sizes[dim] = size or (sizes[dim] if sizes[dim] >= 2 else min(2, leaf.max_shape[dim]))
+    return leaf.example(device, sizes)
+
+
+def _common_size(inputs: Sequence[Input]) -> int | None:
+    """A size that every dynamic dimension may have; None when there is none, or all usual sizes are equal anyway."""
+    ranges = [
+        (item.min_shape[dim], item.opt_shape[dim], item.max_shape[dim]) for item in inputs for dim in item.dynamic_dims
+    ]
+    if len({opt for _, opt, _ in ranges}) < 2:
+        return None
+    size = max(2, *(low for low, _, _ in ranges))
+    return size if size <= min(high for _, _, high in ranges) else None
+
+
+def _dynamic_shapes(model: torch.nn.Module, args: Any, kwargs: Any, leaves: list[Leaf]) -> Any:
+    """The `dynamic_shapes` argument of torch.export: every declared range, equalities left for it to find."""
+    if not any(isinstance(leaf, Input) and leaf.is_dynamic for leaf in leaves):
+        return None
+    from torch.export.dynamic_shapes import _combine_args
+
+    hints = iter([_hints(leaf) for leaf in leaves])
+    marked_args, marked_kwargs = pytree.tree_map(lambda _: next(hints), (args, kwargs))
+    return _combine_args(model, marked_args, marked_kwargs)
+
+
+def _hints(leaf: Leaf) -> Any:
+    if not isinstance(leaf, Input) or not leaf.is_dynamic:
+        return None
+    return _Hints({dim: Dim.AUTO(min=leaf.min_shape[dim], max=leaf.max_shape[dim]) for dim in leaf.dynamic_dims})
+
+
+class _Hints(dict[int, Any]):
+    """A dict that pytree takes for a leaf."""
+
+
+def _export(model: torch.nn.Module, call: Any, leaves: list[Leaf]) -> ExportedProgram:
+    args, kwargs = call
+    shapes = _dynamic_shapes(model, args, kwargs, leaves)
+    if shapes is not None:
+        shapes = {name: _plain(value) for name, value in shapes.items()}
+    try:
+        with torch.no_grad():
+            return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+    except Exception as error:
+        raise UserError(_rejection(error)) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Hints):
+        return dict(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    return value
+
+
+def _rejection(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = lines[0] if lines else type(error).__name__
+    frames = frames_in(str(error)) or frames_in("".join(_traceback_lines(error)))
+    place = f" at {frames[-1]}" if frames else ""
+    return f"torch.export rejects the model{place}: {reason}"
+
+
+def _traceback_lines(error: Exception) -> list[str]:
+    import traceback
+
+    return traceback.format_tb(error.__traceback__)
+
+
+def _adopt(exported: ExportedProgram, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Program:
+    if inputs is None and not kwargs:
+        return _stamped(Program(exported, _declared_by_export(exported)))
+    declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=_is_leaf)
+    leaves = [_as_leaf(leaf) for leaf in declared]
+    return _with_inputs(exported, tuple(leaf for leaf in leaves if isinstance(leaf, Input)))
+
+
+def _declared_by_export(exported: ExportedProgram) -> tuple[Input, ...]:
+    """Inputs as the program's own range constraints declare them; empty when a dimension has no upper bound."""
+    found = []
+    for node in Program(exported).user_inputs:
+        value = node.meta["val"]
+        if not isinstance(value, torch.Tensor):
+            return ()
+        ranges = [_range_of(exported, size) for size in value.shape]
+        if any(item is None for item in ranges):
+            return ()
+        low, opt, high = ([item[i] for item in ranges if item is not None] for i in range(3))
+        found.append(Input(min_shape=low, opt_shape=opt, max_shape=high, dtype=value.dtype, name=node.name))
+    return tuple(found)
+
+
+def _range_of(exported: ExportedProgram, size: int | torch.SymInt) -> tuple[int, int, int] | None:
+    if isinstance(size, int):
+        return size, size, size
+    limits = exported.range_constraints.get(size.node.expr)
+    if limits is None or not limits.upper.is_Integer:
+        return None
+    low, high = int(limits.lower), int(limits.upper)
+    hint = size.node.hint if size.node.has_hint() else high
+    return low, min(max(int(hint), low), high), high
+
+
+def _with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...]) -> Program:
+    """The program with declared inputs, after checking them against what the exporter found."""
+    program = Program(exported)
+    nodes = [node for node in program.user_inputs if isinstance(node.meta.get("val"), torch.Tensor)]
+    if len(nodes) != len(inputs):
+        raise UserError(f"the model takes {len(nodes)} tensors, but {len(inputs)} inputs are given.")
+    named: list[Input] = []
+    seen: dict[sympy.Expr, tuple[str, tuple[int, int, int]]] = {}
+    for node, item in zip(nodes, inputs, strict=True):
+        name = item.name or node.name
+        value = node.meta["val"]
+        if value.dim() != len(item.shape):
+            raise UserError(
+                f"input {name!r} is declared with rank {len(item.shape)}, but the model takes rank {value.dim()}."
+            )
+        if value.dtype != item.dtype:
+            raise UserError(
+                f"input {name!r} is declared as {item.dtype}, but the model was exported with {value.dtype}."
+            )
+        for dim, size in enumerate(value.shape):
+            declared = (item.min_shape[dim], item.opt_shape[dim], item.max_shape[dim])
+            _check_dimension(exported, f"input {name!r} dimension {dim}", size, declared, seen)
+        named.append(
+            Input(
+                min_shape=item.min_shape,
+                opt_shape=item.opt_shape,
+                max_shape=item.max_shape,
+                dtype=item.dtype,
+                name=name,
+                format=item.format,
+            )
+        )
+    for symbol, (_, (low, _, _)) in seen.items():
+        limits = exported.range_constraints.get(symbol)
+        # torch.export assumes sizes of at least 2 while tracing; a declared 1 holds as much as with a named Dim(min=1).
+        if limits is not None and low == 1 and limits.lower <= 2:
+            exported.range_constraints[symbol] = ValueRanges(1, limits.upper)
+    return _stamped(Program(exported, tuple(named)))
+
+
+def _stamped(program: Program) -> Program:
+    """The program with every op node annotated with its own name, which tells later where a node comes from."""
+    program = program.copy()
+    for node in program.op_nodes:
+        annotate_node(node, origin=node.name)
+    return program
+
+
+def _check_dimension(
+    exported: ExportedProgram,
+    what: str,
+    size: int | torch.SymInt,
+    declared: tuple[int, int, int],
+    seen: dict[sympy.Expr, tuple[str, tuple[int, int, int]]],
+) -> None:
+    low, _, high = declared
+    text = f"{low}..{high}" if low != high else str(low)
+    fixed = size if isinstance(size, int) else (int(size) if size.node.expr.is_Integer else None)
+    if fixed is not None:
+        if (low, high) != (fixed, fixed):
+            raise UserError(
+                f"{what} is declared as {text}, but the model fixes it to {fixed}: declare that, or change the model."
+            )
+        return
+    assert isinstance(size, torch.SymInt)
+    symbol = size.node.expr
+    if not symbol.is_Symbol:
+        return
+    limits = exported.range_constraints.get(symbol)
+    if limits is not None and (high > limits.upper or low < (1 if limits.lower <= 2 else limits.lower)):
+        raise UserError(
+            f"{what} is declared as {text}, but torch.export found that the model allows "
+            f"{limits.lower}..{limits.upper}: declare a range inside that."
+        )
+    other = seen.setdefault(symbol, (what, declared))
+    if other[1] != declared:
+        first = f"{other[1][0]}..{other[1][2]} (usual {other[1][1]})"
+        second = f"{low}..{high} (usual {declared[1]})"
+        raise UserError(
+            f"conflicting ranges: {other[0]} is {first} and {what} is {second}, but the model needs them to be equal: "
+            "declare the same range for both."
+        )

@@ -1,0 +1,125 @@
+"""A model as the command line loaded it, with example inputs that `--input` can replace."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from ..errors import UserError, did_you_mean
+from ..inputs import Input
+from ..tensorrt.dtypes import short_name
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model and its example inputs.
+
+    Attributes:
+        name: what the user asked for.
+        module: the model.
+        args: example positional inputs: tensors, `Input`s, or other values that `forward` takes. Empty for an
+            `ExportedProgram`, which has its own, and for a model that came without inputs.
+        kwargs: the same for keyword inputs.
+    """
+
+    name: str
+    module: torch.nn.Module | ExportedProgram
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether the model can be traced without being told its inputs."""
+        return bool(self.args or self.kwargs or isinstance(self.module, ExportedProgram))
+
+    def with_inputs(self, specs: Sequence[str]) -> LoadedModel:
+        """The model with inputs that `Input.parse` reads from `specs`.
+
+        A spec with a name replaces the example of that name and leaves the others; specs without names replace all
+        tensors, in order. A spec that names no dtype takes it from the example that it replaces.
+
+        Raises:
+            UserError: a spec that cannot be read, an unknown name, or another number of inputs than the model takes.
+        """
+        if not specs:
+            return self
+        if not (self.args or self.kwargs):
+            return self._with_first_inputs(specs)
+        names = _parameter_names(self.module, len(self.args))
+        slots: dict[str, Any] = {**dict(zip(names, self.args, strict=True)), **self.kwargs}
+        tensors = [name for name, value in slots.items() if isinstance(value, torch.Tensor | Input)]
+        unnamed = [spec for spec in specs if "=" not in spec]
+        if unnamed and len(specs) != len(tensors):
+            raise UserError(self._wrong_count(len(specs), tensors))
+        positions = iter(tensors)
+        chosen: dict[str, Input] = {}
+        for spec in specs:
+            name = spec.partition("=")[0].strip() if "=" in spec else next(positions)
+            self._check_name(name, spec, tensors, chosen)
+            chosen[name] = Input.parse(_with_dtype(spec, slots[name]))
+        slots.update(chosen)
+        kwargs = {name: slots[name] for name in self.kwargs}
+        return replace(self, args=tuple(slots[name] for name in names), kwargs=kwargs)
+
+    def _with_first_inputs(self, specs: Sequence[str]) -> LoadedModel:
+        """Without examples: specs without names are positional inputs, in order; the others are keyword inputs."""
+        args = tuple(Input.parse(spec) for spec in specs if "=" not in spec)
+        known, required = _parameters(self.module)
+        kwargs: dict[str, Input] = {}
+        for spec in (spec for spec in specs if "=" in spec):
+            name = spec.partition("=")[0].strip()
+            self._check_name(name, spec, known, {**dict.fromkeys(known[: len(args)]), **kwargs})
+            kwargs[name] = Input.parse(spec)
+        missing = [name for name in required[len(args) :] if name not in kwargs]
+        if missing or len(args) > len(known):
+            raise UserError(self._wrong_count(len(specs), required))
+        ordered = {name: kwargs[name] for name in known if name in kwargs}
+        if isinstance(self.module, ExportedProgram):
+            return replace(self, args=(*args, *ordered.values()))
+        return replace(self, args=args, kwargs=ordered)
+
+    def _check_name(self, name: str, spec: str, known: Sequence[str], chosen: Mapping[str, Any]) -> None:
+        if name not in known:
+            raise UserError(f"{self.name} has no input {name!r} (--input {spec}).{did_you_mean(name, known)}")
+        if name in chosen:
+            raise UserError(f"--input gives {name!r} twice: give it once.")
+
+    def _wrong_count(self, given: int, names: Sequence[str]) -> str:
+        called = f" ({', '.join(names)})" if names else ""
+        return (
+            f"{self.name} takes {_count(len(names), 'input')}{called}, and --input is given {_count(given, 'time')}: "
+            "give it for each input, or name those to replace, as in --input name=2x3."
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _parameters(module: torch.nn.Module | ExportedProgram) -> tuple[list[str], list[str]]:
+    """Names of all inputs that can be given, and of those that must be."""
+    if isinstance(module, ExportedProgram):
+        names = [str(name) for name in module.graph_signature.user_inputs if isinstance(name, str)]
+        return names, names
+    if isinstance(module, torch.jit.ScriptModule):
+        schema: Any = module.forward.schema  # type: ignore[attr-defined]
+        arguments = [argument for argument in schema.arguments if argument.name != "self"]
+        return [item.name for item in arguments], [item.name for item in arguments if not item.has_default_value()]
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [item for item in inspect.signature(module.forward).parameters.values() if item.kind in kinds]
+    return [item.name for item in parameters], [item.name for item in parameters if item.default is item.empty]
+
+
+def _parameter_names(module: torch.nn.Module | ExportedProgram, count: int) -> tuple[str, ...]:
+    """Names of the first `count` positional inputs; those of `*args` are called args0, args1, …."""
+    known, _ = _parameters(module)
+    return (*known, *(f"args{index}" for index in range(count - len(known))))[:count]
+
+
+def _with_dtype(spec: str, example: torch.Tensor | Input) -> str:
+    return spec if ":" in spec else f"{spec}:{short_name(example.dtype)}"

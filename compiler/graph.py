@@ -1,0 +1,104 @@
+"""Editing the graph of an ExportedProgram: new calls with metadata and values, and a signature that stays in step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputSpec, SymIntArgument, TensorArgument
+from torch.fx import Graph, Node
+from torch.fx.node import map_arg
+
+DROPPABLE = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+KEPT_META = ("stack_trace", "nn_module_stack", "from_node", "source_fn_stack", "custom", "torch_fn")
+
+
+def insert_call(
+    graph: Graph, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None, *, like: Node
+) -> Node:
+    """Create a `call_function` at the graph's insertion point and compute its value.
+
+    The new node takes over where it came from (source line, module, annotations) from `like`.
+    """
+    name = target._schema.name.split("::")[1] if isinstance(target, torch._ops.OpOverload) else None
+    node = graph.create_node("call_function", target, args, dict(kwargs or {}), name=name)
+    node.meta = {key: like.meta[key] for key in KEPT_META if key in like.meta}
+    node.meta["val"] = fake_value(node)
+    return node
+
+
+def fake_value(node: Node) -> Any:
+    """Run a node's operator on the fake values of its arguments; the result is what `meta["val"]` should hold.
+
+    An operator without tensor arguments (`full`, `arange`) runs in the fake mode of the graph's other values.
+    """
+    args, kwargs = map_arg((node.args, node.kwargs), lambda argument: argument.meta["val"])
+    call: Any = node.target
+    known = (getattr(other.meta.get("val"), "fake_mode", None) for other in (*node.all_input_nodes, *node.graph.nodes))
+    mode = next((mode for mode in known if mode is not None), None)
+    if mode is None:
+        return call(*args, **kwargs)
+    with mode, torch.no_grad():
+        return call(*args, **kwargs)
+
+
+def refresh_values(graph: Graph, nodes: list[Node]) -> None:
+    """Recompute `meta["val"]` of nodes, in the given (topological) order, after their arguments changed."""
+    for node in nodes:
+        node.meta["val"] = fake_value(node)
+
+
+def replace_node(node: Node, replacement: Node) -> None:
+    """Let all users of `node` read `replacement`, and erase `node`."""
+    node.replace_all_uses_with(replacement)
+    node.graph.erase_node(node)
+
+
+def sync_signature(exported: ExportedProgram) -> ExportedProgram:
+    """An ExportedProgram whose signature, constants and state agree with its (changed) graph, and which is checked."""
+    module, signature = exported.graph_module, exported.graph_signature
+    graph = module.graph
+    specs = {spec.arg.name: spec for spec in signature.input_specs}
+    for node in [n for n in graph.nodes if n.op == "placeholder"]:
+        spec = specs.get(node.name)
+        if spec is None:
+            raise ValueError(f"placeholder {node.name!r} is not in the signature: add it with Program.add_constant")
+        mutated = spec.target in signature.buffers_to_mutate.values()
+        if spec.kind in DROPPABLE and not node.users and not mutated:
+            graph.erase_node(node)
+    placeholders = [node.name for node in graph.nodes if node.op == "placeholder"]
+    missing = [spec.arg.name for spec in signature.input_specs if spec.arg.name not in placeholders]
+    lost = [name for name in missing if specs[name].kind not in DROPPABLE]
+    if lost:
+        raise ValueError(f"the pass erased the inputs {', '.join(lost)}: a program keeps all inputs of its caller")
+    results = graph.output_node().args[0]
+    if len(results) != len(signature.output_specs):
+        raise ValueError(f"the pass changed the number of outputs from {len(signature.output_specs)} to {len(results)}")
+    outputs = [_output_spec(spec, node) for spec, node in zip(signature.output_specs, results, strict=True)]
+    kept = [specs[name] for name in placeholders]
+    targets = {spec.target for spec in kept if spec.target is not None}
+    dropped = {specs[name].target for name in missing} - targets
+    graph.lint()
+    module.recompile()
+    return ExportedProgram(
+        root=module,
+        graph=graph,
+        graph_signature=type(signature)(kept, outputs),
+        state_dict={key: value for key, value in exported.state_dict.items() if key not in dropped},
+        range_constraints=exported.range_constraints,
+        module_call_graph=exported.module_call_graph,
+        example_inputs=exported.example_inputs,
+        constants={key: value for key, value in exported.constants.items() if key not in dropped},
+        verifiers=exported.verifiers,
+    )
+
+
+def _output_spec(spec: OutputSpec, value: Any) -> OutputSpec:
+    if not isinstance(value, Node):
+        return replace(spec, arg=ConstantArgument(name="", value=value))
+    if isinstance(value.meta.get("val"), torch.SymInt):
+        return replace(spec, arg=SymIntArgument(name=value.name))
+    return replace(spec, arg=TensorArgument(name=value.name))

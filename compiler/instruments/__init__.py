@@ -1,0 +1,1 @@
+"""Instruments watch the pass manager: dumping, timing, verification, numeric checks, progress."""

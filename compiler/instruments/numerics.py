@@ -1,0 +1,154 @@
+"""`Numerics`: compares what the program computes after every pass with what it computed at the start."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import Interpreter, Node
+from torch.utils import _pytree as pytree
+
+from ..arguments import call_arguments, eager_module, graph_arguments
+from ..errors import PassFailure
+from ..pass_base import Context
+from ..pipeline import Pipeline
+from ..program import Program
+from ..report import Report
+from .protocol import Instrument, Step
+
+TOLERANCES: Mapping[torch.dtype, float] = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Largest relative L2 error that passes, by the lowest precision that the run enables."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How far one output is from the reference after a pass.
+
+    `output` is an output of the program, or of a segment's network ("segment-00/addmm"). `relative_l2` is
+    |x - reference| / |reference| over all elements, `max_abs` the largest difference; both are infinite where one is
+    NaN and the other is not, or shapes or types differ. For integers and bools they count as numbers.
+    """
+
+    pass_name: str
+    output: str
+    max_abs: float
+    relative_l2: float
+
+    def __str__(self) -> str:
+        error = f"relative L2 {self.relative_l2:.2e}, largest difference {self.max_abs:.2e}"
+        return f"{self.pass_name}: {self.output}: {error}"
+
+
+class Numerics(Instrument):
+    """Runs the program after every pass that changed its graph, and the networks after `convert`, on example inputs.
+
+    Networks are evaluated by the reference executor, on the values that PyTorch computes at the segment's border.
+
+    Args:
+        inputs: positional arguments to run with; by default the examples the program was exported with.
+        tolerance: largest relative L2 error; by default 1e-3, or 1e-2 / 5e-2 when float16 / bfloat16 is enabled.
+        stop: raise PassFailure at the first divergence above the tolerance; otherwise only record it.
+    """
+
+    def __init__(self, inputs: Sequence[Any] | None = None, tolerance: float | None = None, stop: bool = True) -> None:
+        self.rows: list[Divergence] = []
+        self._inputs, self._tolerance, self._stop = inputs, tolerance, stop
+        self._arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+        self._expected: dict[str, torch.Tensor] = {}
+
+    def before_pipeline(self, pipeline: Pipeline, program: Program, ctx: Context) -> None:
+        self.rows.clear()
+        self._limit = self._tolerance or max(TOLERANCES[dtype] for dtype in ctx.settings.enabled_precisions)
+        self._arguments = (tuple(self._inputs), {}) if self._inputs is not None else call_arguments(program)
+        self._expected = self._outputs(program)
+
+    def after_pass(self, step: Step) -> None:
+        rows: list[Divergence] = []
+        if step.change.graph_changed:
+            rows += self._compare(step.item.name, self._expected, self._outputs(step.after))
+        if step.item.name == "convert":
+            rows += self._networks(step.item.name, step.after)
+        self.rows += rows
+        worst = max(rows, key=lambda row: row.relative_l2, default=None)
+        if self._stop and worst is not None and worst.relative_l2 > self._limit:
+            raise PassFailure(step.item.name, f"output {worst.output} diverged: {worst}, more than {self._limit:.0e}.")
+
+    def after_pipeline(self, report: Report) -> None:
+        self._expected = {}
+
+    def __str__(self) -> str:
+        return "\n".join(str(row) for row in self.rows) or "no pass changed the graph"
+
+    def _outputs(self, program: Program) -> dict[str, torch.Tensor]:
+        args, kwargs = self._arguments
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            results = eager_module(program)(*_cloned(args), **_cloned(kwargs))
+        leaves = pytree.tree_flatten_with_path(results)[0]
+        return {f"output{pytree.keystr(path)}": leaf for path, leaf in leaves if isinstance(leaf, torch.Tensor)}
+
+    def _compare(
+        self, pass_name: str, expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]
+    ) -> list[Divergence]:
+        return [Divergence(pass_name, name, *distance(expected[name], found[name])) for name in expected]
+
+    def _networks(self, pass_name: str, program: Program) -> list[Divergence]:
+        from ..tensorrt.executor import ReferenceExecutor
+
+        wanted = {name for segment in program.segments for name in (*segment.inputs, *segment.outputs)}
+        values = _Recorder(program, wanted).record(*self._arguments)
+        rows = []
+        for segment in program.segments:
+            built = segment.network
+            assert built is not None
+            feeds = {binding.name: values[name] for binding, name in zip(built.inputs, segment.inputs, strict=True)}
+            results = ReferenceExecutor(built.trt, built.network).run(feeds)
+            for binding, name in zip(built.outputs, segment.outputs, strict=True):
+                row = distance(values[name], results[binding.name])
+                rows.append(Divergence(pass_name, f"{segment.name}/{name}", *row))
+        return rows
+
+
+class _Recorder(Interpreter):
+    """Runs a program's graph in PyTorch and keeps the values of some nodes."""
+
+    def __init__(self, program: Program, wanted: Iterable[str]) -> None:
+        super().__init__(program.exported.graph_module)
+        self._program, self._wanted = program, frozenset(wanted)
+        self._values: dict[str, Any] = {}
+
+    def record(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        with torch.no_grad():
+            self.run(*graph_arguments(self._program, _cloned(args), _cloned(kwargs)))
+        return self._values
+
+    def run_node(self, n: Node) -> Any:
+        value = super().run_node(n)
+        if n.name in self._wanted:
+            self._values[n.name] = value
+        return value
+
+
+def distance(expected: torch.Tensor, found: torch.Tensor) -> tuple[float, float]:
+    """Largest absolute and relative L2 difference; see `Divergence`."""
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        return float("inf"), float("inf")
+    if expected.numel() == 0:
+        return 0.0, 0.0
+    wide = torch.complex128 if expected.is_complex() else torch.float64
+    left, right = expected.detach().to("cpu", wide), found.detach().to("cpu", wide)
+    same = (left == right) | (left.isnan() & right.isnan())
+    difference = torch.where(same, torch.zeros_like(left), (left - right)).abs()
+    if bool(difference.isnan().any()):
+        return float("inf"), float("inf")
+    finite = torch.where(left.isfinite(), left, torch.zeros_like(left))
+    norm = float(finite.abs().square().sum().sqrt())
+    error = float(difference.square().sum().sqrt())
+    return float(difference.max()), error / norm if norm else error
+
+
+def _cloned(value: Any) -> Any:
+    return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, value)

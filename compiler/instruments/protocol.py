@@ -1,0 +1,56 @@
+"""The hooks that the pass manager calls; an instrument overrides those it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..change import Change
+from ..pass_base import Context, Pass
+from ..pipeline import Pipeline
+from ..program import Program
+from ..report import Report
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass that ran: its position in the pipeline, the programs before and after it, what changed, and seconds."""
+
+    index: int
+    item: Pass
+    before: Program = field(repr=False)
+    after: Program = field(repr=False)
+    change: Change = field(repr=False)
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A pass that did not finish: the program it was given, and what it raised (KeyboardInterrupt included)."""
+
+    index: int
+    item: Pass
+    before: Program = field(repr=False)
+    error: BaseException
+
+
+class Instrument:
+    """Base of instruments; every hook does nothing. Instruments see programs and must not change them."""
+
+    def before_pipeline(self, pipeline: Pipeline, program: Program, ctx: Context) -> None:
+        """The pipeline was checked and is about to run on `program`."""
+
+    def should_run(self, item: Pass, program: Program) -> bool:
+        """Whether the pass is run; False from any instrument skips it."""
+        return True
+
+    def before_pass(self, index: int, item: Pass, program: Program) -> None:
+        """A pass is about to run."""
+
+    def after_pass(self, step: Step) -> None:
+        """A pass ran."""
+
+    def on_failure(self, failure: Failure) -> None:
+        """A pass raised, or an instrument found that it broke a promise; the run ends after this."""
+
+    def after_pipeline(self, report: Report) -> None:
+        """The run is over, also after a failure (then `report.failure` is set)."""

@@ -1,0 +1,159 @@
+"""The pass manager: runs passes in the order given, computes what changed, and tells the instruments."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch.export import ExportedProgram
+
+from .change import Change, Snapshot
+from .errors import PassFailure, UserError
+from .facts import FACTS, facts_of
+from .instruments.protocol import Failure, Instrument, Step
+from .pass_base import Context, Pass
+from .pipeline import Pipeline, as_pipeline
+from .program import Program, Segment
+from .report import PassRecord, Report, SegmentRecord
+from .settings import Settings
+from .source import source_of
+from .text import type_text
+
+
+class PassManager:
+    """Runs a pipeline on programs.
+
+    Args:
+        pipeline: a `Pipeline`, its text, or passes.
+        instruments: called around every pass, in this order.
+        settings: options of the compilation; or options as keyword arguments of `Settings`.
+        ctx: what passes may use; by default made from the settings.
+    """
+
+    def __init__(
+        self,
+        pipeline: str | Pipeline | Sequence[Pass],
+        instruments: Sequence[Instrument] = (),
+        settings: Settings | None = None,
+        ctx: Context | None = None,
+        command: str = "",
+    ) -> None:
+        self.pipeline = as_pipeline(pipeline)
+        self.instruments = tuple(instruments)
+        self.ctx = ctx or Context(settings=settings or Settings())
+        self.command = command
+
+    def run(self, program: Program | ExportedProgram) -> Report:
+        """Run all passes and return the report.
+
+        Raises:
+            UserError: the order of the passes cannot work, or a pass found a mistake of the user's.
+            PassFailure: a pass raised or broke a promise; the original exception is its cause.
+        """
+        if isinstance(program, ExportedProgram):
+            program = Program(program)
+        self.pipeline.check(facts_of(program))
+        notes: list[str] = []
+        records: list[PassRecord] = []
+        ctx = replace(self.ctx, note=notes.append)
+        failure: str | None = None
+        for instrument in self.instruments:
+            instrument.before_pipeline(self.pipeline, program, ctx)
+        try:
+            for index, item in enumerate(self.pipeline):
+                if not all(instrument.should_run(item, program) for instrument in self.instruments):
+                    continue
+                step = self._step(index, item, program, ctx)
+                program = step.after
+                records.append(PassRecord(item.name, item.stage, step.seconds, step.change))
+        except BaseException as error:
+            failure = f"{type(error).__name__}: {error}".strip(": ")
+            raise
+        finally:
+            report = self._report(program, records, notes, failure)
+            for instrument in self.instruments:
+                instrument.after_pipeline(report)
+        return report
+
+    def _step(self, index: int, item: Pass, program: Program, ctx: Context) -> Step:
+        for instrument in self.instruments:
+            instrument.before_pass(index, item, program)
+        try:
+            self._require(item, program)
+            before = Snapshot.of(program)
+            started = time.perf_counter()
+            result = item.run(program.copy(), ctx)
+            if item.kind == "transform":
+                result = result.without_analysis().synced()
+            seconds = time.perf_counter() - started
+            step = Step(index, item, program, result, Change.between(before, Snapshot.of(result)), seconds)
+            for instrument in self.instruments:
+                instrument.after_pass(step)
+        except BaseException as error:
+            shown = self._shown(item, program, error)
+            for instrument in self.instruments:
+                instrument.on_failure(Failure(index, item, program, shown))
+            if shown is error:
+                raise
+            raise shown from error
+        return step
+
+    @staticmethod
+    def _require(item: Pass, program: Program) -> None:
+        for name in sorted(item.requires):
+            problem = FACTS[name].violation(program)
+            if problem is not None:
+                raise PassFailure(item.name, f"it needs {name!r}, but {problem}.")
+
+    @staticmethod
+    def _shown(item: Pass, program: Program, error: BaseException) -> BaseException:
+        """What the user gets to see: mistakes of theirs and interrupts as they are, everything else as PassFailure."""
+        if isinstance(error, UserError | PassFailure) or not isinstance(error, Exception):
+            return error
+        name = getattr(error, "node", None)
+        node = program.nodes_by_name.get(name) if isinstance(name, str) else None
+        source = source_of(node) if node is not None else None
+        return PassFailure(item.name, f"{type(error).__name__}: {error}", node.name if node else None, source)
+
+    def _report(self, program: Program, records: list[PassRecord], notes: list[str], failure: str | None) -> Report:
+        return Report(
+            program=program,
+            pipeline=str(self.pipeline),
+            settings=self.ctx.settings.to_json(),
+            versions=versions(),
+            passes=tuple(records),
+            ledger=program.ledger,
+            segments=tuple(segment_record(program, segment) for segment in program.segments),
+            notes=tuple(dict.fromkeys(notes)),
+            command=self.command,
+            failure=failure,
+        )
+
+
+def segment_record(program: Program, segment: Segment) -> SegmentRecord:
+    """The report's row for a segment."""
+    nodes = program.nodes_by_name
+    engine = segment.engine
+    return SegmentRecord(
+        name=segment.name,
+        ops=len(segment.nodes),
+        inputs=tuple(f"{name}: {type_text(nodes[name].meta.get('val'))}" for name in segment.inputs),
+        outputs=tuple(f"{name}: {type_text(nodes[name].meta.get('val'))}" for name in segment.outputs),
+        engine_bytes=None if engine is None else engine.nbytes,
+        build_seconds=None if engine is None else engine.build_seconds,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that decides what a run produces; TensorRT's only if it is installed."""
+    from .. import __version__
+    from .tensorrt.loader import available
+
+    found = {"trt_passes": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+    tensorrt = available()
+    if tensorrt is not None:
+        found[tensorrt.flavor] = tensorrt.version
+    return found

@@ -1,0 +1,151 @@
+"""What a pass is: a frozen dataclass with a name, options as fields, and the facts it needs and establishes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from .errors import Cancelled as Cancelled
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..passes.convert.registry import Registry
+    from .program import Program
+    from .tensorrt.loader import TensorRT
+
+Kind = Literal["transform", "analysis", "build"]
+ENDED_BY_TRANSFORM = frozenset({"annotated", "partitioned", "converted", "built", "spliced"})
+"""Facts about a graph that are over once the graph is rewritten."""
+
+ProgressCallback = Callable[[str, int, int], None]
+
+
+def _no_progress(text: str, done: int, total: int) -> None:
+    return None
+
+
+def _never() -> bool:
+    return False
+
+
+def _drop_note(text: str) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pass may use besides the program.
+
+    `progress(text, done, total)` reports long work. `cancelled()` is true once the user pressed Ctrl-C; long steps ask
+    it and raise `Cancelled`. `note(text)` tells the user something that the report must say.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    progress: ProgressCallback = _no_progress
+    cancelled: Callable[[], bool] = _never
+    note: Callable[[str], None] = _drop_note
+
+    @property
+    def converters(self) -> Registry:
+        """The converter registry (importing it does not import TensorRT)."""
+        from ..passes.convert.registry import default_registry
+
+        return default_registry()
+
+    def tensorrt(self) -> TensorRT:
+        """The TensorRT library that is installed; raises TensorRTNotFound with what to install."""
+        from .tensorrt.loader import load
+
+        return load()
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Base of every pass. Subclass it as a frozen dataclass; the fields are the pass's options.
+
+    The manager hands `run` a program whose graph is the pass's own copy: change it in place and return the program (or
+    another one). `requires`, `establishes` and `breaks` name facts (see `facts`); the manager verifies on the result
+    that what the pass establishes is true, and that nothing it did not declare in `breaks` got lost.
+
+    kind "transform" rewrites the graph (which ends all verdicts and segments, see `breaks_facts`), "analysis" only
+    annotates nodes, "build" only makes artifacts.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind] = "transform"
+    requires: ClassVar[frozenset[str]] = frozenset()
+    establishes: ClassVar[frozenset[str]] = frozenset()
+    breaks: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        name = cls.__dict__.get("name")
+        if name is not None and not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)?", name):
+            raise TypeError(
+                f"the name of {cls.__name__} is {name!r}: pass names are kebab-case, such as 'fold-constants'"
+            )
+
+    @property
+    def stage(self) -> str:
+        """The stage that the pass belongs to: the part of its name before the dot."""
+        return self.name.split(".")[0]
+
+    @property
+    def breaks_facts(self) -> frozenset[str]:
+        """The facts that may no longer hold after the pass."""
+        return self.breaks | ENDED_BY_TRANSFORM if self.kind == "transform" else self.breaks
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Do the pass's work and return the resulting program."""
+        raise NotImplementedError(f"{type(self).__name__} does not define run")
+
+    def options(self) -> dict[str, Any]:
+        """Options that differ from their defaults, by kebab-case name."""
+        changed = {}
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            default = item.default if item.default is not dataclasses.MISSING else _factory_default(item)
+            if value != default:
+                changed[item.name.replace("_", "-")] = value
+        return changed
+
+
+def _factory_default(item: dataclasses.Field[Any]) -> Any:
+    return item.default_factory() if item.default_factory is not dataclasses.MISSING else dataclasses.MISSING
+
+
+def graph_pass(
+    name: str,
+    *,
+    kind: Kind = "transform",
+    requires: frozenset[str] | set[str] = frozenset(),
+    establishes: frozenset[str] | set[str] = frozenset(),
+    breaks: frozenset[str] | set[str] = frozenset(),
+) -> Callable[[Callable[[Program, Context], Program]], Pass]:
+    """Turn a function `(program, ctx) -> program` into a pass without options.
+
+    >>> @graph_pass("lower.drop-relu")
+    ... def drop_relu(program, ctx): ...
+    """
+
+    def decorate(function: Callable[[Program, Context], Program]) -> Pass:
+        def run(self: Pass, program: Program, ctx: Context) -> Program:
+            return function(program, ctx)
+
+        members = {
+            "__doc__": function.__doc__,
+            "__module__": function.__module__,
+            "name": name,
+            "kind": kind,
+            "requires": frozenset(requires),
+            "establishes": frozenset(establishes),
+            "breaks": frozenset(breaks),
+            "run": run,
+        }
+        made: Pass = dataclass(frozen=True)(type(function.__name__, (Pass,), members))()  # type: ignore[misc]
+        return made
+
+    return decorate

@@ -1,0 +1,165 @@
+"""The table of reason codes: why an op node did not go to TensorRT, and what to do about it.
+
+The first digit is the verdict: 1 unsupported, 2 rejected, 3 demoted, 4 excluded, 5 failed. Codes are stable: users
+grep for them, so a code is never reused for another meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from .ledger import Verdict
+
+
+@dataclass(frozen=True)
+class ReasonCode:
+    """One row of the table: what a code means and what a user can do about it."""
+
+    code: str
+    title: str
+    meaning: str
+    remedy: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict that a node with this reason gets."""
+        return _VERDICT_OF_DIGIT[self.code[2]]
+
+
+_VERDICT_OF_DIGIT = MappingProxyType(
+    {
+        "1": Verdict.UNSUPPORTED,
+        "2": Verdict.REJECTED,
+        "3": Verdict.DEMOTED,
+        "4": Verdict.EXCLUDED,
+        "5": Verdict.FAILED,
+    }
+)
+
+_ROWS = (
+    ReasonCode(
+        "TP101",
+        "no converter",
+        "No converter is registered for the operator, so TensorRT cannot be given it.",
+        "Write a converter, rewrite the model line with supported operators, or leave the node in PyTorch.",
+    ),
+    ReasonCode(
+        "TP102",
+        "no converter for control flow or a custom operator",
+        "The node calls a higher-order operator or an operator from outside ATen, which stays in PyTorch.",
+        "Express the line with ATen operators, or write a converter for the operator.",
+    ),
+    ReasonCode(
+        "TP201",
+        "data type",
+        "An input or output has a data type that TensorRT's layer for this operator does not take.",
+        "Cast the tensor in the model; for float64 pass truncate_double=True.",
+    ),
+    ReasonCode(
+        "TP202",
+        "rank",
+        "A tensor has a rank that TensorRT's layer for this operator does not take.",
+        "Reshape the tensor in the model.",
+    ),
+    ReasonCode(
+        "TP203",
+        "dynamic dimension",
+        "A dimension must be static for this operator, but it is dynamic in this program.",
+        "Export with that dimension static, or rewrite the line so that the operator does not need its size.",
+    ),
+    ReasonCode(
+        "TP204",
+        "data-dependent size",
+        "The size of the result depends on the values of a tensor, not only on shapes.",
+        "Use a fixed-size form, such as torch.where or a mask, or leave the node in PyTorch.",
+    ),
+    ReasonCode(
+        "TP205",
+        "argument value",
+        "An argument has a value that TensorRT's layer for this operator does not take.",
+        "Change the argument, or leave the node in PyTorch.",
+    ),
+    ReasonCode(
+        "TP206",
+        "argument must be constant",
+        "An argument must be known when the engine is built, but it is computed at run time.",
+        "Make it a parameter, a buffer or a Python number.",
+    ),
+    ReasonCode(
+        "TP207",
+        "random operator",
+        "The operator draws random numbers; they must not be baked into an engine.",
+        "Call model.eval(), or draw the numbers outside the model and pass them in.",
+    ),
+    ReasonCode(
+        "TP208",
+        "mutation or aliasing",
+        "The operator writes to one of its inputs, or its result must alias one.",
+        "Rewrite the line without in-place updates, or leave the node in PyTorch.",
+    ),
+    ReasonCode(
+        "TP209",
+        "not buildable with this TensorRT",
+        "TensorRT accepts the layer, but this flavour or version of it cannot build an engine with it.",
+        "Use the other TensorRT flavour, or leave the node in PyTorch.",
+    ),
+    ReasonCode(
+        "TP210",
+        "symbolic size cannot be derived",
+        "A size is needed inside the engine that cannot be computed from the shapes of the engine's inputs.",
+        "Pass a tensor into the same region whose shape has that size, or make the size static.",
+    ),
+    ReasonCode(
+        "TP301",
+        "below the minimum block size",
+        "The node would sit in an engine with fewer op nodes than min_block_size.",
+        "Lower min_block_size, or fix the fallbacks around the node so that its engine grows.",
+    ),
+    ReasonCode(
+        "TP302",
+        "non-tensor boundary",
+        "A value that is not a tensor would have to cross the border of an engine.",
+        "Keep the producer and the consumer of the value on the same side, or turn the value into a tensor.",
+    ),
+    ReasonCode(
+        "TP303",
+        "shape arithmetic for PyTorch",
+        "The node computes a size that only PyTorch code uses; it costs nothing to leave it there.",
+        "Nothing to do: it follows its users.",
+    ),
+    ReasonCode(
+        "TP304",
+        "nothing to compute",
+        "The node's engine would have no tensor input or no tensor output.",
+        "Nothing to do, or make the value depend on an input of the model.",
+    ),
+    ReasonCode(
+        "TP401",
+        "excluded by operator",
+        "The operator is named in torch_executed_ops.",
+        "Remove it from torch_executed_ops.",
+    ),
+    ReasonCode(
+        "TP402",
+        "excluded by module",
+        "The node belongs to a module named in torch_executed_modules.",
+        "Remove the module from torch_executed_modules.",
+    ),
+    ReasonCode(
+        "TP501",
+        "conversion failed",
+        "The converter for this node raised, or TensorRT refused the layer that it added.",
+        "Report it with the reproducer in the dump folder; exclude the operator with torch_executed_ops meanwhile.",
+    ),
+    ReasonCode(
+        "TP502",
+        "engine build failed",
+        "TensorRT could not build an engine that contains this node; without it, the build succeeds.",
+        "Report TensorRT's message; exclude the operator with torch_executed_ops meanwhile.",
+    ),
+)
+
+REASON_CODES: Mapping[str, ReasonCode] = MappingProxyType({row.code: row for row in _ROWS})
+"""Every reason code that a ledger row can carry."""

@@ -1,0 +1,232 @@
+"""`Settings`: the one list of options behind the Python API, the command line and the docs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import torch
+
+from .errors import UserError, did_you_mean
+
+Executor = Literal["auto", "tensorrt", "reference", "pytorch"]
+
+ALIASES: Mapping[str, str] = MappingProxyType({"truncate_long_and_double": "truncate_double"})
+"""Other names that an option may be given by, and the name it has here."""
+
+_PRECISIONS = MappingProxyType(
+    {
+        "float32": torch.float32,
+        "fp32": torch.float32,
+        "f32": torch.float32,
+        "float16": torch.float16,
+        "half": torch.float16,
+        "fp16": torch.float16,
+        "f16": torch.float16,
+        "bfloat16": torch.bfloat16,
+        "bf16": torch.bfloat16,
+    }
+)
+
+
+def _option(default: Any, doc: str) -> Any:
+    if callable(default):
+        return field(default_factory=default, metadata={"doc": doc})
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of a compilation: arguments of `compile`, and `--set name=value` of `trt-passes run`."""
+
+    min_block_size: int = _option(
+        5, "Smallest number of op nodes that is worth an engine of its own; smaller regions stay in PyTorch."
+    )
+    torch_executed_ops: frozenset[str] = _option(
+        frozenset, 'Operators that stay in PyTorch, such as "aten.softmax" (all overloads) or "aten.sum.dim_IntList".'
+    )
+    torch_executed_modules: frozenset[str] = _option(
+        frozenset,
+        "Modules that stay in PyTorch, with all they contain: a dotted path such as layers.0, or a class name.",
+    )
+    enabled_precisions: frozenset[torch.dtype] = _option(
+        lambda: frozenset({torch.float32}),
+        "Precisions that computations may use: {float32}, or with float16 or bfloat16 to cast where it is safe.",
+    )
+    truncate_double: bool = _option(
+        False,
+        "Compute float64 tensors in float32; inputs and outputs keep their types. Also: truncate_long_and_double.",
+    )
+    require_full_compilation: bool = _option(
+        False, "Raise, with the reasons, unless the whole model becomes one engine."
+    )
+    disable_tf32: bool = _option(False, "Do not let TensorRT use TF32 for float32 matrix products and convolutions.")
+    workspace_size: int = _option(0, "Upper limit of TensorRT's workspace in bytes; 0 leaves TensorRT's default.")
+    optimization_level: int | None = _option(
+        None, "TensorRT's builder optimization level, 0 to 5 (6 on TensorRT-RTX); None leaves TensorRT's default."
+    )
+    compute_capabilities: tuple[str, ...] = _option(
+        (), 'GPU generations that engines are built for, such as "8.9" (TensorRT-RTX only); empty means portable.'
+    )
+    dryrun: bool = _option(False, "Stop after partition: report what would go to TensorRT without building engines.")
+    executor: Executor = _option(
+        "auto",
+        "What runs a segment: auto (TensorRT if it can run here, else PyTorch, with a warning), tensorrt, reference, "
+        "pytorch.",
+    )
+    pass_through_build_failures: bool = _option(
+        False, "Raise when a segment cannot be converted or built, instead of leaving the culprit to PyTorch."
+    )
+    dump_dir: str | None = _option(None, "Folder that receives what every pass did; new, empty, or an earlier dump.")
+
+    def __post_init__(self) -> None:
+        for name, normalize in _NORMALIZERS.items():
+            object.__setattr__(self, name, normalize(name, getattr(self, name)))
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Settings:
+        """Settings from keyword arguments; an unknown name raises UserError with the closest match."""
+        return cls().updated(options)
+
+    def updated(self, options: Mapping[str, Any]) -> Settings:
+        """These settings with some replaced; names may be aliases."""
+        known = {item.name for item in fields(self)}
+        renamed: dict[str, Any] = {}
+        for name, value in options.items():
+            target = ALIASES.get(name, name)
+            if target not in known:
+                raise UserError(f"unknown option {name!r}.{did_you_mean(name, [*known, *ALIASES])}")
+            if target in renamed:
+                raise UserError(f"option {target!r} is given twice, once by another name: give it once.")
+            renamed[target] = value
+        return replace(self, **renamed)
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str]) -> Settings:
+        """Settings from command-line texts such as `min_block_size=3` (dashes count as underscores)."""
+        options: dict[str, Any] = {}
+        for text in texts:
+            name, separator, value = text.partition("=")
+            if not separator:
+                raise UserError(f"--set {text!r} has no value: write --set {name}=VALUE.")
+            name = name.strip().replace("-", "_")
+            if ALIASES.get(name, name) in {ALIASES.get(key, key) for key in options}:
+                raise UserError(f"--set names {name!r} twice: give it once.")
+            options[name] = value.strip()
+        return cls.from_options(options)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able values in field order, sets sorted; without `dump_dir`, which does not change the result."""
+        return {item.name: _to_json(getattr(self, item.name)) for item in fields(self) if item.name != "dump_dir"}
+
+    @classmethod
+    def documentation(cls) -> tuple[tuple[str, str, str, str], ...]:
+        """Name, type, default and meaning of every option, for `--help` and the docs."""
+        defaults = cls()
+        return tuple(
+            (item.name, str(item.type), str(_to_json(getattr(defaults, item.name))), item.metadata["doc"])
+            for item in fields(cls)
+        )
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, frozenset | set):
+        return sorted(_to_json(item) for item in value)
+    if isinstance(value, tuple):
+        return [_to_json(item) for item in value]
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    return value
+
+
+def _int(name: str, value: Any, low: int, high: int | None = None) -> int:
+    try:
+        number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    except ValueError:
+        number = None
+    if number is None or number < low or (high is not None and number > high):
+        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise UserError(f"option {name!r} is {value!r}: give a whole number {limits}.")
+    return number
+
+
+def _bool(name: str, value: Any) -> bool:
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    raise UserError(f"option {name!r} is {value!r}: give true or false.")
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, str):
+        return [item.strip() for item in value.strip("{}[]()").split(",") if item.strip()]
+    return list(value) if isinstance(value, Iterable) else [value]
+
+
+def _names(name: str, value: Any) -> frozenset[str]:
+    from .text import op_name
+
+    def text_of(item: Any) -> str:
+        if isinstance(item, str):
+            return item.removeprefix("torch.ops.").replace("::", ".")
+        if isinstance(item, torch._ops.OpOverload):
+            return op_name(item)
+        if isinstance(item, torch._ops.OpOverloadPacket):
+            return str(item).replace("::", ".")
+        if isinstance(item, type) and issubclass(item, torch.nn.Module):
+            return item.__name__
+        raise UserError(f"option {name!r} contains {item!r}: give names, or operators such as torch.ops.aten.sort.")
+
+    return frozenset(text_of(item) for item in _items(value))
+
+
+def _precisions(name: str, value: Any) -> frozenset[torch.dtype]:
+    found = set()
+    for item in _items(value):
+        dtype = _PRECISIONS.get(item.removeprefix("torch."), None) if isinstance(item, str) else item
+        if dtype not in set(_PRECISIONS.values()):
+            raise UserError(f"option {name!r} contains {item!r}: give float32, float16 or bfloat16.")
+        found.add(dtype)
+    if {torch.float16, torch.bfloat16} <= found:
+        raise UserError(f"option {name!r} names both float16 and bfloat16: give one of them.")
+    return frozenset(found or {torch.float32})
+
+
+def _capabilities(name: str, value: Any) -> tuple[str, ...]:
+    texts = [f"{item[0]}.{item[1]}" if isinstance(item, tuple) else str(item) for item in _items(value)]
+    for text in texts:
+        major, separator, minor = text.partition(".")
+        if not (separator and major.isdigit() and minor.isdigit()):
+            raise UserError(f"option {name!r} contains {text!r}: give compute capabilities such as 8.6 or 12.0.")
+    return tuple(sorted(set(texts), key=lambda text: tuple(int(part) for part in text.split("."))))
+
+
+def _executor(name: str, value: Any) -> str:
+    if value not in get_args(Executor):
+        raise UserError(f"option {name!r} is {value!r}.{did_you_mean(str(value), get_args(Executor))}")
+    return str(value)
+
+
+_NORMALIZERS: Mapping[str, Any] = MappingProxyType(
+    {
+        "min_block_size": lambda name, value: _int(name, value, 1),
+        "torch_executed_ops": _names,
+        "torch_executed_modules": _names,
+        "enabled_precisions": _precisions,
+        "truncate_double": _bool,
+        "require_full_compilation": _bool,
+        "disable_tf32": _bool,
+        "workspace_size": lambda name, value: _int(name, value, 0),
+        "optimization_level": lambda name, value: None if value in (None, "none", "") else _int(name, value, 0, 6),
+        "compute_capabilities": _capabilities,
+        "dryrun": _bool,
+        "executor": _executor,
+        "pass_through_build_failures": _bool,
+        "dump_dir": lambda name, value: None if value is None else os.fspath(value),
+    }
+)

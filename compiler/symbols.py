@@ -1,0 +1,207 @@
+"""Symbolic sizes: their sympy expressions, the tensors whose shapes they can be read from, and their ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import sympy
+import torch
+from torch.utils._sympy.numbers import int_oo
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
+
+if TYPE_CHECKING:
+    from .program import Program
+
+Dim: TypeAlias = int | Any
+"""A size: a number, or a sympy expression over the program's symbols (sympy has no types of its own)."""
+
+Range = tuple[int, int, int]
+"""Smallest, usual and largest value of a size."""
+
+UNBOUNDED_FACTOR = 16
+"""A size without upper bound may grow to this many times its usual value in an engine."""
+
+
+class UnderivableSize(ValueError):
+    """A symbol cannot be computed from the shapes of the tensors at hand; `symbol` names it."""
+
+    def __init__(self, symbol: sympy.Symbol) -> None:
+        self.symbol = symbol
+        super().__init__(f"the size {symbol} cannot be computed from the shapes of the engine's inputs")
+
+
+def expression(value: Any) -> Any:
+    """A Python number as it is; a SymInt, SymFloat or SymBool as sympy expression, or number where it is constant."""
+    if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
+        value = value.node.expr
+    if isinstance(value, sympy.Integer):
+        return int(value)
+    if isinstance(value, sympy.Float):
+        return float(value)
+    if value is sympy.true or value is sympy.false:
+        return bool(value)
+    return value
+
+
+def dims_of(shape: Iterable[Any]) -> tuple[Dim, ...]:
+    """The sizes of a shape (of numbers and SymInts) as numbers and expressions."""
+    return tuple(expression(size) for size in shape)
+
+
+def is_static(shape: Iterable[Dim]) -> bool:
+    """Whether all sizes are numbers."""
+    return all(isinstance(size, int) for size in shape)
+
+
+def same(left: Dim, right: Dim) -> bool:
+    """Whether two sizes are equal for all values of their symbols (as far as sympy can tell)."""
+    if isinstance(left, int) and isinstance(right, int):
+        return left == right
+    return bool(left == right) or bool(sympy.expand(left - right) == 0)
+
+
+def product(dims: Iterable[Dim]) -> Dim:
+    """The product of sizes."""
+    result: Any = 1
+    for dim in dims:
+        result = result * dim
+    return simplified(result)
+
+
+def simplified(dim: Any) -> Dim:
+    """A size as a number where it is one."""
+    return int(dim) if isinstance(dim, int | sympy.Integer) else dim
+
+
+@dataclass(frozen=True)
+class SizeSource:
+    """How to compute a symbol: `formula` over other symbols and `size`, which is dimension `dim` of `tensor`."""
+
+    tensor: str
+    dim: int
+    size: sympy.Symbol
+    formula: sympy.Expr
+
+
+def symbol_sources(shapes: Mapping[str, Sequence[Dim]]) -> Mapping[sympy.Symbol, SizeSource]:
+    """The symbols that can be computed from the shapes of some tensors, each with a way to do so.
+
+    A symbol that is itself a size is read directly; from a size that is linear in one unknown symbol, such as
+    `2*s0 + s1` with s1 known, that symbol is solved for.
+    """
+    sources: dict[sympy.Symbol, SizeSource] = {}
+    entries = [(name, dim, size) for name, shape in shapes.items() for dim, size in enumerate(shape)]
+    symbolic: list[tuple[str, int, Any]] = [entry for entry in entries if not isinstance(entry[2], int)]
+    # Direct reads first: they cost nothing.
+    symbolic.sort(key=lambda entry: not isinstance(entry[2], sympy.Symbol))
+    progress = True
+    while progress:
+        progress = False
+        for name, dim, size in symbolic:
+            unknown = [symbol for symbol in size.free_symbols if symbol not in sources]
+            if len(unknown) == 1:
+                source = _solved(name, dim, size, unknown[0])
+                if source is not None:
+                    sources[unknown[0]] = source
+                    progress = True
+    return sources
+
+
+def _solved(name: str, dim: int, size: sympy.Expr, symbol: sympy.Symbol) -> SizeSource | None:
+    variable = sympy.Symbol(f"{name}.shape[{dim}]", integer=True, positive=True)
+    if size == symbol:
+        return SizeSource(name, dim, variable, variable)
+    if not size.is_polynomial(symbol) or sympy.degree(size, symbol) != 1:
+        return None
+    factor = sympy.expand(size).coeff(symbol, 1)
+    rest = sympy.expand(size).coeff(symbol, 0)
+    if not factor.is_nonzero:
+        return None
+    from torch.utils._sympy.functions import FloorDiv
+
+    return SizeSource(name, dim, variable, FloorDiv(variable - rest, factor))
+
+
+# --- ranges ----------------------------------------------------------------------------------------------------------
+def symbol_ranges(program: Program) -> Mapping[sympy.Symbol, Range]:
+    """The range of every symbol of the program's inputs: as declared by `Program.inputs`, else as exported.
+
+    An exported symbol without upper bound gets `UNBOUNDED_FACTOR` times its usual value.
+    """
+    ranges: dict[sympy.Symbol, Range] = {}
+    declared = list(program.inputs) if len(program.inputs) == len(program.user_inputs) else []
+    for index, node in enumerate(program.user_inputs):
+        value = node.meta.get("val")
+        if not isinstance(value, torch.Tensor):
+            continue
+        for dim, size in enumerate(value.shape):
+            symbol = expression(size)
+            if not isinstance(symbol, sympy.Symbol) or symbol in ranges:
+                continue
+            if declared:
+                item = declared[index]
+                ranges[symbol] = item.min_shape[dim], item.opt_shape[dim], item.max_shape[dim]
+            else:
+                ranges[symbol] = _exported_range(program, symbol, size)
+    for symbol in program.exported.range_constraints:
+        if symbol not in ranges:
+            ranges[symbol] = _exported_range(program, symbol, None)
+    return ranges
+
+
+def _exported_range(program: Program, symbol: sympy.Symbol, size: Any) -> Range:
+    bounds = program.exported.range_constraints.get(symbol)
+    low = _finite(bounds.lower) if bounds is not None else None
+    high = _finite(bounds.upper) if bounds is not None else None
+    hint = _hint(size)
+    low = 0 if low is None else max(low, 0)
+    usual = max(hint if hint is not None else (low if high is None else (low + high) // 2), low, 1)
+    if high is None:
+        high = UNBOUNDED_FACTOR * usual
+    return min(low, high), min(usual, high), high
+
+
+def _finite(bound: Any) -> int | None:
+    if bound in (int_oo, -int_oo, sympy.oo, -sympy.oo) or abs(int(bound)) >= 2**31:
+        return None
+    return int(bound)
+
+
+def _hint(size: Any) -> int | None:
+    if not isinstance(size, torch.SymInt) or not size.node.has_hint():
+        return None
+    return int(size.node.hint)
+
+
+def dim_range(dim: Dim, ranges: Mapping[sympy.Symbol, Range]) -> Range:
+    """Smallest, usual and largest value of a size, given the ranges of its symbols.
+
+    Raises:
+        UnderivableSize: a symbol has no range.
+    """
+    if isinstance(dim, int):
+        return dim, dim, dim
+    for symbol in dim.free_symbols:
+        if symbol not in ranges:
+            raise UnderivableSize(symbol)
+    intervals = {
+        symbol: ValueRanges(low, high) for symbol, (low, _, high) in ranges.items() if symbol in dim.free_symbols
+    }
+    bounds = bound_sympy(dim, intervals)
+    usual = dim.xreplace({symbol: sympy.Integer(middle) for symbol, (_, middle, _) in ranges.items()})
+    low, high = max(int(bounds.lower), 0), int(bounds.upper)
+    return low, min(max(int(usual), low), high), high
+
+
+def shape_range(program: Program, value: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Smallest, usual and largest shape of a tensor of the program.
+
+    Raises:
+        UnderivableSize: a size depends on a symbol that no input of the program has.
+    """
+    ranges = symbol_ranges(program)
+    corners = [dim_range(dim, ranges) for dim in dims_of(value.shape)]
+    low, usual, high = (tuple(corner[index] for corner in corners) for index in range(3))
+    return low, usual, high

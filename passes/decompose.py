@@ -1,0 +1,98 @@
+"""The pass `decompose`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+
+from ..compiler.pass_base import Context, Kind, Pass
+from ..compiler.program import Program
+from .convert.registry import default_registry
+from .expansion import Expansion, NotExpandable, expandable
+
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+
+aten = torch.ops.aten
+
+SELF_CHECKING = frozenset(
+    {
+        aten.inverse.default,
+        aten.linalg_cholesky.default,
+        aten.linalg_inv.default,
+        aten.linalg_ldl_factor.default,
+        aten.linalg_lu_factor.default,
+        aten.linalg_solve.default,
+        aten.linalg_tensorinv.default,
+    }
+)
+"""Operators that decompose into one that raises on singular matrices: for such an effect, export threads tokens through
+the graph as inputs and outputs of the program. They have no core ATen form that a converter could use either."""
+
+
+@functools.cache
+def decompositions() -> Mapping[Any, Callable[..., Any]]:
+    """torch.export's decompositions down to core ATen, without those of operators that a converter takes whole.
+
+    Adding a converter for a composite operator keeps it whole, with nothing else to change.
+    """
+    table = dict(torch.export.default_decompositions())
+    table[aten.batch_norm.default] = _batch_norm
+    return MappingProxyType({target: rule for target, rule in table.items() if target not in _kept()})
+
+
+def is_decomposed(target: Any) -> bool:
+    """Whether `decompose` rewrites calls of an operator: it has a decomposition, or is composite, and is not kept."""
+    if not isinstance(target, torch._ops.OpOverload) or target in _kept():
+        return False
+    return target in decompositions() or target.has_kernel_for_dispatch_key(_COMPOSITE)
+
+
+def _kept() -> frozenset[Any]:
+    return SELF_CHECKING | {*default_registry().composite_targets(), aten.sym_size.int}
+
+
+def _batch_norm(
+    input: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Any:
+    """Batch norm for inference as core ATen has it; PyTorch reaches it by functionalization only."""
+    if training or running_mean is None or running_var is None:
+        return NotImplemented
+    return aten._native_batch_norm_legit_no_training(input, weight, bias, running_mean, running_var, momentum, eps)[0]
+
+
+@dataclass(frozen=True)
+class Decompose(Pass):
+    """Rewrite operators into core ATen, except those that TensorRT takes whole.
+
+    Before:
+        %y = aten.addcmul(%x, %a, %b) : f32[4]
+    After:
+        %mul = aten.mul.Tensor(%a, %b) : f32[4]
+        %y = aten.add.Tensor(%x, %mul) : f32[4]
+    """
+
+    name: ClassVar[str] = "decompose"
+    kind: ClassVar[Kind] = "transform"
+    establishes: ClassVar[frozenset[str]] = frozenset({"core-aten"})
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Expand the nodes one by one, or retrace the program where that is not possible (in-place operators)."""
+        if expandable(program.graph):
+            with suppress(NotExpandable):
+                Expansion(decompositions(), is_decomposed).run(program.graph)
+                return program
+        return replace(program, exported=program.exported.run_decompositions(dict(decompositions())))

@@ -1,0 +1,142 @@
+"""Expanding single nodes by their operator's decomposition, and leaving the rest of the graph as it is.
+
+`ExportedProgram.run_decompositions` traces the whole model anew. Here each distinct call (operator, arguments, types)
+is traced once, however often a model repeats it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy
+import torch
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
+
+from ..compiler.graph import KEPT_META
+from ..compiler.program import fake_mode_of
+
+Table = Mapping[Any, Callable[..., Any]]
+
+_NORMS_WITH_STATISTICS = frozenset({torch.ops.aten.batch_norm.default, torch.ops.aten.instance_norm.default})
+
+
+def expandable(graph: Graph) -> bool:
+    """Whether nodes can be expanded one by one: nothing writes to a tensor, and there are no subgraphs."""
+    return not any(node.op == "get_attr" or (node.op == "call_function" and _writes(node)) for node in graph.nodes)
+
+
+def _writes(node: Node) -> bool:
+    if node.target in _NORMS_WITH_STATISTICS:
+        # In training mode these update running statistics, although their schema does not say so.
+        return node.args[3] is not None and node.args[5] is True
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+class NotExpandable(Exception):
+    """A node's decomposition cannot be put in its place; nothing was changed."""
+
+
+@dataclass
+class Expansion:
+    """Expands nodes of a graph, in place: those for which `chosen(target)` is true, by the decompositions of `table`.
+
+    Composite operators without an entry of their own expand into what PyTorch's dispatcher makes of them.
+    """
+
+    table: Table
+    chosen: Callable[[Any], bool]
+    _traced: dict[Any, GraphModule] = field(default_factory=dict)
+
+    def run(self, graph: Graph) -> None:
+        """Expand every chosen node; the others stay as they are.
+
+        Raises:
+            NotExpandable: a decomposition makes constants or sizes of its own.
+        """
+        nodes = [node for node in graph.nodes if node.op == "call_function" and self.chosen(node.target)]
+        bodies = [self._trace(node) for node in nodes]
+        for node, body in zip(nodes, bodies, strict=True):
+            _inline(node, body)
+        graph.eliminate_dead_code()
+
+    def _trace(self, node: Node) -> GraphModule:
+        if _sizes(node) - {symbol for source in node.all_input_nodes for symbol in _sizes(source)}:
+            raise NotExpandable(f"the size of the result of {node.name} depends on values")
+        call = _Call.of(node, self.table.get(node.target, node.target))
+        if call.key not in self._traced:
+            mode = fake_mode_of(node.graph) or nullcontext()
+            with torch.no_grad(), mode:
+                body = make_fx(call.run, decomposition_table=dict(self.table))(*call.values)
+            if body.graph.find_nodes(op="get_attr"):
+                raise NotExpandable(f"the decomposition of {node.target} has a constant")
+            self._traced[call.key] = body
+        return self._traced[call.key]
+
+
+def _inline(node: Node, body: GraphModule) -> None:
+    graph = node.graph
+    mapping: dict[Node, Node] = dict(zip(body.graph.find_nodes(op="placeholder"), node.all_input_nodes, strict=True))
+    meta = {key: node.meta[key] for key in KEPT_META if key in node.meta}
+    with graph.inserting_before(node):
+        for inner in (item for item in body.graph.nodes if item.op == "call_function"):
+            mapping[inner] = graph.node_copy(inner, lambda argument: mapping[argument])
+            mapping[inner].meta = {**meta, "val": inner.meta.get("val")}
+    results = map_arg(body.graph.output_node().args[0], lambda argument: mapping[argument])
+    if isinstance(results, list | tuple):
+        for user in list(node.users):
+            assert user.target is operator.getitem, f"{user} reads all results of {node} at once"
+            user.replace_all_uses_with(results[user.args[1]])
+            graph.erase_node(user)
+    else:
+        node.replace_all_uses_with(results)
+    graph.erase_node(node)
+
+
+def _sizes(node: Node) -> set[sympy.Symbol]:
+    """The sizes in a node's value that depend on the values of tensors."""
+    leaves = pytree.tree_leaves(node.meta.get("val"))
+    tracked = [
+        leaf for leaf in leaves if isinstance(leaf, torch.Tensor | torch.SymInt | torch.SymFloat | torch.SymBool)
+    ]
+    return {symbol for leaf in tracked for symbol in free_unbacked_symbols(leaf)}
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A node as a function of its input values; `key` is equal for calls whose traces are equal."""
+
+    run: Callable[..., Any]
+    values: tuple[Any, ...]
+    key: Any
+
+    @classmethod
+    def of(cls, node: Node, rule: Callable[..., Any]) -> _Call:
+        inputs = node.all_input_nodes
+        positions = {source: index for index, source in enumerate(inputs)}
+
+        def run(*values: Any) -> Any:
+            args = map_arg(node.args, lambda source: values[positions[source]])
+            kwargs = map_arg(node.kwargs, lambda source: values[positions[source]])
+            result = rule(*args, **kwargs)
+            if result is NotImplemented:
+                raise NotExpandable(f"{node.target} has no decomposition for these arguments")
+            return result
+
+        values = tuple(source.meta["val"] for source in inputs)
+        text = str(map_arg((node.args, dict(node.kwargs)), lambda source: f"%{positions[source]}"))
+        return cls(run, values, (node.target, text, tuple(_signature(value) for value in values)))
+
+
+def _signature(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return (value.dtype, tuple(map(str, value.shape)), tuple(map(str, value.stride())), value.device)
+    return str(value)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import trt_passes as tp
+from torch import nn
+
+from tests.models import ConvNet, seeded
+
+
+class Add(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x + y
+
+
+class Fixed(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.view(4, 3) * 2
+
+
+class Branch(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.sum() > 0:
+            return x
+        return x * 2
+
+
+class Keyword(nn.Module):
+    def forward(self, x: torch.Tensor, scale: float = 1.0, *, bias: torch.Tensor | None = None) -> dict:
+        return {"y": x * scale if bias is None else x * scale + bias}
+
+
+def test_static_input_from_a_tensor() -> None:
+    program = tp.trace(seeded(ConvNet()), [torch.randn(2, 3, 16, 16)])
+    (item,) = program.inputs
+    assert (item.name, item.min_shape, item.max_shape) == ("x", (2, 3, 16, 16), (2, 3, 16, 16))
+
+
+def test_dynamic_dimension_covers_the_declared_range() -> None:
+    model = seeded(ConvNet())
+    item = tp.Input(min_shape=(1, 3, 16, 16), opt_shape=(4, 3, 16, 16), max_shape=(8, 3, 16, 16))
+    module = tp.trace(model, [item]).exported.module()
+    for batch in (1, 4, 8):
+        x = torch.randn(batch, 3, 16, 16)
+        torch.testing.assert_close(module(x), model(x))
+
+
+def test_opt_of_one_is_still_dynamic() -> None:
+    item = tp.Input(min_shape=(1, 3), opt_shape=(1, 3), max_shape=(8, 3))
+    program = tp.trace(Add(), [item, item])
+    assert program.user_inputs[0].meta["val"].shape[0] == program.user_inputs[1].meta["val"].shape[0]
+    assert not isinstance(program.user_inputs[0].meta["val"].shape[0], int)
+
+
+def test_equal_sizes_are_found_without_being_declared() -> None:
+    item = tp.Input(min_shape=(1, 3), opt_shape=(4, 3), max_shape=(8, 3))
+    program = tp.trace(Add(), [item, item])
+    symbols = {str(node.meta["val"].shape[0]) for node in program.user_inputs}
+    assert len(symbols) == 1
+
+
+def test_conflicting_ranges_of_sizes_that_must_be_equal() -> None:
+    wide = tp.Input(min_shape=(1, 3), opt_shape=(4, 3), max_shape=(8, 3))
+    narrow = tp.Input(min_shape=(1, 3), opt_shape=(2, 3), max_shape=(4, 3))
+    with pytest.raises(tp.UserError, match=r"'x' dimension 0 is declared as 1\.\.8.*allows 2\.\.4"):
+        tp.trace(Add(), [wide, narrow])
+
+
+def test_conflicting_usual_sizes() -> None:
+    one = tp.Input(min_shape=(1, 3), opt_shape=(4, 3), max_shape=(8, 3))
+    other = tp.Input(min_shape=(1, 3), opt_shape=(5, 3), max_shape=(8, 3))
+    with pytest.raises(tp.UserError, match="conflicting ranges: input 'x'.*the same range for both"):
+        tp.trace(Add(), [one, other])
+
+
+def test_dimension_that_the_model_fixes() -> None:
+    item = tp.Input(min_shape=(1, 3), opt_shape=(4, 3), max_shape=(8, 3))
+    with pytest.raises(tp.UserError, match=r"dimension 0 is declared as 1\.\.8, but the model fixes it to 4"):
+        tp.trace(Fixed(), [item])
+
+
+def test_rejection_keeps_the_reason_and_the_line() -> None:
+    with pytest.raises(tp.UserError, match=r"test_exported_program\.py:\d+: Could not guard on data-dependent"):
+        tp.trace(Branch(), [torch.randn(3)])
+
+
+def test_keyword_arguments_and_numbers() -> None:
+    program = tp.trace(Keyword(), [tp.Input((2, 3)), 2.0], {"bias": torch.ones(3)})
+    assert [item.name for item in program.inputs] == ["x", "bias"]
+    x = torch.randn(2, 3)
+    torch.testing.assert_close(program.exported.module()(x, 2.0, bias=torch.ones(3))["y"], x * 2 + 1)
+
+
+def test_adopting_an_exported_program_takes_its_ranges() -> None:
+    batch = torch.export.Dim("batch", min=1, max=6)
+    exported = torch.export.export(Add(), (torch.ones(2, 3), torch.ones(2, 3)), dynamic_shapes=({0: batch}, {0: batch}))
+    (item, _) = tp.trace(exported).inputs
+    assert (item.min_shape, item.max_shape) == ((1, 3), (6, 3))
+
+
+def test_adopting_checks_declared_inputs() -> None:
+    exported = torch.export.export(Add(), (torch.ones(2, 3), torch.ones(2, 3)))
+    with pytest.raises(tp.UserError, match="takes 2 tensors, but 1 inputs are given"):
+        tp.trace(exported, [torch.ones(2, 3)])
+    with pytest.raises(tp.UserError, match="declared with rank 1, but the model takes rank 2"):
+        tp.trace(exported, [torch.ones(3), torch.ones(2, 3)])
+    with pytest.raises(tp.UserError, match=r"is declared as torch\.float16, but the model was exported with torch\.float32"):
+        tp.trace(exported, [torch.ones(2, 3).half(), torch.ones(2, 3)])
+
+
+@pytest.mark.parametrize("model", [torch.relu, torch.jit.script(Add()), 3])
+def test_what_is_not_a_model(model: object) -> None:
+    with pytest.raises(tp.UserError, match="the model is a"):
+        tp.trace(model, [torch.ones(2)])  # type: ignore[arg-type]
+
+
+def test_missing_inputs() -> None:
+    with pytest.raises(tp.UserError, match="no inputs"):
+        tp.trace(Add())

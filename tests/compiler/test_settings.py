@@ -1,0 +1,112 @@
+"""`Settings`: one list of options for Python, the command line and the docs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import torch
+from trt_passes import Settings, UserError
+
+
+def test_every_option_is_documented_and_normalized() -> None:
+    documented = [row[0] for row in Settings.documentation()]
+    assert documented == [item.name for item in dataclasses.fields(Settings)]
+    for name, kind, default, doc in Settings.documentation():
+        assert kind, name
+        assert default, name
+        assert doc.endswith((".", "pytorch.")), name
+        assert doc[0].isupper(), name
+
+
+def test_json_holds_every_option_but_the_folder() -> None:
+    values = Settings(dump_dir="x", enabled_precisions={torch.float16}).to_json()
+    assert json.loads(json.dumps(values)) == values
+    assert set(values) == {item.name for item in dataclasses.fields(Settings)} - {"dump_dir"}
+    assert values["enabled_precisions"] == ["float16"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("min_block_size=3", {"min_block_size": 3}),
+        ("min-block-size=3", {"min_block_size": 3}),
+        (
+            "torch_executed_ops=aten.softmax,aten::sort",
+            {"torch_executed_ops": frozenset({"aten.softmax", "aten.sort"})},
+        ),
+        ("torch_executed_ops=torch.ops.aten.sort", {"torch_executed_ops": frozenset({"aten.sort"})}),
+        ("enabled_precisions=fp16", {"enabled_precisions": frozenset({torch.float16})}),
+        ("enabled_precisions={fp32,bf16}", {"enabled_precisions": frozenset({torch.float32, torch.bfloat16})}),
+        ("truncate_double=true", {"truncate_double": True}),
+        ("truncate_long_and_double=yes", {"truncate_double": True}),
+        ("optimization_level=none", {"optimization_level": None}),
+        ("optimization_level=5", {"optimization_level": 5}),
+        ("compute_capabilities=12.0,8.6,8.6", {"compute_capabilities": ("8.6", "12.0")}),
+        ("executor=reference", {"executor": "reference"}),
+    ],
+)
+def test_from_texts(text: str, expected: dict[str, Any]) -> None:
+    assert Settings.from_texts([text]) == Settings(**expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("min_blok_size=3", "unknown option 'min_blok_size'. Did you mean 'min_block_size'"),
+        ("min_block_size", "--set min_block_size=VALUE"),
+        ("min_block_size=0", "at least 1"),
+        ("min_block_size=three", "whole number"),
+        ("optimization_level=7", "from 0 to 6"),
+        ("truncate_double=maybe", "true or false"),
+        ("enabled_precisions=fp8", "float32, float16 or bfloat16"),
+        ("enabled_precisions=fp16,bf16", "give one of them"),
+        ("compute_capabilities=sm86", "8.6"),
+        ("executor=referense", "Did you mean 'reference'?"),
+        ("workspace_size=-1", "at least 0"),
+    ],
+)
+def test_wrong_texts(text: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Settings.from_texts([text])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_option_is_given_once() -> None:
+    with pytest.raises(UserError, match="twice"):
+        Settings.from_texts(["dryrun=true", "dryrun=false"])
+    with pytest.raises(UserError, match="twice"):
+        Settings.from_texts(["truncate-double=true", "truncate_long_and_double=true"])
+    with pytest.raises(UserError, match="twice"):
+        Settings.from_options({"truncate_double": True, "truncate_long_and_double": True})
+
+
+def test_operators_from_python() -> None:
+    ops = {torch.ops.aten.softmax, torch.ops.aten.sum.dim_IntList, torch.ops.aten.relu.default, "aten.sort"}
+    assert Settings(torch_executed_ops=ops).torch_executed_ops == {
+        "aten.softmax",
+        "aten.sum.dim_IntList",
+        "aten.relu",
+        "aten.sort",
+    }
+    assert Settings(torch_executed_modules={torch.nn.Linear, "layers.0"}).torch_executed_modules == {
+        "Linear",
+        "layers.0",
+    }
+    with pytest.raises(UserError, match="torch_executed_ops"):
+        Settings(torch_executed_ops={3})
+
+
+def test_updated_leaves_the_rest() -> None:
+    before = Settings(min_block_size=7)
+    after = before.updated({"dryrun": True})
+    assert (after.min_block_size, after.dryrun, before.dryrun) == (7, True, False)
+
+
+def test_settings_are_values() -> None:
+    assert hash(Settings(compute_capabilities=["8.6"])) == hash(Settings(compute_capabilities=("8.6",)))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().dryrun = True  # type: ignore[misc]
