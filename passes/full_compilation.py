@@ -1,0 +1,41 @@
+"""The check behind the setting `require_full_compilation`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..compiler.annotations import reasons_of, verdict_of
+from ..compiler.errors import UserError
+from ..compiler.ledger import Verdict
+from ..compiler.program import Program
+from ..compiler.settings import Settings
+from ..compiler.text import op_name
+
+_SHOWN = 10
+_HARMLESS = "TP303"  # a size that only the caller uses
+
+
+def check_full_compilation(program: Program, settings: Settings) -> None:
+    """Raise UserError, with the reasons, if the whole program must become one engine and does not."""
+    if not settings.require_full_compilation:
+        return
+    groups: Counter[tuple[str, str, str]] = Counter()
+    for node in program.op_nodes:
+        reasons = reasons_of(node)
+        if verdict_of(node) is Verdict.TRT or (reasons and all(reason.code == _HARMLESS for reason in reasons)):
+            continue
+        first = reasons[0] if reasons else None
+        groups[op_name(node.target), first.code if first else "", first.message if first else ""] += 1
+    if not groups and len(program.segments) == 1:
+        return
+    left = sum(groups.values())
+    lines = [
+        f"  {count} x {op}: {code} {message}".rstrip() for (op, code, message), count in groups.most_common(_SHOWN)
+    ]
+    if len(groups) > _SHOWN:
+        lines.append(f"  and {len(groups) - _SHOWN} more reasons")
+    head = (
+        f"option 'require_full_compilation' is on, but {left} of {len(program.op_nodes)} op nodes stay in PyTorch and "
+        f"there are {len(program.segments)} engines instead of one: fix what is listed, or turn the option off."
+    )
+    raise UserError("\n".join([head, *lines]))
