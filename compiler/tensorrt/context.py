@@ -1,0 +1,255 @@
+"""`ConverterContext`: what converters build a network with; every layer is named, traced and type-checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from ..call import Call
+from ..symbols import Dim, dims_of, expression
+from .dtypes import from_trt, short_name, to_trt
+from .loader import TensorRT, tensor_shape
+from .log import error_lines
+from .sizes import Sizes
+from .tensor import Tensor
+from .weights import as_weights, identity_of, storable
+
+Value = Tensor | tuple[Tensor | None, ...] | None
+
+
+class ConversionError(RuntimeError):
+    """A node could not be converted; `node` names it, the message says why, in TensorRT's own words if it refused."""
+
+    def __init__(self, node: str, message: str) -> None:
+        self.node, self.message = node, message
+        super().__init__(f"node {node}: {message}")
+
+
+class ConverterContext:
+    """Builds the network of one segment.
+
+    Converters use `tensor` for their inputs, `network` and `trt` to add layers, and `emit` around every layer.
+
+    Attributes:
+        library: the TensorRT library.
+        network: the `INetworkDefinition` under construction.
+        kept_alive: the memory of all weights; TensorRT only points to it.
+        layer_nodes: the fx node of every layer, by layer name.
+        sizes: computes symbolic sizes.
+    """
+
+    def __init__(
+        self, library: TensorRT, network: Any, log: Any, constants: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
+        self.library, self.network = library, network
+        self.kept_alive: list[torch.Tensor] = []
+        self.layer_nodes: dict[str, str] = {}
+        self.sizes = Sizes(self)
+        self._log = log
+        self._constants = dict(constants or {})
+        self._values: dict[str, Value] = {}
+        self._shared: dict[Any, Tensor] = {}
+        self._constant_tensors: set[str] = set()
+        self._node = ""
+        self._log_start = 0
+        self._names: Counter[str] = Counter()
+
+    @property
+    def trt(self) -> ModuleType:
+        """The TensorRT module, for its enumerations."""
+        return self.library.module
+
+    def data_type(self, dtype: torch.dtype) -> Any:
+        """The `trt.DataType` of a torch dtype."""
+        return to_trt(self.trt, dtype)
+
+    # --- values of nodes ------------------------------------------------------------------------------------------- -
+    def begin(self, node: str) -> None:
+        """Attribute the layers that follow to a node."""
+        self._node = node
+
+    def bind(self, name: str, value: Value) -> None:
+        """Set the value of a node."""
+        self._values[name] = value
+
+    def value(self, name: str) -> Tensor:
+        """The tensor that a node yields; a parameter or constant becomes a layer when it is first used.
+
+        Raises:
+            ConversionError: the node yields no tensor here.
+        """
+        if name not in self._values and name in self._constants:
+            self._values[name] = self._constant_of(name)
+        value = self._values.get(name)
+        if not isinstance(value, Tensor):
+            raise ConversionError(self._node, f"its input %{name} is not a tensor of this network")
+        return value
+
+    def tensor(self, argument: Any) -> Tensor:
+        """An argument of a call as a tensor: a node's value, or a constant for a Python number or a size."""
+        if isinstance(argument, Node):
+            if isinstance(argument.meta.get("val"), torch.Tensor):
+                return self.value(argument.name)
+            argument = argument.meta.get("val")
+        return self.scalar(argument)
+
+    def optional(self, argument: Any) -> Tensor | None:
+        """Like `tensor`, with None for None."""
+        return None if argument is None else self.tensor(argument)
+
+    def results(self, node: Node) -> tuple[Tensor | None, ...]:
+        """The results of a node that yields several."""
+        value = self._values.get(node.name)
+        if not isinstance(value, tuple):
+            raise ConversionError(self._node, f"its input %{node.name} does not yield several tensors")
+        return value
+
+    def constant_value(self, argument: Any) -> torch.Tensor | None:
+        """The values of an argument that is a parameter, a buffer or a constant of the model; else None."""
+        return self._constants.get(argument.name) if isinstance(argument, Node) else None
+
+    # --- layers ---------------------------------------------------------------------------------------------------- -
+    def emit(self, layer: Any, shape: Sequence[Dim], role: str = "") -> Tensor:
+        """Name, trace and check a layer that was just added, and return its result.
+
+        Args:
+            layer: what `network.add_…` returned.
+            shape: the symbolic shape that the result must have.
+            role: what the layer is for, as the suffix of its name; the node's main layer has none.
+
+        Raises:
+            ConversionError: TensorRT refused the layer, or infers another shape.
+        """
+        self.enter(layer, role)
+        return self.output(layer, 0, shape)
+
+    def enter(self, layer: Any, role: str = "") -> None:
+        """Name and trace a layer, without asking for its results (which `output` gives)."""
+        if layer is None:
+            raise ConversionError(self._node, self._refusal("TensorRT refused the layer"))
+        layer.name = self._unique(f"{self._node}.{role}" if role else self._node)
+        layer.metadata = f"[fx:{self._node}]"
+        self.layer_nodes[layer.name] = self._node
+
+    def output(self, layer: Any, index: int, shape: Sequence[Dim]) -> Tensor:
+        """A result of a layer, checked."""
+        return self.check(layer.get_output(index), shape)
+
+    def check(self, tensor: Any, shape: Sequence[Dim]) -> Tensor:
+        """An `ITensor` with its dtype and symbolic shape. Reading the shape makes TensorRT infer and check it."""
+        inferred = tensor_shape(tensor)
+        if inferred is None:
+            raise ConversionError(self._node, self._refusal("TensorRT could not infer the result's shape"))
+        agree = len(inferred) == len(shape) and all(
+            actual == wanted or actual < 0 or not isinstance(wanted, int)
+            for actual, wanted in zip(inferred, shape, strict=True)
+        )
+        if not agree:
+            text = ",".join(map(str, shape))
+            raise ConversionError(self._node, f"TensorRT infers the shape {list(inferred)}, PyTorch has [{text}]")
+        return Tensor(tensor, from_trt(tensor.dtype), tuple(shape))
+
+    def _unique(self, name: str) -> str:
+        # Node names contain no dots, so a name with a number after the dot cannot be another node's.
+        count = self._names[name]
+        self._names[name] += 1
+        return name if count == 0 else f"{name}.{count}"
+
+    def _refusal(self, fallback: str) -> str:
+        lines = error_lines(self._log.records[self._log_start :])
+        return "; ".join(lines) or fallback
+
+    # --- constants ------------------------------------------------------------------------------------------------- -
+    def constant(self, value: torch.Tensor, role: str = "constant") -> Tensor:
+        """A tensor of values as a constant layer, without a copy where its layout allows; bf16 is stored as f32.
+
+        Raises:
+            ConversionError: TensorRT has no constants of the dtype.
+        """
+        try:
+            stored = storable(value)
+        except TypeError as error:
+            raise ConversionError(self._node, str(error)) from error
+        self.kept_alive.append(stored)
+        layer = self.network.add_constant(tuple(stored.shape), as_weights(self.library, stored))
+        result = self.emit(layer, tuple(stored.shape), role)
+        self._constant_tensors.add(result.trt.name)
+        if value.dtype == stored.dtype:
+            return result
+        return self.emit(self.network.add_cast(result.trt, self.data_type(value.dtype)), result.shape, f"{role}.cast")
+
+    def is_constant(self, tensor: Tensor) -> bool:
+        """Whether a tensor is the result of a constant layer."""
+        return tensor.trt.name in self._constant_tensors
+
+    def scalar(self, value: Any, dtype: torch.dtype | None = None, rank: int = 0) -> Tensor:
+        """A Python number, SymInt or SymFloat as a tensor of size 1 in each of `rank` dimensions, made once."""
+        value = expression(value)
+        natural = _natural_dtype(value)
+        if natural is None:
+            return self._symbolic_scalar(value)
+        key = (repr(value), dtype or natural, rank)
+        if key not in self._shared:
+            tensor = torch.full((1,) * rank, value, dtype=dtype or natural)
+            self._shared[key] = self.constant(tensor)
+        shared = self._shared[key]
+        return Tensor(shared.trt, shared.dtype, shared.shape, weak=dtype is None)
+
+    def _symbolic_scalar(self, value: Any) -> Tensor:
+        size = self.sizes.tensor(value)
+        layer = self.network.add_shuffle(size.trt)
+        layer.reshape_dims = ()
+        scalar = self.emit(layer, (), "size")
+        return Tensor(scalar.trt, scalar.dtype, (), weak=True)
+
+    def _constant_of(self, name: str) -> Tensor:
+        tensor = self._constants[name]
+        key = identity_of(tensor)
+        if key not in self._shared:
+            node, self._node = self._node, name
+            self._shared[key] = self.constant(tensor, role="")
+            self._node = node
+        return self._shared[key]
+
+    # --- results --------------------------------------------------------------------------------------------------- -
+    def convert(self, call: Call, convert: Any) -> None:
+        """Run a converter on a call and bind what it yields.
+
+        Raises:
+            ConversionError: the converter failed, TensorRT refused, or the result is not what PyTorch yields.
+        """
+        self.begin(call.name)
+        self._log_start = len(self._log.records)
+        result = convert(self, call)
+        if isinstance(result, tuple):
+            self.bind(call.name, tuple(map(self._agreed, result, call.out)))
+        else:
+            self.bind(call.name, self._agreed(result, call.out))
+
+    def _agreed(self, result: Tensor | None, out: Any) -> Tensor | None:
+        """The result with the exporter's own expressions for its sizes."""
+        if result is None or not isinstance(out, torch.Tensor):
+            return result
+        wanted = dims_of(out.shape)
+        sizes_agree = result.rank == len(wanted) and all(
+            left == right
+            for left, right in zip(result.shape, wanted, strict=True)
+            if isinstance(left, int) and isinstance(right, int)
+        )
+        if result.dtype != out.dtype or not sizes_agree:
+            expected = f"{short_name(out.dtype)}[{','.join(map(str, wanted))}]"
+            raise ConversionError(self._node, f"the converter yields {result} where PyTorch yields {expected}")
+        return Tensor(result.trt, result.dtype, wanted)
+
+
+def _natural_dtype(value: Any) -> torch.dtype | None:
+    if isinstance(value, bool):
+        return torch.bool
+    if isinstance(value, int):
+        return torch.int64
+    return torch.float32 if isinstance(value, float) else None

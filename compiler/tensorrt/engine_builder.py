@@ -1,0 +1,176 @@
+"""Build the serialized engine of one network, on a machine with or without a GPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..errors import UserError, did_you_mean
+from ..pass_base import Cancelled, ProgressCallback
+from ..runtime.engine_spec import Binding, EngineArtifact, EngineSpec
+from ..settings import Settings
+from .build_log import BuildLog, shown
+from .loader import TensorRT
+
+if TYPE_CHECKING:
+    from .network import BuiltNetwork
+
+MAX_LAYERS = 2500
+"""Layers of the largest network that is given to the builder.
+
+Its time grows faster than linearly (2,000 layers 9 s, 4,000 layers 55 s), and a chain of 5,000 layers overflows its
+stack and ends the process.
+"""
+
+
+class BuildError(Exception):
+    """TensorRT could not build an engine: `name` of the segment, and `errors` in TensorRT's words."""
+
+    def __init__(self, name: str, errors: tuple[str, ...]) -> None:
+        self.name, self.errors = name, errors
+        super().__init__(f"TensorRT could not build the engine of {name}: {shown(errors)}")
+
+
+def build_engine(
+    network: BuiltNetwork,
+    settings: Settings,
+    *,
+    name: str,
+    progress: ProgressCallback,
+    cancelled: Callable[[], bool],
+) -> EngineArtifact:
+    """Build the engine of a network; safe in several threads at once, since each call has a builder of its own.
+
+    Args:
+        network: what `convert` made; it can be built again.
+        settings: TF32, workspace size, optimization level and compute capabilities are read.
+        name: what messages and the engine's specification call the segment.
+        progress: called with TensorRT's name of the phase, and its steps done and in all.
+        cancelled: asked at every step; the build stops soon after it says True.
+
+    Raises:
+        UserError: a setting that this TensorRT, or this machine, cannot honour.
+        BuildError: TensorRT built nothing, with the reasons it logged.
+        Cancelled: `cancelled` said so.
+    """
+    trt = network.trt
+    check_settings(trt, settings)
+    if network.network.num_layers > MAX_LAYERS:
+        raise BuildError(name, (f"the network has {network.network.num_layers} layers, more than {MAX_LAYERS}",))
+    log = BuildLog(trt)
+    started = time.perf_counter()
+    builder = trt.module.Builder(log.logger)
+    monitor = _progress_monitor(trt, progress, cancelled)
+    config = _config(trt, builder, settings, network.inputs)
+    config.progress_monitor = monitor
+    memory = builder.build_serialized_network(network.network, config)
+    if cancelled():
+        raise Cancelled(f"the build of {name} was stopped")
+    if memory is None:
+        raise BuildError(name, log.errors)
+    return EngineArtifact(
+        plan=np.frombuffer(memory, dtype=np.uint8).data,
+        spec=EngineSpec(
+            name=name,
+            flavor=trt.flavor,
+            version=trt.version,
+            inputs=tuple(network.inputs),
+            outputs=tuple(network.outputs),
+            compute_capabilities=settings.compute_capabilities,
+            tf32=not settings.disable_tf32,
+        ),
+        build_seconds=time.perf_counter() - started,
+        log=log.text(),
+        layers=log.layers(),
+    )
+
+
+def check_settings(trt: TensorRT, settings: Settings) -> None:
+    """Raise UserError for settings that this TensorRT, or this machine, cannot honour."""
+    if not (trt.builds_without_gpu or torch.cuda.is_available()):
+        raise UserError(f"{trt} builds engines on machines with a GPU only: use one, or install TensorRT-RTX.")
+    level, capabilities = settings.optimization_level, settings.compute_capabilities
+    if level is not None and level > 5 and not trt.is_rtx:
+        raise UserError(f"option 'optimization_level' is {level}, but {trt} knows levels 0 to 5: give one of them.")
+    if not capabilities:
+        return
+    if not trt.supports_compute_capabilities:
+        raise UserError(
+            f"option 'compute_capabilities' is {', '.join(capabilities)}, but {trt} builds for the GPU of this machine "
+            "only: leave it out, or install TensorRT-RTX."
+        )
+    known = known_capabilities(trt)
+    for capability in capabilities:
+        if capability not in known:
+            close = did_you_mean(capability, known)
+            raise UserError(
+                f"option 'compute_capabilities' contains {capability}, which {trt} has no target for.{close}"
+            )
+
+
+def known_capabilities(trt: TensorRT) -> dict[str, Any]:
+    """The GPU generations that engines can be built for ("8.9"), with TensorRT's enumeration member of each."""
+    members = trt.module.ComputeCapability.__members__ if trt.supports_compute_capabilities else {}
+    return {f"{name[2:-1]}.{name[-1]}": member for name, member in members.items() if name[2:].isdigit()}
+
+
+def _config(trt: TensorRT, builder: Any, settings: Settings, inputs: Iterable[Binding]) -> Any:
+    module, config = trt.module, builder.create_builder_config()
+    config.profiling_verbosity = module.ProfilingVerbosity.DETAILED
+    if settings.disable_tf32:
+        config.clear_flag(module.BuilderFlag.TF32)
+    else:
+        config.set_flag(module.BuilderFlag.TF32)
+    if settings.workspace_size:
+        config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, settings.workspace_size)
+    if settings.optimization_level is not None:
+        config.builder_optimization_level = settings.optimization_level
+    if settings.compute_capabilities:
+        known = known_capabilities(trt)
+        config.num_compute_capabilities = len(settings.compute_capabilities)
+        for index, capability in enumerate(settings.compute_capabilities):
+            config.set_compute_capability(known[capability], index)
+    _add_profile(builder, config, inputs)
+    return config
+
+
+def _add_profile(builder: Any, config: Any, inputs: Iterable[Binding]) -> None:
+    dynamic = [binding for binding in inputs if binding.is_dynamic]
+    if not dynamic:
+        return
+    profile = builder.create_optimization_profile()
+    for binding in dynamic:
+        corners = (binding.min_shape, binding.opt_shape, binding.max_shape)
+        profile.set_shape(binding.name, *corners)
+        # set_shape drops what it does not like, or keeps it until the build, without a word.
+        taken = tuple(tuple(shape) for shape in profile.get_shape(binding.name)) == corners
+        if not taken or not all(low <= usual <= high for low, usual, high in zip(*corners, strict=True)):
+            raise UserError(
+                f"TensorRT does not accept the range min {corners[0]}, opt {corners[1]}, max {corners[2]} of "
+                f"{binding.name}: sizes must grow from min to opt to max."
+            )
+    config.add_optimization_profile(profile)
+
+
+def _progress_monitor(trt: TensorRT, progress: ProgressCallback, cancelled: Callable[[], bool]) -> Any:
+    class Monitor(trt.module.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.steps[phase_name] = num_steps
+            progress(phase_name, 0, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            progress(phase_name, step + 1, self.steps.get(phase_name, step + 1))
+            return not cancelled()
+
+        def phase_finish(self, phase_name: str) -> None:
+            self.steps.pop(phase_name, None)
+
+    return Monitor()

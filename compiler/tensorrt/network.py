@@ -1,0 +1,157 @@
+"""The network of one segment: `NetworkBuilder` makes it, `BuiltNetwork` is the result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy
+import torch
+from torch.fx import Node
+
+from ..call import Call
+from ..runtime.engine_spec import Binding
+from ..symbols import Dim, Range, dim_range, dims_of, symbol_sources
+from .context import ConversionError, ConverterContext
+from .layers import network_text
+from .loader import TensorRT
+from .log import collecting_logger
+from .tensor import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltNetwork:
+    """A TensorRT network with everything that must live as long as it does.
+
+    Attributes:
+        trt: the TensorRT library that it belongs to.
+        builder: the `Builder` that made it; engines are built with it.
+        network: the `INetworkDefinition`.
+        log: the builder's logger; `log.records` has all messages so far.
+        inputs, outputs: what crosses its border, in order, with the ranges of an optimization profile.
+        layer_nodes: the fx node that each layer comes from, by layer name.
+        kept_alive: the memory of the weights, which the network only points to.
+    """
+
+    trt: TensorRT
+    builder: Any = field(repr=False)
+    network: Any = field(repr=False)
+    log: Any = field(repr=False)
+    inputs: tuple[Binding, ...]
+    outputs: tuple[Binding, ...]
+    layer_nodes: Mapping[str, str] = field(repr=False)
+    kept_alive: tuple[torch.Tensor, ...] = field(repr=False)
+
+    def text(self) -> str:
+        """One line per input, layer and output, with the fx nodes they come from."""
+        return network_text(self.trt, self.network)
+
+
+class NetworkBuilder:
+    """Makes the network of one segment: inputs first, then calls in graph order, then `finish`.
+
+    Args:
+        library: the TensorRT library.
+        constants: the model's constant tensors by placeholder name.
+        ranges: the range of every symbol of the program.
+    """
+
+    def __init__(
+        self,
+        library: TensorRT,
+        constants: Mapping[str, torch.Tensor],
+        ranges: Mapping[sympy.Symbol, Range],
+    ) -> None:
+        self._library, self._ranges = library, ranges
+        self._log = collecting_logger(library.module)
+        self._builder = library.module.Builder(self._log)
+        self._network = library.create_network(self._builder)
+        self._inputs: list[Binding] = []
+        self._names: set[str] = set()
+        self.context = ConverterContext(library, self._network, self._log, constants)
+
+    def add_inputs(self, nodes: Iterable[Node]) -> None:
+        """Make nodes inputs of the network; sizes are computed from their shapes."""
+        shapes: dict[str, Sequence[Dim]] = {}
+        for node in nodes:
+            binding = self._binding(node)
+            self._add_input(node.name, binding.name, node.meta["val"])
+            self._inputs.append(binding)
+            shapes[node.name] = dims_of(node.meta["val"].shape)
+        self.context.sizes.sources = symbol_sources(shapes)
+
+    def convert(self, call: Call, function: Callable[[ConverterContext, Call], Any]) -> None:
+        """Add the layers of a call.
+
+        Raises:
+            ConversionError: the converter or TensorRT refused.
+            UnderivableSize: it needs a size that the network's inputs do not tell.
+        """
+        self.context.convert(call, function)
+
+    def substitute(self, call: Call) -> None:
+        """Let a call that failed yield inputs, so that the calls after it can be tried; the network is then useless."""
+        outs = call.out if isinstance(call.out, tuple | list) else (call.out,)
+        results = []
+        for index, out in enumerate(outs):
+            name = f"{call.name}.substitute.{index}"
+            results.append(self._add_input(name, name, out) if isinstance(out, torch.Tensor) else None)
+        self.context.bind(call.name, tuple(results) if isinstance(call.out, tuple | list) else results[0])
+
+    def finish(self, outputs: Iterable[Node]) -> BuiltNetwork:
+        """Mark the outputs and return the network."""
+        bindings = []
+        for node in outputs:
+            self.context.begin(node.name)
+            tensor = self._own_tensor(self.context.value(node.name))
+            binding = self._binding(node)
+            tensor.trt.name = binding.name
+            self._network.mark_output(tensor.trt)
+            bindings.append(binding)
+        return BuiltNetwork(
+            trt=self._library,
+            builder=self._builder,
+            network=self._network,
+            log=self._log,
+            inputs=tuple(self._inputs),
+            outputs=tuple(bindings),
+            layer_nodes=dict(self.context.layer_nodes),
+            kept_alive=tuple(self.context.kept_alive),
+        )
+
+    def _own_tensor(self, tensor: Tensor) -> Tensor:
+        """The tensor itself where it can be an output, else a copy: inputs, constants and other outputs cannot."""
+        trt = tensor.trt
+        if not (trt.is_network_input or trt.is_network_output or self.context.is_constant(tensor)):
+            return tensor
+        return self.context.emit(self._network.add_identity(trt), tensor.shape, "output")
+
+    def _add_input(self, name: str, binding: str, value: torch.Tensor) -> Tensor:
+        shape = dims_of(value.shape)
+        dims = tuple(size if isinstance(size, int) else -1 for size in shape)
+        self.context.begin(name)
+        tensor = self._network.add_input(binding, self.context.data_type(value.dtype), dims)
+        if tensor is None:
+            raise ConversionError(name, f"TensorRT refused the input {binding} of shape {dims}")
+        result = Tensor(tensor, value.dtype, shape)
+        self.context.bind(name, result)
+        return result
+
+    def _binding(self, node: Node) -> Binding:
+        value = node.meta["val"]
+        shape = dims_of(value.shape)
+        corners = [dim_range(size, self._ranges) for size in shape]
+        low, usual, high = (tuple(corner[index] for corner in corners) for index in range(3))
+        sizes = tuple(size if isinstance(size, int) else str(size) for size in shape)
+        return Binding(self._binding_name(node.name), value.dtype, sizes, low, usual, high)
+
+    def _binding_name(self, name: str) -> str:
+        wanted = re.sub(r"\W", "_", name)
+        unique, count = wanted, 1
+        while unique in self._names:
+            count += 1
+            unique = f"{wanted}_out" if count == 2 else f"{wanted}_out{count - 1}"
+        self._names.add(unique)
+        return unique

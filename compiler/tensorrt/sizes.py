@@ -1,0 +1,219 @@
+"""Symbolic sizes inside a network: sympy expressions computed by shape layers from the dimensions of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import sympy
+import torch
+
+from ..symbols import Dim, SizeSource, UnderivableSize
+from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from .context import ConverterContext
+
+_FOLDED = MappingProxyType({"Add": "SUM", "Mul": "PROD", "Max": "MAX", "Min": "MIN", "And": "AND", "Or": "OR"})
+_DIVIDED = ("FloorDiv", "CleanDiv")
+_RELATIONS: Mapping[str, tuple[str, bool]] = MappingProxyType(
+    {
+        # sympy class -> TensorRT comparison, and whether its opposite is meant
+        "Equality": ("EQUAL", False),
+        "Unequality": ("EQUAL", True),
+        "StrictGreaterThan": ("GREATER", False),
+        "StrictLessThan": ("LESS", False),
+        "GreaterThan": ("LESS", True),
+        "LessThan": ("GREATER", True),
+    }
+)
+
+
+class Sizes:
+    """Computes sizes with layers of shape [1], each expression once."""
+
+    def __init__(self, ctx: ConverterContext) -> None:
+        self._ctx = ctx
+        self._known: dict[Any, Tensor] = {}
+        self._shapes: dict[str, Tensor] = {}
+        self.sources: Mapping[sympy.Symbol, SizeSource] = {}
+
+    def tensor(self, dim: Dim) -> Tensor:
+        """A size as an int64 tensor of shape [1] (a relation as bool, a fraction as float32).
+
+        Raises:
+            UnderivableSize: a symbol cannot be computed from the network's inputs.
+        """
+        if isinstance(dim, bool | int | float):
+            dim = sympy.sympify(dim)
+        found = self._known.get(dim)
+        if found is None:
+            found = self._known[dim] = self._computed(dim)
+        return found
+
+    def vector(self, dims: Sequence[Dim]) -> Tensor:
+        """Sizes as one int64 tensor of shape [len(dims)]; runs of numbers are one constant."""
+        if all(isinstance(dim, int) for dim in dims):
+            return self._ctx.constant(torch.tensor(dims, dtype=torch.int64), role="size")
+        parts: list[Tensor] = []
+        run: list[Dim] = []
+        for dim in [*dims, None]:
+            if isinstance(dim, int):
+                run.append(dim)
+                continue
+            if run:
+                parts.append(self._ctx.constant(torch.tensor(run, dtype=torch.int64), role="size"))
+                run = []
+            if dim is not None:
+                parts.append(self.tensor(dim))
+        if len(parts) == 1:
+            return parts[0]
+        layer = self._ctx.network.add_concatenation([part.trt for part in parts])
+        return self._ctx.emit(layer, (len(dims),), role="size")
+
+    # --- expressions ----------------------------------------------------------------------------------------------- -
+    def _computed(self, expr: Any) -> Tensor:
+        kind = type(expr).__name__
+        if isinstance(expr, sympy.Integer):
+            return self._constant(int(expr), torch.int64)
+        if isinstance(expr, sympy.Float | sympy.Rational):
+            return self._constant(float(expr), torch.float32)
+        if expr in (sympy.true, sympy.false):
+            return self._constant(bool(expr), torch.bool)
+        if isinstance(expr, sympy.Symbol):
+            return self._symbol(expr)
+        if kind in _FOLDED:
+            return self._folded(_FOLDED[kind], [self.tensor(argument) for argument in expr.args])
+        if kind in _RELATIONS:
+            operation, opposite = _RELATIONS[kind]
+            result = self._binary(operation, *map(self.tensor, expr.args))
+            return self._not(result) if opposite else result
+        method = _METHODS.get(kind)
+        if method is None:
+            raise NotImplementedError(f"the size {expr} contains {kind}, which has no counterpart in TensorRT")
+        return method(self, *expr.args)
+
+    def _symbol(self, symbol: sympy.Symbol) -> Tensor:
+        source = self.sources.get(symbol)
+        if source is None:
+            raise UnderivableSize(symbol)
+        if source.size not in self._known:
+            self._known[source.size] = self._input_dim(source.tensor, source.dim)
+        return self.tensor(source.formula)
+
+    def _input_dim(self, name: str, dim: int) -> Tensor:
+        value = self._ctx.value(name)
+        if name not in self._shapes:
+            layer = self._ctx.network.add_shape(value.trt)
+            self._shapes[name] = self._ctx.emit(layer, (value.rank,), role="shape")
+        shape = self._shapes[name]
+        if value.rank == 1:
+            return shape
+        return self._ctx.emit(self._ctx.network.add_slice(shape.trt, (dim,), (1,), (1,)), (1,), role="size")
+
+    def _constant(self, value: float, dtype: torch.dtype) -> Tensor:
+        return self._ctx.constant(torch.tensor([value], dtype=dtype), role="size")
+
+    def _folded(self, operation: str, parts: Sequence[Tensor]) -> Tensor:
+        result = parts[0]
+        for part in parts[1:]:
+            result = self._binary(operation, result, part)
+        return result
+
+    def _binary(self, operation: str, left: Tensor, right: Tensor) -> Tensor:
+        if torch.float32 in (left.dtype, right.dtype):
+            left, right = self._cast(left, torch.float32), self._cast(right, torch.float32)
+        kind = getattr(self._ctx.trt.ElementWiseOperation, operation)
+        return self._ctx.emit(self._ctx.network.add_elementwise(left.trt, right.trt, kind), (1,), role="size")
+
+    def _unary(self, operation: str, value: Tensor) -> Tensor:
+        kind = getattr(self._ctx.trt.UnaryOperation, operation)
+        return self._ctx.emit(self._ctx.network.add_unary(value.trt, kind), (1,), role="size")
+
+    def _not(self, value: Tensor) -> Tensor:
+        return self._unary("NOT", value)
+
+    def _cast(self, value: Tensor, dtype: torch.dtype) -> Tensor:
+        if value.dtype == dtype:
+            return value
+        layer = self._ctx.network.add_cast(value.trt, self._ctx.data_type(dtype))
+        return self._ctx.emit(layer, (1,), role="size")
+
+    def _floor_div(self, numerator: Any, denominator: Any) -> Tensor:
+        return self._binary("FLOOR_DIV", self.tensor(numerator), self.tensor(denominator))
+
+    def _ceil_div(self, numerator: Any, denominator: Any) -> Tensor:
+        # ceil(a / b) = -floor(-a / b)
+        return self._negative(
+            self._binary("FLOOR_DIV", self._negative(self.tensor(numerator)), self.tensor(denominator))
+        )
+
+    def _negative(self, value: Tensor) -> Tensor:
+        return self._binary("PROD", value, self._constant(-1, torch.int64))
+
+    def _mod(self, numerator: Any, denominator: Any, modulus: Any = None) -> Tensor:
+        if modulus is not None:
+            # ModularIndexing(base, divisor, modulus)
+            quotient = self._binary("FLOOR_DIV", self.tensor(numerator), self.tensor(denominator))
+            return self._remainder(quotient, self.tensor(modulus))
+        return self._remainder(self.tensor(numerator), self.tensor(denominator))
+
+    def _remainder(self, value: Tensor, divisor: Tensor) -> Tensor:
+        whole = self._binary("PROD", self._binary("FLOOR_DIV", value, divisor), divisor)
+        return self._binary("SUB", value, whole)
+
+    def _power(self, base: Any, exponent: Any) -> Tensor:
+        if not isinstance(exponent, sympy.Integer) or not 1 <= int(exponent) <= 8:
+            raise NotImplementedError(f"the size {base}**{exponent} has no counterpart in TensorRT")
+        return self._folded("PROD", [self.tensor(base)] * int(exponent))
+
+    def _where(self, condition: Any, then: Any, otherwise: Any) -> Tensor:
+        parts = [self.tensor(item).trt for item in (condition, then, otherwise)]
+        return self._ctx.emit(self._ctx.network.add_select(*parts), (1,), role="size")
+
+    def _true_div(self, numerator: Any, denominator: Any) -> Tensor:
+        left, right = (self._cast(self.tensor(item), torch.float32) for item in (numerator, denominator))
+        return self._binary("DIV", left, right)
+
+    def _to_float(self, value: Any) -> Tensor:
+        return self._cast(self.tensor(value), torch.float32)
+
+    def _to_int(self, value: Any) -> Tensor:
+        return self._cast(self.tensor(value), torch.int64)
+
+    def _floor(self, value: Any) -> Tensor:
+        return self._cast(self._unary("FLOOR", self._to_float(value)), torch.int64)
+
+    def _ceil(self, value: Any) -> Tensor:
+        return self._cast(self._unary("CEIL", self._to_float(value)), torch.int64)
+
+    def _round(self, value: Any) -> Tensor:
+        return self._cast(self._unary("ROUND", self._to_float(value)), torch.int64)
+
+    def _negated(self, value: Any) -> Tensor:
+        return self._not(self.tensor(value))
+
+
+_METHODS: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
+    {
+        **dict.fromkeys(_DIVIDED, Sizes._floor_div),
+        "CeilDiv": Sizes._ceil_div,
+        "Mod": Sizes._mod,
+        "PythonMod": Sizes._mod,
+        "ModularIndexing": Sizes._mod,
+        "Pow": Sizes._power,
+        "PowByNatural": Sizes._power,
+        "Where": Sizes._where,
+        "Not": Sizes._negated,
+        "IntTrueDiv": Sizes._true_div,
+        "FloatTrueDiv": Sizes._true_div,
+        "ToFloat": Sizes._to_float,
+        "TruncToInt": Sizes._to_int,
+        "FloorToInt": Sizes._floor,
+        "floor": Sizes._floor,
+        "CeilToInt": Sizes._ceil,
+        "ceiling": Sizes._ceil,
+        "RoundToInt": Sizes._round,
+    }
+)

@@ -1,0 +1,50 @@
+"""`Tensor`: a tensor of a network under construction, with its torch dtype and its symbolic shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..symbols import Dim
+from .dtypes import short_name
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A tensor of a network under construction.
+
+    Attributes:
+        trt: TensorRT's `ITensor`, whose shape has -1 for every dynamic size.
+        dtype: its data type.
+        shape: its sizes; a dynamic one is an expression over the program's symbols.
+        weak: whether it stands for a Python number, which gives way in type promotion.
+    """
+
+    trt: Any
+    dtype: torch.dtype
+    shape: tuple[Dim, ...]
+    weak: bool = False
+
+    @property
+    def rank(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+    def axis(self, dim: int) -> int:
+        """A dimension counted from the front; 0 for the only one that PyTorch lets a 0-d tensor have."""
+        return dim % self.rank if self.rank else 0
+
+    def __str__(self) -> str:
+        return f"{short_name(self.dtype)}[{','.join(str(size) for size in self.shape)}]"
+
+
+def is_float(dtype: torch.dtype) -> bool:
+    """Whether a dtype is a floating-point type."""
+    return dtype.is_floating_point
+
+
+def is_integer(dtype: torch.dtype) -> bool:
+    """Whether a dtype is an integer type; bool is none."""
+    return not dtype.is_floating_point and not dtype.is_complex and dtype != torch.bool
