@@ -1,0 +1,72 @@
+"""The torch operator that runs an engine: `trt_passes::execute_engine`.
+
+Importing this module registers it, so that `torch.export.load` accepts compiled programs. It imports nothing but
+PyTorch until the operator is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+NAME = "trt_passes::execute_engine"
+SCHEMA = "execute_engine(Tensor[] inputs, Tensor engine, str spec, Tensor fallback, Tensor[] constants) -> Tensor[]"
+
+_LIBRARY = torch.library.Library("trt_passes", "DEF")  # type: ignore[no-untyped-call]
+_LIBRARY.define(SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+_CACHE = "_trt_passes_runner"
+
+
+def execute_engine(
+    inputs: Sequence[torch.Tensor],
+    engine: torch.Tensor,
+    spec: str,
+    fallback: torch.Tensor,
+    constants: Sequence[torch.Tensor],
+) -> list[torch.Tensor]:
+    """Run a segment: by TensorRT where its engine can run, else in PyTorch.
+
+    Args:
+        inputs: the engine's inputs, in the order of the specification.
+        engine: the serialized engine, uint8[nbytes].
+        spec: the JSON text of its `EngineSpec`.
+        fallback: the segment's PyTorch graph without weights, uint8[nbytes], see `graph_text`.
+        constants: the weights that the PyTorch graph takes.
+
+    Returns:
+        New tensors, on the device of the inputs.
+    """
+    # What is deserialized lives as long as the tensor that holds the bytes, and is found by it.
+    runner = getattr(engine, _CACHE, None)
+    if runner is None:
+        from .engine_spec import EngineSpec
+        from .runner import Runner
+
+        runner = Runner(EngineSpec.loads(spec), engine, serialized_fallback=fallback)
+        setattr(engine, _CACHE, runner)
+    outputs: list[torch.Tensor] = runner(inputs, lambda: constants)
+    return outputs
+
+
+def output_values(
+    inputs: Sequence[torch.Tensor],
+    engine: torch.Tensor,
+    spec: str,
+    fallback: torch.Tensor,
+    constants: Sequence[torch.Tensor],
+) -> list[torch.Tensor]:
+    """What `execute_engine` returns, as far as tracing is concerned: empty tensors of its shapes and dtypes."""
+    from .engine_spec import EngineSpec
+    from .shape_rule import ShapeRule
+
+    parsed = EngineSpec.loads(spec)
+    shapes = ShapeRule(parsed).output_shapes([tuple(tensor.shape) for tensor in inputs])
+    pairs = zip(parsed.outputs, shapes, strict=True)
+    return [inputs[0].new_empty(shape, dtype=binding.dtype) for binding, shape in pairs]
+
+
+_LIBRARY.impl("execute_engine", execute_engine, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+torch.library.register_fake(NAME, output_values, lib=_LIBRARY)
+
+OPERATOR = torch.ops.trt_passes.execute_engine.default

@@ -1,0 +1,174 @@
+"""Who runs a segment: TensorRT, its PyTorch graph, or the reference executor."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.fx import GraphModule
+
+from ..errors import UserError
+from ..settings import Executor
+from ..tensorrt.loader import TensorRTNotFound, load
+from . import graph_text
+from .engine import Engine, EngineUnavailable
+from .engine_spec import EngineSpec
+from .fallback import on_device
+from .shape_rule import ShapeRule
+
+Tensors = Sequence[torch.Tensor]
+Constants = Callable[[], Tensors]
+
+
+@dataclass
+class Notice:
+    """Warns once for all segments of a compiled module."""
+
+    given: bool = False
+
+    def warn(self, reason: str) -> None:
+        """Warn that segments run in PyTorch, unless that was said before."""
+        if not self.given:
+            self.given = True
+            text = f"TensorRT engines run in PyTorch here, because {reason}. Set executor='pytorch' to silence this."
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+class Runner:
+    """Runs one segment.
+
+    Args:
+        spec: the engine's specification.
+        engine: the serialized engine, uint8[nbytes].
+        executor: "auto" runs TensorRT if it can run here and the inputs are on a GPU, else PyTorch with a warning;
+            "tensorrt" raises instead; "pytorch" and "reference" never use TensorRT's engine.
+        fallback: the segment's PyTorch graph: takes inputs, then constants.
+        serialized_fallback: the same as text (see `graph_text`) in UTF-8, uint8[nbytes]; read when first needed.
+        reference: evaluates the segment's network; only in the process that compiled it.
+        notice: shared by the segments of a compiled module.
+    """
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        engine: torch.Tensor,
+        *,
+        executor: Executor = "auto",
+        fallback: GraphModule | None = None,
+        serialized_fallback: torch.Tensor | None = None,
+        reference: Callable[[Tensors], list[torch.Tensor]] | None = None,
+        notice: Notice | None = None,
+    ) -> None:
+        self.spec, self.engine, self.executor = spec, engine, executor
+        self.rule = ShapeRule(spec)
+        self.reference = reference
+        self.notice = notice or Notice()
+        self._fallback, self._serialized = fallback, serialized_fallback
+        self._placed: dict[torch.device, GraphModule] = {}
+        self._moved: dict[torch.device, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+        self._loaded: Engine | None = None
+        self._unavailable: dict[torch.device, str] = {}
+
+    def __call__(self, inputs: Tensors, constants: Constants) -> list[torch.Tensor]:
+        """Run the segment.
+
+        Raises:
+            UserError: an input does not fit, or the executor asked for is not available here.
+        """
+        executor = self.executor
+        if executor == "auto" or executor == "tensorrt":
+            device = inputs[0].device
+            if device not in self._unavailable:
+                try:
+                    return self._engine_for(device)(inputs)
+                except EngineUnavailable as error:
+                    self._unavailable[device] = str(error)
+            reason = self._unavailable[device]
+            if executor == "tensorrt":
+                raise UserError(f"executor='tensorrt' cannot run {self.spec.name}: {reason}.")
+            self.notice.warn(reason)
+        elif executor == "reference":
+            if self.reference is None:
+                raise UserError(
+                    f"executor='reference' needs the TensorRT network of {self.spec.name}, which exists only in the "
+                    "process that compiled it: use executor='pytorch', or compile again."
+                )
+            self._check(inputs)
+            return self.reference(inputs)
+        self._check(inputs)
+        return self._run_in_pytorch(inputs, constants())
+
+    def _engine_for(self, device: torch.device) -> Engine:
+        if self._loaded is not None and device.type == "cuda":
+            return self._loaded
+        reason = unavailable(self.spec, device)
+        if reason is not None:
+            raise EngineUnavailable(reason)
+        engine = Engine(load(), self.engine, self.spec, self.rule)
+        engine.prepare(device.index)
+        self._loaded = engine
+        return engine
+
+    def _check(self, inputs: Tensors) -> None:
+        for binding, tensor in zip(self.spec.inputs, inputs, strict=True):
+            if tensor.dtype != binding.dtype:
+                raise UserError(
+                    f"input {binding.name!r} is {tensor.dtype}, but the engine takes {binding.dtype}: give a tensor of "
+                    "that dtype."
+                )
+        self.rule.check([tuple(tensor.shape) for tensor in inputs])
+
+    @torch.no_grad()
+    def _run_in_pytorch(self, inputs: Tensors, constants: Tensors) -> list[torch.Tensor]:
+        device = inputs[0].device
+        module = self._placed.get(device)
+        if module is None:
+            module = self._placed[device] = on_device(self.fallback, device)
+        results = module(*inputs, *self._constants_on(device, constants))
+        # A result of an engine never shares memory with an input, a weight or another result.
+        return _unshared(results, (*inputs, *constants))
+
+    def _constants_on(self, device: torch.device, constants: Tensors) -> Tensors:
+        if all(tensor.device == device for tensor in constants):
+            return constants
+        # Weights were left on another device than the inputs: copy them once, not in every call.
+        before, moved = self._moved.get(device, ([], []))
+        if len(before) != len(constants) or any(a is not b for a, b in zip(before, constants, strict=True)):
+            moved = [tensor.to(device) for tensor in constants]
+            self._moved[device] = list(constants), moved
+        return moved
+
+    @property
+    def fallback(self) -> GraphModule:
+        """The segment's PyTorch graph."""
+        if self._fallback is None:
+            assert self._serialized is not None, "a runner has a fallback in one form or the other"
+            self._fallback = graph_text.loads(self._serialized.cpu().numpy().tobytes())
+        return self._fallback
+
+
+def unavailable(spec: EngineSpec, device: torch.device) -> str | None:
+    """Why an engine cannot run on a device, as far as that can be told without trying; None if it may."""
+    if not torch.cuda.is_available():
+        return "this machine has no GPU that PyTorch can use"
+    if device.type != "cuda":
+        return f"the inputs are on the {device.type.upper()}"
+    try:
+        trt = load()
+    except TensorRTNotFound as error:
+        return str(error)
+    if (trt.flavor, trt.version) != (spec.flavor, spec.version):
+        return f"the engine was built by {spec.flavor} {spec.version}, and {trt.flavor} {trt.version} is installed"
+    return None
+
+
+def _unshared(results: Tensors, others: Tensors) -> list[torch.Tensor]:
+    seen = {tensor.untyped_storage().data_ptr() for tensor in others}
+    unshared = []
+    for result in results:
+        memory = result.untyped_storage().data_ptr()
+        unshared.append(result.clone() if memory in seen else result)
+        seen.add(memory)
+    return unshared

@@ -1,0 +1,41 @@
+"""The pass `splice`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ..compiler.pass_base import Context, Kind, Pass
+from ..compiler.program import Program
+from ..compiler.runtime.compiled_module import compiled_module
+from ..compiler.runtime.spliced_graph import SegmentParts, spliced
+
+
+@dataclass(frozen=True)
+class Splice(Pass):
+    """Cut the graph: every segment becomes one call of the operator that runs its engine.
+
+    The program keeps its graph; the result is `Program.compiled`, a `torch.fx.GraphModule` with the model's own
+    arguments and results. What is left of the graph runs in PyTorch; sizes that it needs from a segment are computed
+    again from shapes that exist outside.
+
+    Before:
+        %relu = aten.relu(%x) : f32[4]  # segment-00
+        %sort = aten.sort(%relu) : (f32[4], i64[4])
+    After:
+        %segment_00 = segment_00(%x) : (f32[4])
+        %relu = getitem(%segment_00, 0) : f32[4]
+        %sort = aten.sort(%relu) : (f32[4], i64[4])
+    """
+
+    name: ClassVar[str] = "splice"
+    kind: ClassVar[Kind] = "build"
+    requires: ClassVar[frozenset[str]] = frozenset({"built"})
+    establishes: ClassVar[frozenset[str]] = frozenset({"spliced"})
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Set `compiled`."""
+        parts = [SegmentParts.of(program, segment) for segment in program.segments]
+        exported = spliced(program, parts)
+        compiled = compiled_module(exported, {item.segment.name: item for item in parts}, ctx.settings.executor)
+        return replace(program, compiled=compiled)

@@ -1,0 +1,154 @@
+"""What `Engine` tells TensorRT, seen by a stand-in for TensorRT; the real one is in test_gpu.py."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.runtime.engine import Engine, EngineUnavailable
+from trt_passes.compiler.runtime.engine_spec import Binding, EngineSpec
+from trt_passes.compiler.runtime.shape_rule import ShapeRule
+from trt_passes.compiler.tensorrt.loader import TensorRT
+
+SPEC = EngineSpec(
+    "segment-00",
+    "tensorrt_rtx",
+    "1.6.1.120",
+    (Binding("x", torch.float32, ("s0", 2), (0, 2), (2, 2), (8, 2)), Binding.static("b", torch.float32, (2,))),
+    (Binding("y", torch.float32, ("s0", 2), (0, 2), (2, 2), (8, 2)),),
+)
+
+
+class FakeContext:
+    """y = x + b, read and written through the addresses that it is told."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[str, tuple[int, ...]]] = []
+        self.addresses: dict[str, int] = {}
+        self.streams: list[int] = []
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shapes.append((name, shape))
+        return True
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        assert address
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        self.streams.append(stream)
+        rows = self.shapes[-1][1][0]
+        x, b, y = (ctypes.cast(self.addresses[name], ctypes.POINTER(ctypes.c_float)) for name in "xby")
+        for i in range(2 * rows):
+            y[i] = x[i] + b[i % 2]
+        return True
+
+
+class FakeTensorRT:
+    """The module with a runtime that hands out `FakeContext`s."""
+
+    def __init__(self, refuses: bool = False) -> None:
+        self.refuses, self.deserialized, self.contexts = refuses, 0, list[FakeContext]()
+        self.ILogger = type("ILogger", (), {})
+
+    def Runtime(self, logger: Any) -> Any:
+        def deserialize(plan: Any) -> Any:
+            self.deserialized += 1
+            logger.records.append(("ERROR", "wrong version"))
+            return None if self.refuses else SimpleNamespace(create_execution_context=self.context)
+
+        return SimpleNamespace(deserialize_cuda_engine=deserialize)
+
+    def context(self) -> FakeContext:
+        self.contexts.append(FakeContext())
+        return self.contexts[-1]
+
+
+@pytest.fixture
+def stream(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The current stream of a GPU that is the CPU."""
+    current = SimpleNamespace(cuda_stream=7)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: current)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    return current
+
+
+def engine(fake: FakeTensorRT) -> Engine:
+    trt = TensorRT(fake, "tensorrt_rtx", "1.6.1.120")  # type: ignore[arg-type]
+    return Engine(trt, torch.zeros(16, dtype=torch.uint8), SPEC, ShapeRule(SPEC))
+
+
+def test_results_are_computed_from_the_inputs(stream: SimpleNamespace) -> None:
+    run, b = engine(FakeTensorRT()), torch.tensor([1.0, 2.0])
+    for size in (3, 3, 5, 0):
+        x = torch.randn(size, 2)
+        (y,) = run([x, b])
+        torch.testing.assert_close(y, x + b)
+
+
+def test_inputs_are_copied_only_where_they_are_not_contiguous(stream: SimpleNamespace) -> None:
+    fake = FakeTensorRT()
+    run, b, base = engine(fake), torch.tensor([1.0, 2.0]), torch.randn(2, 4)
+    torch.testing.assert_close(run([base.t(), b])[0], base.t() + b)
+    assert fake.contexts[0].addresses["x"] != base.data_ptr()
+    x = base.view(4, 2)
+    run([x, b])
+    assert fake.contexts[0].addresses["x"] == x.data_ptr()
+
+
+def test_shapes_are_told_only_when_they_change(stream: SimpleNamespace) -> None:
+    fake = FakeTensorRT()
+    run, b = engine(fake), torch.zeros(2)
+    for size in (3, 3, 3, 4, 3):
+        run([torch.randn(size, 2), b])
+    assert fake.contexts[0].shapes == [("x", (3, 2)), ("x", (4, 2)), ("x", (3, 2))]
+
+
+def test_a_context_per_stream_and_one_engine(stream: SimpleNamespace) -> None:
+    fake = FakeTensorRT()
+    run, inputs = engine(fake), [torch.randn(3, 2), torch.zeros(2)]
+    for number in (7, 8, 7, 8):
+        stream.cuda_stream = number
+        run(inputs)
+    assert fake.deserialized == 1
+    assert [context.streams for context in fake.contexts] == [[7, 7], [8, 8]]
+
+
+def test_a_context_per_thread(stream: SimpleNamespace) -> None:
+    fake = FakeTensorRT()
+    run, inputs = engine(fake), [torch.randn(3, 2), torch.zeros(2)]
+    threads = [threading.Thread(target=run, args=(inputs,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (fake.deserialized, len(fake.contexts)) == (1, 3)
+
+
+def test_a_wrong_size_is_found_before_tensorrt_is_told(stream: SimpleNamespace) -> None:
+    fake = FakeTensorRT()
+    run, b = engine(fake), torch.zeros(2)
+    run([torch.randn(3, 2), b])
+    with pytest.raises(UserError, match="'x' has size 9 in dimension 0"):
+        run([torch.randn(9, 2), b])
+    assert len(fake.contexts[0].shapes) == 1
+    run([torch.randn(3, 2), b])
+    assert len(fake.contexts[0].shapes) == 1
+
+
+def test_a_wrong_dtype_is_named(stream: SimpleNamespace) -> None:
+    with pytest.raises(UserError, match="'b' is f16, but the engine takes f32"):
+        engine(FakeTensorRT())([torch.randn(3, 2), torch.zeros(2).half()])
+
+
+def test_a_refused_engine_gives_the_words_of_tensorrt(stream: SimpleNamespace) -> None:
+    with pytest.raises(EngineUnavailable, match="refuses it: wrong version"):
+        engine(FakeTensorRT(refuses=True))([torch.randn(3, 2), torch.zeros(2)])

@@ -1,0 +1,69 @@
+import pytest
+import torch
+from torch.export import Dim
+from torch.fx import GraphModule
+from trt_passes.compiler.runtime.operator import OPERATOR
+
+from tests.compiler.runtime.handmade import spliced
+
+pytestmark = pytest.mark.filterwarnings("ignore:TensorRT engines run in PyTorch")
+
+
+class Model(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 6)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = torch.relu(self.linear(x))
+        return y, torch.cat([y, y]).argmax(1)
+
+
+MODEL = Model()
+
+
+def compiled() -> GraphModule:
+    return spliced(MODEL, (torch.randn(3, 4),), lambda node: True, dynamic_shapes=({0: Dim("n", min=2, max=16)},))
+
+
+def arguments(size: int) -> tuple[object, ...]:
+    segment = compiled().segment_00
+    constants = [tensor.detach() for tensor in segment.constants()]
+    return [torch.randn(size, 4)], segment.engine, segment.spec_text, segment.fallback, constants
+
+
+def test_the_operator_computes_what_the_model_does() -> None:
+    inputs, *rest = arguments(5)
+    torch.testing.assert_close(OPERATOR(inputs, *rest), list(MODEL(inputs[0])))  # type: ignore[index]
+
+
+def test_what_is_read_once_is_kept_with_the_engine() -> None:
+    inputs, engine, *rest = arguments(5)
+    OPERATOR(inputs, engine, *rest)
+    before = engine._trt_passes_runner  # type: ignore[attr-defined]
+    OPERATOR(inputs, engine, *rest)
+    assert engine._trt_passes_runner is before  # type: ignore[attr-defined]
+
+
+def test_pytorch_accepts_the_definition() -> None:
+    torch.library.opcheck(OPERATOR, arguments(3), test_utils=("test_schema", "test_faketensor"))
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_torch_compile_keeps_the_call_whole(dynamic: bool) -> None:
+    module = compiled()
+    fast = torch.compile(module, backend="aot_eager", fullgraph=True, dynamic=dynamic)
+    for size in (3, 7):
+        x = torch.randn(size, 4)
+        with torch.no_grad():
+            torch.testing.assert_close(fast(x), MODEL(x))
+
+
+def test_fake_tensors_take_the_traced_path() -> None:
+    from torch._subclasses import FakeTensorMode
+
+    module = compiled()
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        y, index = module(mode.from_tensor(torch.randn(5, 4)))
+    assert (tuple(y.shape), y.dtype) == ((5, 6), torch.float32)
+    assert (tuple(index.shape), index.dtype) == ((10,), torch.int64)

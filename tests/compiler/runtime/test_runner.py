@@ -1,0 +1,102 @@
+import warnings
+
+import pytest
+import torch
+from torch.fx import GraphModule
+from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.runtime import runner as runner_module
+from trt_passes.compiler.runtime.compiled_module import segments_of
+from trt_passes.compiler.runtime.runner import unavailable
+
+from tests.compiler.runtime.handmade import spliced
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+
+
+class Model(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = torch.sort(torch.relu(self.linear(x)))[0]
+        return torch.tanh(y), y.view(-1).sigmoid()
+
+
+def compiled(executor: str) -> GraphModule:
+    def in_trt(node: torch.fx.Node) -> bool:
+        return "sort" not in node.name and not node.name.startswith("getitem")
+
+    return spliced(Model(), (torch.randn(3, 4),), in_trt, executor=executor)
+
+
+@no_gpu
+def test_auto_warns_once_for_all_segments_and_says_why() -> None:
+    module = compiled("auto")
+    x = torch.ones(3, 4)
+    with pytest.warns(RuntimeWarning, match="no GPU that PyTorch can use") as caught:
+        results = [module(x) for _ in range(3)]
+    assert len(caught) == 1
+    for segment in segments_of(module).values():
+        segment.executor = "pytorch"
+    torch.testing.assert_close(results[2], module(x))
+
+
+def test_pytorch_does_not_warn() -> None:
+    module = compiled("pytorch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module(torch.ones(3, 4))
+
+
+@no_gpu
+def test_tensorrt_is_an_error_where_it_cannot_run() -> None:
+    with pytest.raises(UserError, match=r"executor='tensorrt' cannot run segment-00: this machine has no GPU"):
+        compiled("tensorrt")(torch.ones(3, 4))
+
+
+def test_reference_needs_the_network() -> None:
+    with pytest.raises(UserError, match="only in the process that compiled it"):
+        compiled("reference")(torch.ones(3, 4))
+
+
+def test_inputs_are_checked_without_tensorrt_too() -> None:
+    module = compiled("pytorch").segment_00
+    with pytest.raises(UserError, match=r"input 'x' has size 5 in dimension 0 .*takes 3"):
+        module(torch.ones(5, 4))
+    with pytest.raises(UserError, match=r"input 'x' is torch\.float64"):
+        module(torch.ones(3, 4, dtype=torch.float64))
+
+
+def test_results_share_no_memory_with_inputs_or_each_other() -> None:
+    def forward(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return x.view(-1), x.t(), x.view(4, 3)
+
+    class Views(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            return forward(x)
+
+    x = torch.randn(3, 4)
+    results = spliced(Views(), (x,), lambda node: True, executor="pytorch")(x)
+    torch.testing.assert_close(results, forward(x), check_stride=False)
+    assert len({t.untyped_storage().data_ptr() for t in (x, *results)}) == 4
+
+
+def test_results_need_no_gradient() -> None:
+    assert not any(result.requires_grad for result in compiled("pytorch")(torch.ones(3, 4, requires_grad=True)))
+
+
+def test_reasons_why_an_engine_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = compiled("pytorch").segment_00.runner.spec
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "no GPU" in str(unavailable(spec, torch.device("cuda", 0)))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert "inputs are on the CPU" in str(unavailable(spec, torch.device("cpu")))
+
+    class Other:
+        flavor, version = "tensorrt_rtx", "1.4.0.76"
+
+    monkeypatch.setattr(runner_module, "load", Other)
+    text = str(unavailable(spec, torch.device("cuda", 0)))
+    assert "built by tensorrt_rtx 1.6.1.120" in text
+    assert "1.4.0.76 is installed" in text

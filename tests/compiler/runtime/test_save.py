@@ -1,0 +1,186 @@
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.export import Dim
+from torch.fx import GraphModule
+from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.runtime import save as save_module
+from trt_passes.compiler.runtime.compiled_module import segments_of
+from trt_passes.compiler.runtime.save import load, save
+
+from tests.compiler.runtime.handmade import spliced
+
+
+class Model(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(4, 300), torch.nn.Linear(300, 4)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor, *, scale: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.calls.add_(1)
+        y = torch.sort(torch.relu(self.a(x)))[0]
+        return {"y": self.b(y) * scale + self.calls}
+
+
+SCALE = torch.tensor(2.0)
+
+
+def compiled(executor: str = "pytorch") -> GraphModule:
+    def in_trt(node: torch.fx.Node) -> bool:
+        return "sort" not in node.name and not node.name.startswith("getitem")
+
+    torch.manual_seed(0)
+    shapes = {"x": {0: Dim("n", min=1, max=9)}, "scale": None}
+    return spliced(
+        Model(), (torch.randn(3, 4),), in_trt, kwargs={"scale": SCALE}, dynamic_shapes=shapes, executor=executor
+    )
+
+
+def test_a_loaded_program_gives_the_same_answers(tmp_path: Path) -> None:
+    module = compiled()
+    save(module, tmp_path / "model.pt2")
+    loaded = load(tmp_path / "model.pt2")
+    for size in (1, 3, 9):
+        x = torch.randn(size, 4)
+        torch.testing.assert_close(loaded(x, scale=SCALE), module(x, scale=SCALE))
+    assert list(segments_of(loaded)) == ["segment_00", "segment_01"]
+
+
+def test_torch_export_load_reads_it_too(tmp_path: Path) -> None:
+    module = compiled()
+    save(module, tmp_path / "model.pt2")
+    script = (
+        "import sys, torch, warnings; warnings.simplefilter('ignore'); import trt_passes.compiler.runtime.operator\n"
+        "module = torch.export.load(sys.argv[1]).module()\n"
+        "print(module(torch.ones(2, 4), scale=torch.tensor(2.0))['y'].sum().item())"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "model.pt2"], capture_output=True, text=True, check=True
+    )
+    assert float(out.stdout) == pytest.approx(float(module(torch.ones(2, 4), scale=SCALE)["y"].sum()), rel=1e-4)
+
+
+def test_weights_are_stored_once(tmp_path: Path) -> None:
+    module = compiled()
+    save(module, tmp_path / "model.pt2")
+    with zipfile.ZipFile(tmp_path / "model.pt2") as archive:
+        big = [info for info in archive.infolist() if info.file_size == 300 * 4 * 4]
+        pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
+    assert len(big) == 2
+    assert not pickles
+
+
+def test_the_file_is_the_same_wherever_it_is_written(tmp_path: Path) -> None:
+    module = compiled()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        save(module, tmp_path / folder / "model.pt2")
+    names = [zipfile.ZipFile(tmp_path / folder / "model.pt2").namelist() for folder in ("a", "b")]
+    assert names[0] == names[1]
+
+
+def test_what_changed_since_is_saved(tmp_path: Path) -> None:
+    module = compiled()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(0.5)
+    x = torch.ones(2, 4)
+    module(x, scale=SCALE)
+    save(module, tmp_path / "model.pt2")
+    torch.testing.assert_close(load(tmp_path / "model.pt2")(x, scale=SCALE), module(x, scale=SCALE))
+
+
+def test_report_and_executor_are_saved(tmp_path: Path) -> None:
+    module = compiled()
+    module.report = SimpleNamespace(to_json=lambda: {"schema": 1, "verdicts": {"trt": 3}})
+    save(module, tmp_path / "model.pt2")
+    loaded = load(tmp_path / "model.pt2")
+    assert loaded.report == {"schema": 1, "verdicts": {"trt": 3}}
+    assert {segment.executor for segment in segments_of(loaded).values()} == {"pytorch"}
+    save(loaded, tmp_path / "again.pt2")
+    assert load(tmp_path / "again.pt2", executor="auto").report == loaded.report
+    assert segments_of(load(tmp_path / "again.pt2", executor="auto"))["segment_00"].executor == "auto"
+
+
+def test_the_reference_executor_is_not_saved(tmp_path: Path) -> None:
+    save(compiled("reference"), tmp_path / "model.pt2")
+    assert segments_of(load(tmp_path / "model.pt2"))["segment_00"].executor == "auto"
+    with pytest.raises(UserError, match=r"'reference'.*process that compiled"):
+        load(tmp_path / "model.pt2", executor="reference")
+
+
+def test_only_compiled_modules_can_be_saved(tmp_path: Path) -> None:
+    for other in (torch.nn.Linear(1, 1), torch.fx.symbolic_trace(torch.nn.ReLU())):
+        with pytest.raises(UserError, match="only a compiled module can be saved"):
+            save(other, tmp_path / "model.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot write"):
+        save(compiled(), tmp_path / "missing" / "model.pt2")
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "model.pt2"
+    target.write_bytes(b"before")
+
+    def full(exported: object, path: Path, **kwargs: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch.export, "save", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        save(compiled(), target)
+    assert target.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.7, 0.99])
+def test_a_truncated_file_is_a_user_error(part: float, tmp_path: Path) -> None:
+    target = tmp_path / "model.pt2"
+    save(compiled(), target)
+    data = target.read_bytes()
+    target.write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(UserError, match="truncated"):
+        load(target)
+
+
+def test_a_damaged_entry_is_a_user_error(tmp_path: Path) -> None:
+    rewrite(tmp_path, "models/model.json", b"{}")
+    with pytest.raises(UserError, match="cannot be read by PyTorch"):
+        load(tmp_path / "changed.pt2")
+
+
+def test_foreign_files_are_user_errors(tmp_path: Path) -> None:
+    (tmp_path / "text.pt2").write_text("hello")
+    torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.ones(1),)), tmp_path / "plain.pt2")
+    for name, words in (("none.pt2", "does not exist"), ("text.pt2", "no .pt2"), ("plain.pt2", "no compiled program")):
+        with pytest.raises(UserError, match=words) as caught:
+            load(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_newer_schema_is_a_user_error(tmp_path: Path) -> None:
+    newer = {"schema": save_module.SCHEMA + 1, "executor": "auto", "report": {}}
+    rewrite(tmp_path, "extra/trt_passes.json", json.dumps(newer).encode())
+    with pytest.raises(UserError, match="upgrade"):
+        load(tmp_path / "changed.pt2")
+
+
+def rewrite(folder: Path, suffix: str, content: bytes) -> None:
+    """A saved program as changed.pt2, with other content in one entry."""
+    save(compiled(), folder / "model.pt2")
+    with (
+        zipfile.ZipFile(folder / "model.pt2") as source,
+        zipfile.ZipFile(folder / "changed.pt2", "w") as target,
+    ):
+        for info in source.infolist():
+            target.writestr(info.filename, content if info.filename.endswith(suffix) else source.read(info))
