@@ -1,0 +1,64 @@
+# `make demo` and `make test` set up everything on a fresh machine: an environment in .venv, the package, TensorRT-RTX.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.PHONY: demo test check docs images clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+# Set PYTHON to choose another interpreter.
+PYTHON ?= $(shell for name in python3.12 python3.11 python3; do \
+  if $$name -c '$(SUPPORTED)' 2>/dev/null; then echo $$name; break; fi; done)
+DUMP := dump-resnet50
+
+demo: $(VENV)/.installed
+	@$(BIN)/trt-passes run examples/resnet50.py:model --dump-dir $(DUMP) -o resnet50.pt2
+	echo
+	echo "What every pass did is in $(DUMP)/, the compiled model in resnet50.pt2. Next:"
+	echo "  $(BIN)/trt-passes view $(DUMP)                              the run in the browser"
+	echo "  $(BIN)/trt-passes diff $(DUMP) input annotate               how the graph changed"
+	echo "  $(BIN)/trt-passes run examples/fallbacks.py:model --dump-dir dump-fallbacks    a model that does not fit"
+	echo "  $(BIN)/trt-passes explain dump-fallbacks                    and why"
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 -q
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	# mypy finds a package by the name of its folder, and a checkout may have any name.
+	mkdir -p $(VENV)/typed && ln -sfn "$(CURDIR)" $(VENV)/typed/trt_passes
+	MYPYPATH=$(VENV)/typed $(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 -q
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/generate.py
+
+images: $(VENV)/.installed
+	$(BIN)/trt-passes run examples/fallbacks.py:model --until partition --dump-dir dump-images
+	mkdir -p docs/images
+	cp dump-images/*-partition/overview.svg docs/images/partition.svg
+	rm -r dump-images
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[rtx,viz,examples,test]"
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+$(VENV)/bin/python:
+	@python="$(PYTHON)"
+	if [ -z "$$python" ] || ! "$$python" -c '$(SUPPORTED)'; then
+	  echo "make: Python 3.11 or 3.12 with ensurepip is needed: install it, or name it with PYTHON=…" >&2
+	  exit 1
+	fi
+	"$$python" -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info dump-* resnet50.pt2 .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

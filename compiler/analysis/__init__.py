@@ -1,0 +1,34 @@
+"""What a partition costs and what would improve it: fallbacks and gains, the boundary bill, coverage by module.
+
+Pure functions from a program (or its ledger) to data; none needs TensorRT.
+"""
+
+from __future__ import annotations
+
+from .boundary import BoundaryBill, Cast, Crossing, EngineBoundary, boundary_bill
+from .coverage import ModuleCoverage, module_coverage
+from .fallbacks import FallbackGroup, demoted_groups, fallback_groups
+from .gains import FallbackGain, Gain, Gains, TensorCopies, fallback_gains
+from .islands import Island, islands
+from .tensor_bytes import TensorBytes
+
+__all__ = [
+    "BoundaryBill",
+    "Cast",
+    "Crossing",
+    "EngineBoundary",
+    "FallbackGain",
+    "FallbackGroup",
+    "Gain",
+    "Gains",
+    "Island",
+    "ModuleCoverage",
+    "TensorBytes",
+    "TensorCopies",
+    "boundary_bill",
+    "demoted_groups",
+    "fallback_gains",
+    "fallback_groups",
+    "islands",
+    "module_coverage",
+]

@@ -1,0 +1,53 @@
+"""The bytes of a program's tensors at their usual sizes."""
+
+from __future__ import annotations
+
+import torch
+from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.utils import _pytree as pytree
+
+from ..program import Program
+from ..symbols import UnderivableSize, dim_range, dims_of, symbol_ranges
+
+
+class TensorBytes:
+    """Bytes of the tensors of one program, with the opt sizes of its declared inputs.
+
+    A program without declared inputs counts with the sizes it was exported with.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._ranges = symbol_ranges(program)
+        self._known: dict[str, int | None] = {}
+
+    def of(self, node: Node) -> int | None:
+        """Bytes of all tensors that a node yields; None where a size depends on values of tensors."""
+        if node.name not in self._known:
+            self._known[node.name] = self._sum(node)
+        return self._known[node.name]
+
+    def _sum(self, node: Node) -> int | None:
+        total = 0
+        for leaf in pytree.tree_leaves(node.meta.get("val")):
+            size = self._bytes(leaf) if isinstance(leaf, torch.Tensor) else 0
+            if size is None:
+                return None
+            total += size
+        return total
+
+    def _bytes(self, tensor: torch.Tensor) -> int | None:
+        if free_unbacked_symbols(tensor):
+            return None
+        total = tensor.element_size()
+        for dim in dims_of(tensor.shape):
+            try:
+                total *= dim_range(dim, self._ranges)[1]
+            except UnderivableSize:
+                return None
+        return total
+
+
+def bytes_text(count: int) -> str:
+    """A number of bytes as words: "1 byte", "12,288 bytes"."""
+    return "1 byte" if count == 1 else f"{count:,} bytes"
