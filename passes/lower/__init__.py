@@ -1,0 +1,21 @@
+"""The passes of the stage `lower`: small rewrites, each visible on its own."""
+
+from __future__ import annotations
+
+from ...compiler.pass_base import Pass
+from .cast_precision import CastPrecision
+from .deduplicate import Deduplicate
+from .fold_batch_norm import FoldBatchNorm
+from .fold_constants import FoldConstants
+from .narrow_64bit import Narrow64Bit
+from .remove_noops import RemoveNoops
+
+PASSES: tuple[type[Pass], ...] = (
+    Narrow64Bit,
+    RemoveNoops,
+    FoldBatchNorm,
+    CastPrecision,
+    Deduplicate,
+    FoldConstants,
+)
+"""The lowering passes in the order that `lower` runs them: constants are folded last, casts of weights included."""

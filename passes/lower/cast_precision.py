@@ -1,0 +1,129 @@
+"""The pass `lower.cast-precision`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch.fx import Node
+
+from ...compiler.pass_base import Context, Pass
+from ...compiler.program import Program
+from .casts import Casts, has_dtype, retype
+from .precision_table import BOUNDED, COMPUTE_NARROW, fits, follows
+from .values import tensor_of
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class CastPrecision(Pass):
+    """Compute in float16 or bfloat16 where it is safe, if `enabled_precisions` names one of them.
+
+    Inputs and outputs of the program keep their types. Matrix products, convolutions and attention go to the narrow
+    type, and what only moves or scales their results goes along. Norms, softmax, sums and everything that can leave the
+    range of float16 stay in float32 (see `precision_table`), with whatever uses their results before the next matrix
+    product, unless those are bounded.
+
+    Before:
+        %linear = aten.linear(%x, %p_w) : f32[2,4]
+        %exp = aten.exp(%linear) : f32[2,4]
+    After:
+        %p_w_f16 = aten._to_copy(%p_w, dtype=f16) : f16[4,4]
+        %x_f16 = aten._to_copy(%x, dtype=f16) : f16[2,4]
+        %linear = aten.linear(%x_f16, %p_w_f16) : f16[2,4]
+        %linear_f32 = aten._to_copy(%linear, dtype=f32) : f32[2,4]
+        %exp = aten.exp(%linear_f32) : f32[2,4]
+    """
+
+    name: ClassVar[str] = "lower.cast-precision"
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Edit the graph in place; tells through `ctx.note` how much changed."""
+        narrow = next(iter(ctx.settings.enabled_precisions - {torch.float32}), None)
+        if narrow is None:
+            return program
+        choice = _Choice(narrow, program.constants)
+        for node in program.op_nodes:
+            choice.decide(node)
+        if not choice.narrowed:
+            return program
+        casts = Casts(program.graph)
+        for node in program.op_nodes:
+            _adapt(node, choice, casts)
+        casts.cast_arguments(program.output_node, narrow, torch.float32, choice.narrowed)
+        name = str(narrow).removeprefix("torch.")
+        ctx.note(
+            f"enabled_precisions: {len(choice.narrowed)} of {len(program.op_nodes) - casts.count} op nodes compute in "
+            f"{name}, with {casts.count} casts between it and float32."
+        )
+        return program
+
+
+@dataclass
+class _Choice:
+    """Which nodes compute in the narrow type, decided in graph order.
+
+    `risky` are the float32 values that the narrow type may not be able to hold.
+    """
+
+    narrow: torch.dtype
+    constants: Mapping[str, torch.Tensor]
+    narrowed: set[Node] = field(default_factory=set)
+    risky: set[Node] = field(default_factory=set)
+
+    def decide(self, node: Node) -> None:
+        """Put the node into `narrowed`, or into `risky` if it stays in float32 and its result may be large."""
+        sources = [source for source in node.all_input_nodes if has_dtype(source, torch.float32)]
+        if node.target is operator.getitem:
+            self._like(node, node.all_input_nodes[0])
+        elif node.target in COMPUTE_NARROW:
+            if has_dtype(node, torch.float32):
+                self.narrowed.add(node)
+        elif follows(node, self.narrow):
+            risky = any(self._is_risky(source) for source in sources)
+            if any(source in self.narrowed for source in sources) and not risky:
+                self.narrowed.add(node)
+            elif risky and node.target not in BOUNDED:
+                self.risky.add(node)
+        elif node.target not in BOUNDED and not self._is_literal(node):
+            self.risky.add(node)
+
+    def _like(self, node: Node, producer: Node) -> None:
+        for group in (self.narrowed, self.risky):
+            if producer in group:
+                group.add(node)
+
+    def _is_risky(self, source: Node) -> bool:
+        tensor = self.constants.get(source.name)
+        if tensor is None or not tensor.numel():
+            return source in self.risky
+        finite = tensor.detach().nan_to_num(0.0, 0.0, 0.0)
+        return not fits((finite.min().item(), finite.max().item()), self.narrow)
+
+    def _is_literal(self, node: Node) -> bool:
+        """Whether the node is filled with one number that the narrow type can hold."""
+        return node.target in (aten.full.default, aten.scalar_tensor.default) and fits(node.args, self.narrow)
+
+
+def _adapt(node: Node, choice: _Choice, casts: Casts) -> None:
+    """Give a node the types that it was chosen to read, and its value the type that it now has."""
+    if node not in choice.narrowed:
+        casts.cast_arguments(node, choice.narrow, torch.float32, choice.narrowed)
+        return
+    _clamp_mask(node, choice, casts)
+    casts.cast_arguments(node, torch.float32, choice.narrow)
+    retype(node, torch.float32, choice.narrow)
+
+
+def _clamp_mask(node: Node, choice: _Choice, casts: Casts) -> None:
+    """Keep the mask of an attention finite: models fill it with the smallest float32, which would become -inf."""
+    if node.target is not aten.scaled_dot_product_attention.default:
+        return
+    mask = node.args[3] if len(node.args) > 3 else node.kwargs.get("attn_mask")
+    value = tensor_of(mask)
+    if isinstance(mask, Node) and value is not None and value.dtype is torch.float32 and mask not in choice.narrowed:
+        node.replace_input_with(mask, casts.cast(mask, choice.narrow, node, clamp=True))

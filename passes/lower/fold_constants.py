@@ -1,0 +1,121 @@
+"""The pass `lower.fold-constants`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch.fx import Node
+from torch.fx.node import map_arg
+
+from ...compiler.pass_base import Context, Pass
+from ...compiler.program import Program
+from .aliasing import reaches_output
+from .values import is_pure, remove_dead, same_sizes, static_bytes, tensor_of
+
+_UNDEFINED = frozenset({torch.ops.aten.empty.memory_format, torch.ops.aten.empty_strided.default})
+"""Results that are whatever the memory held."""
+
+
+@dataclass(frozen=True)
+class FoldConstants(Pass):
+    """Evaluate what depends on parameters, buffers and literals only.
+
+    A result is stored as a constant of the program if it takes at most `max_bytes`, or no more than the constants that
+    it is computed from: casting or transposing a weight is folded, expanding one is not. Equal small results are
+    stored once. Random results, sizes that are known at run time only, and outputs of the program stay as they are.
+
+    Before:
+        %full = aten.full([4], 2.0, device=cpu, pin_memory=False) : f32[4]
+        %mul = aten.mul.Tensor(%p_w, %full) : f32[4]
+        %add = aten.add.Tensor(%x, %mul) : f32[4]
+    After:
+        %add = aten.add.Tensor(%x, %c_mul) : f32[4]
+    """
+
+    name: ClassVar[str] = "lower.fold-constants"
+
+    max_bytes: int = 1 << 20
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Edit the graph in place."""
+        nodes = program.nodes_by_name
+        known: dict[Node, Any] = {nodes[name]: tensor for name, tensor in program.constants.items()}
+        read = {node: frozenset({node}) for node in known}
+        with torch.no_grad():
+            for node in program.op_nodes:
+                if not _is_foldable(node, known):
+                    continue
+                weights = frozenset().union(*(read[source] for source in node.all_input_nodes))
+                if self._fits(node, weights):
+                    value = _evaluate(node, known)
+                    if _agrees(node.meta["val"], value):
+                        known[node], read[node] = value, weights
+        _store(program, {node: value for node, value in known.items() if node.op == "call_function"})
+        remove_dead(program.graph)
+        return program
+
+    def _fits(self, node: Node, weights: Iterable[Node]) -> bool:
+        """Whether the result is small, or no larger than the program's constants that it is computed from."""
+        size = sum(_bytes(value) for value in _tensors(node.meta["val"]))
+        return size <= max(self.max_bytes, sum(_bytes(weight.meta["val"]) for weight in weights))
+
+
+def _is_foldable(node: Node, known: dict[Node, Any]) -> bool:
+    return (
+        is_pure(node)
+        and node.target not in _UNDEFINED
+        and all(source in known for source in node.all_input_nodes)
+        and bool(_tensors(node.meta.get("val")))
+        and all(static_bytes(value) is not None for value in _tensors(node.meta["val"]))
+        and not reaches_output(node)
+    )
+
+
+def _evaluate(node: Node, known: dict[Node, Any]) -> Any:
+    args, kwargs = map_arg((node.args, node.kwargs), lambda source: known[source])
+    return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, list | tuple) and all(isinstance(item, torch.Tensor) for item in value):
+        return list(value)
+    return []
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return static_bytes(tensor) or 0
+
+
+def _agrees(expected: Any, value: Any) -> bool:
+    pairs = list(zip(_tensors(expected), _tensors(value), strict=False))
+    return len(pairs) == len(_tensors(expected)) and all(
+        same_sizes(fake.shape, real.shape) and fake.dtype == real.dtype for fake, real in pairs
+    )
+
+
+def _store(program: Program, folded: dict[Node, Any]) -> None:
+    stored: dict[Any, Node] = {}
+    for node, value in folded.items():
+        readers = [user for user in node.users if user not in folded]
+        if not readers or not isinstance(value, torch.Tensor) or tensor_of(node) is None:
+            continue
+        key = _content(value)
+        constant = stored.get(key) or program.add_constant(node.name, value)
+        stored[key] = constant
+        for reader in readers:
+            reader.replace_input_with(node, constant)
+
+
+def _content(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """A key that tensors share if they hold the same bits in the same layout; large ones are compared by memory."""
+    layout = (tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.device)
+    if tensor.numel() * tensor.element_size() > 1 << 16:
+        return (*layout, tensor.data_ptr())
+    data = tensor.contiguous().reshape(-1).view(torch.uint8) if tensor.numel() else tensor.new_empty(0)
+    return (*layout, hashlib.sha256(data.cpu().numpy().tobytes()).digest())

@@ -1,0 +1,69 @@
+"""The pass `lower.narrow-64bit`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch.fx import Node
+
+from ...compiler.pass_base import Context, Pass
+from ...compiler.program import Program
+from .casts import Casts, has_dtype, retype
+
+
+@dataclass(frozen=True)
+class Narrow64Bit(Pass):
+    """Compute float64 tensors in float32, if `truncate_double` is set; inputs and outputs keep their types.
+
+    TensorRT has no float64. Its int64 is a full data type, so integers stay as they are.
+
+    Before:
+        %sin = aten.sin(%x) : f64[4]
+        return [%sin]
+    After:
+        %x_f32 = aten._to_copy(%x, dtype=f32) : f32[4]
+        %sin = aten.sin(%x_f32) : f32[4]
+        %sin_f64 = aten._to_copy(%sin, dtype=f64) : f64[4]
+        return [%sin_f64]
+    """
+
+    name: ClassVar[str] = "lower.narrow-64bit"
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Edit the graph in place; tells through `ctx.note` how much changed."""
+        wide = [node for node in program.op_nodes if _computes_wide(node)]
+        if not ctx.settings.truncate_double or not wide:
+            return program
+        casts = Casts(program.graph)
+        borders = {node for node in program.graph.nodes if node.op in ("placeholder", "get_attr")}
+        results = {node for node in wide if has_dtype(node, torch.float64)}
+        for node in wide:
+            casts.cast_arguments(node, torch.float64, torch.float32, borders)
+            node.args = tuple(_narrow_dtype(value) for value in node.args)
+            node.kwargs = {name: _narrow_dtype(value) for name, value in node.kwargs.items()}
+            retype(node, torch.float64, torch.float32)
+        casts.cast_arguments(program.output_node, torch.float32, torch.float64, results)
+        ctx.note(f"truncate_double: {len(wide)} op nodes compute in float32 instead of float64 ({casts.count} casts).")
+        return program
+
+
+def _computes_wide(node: Node) -> bool:
+    """Whether a node reads or yields float64, other than to cast an input or an output of the program."""
+    involved = (node, *node.all_input_nodes)
+    return not _is_border(node) and (
+        any(has_dtype(item, torch.float64) for item in involved) or torch.float64 in node.kwargs.values()
+    )
+
+
+def _is_border(node: Node) -> bool:
+    if node.target is not torch.ops.aten._to_copy.default:
+        return False
+    widens = not has_dtype(node.all_input_nodes[0], torch.float64) and has_dtype(node, torch.float64)
+    narrows = node.all_input_nodes[0].op == "placeholder" and not has_dtype(node, torch.float64)
+    return narrows or (widens and all(user.op == "output" for user in node.users))
+
+
+def _narrow_dtype(argument: Any) -> Any:
+    return torch.float32 if argument is torch.float64 else argument

@@ -1,0 +1,65 @@
+"""How operators behave in half precision: which gain from it, which take what they get, and which must not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+
+def _overloads(names: str) -> frozenset[Any]:
+    """All overloads of the ATen operators in a list of names."""
+    packets = [getattr(torch.ops.aten, name) for name in names.split()]
+    return frozenset(getattr(packet, overload) for packet in packets for overload in packet.overloads())
+
+
+COMPUTE_NARROW = _overloads(
+    "linear addmm mm bmm baddbmm matmul convolution conv1d conv2d conv3d conv_transpose1d conv_transpose2d "
+    "conv_transpose3d scaled_dot_product_attention embedding"
+)
+"""Matrix products, convolutions and attention (which add up in float32 inside), and reading rows of a weight."""
+
+MOVE = _overloads(
+    "view reshape _unsafe_view permute transpose t expand slice select unsqueeze squeeze cat stack split "
+    "split_with_sizes unbind chunk clone alias detach contiguous flip roll repeat index index_select gather scatter "
+    "index_put slice_scatter select_scatter reflection_pad1d reflection_pad2d replication_pad2d "
+    "pixel_shuffle pixel_unshuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d"
+)
+"""Operators that move values and compute nothing: they take the type of what they read."""
+
+FOLLOW = _overloads(
+    "add sub mul div neg abs clamp clamp_min clamp_max maximum minimum where masked_fill relu relu6 leaky_relu prelu "
+    "elu gelu silu hardtanh hardswish hardsigmoid sigmoid tanh erf sign floor ceil round trunc max_pool1d max_pool2d "
+    "max_pool3d max_pool2d_with_indices max_pool3d_with_indices amax amin constant_pad_nd upsample_bilinear2d "
+    "eq ne lt le gt ge"
+)
+"""Operators that are about as exact in half precision as their inputs are, if the numbers in their arguments fit."""
+
+BOUNDED = _overloads(
+    "softmax _softmax layer_norm native_layer_norm group_norm native_group_norm instance_norm rms_norm batch_norm "
+    "_native_batch_norm_legit_no_training sigmoid tanh erf sin cos hardsigmoid"
+)
+"""Operators whose results are small whatever they read, so that half precision can hold them."""
+
+# Everything else computes in float32: norms, softmax, sums and means add up many numbers; exp, pow, rsqrt and division
+# by a tensor leave the range of float16 easily.
+_DIVISION = _overloads("div")
+
+
+def follows(node: Node, narrow: torch.dtype) -> bool:
+    """Whether the node can compute in whatever type its inputs have: its operator can, and its numbers fit the type."""
+    if node.target in MOVE:
+        return True
+    if node.target in _DIVISION and isinstance(node.args[1], Node):
+        return False
+    return node.target in FOLLOW and fits((*node.args, *node.kwargs.values()), narrow)
+
+
+def fits(arguments: Iterable[Any], narrow: torch.dtype) -> bool:
+    """Whether the finite numbers among the arguments are within the range of the type."""
+    limit = torch.finfo(narrow).max
+    numbers = [item for item in arguments if isinstance(item, int | float) and not isinstance(item, bool)]
+    return all(not math.isfinite(number) or abs(number) <= limit for number in numbers)

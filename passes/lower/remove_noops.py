@@ -1,0 +1,150 @@
+"""The pass `lower.remove-noops`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch.fx import Node
+
+from ...compiler.graph import replace_node
+from ...compiler.pass_base import Context, Pass
+from ...compiler.program import Program
+from .aliasing import is_view, may_share, mutates
+from .values import remove_dead, same_layout, tensor_of
+
+aten = torch.ops.aten
+
+ASSERTIONS = frozenset(
+    {
+        aten._assert_async.default,
+        aten._assert_async.msg,
+        aten._assert_scalar.default,
+        aten._assert_tensor_metadata.default,
+        aten.sym_constrain_range.default,
+        aten.sym_constrain_range_for_size.default,
+    }
+)
+
+
+@dataclass(frozen=True)
+class RemoveNoops(Pass):
+    """Remove operators that return their input unchanged, assertions, and values that nothing reads.
+
+    A copy into another memory layout stays: the views behind it depend on it, and it costs TensorRT nothing. Adding a
+    floating-point zero stays because it turns -0.0 into 0.0, and so does a copy without which the caller would get
+    memory of an input.
+
+    Before:
+        %clone = aten.clone(%x) : f32[2,4]
+        %mul = aten.mul.Tensor(%clone, 1.0) : f32[2,4]
+        %relu = aten.relu(%mul) : f32[2,4]
+    After:
+        %relu = aten.relu(%x) : f32[2,4]
+    """
+
+    name: ClassVar[str] = "lower.remove-noops"
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Edit the graph in place."""
+        graph, copies_count = program.graph, mutates(program.graph)
+        for node in program.op_nodes:
+            source = _same_value(node)
+            if node.target in ASSERTIONS:
+                graph.erase_node(node)
+            elif source is not None and (is_view(node) or (not copies_count and may_share(node, source))):
+                replace_node(node, source)
+        remove_dead(graph)
+        return program
+
+
+def _same_value(node: Node) -> Node | None:
+    """The argument (or its argument) that holds the same values in the same layout as the node, if there is one."""
+    rule = _RULES.get(node.target)
+    source = rule(node) if rule is not None else None
+    result, argument = tensor_of(node), tensor_of(source)
+    return source if result is not None and argument is not None and same_layout(result, argument) else None
+
+
+def _first(node: Node) -> Any:
+    return node.args[0]
+
+
+def _only_of_list(node: Node) -> Any:
+    tensors: Any = node.args[0]
+    return tensors[0] if len(tensors) == 1 else None
+
+
+def _with_step_one(node: Node) -> Any:
+    return _first(node) if (*node.args[4:], *node.kwargs.values()) in ((), (1,)) else None
+
+
+def _with_zero_padding(node: Node) -> Any:
+    padding: Any = node.args[1]
+    return None if any(padding) else _first(node)
+
+
+def _in_eval_mode(node: Node) -> Any:
+    probability, train = (*node.args[1:], *node.kwargs.values())
+    return _first(node) if train is False or probability == 0 else None
+
+
+def _permuted_back(node: Node) -> Any:
+    source = _first(node)
+    if _order(node) == sorted(_order(node)):
+        return source
+    inverse = source.target is aten.permute.default and [_order(source)[dim] for dim in _order(node)]
+    return _first(source) if inverse and inverse == sorted(inverse) else None
+
+
+def _order(node: Node) -> list[int]:
+    dims: Any = node.args[1]
+    return [dim % len(dims) for dim in dims]
+
+
+def _with_neutral(number: int, integers_only: bool = False) -> Callable[[Node], Any]:
+    def rule(node: Node) -> Any:
+        result, operand = tensor_of(node), node.args[1] if len(node.args) > 1 else None
+        if result is None or not isinstance(operand, int | float) or operand != number:
+            return None
+        return None if integers_only and result.is_floating_point() else _first(node)
+
+    return rule
+
+
+def _with_all_true(node: Node) -> Any:
+    full = [item for item in node.all_input_nodes if item.target is aten.full.default and item.args[1] is True]
+    return next((item for item in node.all_input_nodes if item not in full), None) if full else None
+
+
+_RULES: Mapping[Any, Callable[[Node], Any]] = MappingProxyType(
+    {
+        aten.alias.default: _first,
+        aten.clone.default: _first,
+        aten.contiguous.default: _first,
+        aten.detach.default: _first,
+        aten.expand.default: _first,
+        aten.lift_fresh_copy.default: _first,
+        aten.repeat.default: _first,
+        aten.reshape.default: _first,
+        aten.squeeze.dims: _first,
+        aten.view.default: _first,
+        aten._to_copy.default: _first,
+        aten._unsafe_view.default: _first,
+        aten.bitwise_and.Tensor: _with_all_true,
+        aten.logical_and.default: _with_all_true,
+        aten.cat.default: _only_of_list,
+        aten.constant_pad_nd.default: _with_zero_padding,
+        aten.dropout.default: _in_eval_mode,
+        aten.permute.default: _permuted_back,
+        aten.slice.Tensor: _with_step_one,
+        aten.add.Tensor: _with_neutral(0, integers_only=True),
+        aten.sub.Tensor: _with_neutral(0),
+        aten.mul.Tensor: _with_neutral(1),
+        aten.div.Tensor: _with_neutral(1),
+        aten.pow.Tensor_Scalar: _with_neutral(1),
+    }
+)

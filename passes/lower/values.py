@@ -1,0 +1,72 @@
+"""What the lowering passes ask about nodes: their tensors, sizes and effects."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch.fx import Graph, Node
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+from ...compiler.program import is_symbolic
+
+PURE_NAMESPACES = frozenset({"aten", "prims"})
+
+
+def tensor_of(argument: object) -> torch.Tensor | None:
+    """The fake tensor that a node stands for; None if it is no node or yields something else."""
+    value = argument.meta.get("val") if isinstance(argument, Node) else None
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def same_sizes(left: Sequence[int | torch.SymInt], right: Sequence[int | torch.SymInt]) -> bool:
+    """Whether two shapes (or strides) are equal for every size that the symbols in them may take."""
+    return len(left) == len(right) and all(statically_known_true(a == b) for a, b in zip(left, right, strict=True))
+
+
+def same_type(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether two tensors agree in dtype, device and layout (strided or sparse)."""
+    return (left.dtype, left.device, left.layout) == (right.dtype, right.device, right.layout)
+
+
+def same_layout(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether two tensors agree in everything but their values: type, sizes and strides."""
+    return (
+        same_type(left, right)
+        and same_sizes(left.shape, right.shape)
+        and left.layout is torch.strided
+        and same_sizes(left.stride(), right.stride())
+    )
+
+
+def static_bytes(tensor: torch.Tensor) -> int | None:
+    """Size of a tensor's elements in bytes (broadcast ones counted); None if a dimension is symbolic."""
+    if not all(isinstance(size, int) for size in tensor.shape):
+        return None
+    return math.prod(tensor.shape) * tensor.element_size()
+
+
+def is_pure(node: Node) -> bool:
+    """Whether the node does nothing but compute its result, the same one each time."""
+    if node.op != "call_function":
+        return False
+    if isinstance(node.target, torch._ops.OpOverload):
+        return (
+            node.target.namespace in PURE_NAMESPACES
+            and not node.target._schema.is_mutable
+            and torch.Tag.nondeterministic_seeded not in node.target.tags
+            and not node.is_impure()
+        )
+    return node.target is operator.getitem or is_symbolic(node)
+
+
+def remove_dead(graph: Graph) -> int:
+    """Erase the pure nodes that nothing reads, and those that only they read; returns how many."""
+    erased = 0
+    for node in reversed(list(graph.nodes)):
+        if not node.users and (is_pure(node) or node.op == "get_attr"):
+            graph.erase_node(node)
+            erased += 1
+    return erased

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import torch
+from torch.export import Dim
+from trt_passes.passes.lower import Deduplicate, FoldConstants
+
+from tests.passes.lower.lowering import assert_same, lowered, ops, program_of, results
+
+X = torch.randn(4)
+
+
+def test_folds_literals_and_weights() -> None:
+    before = program_of(lambda w, x: x + (w * 2).sum() + torch.arange(4) * torch.ones(4), [X], [torch.randn(4)])
+    after = lowered(before, FoldConstants())
+    assert ops(after) == ["aten.add.Tensor", "aten.add.Tensor"]
+    assert_same(before, after, [X])
+
+
+def test_casts_a_large_weight_but_does_not_expand_one() -> None:
+    weight = torch.randn(256, 4)
+
+    def function(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return x @ w.half().float().t() + w.expand(64, 256, 4).sum()
+
+    before = program_of(function, [torch.randn(2, 4)], [weight])
+    after = lowered(before, FoldConstants(max_bytes=1024))
+    assert not {"aten.permute", "aten._to_copy"} & set(ops(after))
+    assert "aten.expand" in ops(after)
+    assert_same(before, after, [torch.randn(2, 4)], rtol=1e-6, atol=1e-5)
+
+
+def test_leaves_random_numbers_and_dynamic_sizes() -> None:
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x + torch.rand(1), torch.arange(x.shape[0]) + x
+
+    before = program_of(function, [torch.randn(4)], dynamic_shapes=({0: Dim("n", min=2, max=9)},))
+    after = lowered(before, FoldConstants())
+    assert "aten.rand" in ops(after)
+    assert "aten.arange.start_step" in ops(after)
+
+
+def test_an_output_is_made_anew_in_every_call() -> None:
+    after = lowered(program_of(lambda x: (x + 1, torch.ones(2, 2).view(4)), [X]), FoldConstants())
+    results(after, [X])[1].zero_()
+    assert results(after, [X])[1].sum() == 4
+
+
+def test_equal_results_are_stored_once() -> None:
+    before = program_of(lambda x: x + torch.full((4,), 3.0) * 1.5 + (torch.ones(4) * 4.5).relu(), [X])
+    after = lowered(before, FoldConstants())
+    assert len(after.constants) == 1
+    assert_same(before, after, [X])
+
+
+def test_an_updated_buffer_is_not_a_constant() -> None:
+    class Counter(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("count", torch.zeros(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.count.add_(1)
+            return x + self.count * 2
+
+    module = lowered(program_of(Counter(), [X]), FoldConstants()).exported.module()
+    assert module(torch.zeros(4))[0] == 2
+    assert module(torch.zeros(4))[0] == 4
+
+
+def test_deduplicate_keeps_what_differs() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        same = torch.exp(x) * torch.exp(x)
+        return same + (x + 0.0) / (x + -0.0) + torch.rand(4) * torch.rand(4) + x.sum(0) + x.sum(0, True)
+
+    before = program_of(function, [X])
+    after = lowered(before, Deduplicate())
+    counts = {op: ops(after).count(op) for op in ("aten.exp", "aten.rand", "aten.sum.dim_IntList")}
+    assert counts == {"aten.exp": 1, "aten.rand": 2, "aten.sum.dim_IntList": 2}
+
+
+def test_deduplicate_keeps_outputs_apart() -> None:
+    after = lowered(program_of(lambda x: (torch.relu(x), torch.relu(x)), [X]), Deduplicate())
+    first, second = results(after, [torch.ones(4)])
+    first.zero_()
+    assert second.sum() == 4
+
+
+def test_deduplicate_ties_equal_parameters() -> None:
+    weight = torch.randn(4, 4)
+    before = program_of(lambda a, b, x: (x @ a) @ b, [torch.randn(2, 4)], [weight, weight])
+    assert len(lowered(before, Deduplicate()).constants) == 1

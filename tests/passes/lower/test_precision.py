@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from trt_passes.compiler.program import Program
+from trt_passes.passes.lower import CastPrecision, Narrow64Bit
+
+from tests.passes.lower.lowering import assert_same, lowered, ops, program_of, results
+
+HALF = {"enabled_precisions": {torch.float16}}
+
+
+def types(program: Program, op: str) -> set[torch.dtype]:
+    def values() -> Iterator[torch.dtype]:
+        for node, name in zip(program.op_nodes, ops(program), strict=True):
+            if name == op:
+                yield node.meta["val"].dtype
+
+    return set(values())
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(16), nn.Linear(16, 32), nn.Linear(32, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(F.gelu(self.up(self.norm(x)))).softmax(-1)
+
+
+@pytest.mark.parametrize("narrow", [torch.float16, torch.bfloat16])
+def test_products_are_narrow_and_norms_are_not(narrow: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, notes = torch.randn(4, 16), []
+    before = program_of(Block(), [x])
+    after = lowered(before, CastPrecision(), notes=notes, enabled_precisions={narrow})
+    assert types(after, "aten.linear") == types(after, "aten.gelu") == {narrow}
+    assert types(after, "aten.layer_norm") == types(after, "aten._softmax") == {torch.float32}
+    assert_same(before, after, [x], rtol=2e-2, atol=2e-2)
+    assert results(after, [x])[0].dtype is torch.float32
+    assert len(notes) == 1
+    assert "3 of" in notes[0]
+
+
+def test_nothing_changes_unless_asked_for() -> None:
+    x, notes = torch.randn(4, 16), []
+    before = program_of(Block(), [x])
+    assert ops(lowered(before, CastPrecision(), Narrow64Bit(), notes=notes)) == ops(before)
+    assert notes == []
+
+
+def test_large_numbers_stay_in_float32() -> None:
+    lowest = torch.finfo(torch.float32).min
+
+    def function(w: torch.Tensor, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return torch.softmax((x @ w).masked_fill(mask, lowest) / 2 + (x @ w).exp(), -1)
+
+    inputs = [torch.randn(2, 4) * 4, torch.tensor([[True, False, True, False], [True, True, True, True]])]
+    before = program_of(function, inputs, [torch.randn(4, 4)])
+    after = lowered(before, CastPrecision(), **HALF)
+    assert all(torch.isfinite(value).all() for value in results(after, inputs))
+    assert_same(before, after, inputs, rtol=5e-2, atol=5e-2)
+
+
+def test_a_fully_masked_row_of_an_attention_stays_finite() -> None:
+    def function(q: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return F.scaled_dot_product_attention(q, q, q, mask)
+
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., 0, :] = mask[..., 1, 2:] = torch.finfo(torch.float32).min
+    inputs = [torch.randn(1, 2, 4, 8), mask]
+    before = program_of(function, inputs)
+    after = lowered(before, CastPrecision(), **HALF)
+    assert types(after, "aten.scaled_dot_product_attention") == {torch.float16}
+    (expected,), (result,) = results(before, inputs), results(after, inputs)
+    assert torch.isfinite(result).all()
+    torch.testing.assert_close(result[..., 1:, :], expected[..., 1:, :], rtol=1e-2, atol=1e-2)
+
+
+def test_moving_half_of_a_tensor_stays_narrow() -> None:
+    """An open end of a slice is the largest integer, which is no number that float16 has to hold."""
+    before = program_of(lambda w, x: (x @ w)[:, 2:] * 2, [torch.randn(2, 4)], [torch.randn(4, 4)])
+    after = lowered(before, CastPrecision(), **HALF)
+    assert types(after, "aten.slice.Tensor") == types(after, "aten.mul.Tensor") == {torch.float16}
+
+
+def test_narrow_64bit_keeps_types_at_the_border_and_integers() -> None:
+    def function(w: torch.Tensor, x: torch.Tensor, i: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = torch.sin(x * w) + torch.full((4,), 2.0, dtype=torch.float64)
+        return y, y.float() * 2, (y > 0).long() + i, y.sum(dtype=torch.float64), i.double()
+
+    inputs = [torch.randn(4, dtype=torch.float64), torch.arange(4)]
+    notes: list[str] = []
+    before = program_of(function, inputs, [torch.randn(4, dtype=torch.float64)])
+    after = lowered(before, Narrow64Bit(), notes=notes, truncate_double=True)
+    assert_same(before, after, inputs, rtol=1e-5, atol=1e-6)
+    inside = [node for node in after.op_nodes if not all(user.op == "output" for user in node.users)]
+    assert all(node.meta["val"].dtype is not torch.float64 for node in inside)
+    assert "float32 instead of float64" in notes[0]

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.export import Dim
+from trt_passes.passes.lower import RemoveNoops
+
+from tests.passes.lower.lowering import assert_same, lowered, ops, program_of, results
+
+X = torch.tensor([[1.5, -0.0, float("nan")], [float("inf"), -2.0, 1e-42]])
+INTEGERS = torch.arange(6).reshape(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [
+        (lambda x: torch.relu(x.detach().clone()), X),
+        (lambda x: torch.relu(x * 1), X),
+        (lambda x: torch.relu(x / 1.0), X),
+        (lambda x: torch.relu(x - 0), X),
+        (lambda x: torch.relu(x + 0), INTEGERS),
+        (lambda x: torch.relu(x.float()), X),
+        (lambda x: torch.relu(x.expand(2, 3)), X),
+        (lambda x: torch.relu(x.reshape(2, 3)), X),
+        (lambda x: torch.relu(x[:, 0:]), X),
+        (lambda x: torch.relu(torch.cat([x])), X),
+        (lambda x: torch.relu(x.t().t()), X),
+        (lambda x: torch.relu(torch.nn.functional.dropout(x, 0.5, training=False)), X),
+        (lambda x: torch.relu(torch.nn.functional.pad(x, (0, 0))), X),
+    ],
+)
+def test_removes_what_does_nothing(function, x: torch.Tensor) -> None:
+    before = program_of(function, [x])
+    after = lowered(before, RemoveNoops())
+    assert ops(after) == ["aten.relu"]
+    assert_same(before, after, [x])
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "kept"),
+    [
+        (lambda x: torch.relu(x + 0.0), X, "aten.add.Tensor"),
+        (lambda x: torch.relu(x * 1.0), INTEGERS, "aten.mul.Tensor"),
+        (lambda x: torch.relu(x / 1), INTEGERS, "aten.div.Tensor"),
+        (lambda x: torch.relu(x.double()), X, "aten._to_copy"),
+        (lambda x: torch.relu(x[0:1]), X, "aten.slice.Tensor"),
+        (lambda x: torch.relu(x[:, ::2]), X[:, :1], "aten.slice.Tensor"),
+        (lambda x: torch.relu(x.reshape(3, 2)), X, "aten.view"),
+        (lambda x: torch.relu(x[:, :2].t()), X, "aten.permute"),
+        (lambda x: torch.relu(torch.cat([x, x])), X, "aten.cat"),
+        (lambda x: x.t().contiguous().view(6), X, "aten.clone"),
+        (lambda x: torch.nn.functional.pad(x, (1, -1)), X, "aten.constant_pad_nd"),
+    ],
+)
+def test_keeps_what_does_something(function, x: torch.Tensor, kept: str) -> None:
+    before = program_of(function, [x])
+    after = lowered(before, RemoveNoops())
+    assert kept in ops(after) or x.shape[1] == 1
+    assert_same(before, after, [x])
+
+
+def test_the_caller_still_gets_memory_of_its_own() -> None:
+    before = program_of(lambda x: x.clone(), [X])
+    after = lowered(before, RemoveNoops())
+    x = torch.ones(2, 3)
+    after.exported.module()(x).zero_()
+    assert x.sum() == 6
+
+
+def test_two_outputs_stay_separate() -> None:
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = torch.relu(x)
+        return y, y.clone().view(6)
+
+    after = lowered(program_of(function, [X]), RemoveNoops())
+    first, second = results(after, [torch.ones(2, 3)])
+    first.zero_()
+    assert second.sum() == 6
+
+
+def test_an_updated_buffer_is_returned_as_it_was() -> None:
+    class Swap(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("state", torch.zeros(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            old = self.state.clone()
+            self.state.copy_(x)
+            return old
+
+    before = program_of(Swap(), [torch.ones(3)])
+    module = lowered(before, RemoveNoops()).exported.module()
+    assert module(torch.ones(3)).tolist() == [0, 0, 0]
+    assert module(torch.zeros(3)).tolist() == [1, 1, 1]
+
+
+def test_dynamic_sizes_are_compared_for_every_size() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x.reshape(x.shape[0], x.shape[1])) + x[2:].sum()
+
+    before = program_of(function, [torch.randn(5, 3)], dynamic_shapes=({0: Dim("n", min=4, max=9)},))
+    after = lowered(before, RemoveNoops())
+    assert "aten.view" not in ops(after)
+    assert "aten.slice.Tensor" in ops(after)
+    assert_same(before, after, [torch.randn(7, 3)])
+
+
+def test_assertions_go_and_what_only_they_read() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        count = (x > 0).sum().item()
+        torch._check(count >= 0)
+        return torch.nonzero(x).float() * 2
+
+    before = program_of(function, [torch.ones(4)])
+    after = lowered(before, RemoveNoops())
+    assert any("assert" in op for op in ops(before))
+    assert not any("assert" in op for op in ops(after))
+    assert_same(before, after, [torch.tensor([0.0, 1.0, 2.0, 0.0])])
+
+
+def test_a_random_operator_that_nothing_reads_still_advances_the_generator() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        torch.rand(3)
+        return x + torch.rand(3)
+
+    before = program_of(function, [torch.ones(3)])
+    after = lowered(before, RemoveNoops())
+    assert ops(after).count("aten.rand") == ops(before).count("aten.rand")
