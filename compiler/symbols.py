@@ -151,6 +151,21 @@ def symbol_ranges(program: Program) -> Mapping[sympy.Symbol, Range]:
     return ranges
 
 
+def unbounded_symbols(program: Program) -> Mapping[sympy.Symbol, str]:
+    """The symbols whose upper limit nobody declared, each with the input dimension that shows it ("x, dimension 0")."""
+    if len(program.inputs) == len(program.user_inputs):
+        return {}
+    found: dict[sympy.Symbol, str] = {}
+    for node in program.user_inputs:
+        value = node.meta.get("val")
+        for dim, size in enumerate(value.shape if isinstance(value, torch.Tensor) else ()):
+            symbol = expression(size)
+            bounds = program.exported.range_constraints.get(symbol)
+            if isinstance(symbol, sympy.Symbol) and (bounds is None or _finite(bounds.upper) is None):
+                found.setdefault(symbol, f"{node.name}, dimension {dim}")
+    return found
+
+
 def _exported_range(program: Program, symbol: sympy.Symbol, size: Any) -> Range:
     bounds = program.exported.range_constraints.get(symbol)
     low = _finite(bounds.lower) if bounds is not None else None

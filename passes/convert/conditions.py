@@ -1,0 +1,93 @@
+"""Conditions that several converters share, as data; see `registry.Condition`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ...compiler.call import Call
+from ...compiler.program import is_getitem
+from ...compiler.tensorrt.dtypes import short_name
+from .registry import Condition
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def rank_of(argument: str, low: int, high: int) -> Condition:
+    """The rank of a tensor argument lies between `low` and `high`."""
+
+    def check(call: Call) -> str | None:
+        value = call.value(argument)
+        if value is None or low <= value.dim() <= high:
+            return None
+        return f"{call.op}: {argument} has rank {value.dim()}, but it must be {_range(low, high)}"
+
+    return Condition("TP202", f"`{argument}` has rank {_range(low, high)}", check)
+
+
+def dtype_of(argument: str, dtypes: Sequence[torch.dtype]) -> Condition:
+    """The data type of a tensor argument is one of `dtypes`."""
+    names = ", ".join(short_name(dtype) for dtype in dtypes)
+
+    def check(call: Call) -> str | None:
+        value = call.value(argument)
+        if not isinstance(value, torch.Tensor) or value.dtype in dtypes:
+            return None
+        return f"{call.op}: {argument} has data type {short_name(value.dtype)}, but it must be one of {names}"
+
+    return Condition("TP201", f"`{argument}` has one of the data types {names}", check)
+
+
+def static_dims(argument: str, dims: Callable[[Call], Sequence[int]], which: str) -> Condition:
+    """Some dimensions of a tensor argument are static; `which` names them in words."""
+
+    def check(call: Call) -> str | None:
+        value = call.value(argument)
+        dynamic = [dim for dim in dims(call) if value.dim() and not isinstance(value.shape[dim], int)]
+        if not dynamic:
+            return None
+        shape = ",".join(str(size) for size in value.shape)
+        return f"{call.op}: dimension {dynamic[0]} of {argument} [{shape}] is dynamic, but {which} must be static"
+
+    return Condition("TP203", f"{which} of `{argument}` must be static", check)
+
+
+def static_value(argument: str) -> Condition:
+    """An argument is a Python value: no tensor, no size computed at run time."""
+
+    def check(call: Call) -> str | None:
+        value = call.value(argument)
+        items = value if isinstance(value, list | tuple) else [value]
+        if not any(isinstance(item, torch.Tensor | torch.SymInt | torch.SymFloat | torch.SymBool) for item in items):
+            return None
+        return f"{call.op}: {argument} is {value}, which is known only at run time"
+
+    return Condition("TP206", f"`{argument}` is known when the engine is built", check)
+
+
+def only_results(last: int, what: str) -> Condition:
+    """No result behind number `last` is used; `what` names those results in words."""
+
+    def check(call: Call) -> str | None:
+        picked: list[Any] = [user.args[1] for user in call.node.users if is_getitem(user) and user.users]
+        if all(index <= last for index in picked):
+            return None
+        return f"{call.op}: {what} (result {max(picked)}) is used, but TensorRT's layer does not compute it"
+
+    return Condition("TP205", f"{what} must not be used", check)
+
+
+def value_is(argument: str, allowed: Callable[[Any], bool], what: str, code: str = "TP205") -> Condition:
+    """The value of an argument satisfies `allowed`; `what` says in words what is allowed."""
+
+    def check(call: Call) -> str | None:
+        value = call.value(argument)
+        return None if allowed(value) else f"{call.op}: {argument} is {value!r}, but it must be {what}"
+
+    return Condition(code, f"`{argument}` must be {what}", check)
+
+
+def _range(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"

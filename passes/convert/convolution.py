@@ -1,0 +1,120 @@
+"""Convolutions and transposed convolutions of one to three dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...compiler.call import Call
+from ...compiler.symbols import Dim, dims_of
+from ...compiler.tensorrt import arithmetic as ar
+from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.tensor import Tensor
+from .conditions import FLOATS, dtype_of, rank_of, static_dims
+from .registry import Family
+
+if TYPE_CHECKING:
+    from ...compiler.tensorrt.context import ConverterContext
+
+aten = torch.ops.aten
+FAMILY = Family("convolution")
+
+
+@FAMILY.converter(
+    aten.convolution.default,
+    conditions=[
+        dtype_of("input", FLOATS),
+        rank_of("weight", 3, 5),
+        static_dims("weight", lambda call: range(call.value("weight").dim()), "all dimensions"),
+        static_dims(
+            "input", lambda call: [call.value("input").dim() - call.value("weight").dim() + 1], "the channel dimension"
+        ),
+    ],
+)
+def convolution(ctx: ConverterContext, call: Call) -> Tensor:
+    """A convolution; in one dimension as one of two, of which the first has size 1."""
+    x, weight = ctx.tensor(call.arg("input")), _kernel(ctx, call)
+    spatial = weight.rank - 2
+    flat = call.value("weight").dim() == 3
+    transposed = call.value("transposed")
+    # TensorRT-RTX has no bf16 deconvolution.
+    dtype = torch.float32 if transposed and x.dtype == torch.bfloat16 else x.dtype
+    out: list[Dim] = list(dims_of(call.out.shape))
+    if flat:
+        x = shapes.unsqueeze(ctx, x, -2, "rows")
+        out.insert(-1, 1)
+    if x.rank == spatial + 1:
+        x = shapes.unsqueeze(ctx, x, 0, "batch")
+        out.insert(0, 1)
+    x, weight = ar.cast(ctx, x, dtype), ar.cast(ctx, weight, dtype)
+    convert = _transposed if transposed else _plain
+    result = convert(ctx, call, x, weight, out)
+    return shapes.reshape(ctx, ar.cast(ctx, result, call.out.dtype), dims_of(call.out.shape), "shape")
+
+
+def _kernel(ctx: ConverterContext, call: Call) -> Tensor:
+    weight = ctx.constant_value(call.arg("weight"))
+    if weight is not None and weight.dim() == 3:
+        return ctx.constant(weight.unsqueeze(2), "kernel")
+    kernel = ctx.tensor(call.arg("weight"))
+    return shapes.unsqueeze(ctx, kernel, 2, "kernel") if kernel.rank == 3 else kernel
+
+
+def _per_axis(call: Call, name: str, spatial: int, extra: int) -> tuple[int, ...]:
+    """A list argument for every spatial dimension, `extra` for the one that a 1-d convolution gets."""
+    values = [int(value) for value in call.value(name)]
+    wanted = call.value("weight").dim() - 2
+    values = values * wanted if len(values) == 1 else values
+    return (*([extra] * (spatial - wanted)), *values)
+
+
+def _plain(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, out: Sequence[Dim]) -> Tensor:
+    spatial = weight.rank - 2
+    kernel = tuple(int(size) for size in weight.shape[2:])
+    empty = ctx.trt.Weights(ctx.data_type(x.dtype))
+    layer = ctx.network.add_convolution_nd(x.trt, int(weight.shape[0]), kernel, empty, empty)
+    _configure(ctx, call, layer, weight, spatial)
+    layer.padding_nd = _per_axis(call, "padding", spatial, 0)
+    _set_bias(ctx, call, layer, x.dtype)
+    return ctx.emit(layer, out)
+
+
+def _transposed(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, out: Sequence[Dim]) -> Tensor:
+    spatial = weight.rank - 2
+    kernel = tuple(int(size) for size in weight.shape[2:])
+    empty = ctx.trt.Weights(ctx.data_type(x.dtype))
+    maps = int(weight.shape[1]) * call.value("groups")
+    layer = ctx.network.add_deconvolution_nd(x.trt, maps, kernel, empty, empty)
+    _configure(ctx, call, layer, weight, spatial)
+    padding = _per_axis(call, "padding", spatial, 0)
+    extra = _per_axis(call, "output_padding", spatial, 0)
+    layer.pre_padding = padding
+    layer.post_padding = tuple(max(pad - more, 0) for pad, more in zip(padding, extra, strict=True))
+    beyond = [max(more - pad, 0) for pad, more in zip(padding, extra, strict=True)]
+    if not any(beyond):
+        _set_bias(ctx, call, layer, x.dtype)
+        return ctx.emit(layer, out)
+    # Output padding beyond the last window: only the bias is there.
+    inner = (*out[:2], *(size - more for size, more in zip(out[2:], beyond, strict=True)))
+    result = ctx.emit(layer, inner)
+    result = shapes.pad(ctx, result, [0] * result.rank, [0, 0, *beyond], role="output_padding")
+    bias = ctx.optional(call.arg("bias"))
+    if bias is None:
+        return result
+    column = shapes.reshape(ctx, ar.cast(ctx, bias, x.dtype), (1, maps, *[1] * spatial), "bias")
+    return ar.elementwise(ctx, "SUM", result, column, "biased")
+
+
+def _configure(ctx: ConverterContext, call: Call, layer: Any, weight: Tensor, spatial: int) -> None:
+    layer.set_input(1, weight.trt)
+    layer.stride_nd = _per_axis(call, "stride", spatial, 1)
+    layer.dilation_nd = _per_axis(call, "dilation", spatial, 1)
+    layer.num_groups = call.value("groups")
+
+
+def _set_bias(ctx: ConverterContext, call: Call, layer: Any, dtype: torch.dtype) -> None:
+    bias = ctx.optional(call.arg("bias"))
+    if bias is not None:
+        layer.set_input(2, ar.cast(ctx, bias, dtype, "bias").trt)

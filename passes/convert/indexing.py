@@ -1,0 +1,253 @@
+"""Reading and writing elements at places that are themselves tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...compiler.call import Call
+from ...compiler.symbols import Dim, dims_of, product, simplified
+from ...compiler.tensorrt import arithmetic as ar
+from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.tensor import Tensor
+from .conditions import value_is
+from .registry import Condition, Family
+
+if TYPE_CHECKING:
+    from ...compiler.tensorrt.context import ConverterContext
+
+aten = torch.ops.aten
+FAMILY = Family("indexing")
+
+
+def gathered(ctx: ConverterContext, x: Tensor, index: Tensor, axis: int, role: str = "") -> Tensor:
+    """Slices of `x` along an axis at the places of `index`, whose dimensions replace the axis."""
+    layer = ctx.network.add_gather(x.trt, index.trt, axis)
+    return ctx.emit(layer, (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]), role)
+
+
+def wrapped(ctx: ConverterContext, index: Tensor, size: Dim) -> Tensor:
+    """Indices with negative ones, which count from the end, made positive."""
+    length: Tensor | int = size if isinstance(size, int) else shapes.reshape(ctx, ctx.sizes.tensor(size), (), "size")
+    negative = ar.compare(ctx, "LESS", index, 0, "negative")
+    shifted = ar.pair(ctx, index, length, index.dtype)
+    return ar.where(ctx, negative, ar.elementwise(ctx, "SUM", *shifted, "from_end"), index, "index")
+
+
+def _nonnegative(ctx: ConverterContext, argument: object) -> bool:
+    values = ctx.constant_value(argument)
+    return values is not None and bool((values >= 0).all())
+
+
+@FAMILY.converter(aten.embedding.default)
+def embedding(ctx: ConverterContext, call: Call) -> Tensor:
+    """Rows of a table."""
+    return gathered(ctx, ctx.tensor(call.arg("weight")), ctx.tensor(call.arg("indices")), 0)
+
+
+@FAMILY.converter(aten.index_select.default)
+def index_select(ctx: ConverterContext, call: Call) -> Tensor:
+    """Slices of a dimension at the places of a vector."""
+    x, index = ctx.tensor(call.arg("self")), ctx.tensor(call.arg("index"))
+    if not x.rank:
+        return x
+    index = index if index.rank else shapes.reshape(ctx, index, (1,), "index")
+    return gathered(ctx, x, index, x.axis(call.value("dim")))
+
+
+@FAMILY.converter(aten.gather.default)
+def gather(ctx: ConverterContext, call: Call) -> Tensor:
+    """Elements of a dimension, one place for each."""
+    x, index = ctx.tensor(call.arg("self")), ctx.tensor(call.arg("index"))
+    if not x.rank or not index.rank:
+        flat = gathered(ctx, shapes.flatten(ctx, x, role="flat"), shapes.flatten(ctx, index, role="flat"), 0)
+        return shapes.reshape(ctx, flat, index.shape, "shape")
+    axis = x.axis(call.value("dim"))
+    for dim, size in enumerate(index.shape):
+        # TensorRT wants equal sizes in all other dimensions; PyTorch reads the first ones.
+        if dim != axis and size != x.shape[dim]:
+            x = shapes.slice_axis(ctx, x, dim, 0, size, role="cut")
+    layer = ctx.network.add_gather_v2(x.trt, index.trt, ctx.trt.GatherMode.ELEMENT)
+    layer.axis = axis
+    return ctx.emit(layer, index.shape)
+
+
+# --- indexing by several tensors -------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Places:
+    """Indexed dimensions of a tensor, merged into one in front.
+
+    Attributes:
+        axes: the indexed dimensions; `rest`: the others.
+        rows: the tensor with the indexed dimensions merged in front, [product, *rest].
+        linear: the places in the merged dimension, of the broadcast shape of the indices.
+    """
+
+    axes: tuple[int, ...]
+    rest: tuple[int, ...]
+    rows: Tensor
+    linear: Tensor
+
+
+def _has_bool_index(call: Call) -> str | None:
+    for index in call.value("indices"):
+        if index is not None and index.dtype in (torch.bool, torch.uint8):
+            return f"{call.op}: an index is a mask, so the size of the result depends on its values"
+    return None
+
+
+@FAMILY.converter(
+    aten.index.Tensor,
+    aten._unsafe_index.Tensor,
+    conditions=[Condition("TP204", "no index is a mask of booleans", _has_bool_index)],
+    composite=True,
+)
+def index(ctx: ConverterContext, call: Call) -> Tensor:
+    """Elements at the places of one or more tensors, which are broadcast."""
+    x, indices = ctx.tensor(call.arg("self")), call.arg("indices")
+    axes = [axis for axis, item in enumerate(indices) if item is not None]
+    if len(axes) == 1:
+        place = _place(ctx, indices[axes[0]], x.shape[axes[0]])
+        return gathered(ctx, x, place, axes[0])
+    places = _places(ctx, x, indices)
+    result = gathered(ctx, places.rows, places.linear, 0)
+    if axes == list(range(axes[0], axes[-1] + 1)):
+        # Adjacent indices: their dimensions stand where the indexed ones stood.
+        new = places.linear.rank
+        order = [*range(new, new + axes[0]), *range(new), *range(new + axes[0], result.rank)]
+        result = shapes.permute(ctx, result, order, "move")
+    return result
+
+
+def _place(ctx: ConverterContext, argument: object, size: Dim) -> Tensor:
+    tensor = ctx.tensor(argument)
+    return tensor if _nonnegative(ctx, argument) else wrapped(ctx, tensor, size)
+
+
+def _places(ctx: ConverterContext, x: Tensor, indices: Sequence[object]) -> _Places:
+    axes = tuple(axis for axis, item in enumerate(indices) if item is not None)
+    rest = tuple(axis for axis in range(x.rank) if axis not in axes)
+    moved = shapes.permute(ctx, x, (*axes, *rest), "move")
+    sizes = moved.shape[: len(axes)]
+    rows = shapes.reshape(ctx, moved, (product(sizes), *moved.shape[len(axes) :]), "rows")
+    linear: Tensor | None = None
+    for axis, size in zip(axes, sizes, strict=True):
+        place = ar.cast(ctx, _place(ctx, indices[axis], size), torch.int64)
+        if linear is None:
+            linear = place
+            continue
+        factor: Tensor | int = (
+            size if isinstance(size, int) else shapes.reshape(ctx, ctx.sizes.tensor(size), (), "size")
+        )
+        linear = ar.add(ctx, ar.multiply(ctx, linear, factor, "offset"), place, "place")
+    assert linear is not None
+    return _Places(axes, rest, rows, linear)
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+def _writes_mask(call: Call) -> str | None:
+    masks = [item for item in call.value("indices") if item is not None and item.dtype in (torch.bool, torch.uint8)]
+    values = call.value("values")
+    if not masks or (len(call.value("indices")) == 1 and values.numel() == 1):
+        return None
+    return f"{call.op}: an index is a mask and the values are [{','.join(map(str, values.shape))}], not one value"
+
+
+@FAMILY.converter(
+    aten.index_put.default,
+    aten._unsafe_index_put.default,
+    conditions=[
+        Condition("TP204", "an index that is a mask stands alone, and one value is written", _writes_mask),
+        value_is("accumulate", lambda flag: not flag, "False: TensorRT's scatter layer does not add"),
+    ],
+    composite=True,
+)
+def index_put(ctx: ConverterContext, call: Call) -> Tensor:
+    """Values written at the places of one or more tensors, or one value wherever a mask is True."""
+    x, indices = ctx.tensor(call.arg("self")), call.arg("indices")
+    values = ar.cast(ctx, ctx.tensor(call.arg("values")), x.dtype)
+    if call.value("indices")[0] is not None and call.value("indices")[0].dtype == torch.bool:
+        return _masked_write(ctx, x, ctx.tensor(indices[0]), values)
+    places = _places(ctx, x, indices)
+    rest = places.rows.shape[1:]
+    count = product(places.linear.shape)
+    shape = (*places.linear.shape, *rest)
+    adjacent = list(places.axes) == list(range(places.axes[0], places.axes[-1] + 1))
+    if adjacent and places.axes[0]:
+        # The values have the shape of what indexing would yield: move the new dimensions to the front.
+        lead, new = places.axes[0], places.linear.rank
+        wanted = (*rest[:lead], *places.linear.shape, *rest[lead:])
+        full = shapes.expand(ctx, values, wanted, "values")
+        order = [*range(lead, lead + new), *range(lead), *range(lead + new, len(wanted))]
+        updates = shapes.permute(ctx, full, order, "values")
+    else:
+        updates = shapes.expand(ctx, values, shape, "values")
+    updates = shapes.reshape(ctx, updates, (count, *rest), "updates")
+    column = shapes.reshape(ctx, places.linear, (count, 1), "column")
+    layer = ctx.network.add_scatter(places.rows.trt, column.trt, updates.trt, ctx.trt.ScatterMode.ND)
+    written = ctx.emit(layer, places.rows.shape)
+    order = [*places.axes, *places.rest]
+    spread = shapes.reshape(ctx, written, [x.shape[axis] for axis in order], "spread")
+    return shapes.permute(ctx, spread, [order.index(axis) for axis in range(x.rank)], "back")
+
+
+def _masked_write(ctx: ConverterContext, x: Tensor, mask: Tensor, values: Tensor) -> Tensor:
+    shape: tuple[Dim, ...] = (*mask.shape, *[1] * (x.rank - mask.rank))
+    value = shapes.reshape(ctx, values, (), "value")
+    return ar.where(ctx, shapes.reshape(ctx, mask, shape, "mask"), value, x)
+
+
+@FAMILY.converter(aten.scatter.src, aten.scatter.value)
+def scatter(ctx: ConverterContext, call: Call) -> Tensor:
+    """Values written along a dimension, one place for each."""
+    x, places = ctx.tensor(call.arg("self")), ctx.tensor(call.arg("index"))
+    if call.target is aten.scatter.value:
+        updates = shapes.full(ctx, places.shape, ctx.scalar(call.value("value"), x.dtype, places.rank), "updates")
+    else:
+        updates = ctx.tensor(call.arg("src"))
+        for dim, size in enumerate(places.shape):
+            updates = shapes.slice_axis(ctx, updates, dim, 0, size, role="cut")
+    if not x.rank:
+        return shapes.reshape(ctx, updates, (), "shape")
+    layer = ctx.network.add_scatter(x.trt, places.trt, updates.trt, ctx.trt.ScatterMode.ELEMENT)
+    if layer is not None:
+        layer.axis = x.axis(call.value("dim"))
+    return ctx.emit(layer, x.shape)
+
+
+@FAMILY.converter(aten.select_scatter.default, composite=True)
+def select_scatter(ctx: ConverterContext, call: Call) -> Tensor:
+    """A copy with one element of a dimension replaced."""
+    x, src = ctx.tensor(call.arg("self")), ctx.tensor(call.arg("src"))
+    axis, start = x.axis(call.value("dim")), shapes.size_of(call.value("index"))
+    if isinstance(start, int) and start < 0:
+        start = simplified(start + x.shape[axis])
+    return _replaced(ctx, x, shapes.unsqueeze(ctx, ar.cast(ctx, src, x.dtype), axis, "part"), axis, start)
+
+
+def _step_is_one(call: Call) -> str | None:
+    step = call.value("step")
+    return None if step == 1 else f"{call.op}: step is {step}, but it must be 1"
+
+
+@FAMILY.converter(
+    aten.slice_scatter.default, conditions=[Condition("TP205", "`step` is 1", _step_is_one)], composite=True
+)
+def slice_scatter(ctx: ConverterContext, call: Call) -> Tensor:
+    """A copy with a slice of a dimension replaced."""
+    x, src = ctx.tensor(call.arg("self")), ar.cast(ctx, ctx.tensor(call.arg("src")), call.out.dtype)
+    axis = x.axis(call.value("dim"))
+    start, _ = shapes.bounds(call.value("start"), call.value("end"), x.shape[axis])
+    part = dims_of(call.value("src").shape)
+    return _replaced(ctx, x, shapes.expand(ctx, src, part, "part"), axis, start)
+
+
+def _replaced(ctx: ConverterContext, x: Tensor, part: Tensor, axis: int, start: Dim) -> Tensor:
+    end = simplified(start + part.shape[axis])
+    before = shapes.slice_axis(ctx, x, axis, 0, start, role="before")
+    after = shapes.slice_axis(ctx, x, axis, end, simplified(x.shape[axis] - end), role="after")
+    pieces = [piece for piece in (before, part, after) if piece.shape[axis] != 0]
+    return shapes.concatenate(ctx, pieces or [x], axis)

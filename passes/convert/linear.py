@@ -1,0 +1,135 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...compiler.call import Call
+from ...compiler.symbols import Dim
+from ...compiler.tensorrt import arithmetic as ar
+from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.tensor import Tensor
+from .conditions import FLOATS, dtype_of
+from .registry import Family
+
+if TYPE_CHECKING:
+    from ...compiler.tensorrt.context import ConverterContext
+
+aten = torch.ops.aten
+FAMILY = Family("linear")
+
+
+def product(
+    ctx: ConverterContext,
+    left: Tensor,
+    right: Tensor,
+    *,
+    transposed: tuple[bool, bool] = (False, False),
+    role: str = "",
+) -> Tensor:
+    """A matrix product of tensors of at least two dimensions, batch dimensions broadcast.
+
+    `transposed` says of each operand whether its last two dimensions are meant exchanged.
+    """
+    rank = max(left.rank, right.rank)
+    left, right = shapes.with_rank(ctx, left, rank), shapes.with_rank(ctx, right, rank)
+    operations = ctx.trt.MatrixOperation
+    kinds = [operations.TRANSPOSE if flag else operations.NONE for flag in transposed]
+    layer = ctx.network.add_matrix_multiply(left.trt, kinds[0], right.trt, kinds[1])
+    batch = shapes.broadcast(left.shape[:-2], right.shape[:-2])
+    rows = left.shape[-1] if transposed[0] else left.shape[-2]
+    columns = right.shape[-2] if transposed[1] else right.shape[-1]
+    return ctx.emit(layer, (*batch, rows, columns), role)
+
+
+@FAMILY.converter(
+    aten.linear.default, conditions=[dtype_of("input", FLOATS), dtype_of("weight", FLOATS)], composite=True
+)
+def linear(ctx: ConverterContext, call: Call) -> Tensor:
+    """input @ weight.T + bias; the weight keeps its layout."""
+    x, weight = ctx.tensor(call.arg("input")), ctx.tensor(call.arg("weight"))
+    bias = ctx.optional(call.arg("bias"))
+    if weight.rank == 1:
+        result = _vectors(ctx, x, weight)
+    elif x.rank == 1:
+        row = shapes.unsqueeze(ctx, x, 0, "row")
+        result = product(ctx, row, weight, transposed=(False, True), role="product" if bias is not None else "")
+        result = shapes.reshape(ctx, result, (weight.shape[0],), "shape")
+    else:
+        result = product(ctx, x, weight, transposed=(False, True), role="product" if bias is not None else "")
+    return result if bias is None else ar.binary(ctx, "SUM", result, bias)
+
+
+@FAMILY.converter(aten.mm.default, conditions=[dtype_of("self", FLOATS)])
+def mm(ctx: ConverterContext, call: Call) -> Tensor:
+    """The product of two matrices."""
+    return product(ctx, ctx.tensor(call.arg("self")), ctx.tensor(call.arg("mat2")))
+
+
+@FAMILY.converter(aten.bmm.default, conditions=[dtype_of("self", FLOATS)])
+def bmm(ctx: ConverterContext, call: Call) -> Tensor:
+    """The products of two batches of matrices."""
+    return product(ctx, ctx.tensor(call.arg("self")), ctx.tensor(call.arg("mat2")))
+
+
+@FAMILY.converter(
+    aten.matmul.default,
+    aten.mv.default,
+    aten.dot.default,
+    conditions=[dtype_of("self", FLOATS)],
+    composite=True,
+)
+def matmul(ctx: ConverterContext, call: Call) -> Tensor:
+    """The matrix product, with PyTorch's rules for vectors and batches."""
+    left = ctx.tensor(call.arg("self"))
+    right = ctx.tensor(call.args.get("other") or call.args.get("vec") or call.args.get("tensor"))
+    if left.rank == 1 or right.rank == 1:
+        return _vectors(ctx, left, right)
+    return product(ctx, left, right)
+
+
+def _vectors(ctx: ConverterContext, left: Tensor, right: Tensor) -> Tensor:
+    """A product in which at least one operand is a vector."""
+    first = shapes.unsqueeze(ctx, left, 0, "row") if left.rank == 1 else left
+    second = shapes.unsqueeze(ctx, right, 1, "column") if right.rank == 1 else right
+    result = product(ctx, first, second)
+    shape: list[Dim] = list(result.shape)
+    if right.rank == 1:
+        del shape[-1]
+    if left.rank == 1:
+        del shape[-1 if right.rank == 1 else -2]
+    return shapes.reshape(ctx, result, shape, "shape")
+
+
+@FAMILY.converter(aten.addmm.default, conditions=[dtype_of("mat1", FLOATS)])
+def addmm(ctx: ConverterContext, call: Call) -> Tensor:
+    """beta * self + alpha * (mat1 @ mat2)."""
+    return _plus(ctx, call, product(ctx, ctx.tensor(call.arg("mat1")), ctx.tensor(call.arg("mat2")), role="product"))
+
+
+@FAMILY.converter(aten.baddbmm.default, conditions=[dtype_of("batch1", FLOATS)], composite=True)
+def baddbmm(ctx: ConverterContext, call: Call) -> Tensor:
+    """beta * self + alpha * (batch1 @ batch2)."""
+    return _plus(
+        ctx, call, product(ctx, ctx.tensor(call.arg("batch1")), ctx.tensor(call.arg("batch2")), role="product")
+    )
+
+
+@FAMILY.converter(aten.addmv.default, conditions=[dtype_of("mat", FLOATS)], composite=True)
+def addmv(ctx: ConverterContext, call: Call) -> Tensor:
+    """beta * self + alpha * (mat @ vec)."""
+    return _plus(ctx, call, _vectors(ctx, ctx.tensor(call.arg("mat")), ctx.tensor(call.arg("vec"))))
+
+
+def _plus(ctx: ConverterContext, call: Call, result: Tensor) -> Tensor:
+    alpha, beta = call.value("alpha"), call.value("beta")
+    if alpha != 1:
+        result = ar.multiply(ctx, *ar.pair(ctx, result, ar.operand(ctx, call.arg("alpha")), result.dtype), "alpha")
+    if beta == 0:
+        return result
+    bias = ctx.tensor(call.arg("self"))
+    if beta != 1:
+        bias = ar.multiply(ctx, *ar.pair(ctx, bias, ar.operand(ctx, call.arg("beta")), bias.dtype), "beta")
+    return ar.binary(ctx, "SUM", result, bias)

@@ -1,0 +1,356 @@
+"""Elementwise arithmetic and rounding: binary operators, unary functions, clamps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...compiler.call import Call
+from ...compiler.tensorrt import arithmetic as ar
+from ...compiler.tensorrt.tensor import Tensor, is_float, is_integer
+from .conditions import value_is
+from .registry import Family
+
+if TYPE_CHECKING:
+    from ...compiler.tensorrt.context import ConverterContext
+
+aten = torch.ops.aten
+FAMILY = Family("pointwise")
+
+
+# --- binary ----------------------------------------------------------------------------------------------------------
+@FAMILY.converter(aten.add.Tensor, aten.add.Scalar)
+def add(ctx: ConverterContext, call: Call) -> Tensor:
+    """self + alpha * other."""
+    left, right = ar.promoted(ctx, call, "self", "other")
+    return ar.add(ctx, left, _times_alpha(ctx, call, right))
+
+
+@FAMILY.converter(aten.sub.Tensor, aten.sub.Scalar)
+def sub(ctx: ConverterContext, call: Call) -> Tensor:
+    """self - alpha * other."""
+    left, right = ar.promoted(ctx, call, "self", "other")
+    return ar.elementwise(ctx, "SUB", left, _times_alpha(ctx, call, right))
+
+
+@FAMILY.converter(aten.rsub.Tensor, aten.rsub.Scalar, composite=True)
+def rsub(ctx: ConverterContext, call: Call) -> Tensor:
+    """other - alpha * self."""
+    left, right = ar.promoted(ctx, call, "self", "other")
+    return ar.elementwise(ctx, "SUB", right, _times_alpha(ctx, call, left))
+
+
+def _times_alpha(ctx: ConverterContext, call: Call, x: Tensor) -> Tensor:
+    alpha = call.value("alpha")
+    if isinstance(alpha, int | float) and alpha == 1:
+        return x
+    factor = ar.pair(ctx, x, ctx.tensor(call.arg("alpha")), x.dtype)[1]
+    return ar.multiply(ctx, x, factor, "alpha")
+
+
+@FAMILY.converter(aten.mul.Tensor, aten.mul.Scalar)
+def mul(ctx: ConverterContext, call: Call) -> Tensor:
+    """self * other."""
+    return ar.multiply(ctx, *ar.promoted(ctx, call, "self", "other"))
+
+
+@FAMILY.converter(aten.div.Tensor, aten.div.Scalar)
+def div(ctx: ConverterContext, call: Call) -> Tensor:
+    """self / other, of integers too as floats."""
+    left, right = _in_dtype(ctx, call, call.out.dtype)
+    return ar.elementwise(ctx, "DIV", left, right)
+
+
+@FAMILY.converter(aten.div.Tensor_mode, aten.div.Scalar_mode)
+def div_mode(ctx: ConverterContext, call: Call) -> Tensor:
+    """self / other, rounded down or toward zero."""
+    left, right = _in_dtype(ctx, call, call.out.dtype)
+    mode = call.value("rounding_mode")
+    if mode is None:
+        return ar.elementwise(ctx, "DIV", left, right)
+    return (ar.floor_divide if mode == "floor" else ar.truncating_divide)(ctx, left, right)
+
+
+@FAMILY.converter(aten.floor_divide.default, aten.floor_divide.Scalar, composite=True)
+def floor_divide(ctx: ConverterContext, call: Call) -> Tensor:
+    """self / other, rounded down."""
+    return ar.floor_divide(ctx, *_in_dtype(ctx, call, call.out.dtype))
+
+
+def _in_dtype(ctx: ConverterContext, call: Call, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return ar.pair(ctx, ar.operand(ctx, call.arg("self")), ar.operand(ctx, call.arg("other")), dtype)
+
+
+@FAMILY.converter(aten.remainder.Tensor, aten.remainder.Scalar, aten.remainder.Scalar_Tensor)
+def remainder(ctx: ConverterContext, call: Call) -> Tensor:
+    """The remainder with the sign of the divisor."""
+    return ar.remainder(ctx, *_in_dtype(ctx, call, call.out.dtype), sign_of_divisor=True)
+
+
+@FAMILY.converter(aten.fmod.Tensor, aten.fmod.Scalar)
+def fmod(ctx: ConverterContext, call: Call) -> Tensor:
+    """The remainder with the sign of the dividend."""
+    return ar.remainder(ctx, *_in_dtype(ctx, call, call.out.dtype), sign_of_divisor=False)
+
+
+@FAMILY.converter(aten.pow.Tensor_Scalar, aten.pow.Tensor_Tensor, aten.pow.Scalar)
+def power(ctx: ConverterContext, call: Call) -> Tensor:
+    """self ** exponent; small whole exponents as products, which are exact for integers and negative bases."""
+    exponent = call.value("exponent")
+    dtype = call.out.dtype
+    if isinstance(exponent, int | float) and exponent == int(exponent) and 0 <= exponent <= 4:
+        return _whole_power(ctx, ar.cast(ctx, ctx.tensor(call.arg("self")), dtype), int(exponent))
+    if isinstance(exponent, float) and exponent in _ROOTS:
+        return _ROOTS[exponent](ctx, ar.cast(ctx, ctx.tensor(call.arg("self")), dtype))
+    base, raised = (ar.operand(ctx, call.arg(name)) for name in ("self", "exponent"))
+    return ar.elementwise(ctx, "POW", *ar.pair(ctx, base, raised, dtype))
+
+
+def _whole_power(ctx: ConverterContext, x: Tensor, exponent: int) -> Tensor:
+    if exponent == 0:
+        return ar.binary(ctx, "POW", x, 0) if is_float(x.dtype) else ar.full_like(ctx, x, 1)
+    result = x
+    for index in range(exponent - 1):
+        result = ar.multiply(ctx, result, x, "" if index == exponent - 2 else "power")
+    return result
+
+
+def _reciprocal_square_root(ctx: ConverterContext, x: Tensor) -> Tensor:
+    return ar.unary(ctx, "RECIP", ar.unary(ctx, "SQRT", x, "sqrt"))
+
+
+_ROOTS: dict[float, Callable[[ConverterContext, Tensor], Tensor]] = {
+    0.5: lambda ctx, x: ar.unary(ctx, "SQRT", x),
+    -0.5: _reciprocal_square_root,
+    -1.0: lambda ctx, x: ar.unary(ctx, "RECIP", x),
+}
+
+
+@FAMILY.converter(aten.maximum.default)
+def maximum(ctx: ConverterContext, call: Call) -> Tensor:
+    """The greater of two elements."""
+    return _extreme(ctx, call, "MAX")
+
+
+@FAMILY.converter(aten.minimum.default)
+def minimum(ctx: ConverterContext, call: Call) -> Tensor:
+    """The lesser of two elements."""
+    return _extreme(ctx, call, "MIN")
+
+
+def _extreme(ctx: ConverterContext, call: Call, operation: str) -> Tensor:
+    left, right = ar.promoted(ctx, call, "self", "other")
+    if left.dtype == torch.bool:
+        operation = "OR" if operation == "MAX" else "AND"
+    return ar.elementwise(ctx, operation, left, right)
+
+
+@FAMILY.converter(aten.atan2.default)
+def atan2(ctx: ConverterContext, call: Call) -> Tensor:
+    """The angle of the point (other, self), from -pi to pi."""
+    y, x = _in_dtype(ctx, call, call.out.dtype)
+    angle = ar.unary(ctx, "ATAN", ar.elementwise(ctx, "DIV", y, x, "slope"), "angle")
+    turn = ar.where(ctx, ar.compare(ctx, "LESS", y, 0, "below"), -math.pi, math.pi, "turn")
+    turn = ar.cast(ctx, turn, angle.dtype)
+    left = ar.compare(ctx, "LESS", x, 0, "left")
+    result = ar.where(ctx, left, ar.add(ctx, angle, turn, "turned"), angle, "half")
+    both_zero = ar.elementwise(ctx, "AND", ar.compare(ctx, "EQUAL", x, 0), ar.compare(ctx, "EQUAL", y, 0))
+    return ar.where(ctx, both_zero, 0.0, result)
+
+
+# --- unary -----------------------------------------------------------------------------------------------------------
+_FLOAT_FUNCTIONS = {
+    aten.exp.default: "EXP",
+    aten.log.default: "LOG",
+    aten.sqrt.default: "SQRT",
+    aten.reciprocal.default: "RECIP",
+    aten.sin.default: "SIN",
+    aten.cos.default: "COS",
+    aten.tan.default: "TAN",
+    aten.sinh.default: "SINH",
+    aten.cosh.default: "COSH",
+    aten.asin.default: "ASIN",
+    aten.acos.default: "ACOS",
+    aten.atan.default: "ATAN",
+    aten.asinh.default: "ASINH",
+    aten.acosh.default: "ACOSH",
+    aten.atanh.default: "ATANH",
+    aten.erf.default: "ERF",
+}
+_ROUNDINGS = {aten.ceil.default: "CEIL", aten.floor.default: "FLOOR", aten.round.default: "ROUND"}
+
+
+def floating(ctx: ConverterContext, call: Call, name: str = "self") -> Tensor:
+    """An argument in the (floating-point) dtype of the result."""
+    return ar.cast(ctx, ctx.tensor(call.arg(name)), call.out.dtype)
+
+
+@FAMILY.converter(*_FLOAT_FUNCTIONS)
+def float_function(ctx: ConverterContext, call: Call) -> Tensor:
+    """A function that TensorRT has; integers are converted to floats first."""
+    return ar.unary(ctx, _FLOAT_FUNCTIONS[call.target], floating(ctx, call))
+
+
+@FAMILY.converter(aten.rsqrt.default)
+def rsqrt(ctx: ConverterContext, call: Call) -> Tensor:
+    """1 / sqrt(self)."""
+    return _reciprocal_square_root(ctx, floating(ctx, call))
+
+
+@FAMILY.converter(aten.expm1.default)
+def expm1(ctx: ConverterContext, call: Call) -> Tensor:
+    """exp(self) - 1, as 2 exp(x/2) sinh(x/2): the difference itself would lose all digits near zero."""
+    half = ar.binary(ctx, "PROD", floating(ctx, call), 0.5, "half")
+    product = ar.elementwise(
+        ctx, "PROD", ar.unary(ctx, "EXP", half, "exp"), ar.unary(ctx, "SINH", half, "sinh"), "sinh"
+    )
+    return ar.binary(ctx, "PROD", product, 2.0)
+
+
+@FAMILY.converter(aten.log1p.default)
+def log1p(ctx: ConverterContext, call: Call) -> Tensor:
+    """log(1 + self), as 2 atanh(x / (2 + x)) near zero, where the sum itself would lose all digits."""
+    x = floating(ctx, call)
+    ratio = ar.elementwise(ctx, "DIV", x, ar.add(ctx, x, 2.0, "shifted"), "ratio")
+    near = ar.multiply(ctx, ar.unary(ctx, "ATANH", ratio, "atanh"), 2.0, "near")
+    far = ar.unary(ctx, "LOG", ar.add(ctx, x, 1.0, "plus"), "far")
+    small = ar.compare(ctx, "LESS", ar.unary(ctx, "ABS", x, "abs"), 0.5, "small")
+    return ar.where(ctx, small, near, far)
+
+
+@FAMILY.converter(aten.log2.default, aten.log10.default)
+def log_base(ctx: ConverterContext, call: Call) -> Tensor:
+    """The logarithm to base 2 or 10."""
+    base = 2.0 if call.target is aten.log2.default else 10.0
+    return ar.multiply(ctx, ar.unary(ctx, "LOG", floating(ctx, call), "log"), 1.0 / math.log(base))
+
+
+@FAMILY.converter(aten.exp2.default, composite=True)
+def exp2(ctx: ConverterContext, call: Call) -> Tensor:
+    """2 ** self."""
+    x = floating(ctx, call)
+    return ar.elementwise(ctx, "POW", ctx.scalar(2.0, x.dtype, x.rank), x)
+
+
+@FAMILY.converter(aten.abs.default)
+def absolute(ctx: ConverterContext, call: Call) -> Tensor:
+    """The magnitude."""
+    x = ctx.tensor(call.arg("self"))
+    return x if x.dtype == torch.bool else ar.unary(ctx, "ABS", x)
+
+
+@FAMILY.converter(aten.neg.default)
+def neg(ctx: ConverterContext, call: Call) -> Tensor:
+    """-self."""
+    return ar.unary(ctx, "NEG", ctx.tensor(call.arg("self")))
+
+
+@FAMILY.converter(aten.sign.default, aten.sgn.default)
+def sign(ctx: ConverterContext, call: Call) -> Tensor:
+    """-1, 0 or 1."""
+    x = ctx.tensor(call.arg("self"))
+    return x if x.dtype == torch.bool else ar.unary(ctx, "SIGN", x)
+
+
+@FAMILY.converter(*_ROUNDINGS)
+def rounding(ctx: ConverterContext, call: Call) -> Tensor:
+    """Round up, down, or to the nearest (of two the even one); integers are what they are."""
+    x = ctx.tensor(call.arg("self"))
+    return ar.unary(ctx, _ROUNDINGS[call.target], x) if is_float(x.dtype) else x
+
+
+@FAMILY.converter(aten.round.decimals, composite=True)
+def round_decimals(ctx: ConverterContext, call: Call) -> Tensor:
+    """Round to a number of decimals (negative: before the point)."""
+    x, decimals = ctx.tensor(call.arg("self")), call.value("decimals")
+    if not is_float(x.dtype):
+        return x
+    scale, back = ("PROD", "DIV") if decimals >= 0 else ("DIV", "PROD")
+    factor = float(10 ** abs(decimals))
+    rounded = ar.unary(ctx, "ROUND", ar.binary(ctx, scale, x, factor, "scaled"), "round")
+    return ar.binary(ctx, back, rounded, factor)
+
+
+@FAMILY.converter(aten.trunc.default)
+def trunc(ctx: ConverterContext, call: Call) -> Tensor:
+    """Round toward zero."""
+    x = ctx.tensor(call.arg("self"))
+    return ar.truncate(ctx, x) if is_float(x.dtype) else x
+
+
+@FAMILY.converter(aten.frac.default, composite=True)
+def frac(ctx: ConverterContext, call: Call) -> Tensor:
+    """What rounding toward zero drops."""
+    x = ctx.tensor(call.arg("self"))
+    return ar.elementwise(ctx, "SUB", x, ar.truncate(ctx, x, "whole"))
+
+
+@FAMILY.converter(aten.square.default, composite=True)
+def square(ctx: ConverterContext, call: Call) -> Tensor:
+    """self * self."""
+    x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
+    return ar.square(ctx, x, "")
+
+
+# --- clamps ----------------------------------------------------------------------------------------------------------
+@FAMILY.converter(aten.clamp.default, aten.clamp.Tensor)
+def clamp(ctx: ConverterContext, call: Call) -> Tensor:
+    """min(max(self, min), max)."""
+    return _clamped(ctx, call, call.arg("min"), call.arg("max"))
+
+
+@FAMILY.converter(aten.clamp_min.default, aten.clamp_min.Tensor, composite=True)
+def clamp_min(ctx: ConverterContext, call: Call) -> Tensor:
+    """max(self, min)."""
+    return _clamped(ctx, call, call.arg("min"), None)
+
+
+@FAMILY.converter(aten.clamp_max.default, aten.clamp_max.Tensor, composite=True)
+def clamp_max(ctx: ConverterContext, call: Call) -> Tensor:
+    """min(self, max)."""
+    return _clamped(ctx, call, None, call.arg("max"))
+
+
+def _clamped(ctx: ConverterContext, call: Call, low: object, high: object) -> Tensor:
+    x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
+    least, most = (None if bound is None else ar.operand(ctx, bound) for bound in (low, high))
+    return ar.clamp(ctx, x, least, most)
+
+
+@FAMILY.converter(
+    aten.bitwise_and.Tensor,
+    aten.bitwise_and.Scalar,
+    aten.bitwise_or.Tensor,
+    aten.bitwise_or.Scalar,
+    aten.bitwise_xor.Tensor,
+    aten.bitwise_xor.Scalar,
+    aten.__and__.Tensor,
+    aten.__or__.Tensor,
+    aten.__xor__.Tensor,
+    conditions=[
+        value_is(
+            "self",
+            lambda value: not isinstance(value, torch.Tensor) or value.dtype == torch.bool,
+            "bool: TensorRT has no bitwise operations on integers",
+            "TP201",
+        )
+    ],
+)
+def bitwise(ctx: ConverterContext, call: Call) -> Tensor:
+    """The bitwise operators on booleans."""
+    name = call.target._schema.name.strip("_")
+    operation = next(word for word in ("XOR", "AND", "OR") if word.lower() in name)
+    return ar.elementwise(ctx, operation, *ar.promoted(ctx, call, "self", "other"))
+
+
+@FAMILY.converter(aten.bitwise_not.default)
+def bitwise_not(ctx: ConverterContext, call: Call) -> Tensor:
+    """The complement: of booleans the negation, of integers -self - 1."""
+    x = ctx.tensor(call.arg("self"))
+    if x.dtype == torch.bool:
+        return ar.invert(ctx, x)
+    assert is_integer(x.dtype)
+    return ar.binary(ctx, "SUB", ar.unary(ctx, "NEG", x, "negative"), 1)

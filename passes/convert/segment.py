@@ -1,0 +1,71 @@
+"""Conversion of one segment: its calls, in graph order, through their converters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import sympy
+from torch.fx import Node
+
+from ...compiler.call import Call
+from ...compiler.ledger import Reason
+from ...compiler.program import Program, Segment
+from ...compiler.symbols import Range, UnderivableSize
+from ...compiler.tensorrt.context import ConversionError
+from ...compiler.tensorrt.loader import TensorRT
+from ...compiler.tensorrt.network import BuiltNetwork, NetworkBuilder
+from .registry import Registry
+
+
+class SegmentFailed(Exception):
+    """Nodes of a segment could not be converted; `failures` has the reason for each, by node name."""
+
+    def __init__(self, failures: Mapping[str, Reason]) -> None:
+        self.failures = failures
+        first, reason = next(iter(failures.items()))
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        super().__init__(f"node {first} cannot be converted: {reason.message}{more}")
+
+
+def convert_segment(
+    program: Program,
+    segment: Segment,
+    registry: Registry,
+    library: TensorRT,
+    ranges: Mapping[sympy.Symbol, Range],
+    step: Callable[[int], None] = lambda done: None,
+) -> BuiltNetwork:
+    """The network of a segment. `step(done)` is called before each node.
+
+    Raises:
+        SegmentFailed: with all nodes that cannot be converted, not only the first.
+    """
+    nodes = program.nodes_by_name
+    builder = NetworkBuilder(library, program.constants, ranges)
+    builder.add_inputs(nodes[name] for name in segment.inputs)
+    failures: dict[str, Reason] = {}
+    for done, name in enumerate(segment.nodes):
+        step(done)
+        reason = _failure(builder, registry, nodes[name])
+        if reason is not None:
+            failures[name] = reason
+            builder.substitute(Call(nodes[name]))
+    if failures:
+        raise SegmentFailed(failures)
+    return builder.finish(nodes[name] for name in segment.outputs)
+
+
+def _failure(builder: NetworkBuilder, registry: Registry, node: Node) -> Reason | None:
+    converter = registry.get(node.target)
+    call = Call(node)
+    if converter is None:
+        return Reason("TP101", f"{call.op} has no converter")
+    try:
+        builder.convert(call, converter.convert)
+    except UnderivableSize as error:
+        return Reason("TP210", f"{call.op}: {error}")
+    except ConversionError as error:
+        return Reason("TP501", error.message)
+    except Exception as error:  # a converter must not take the rest of the model down with it
+        return Reason("TP501", f"{type(error).__name__}: {error}")
+    return None

@@ -1,0 +1,59 @@
+"""Scaled dot-product attention against eager."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.oracle import check
+
+sdpa = F.scaled_dot_product_attention
+q, k, v = torch.randn(2, 4, 5, 8), torch.randn(2, 4, 7, 8), torch.randn(2, 4, 7, 8)
+mask = torch.rand(5, 7) > 0.4
+mask[0], mask[1] = True, False
+DYNAMIC = [{0: "n", 2: "s"}, {0: "n", 2: "t"}, {0: "n", 2: "t"}]
+RANGES = {"n": (2, 2, 3), "s": (2, 5, 9), "t": (2, 7, 11)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_dynamic_batch_and_lengths(dtype):
+    def function(q, k, v):
+        return sdpa(q, k, v), sdpa(q, k, v, is_causal=True), sdpa(q, k, v, scale=0.3)
+
+    check(function, [part.to(dtype) for part in (q, k, v)], DYNAMIC, RANGES, build=True)
+
+
+def test_masks_with_a_row_that_hides_everything():
+    def function(q, k, v, m, f):
+        infinite = torch.where(m, 0.0, float("-inf"))
+        batched = sdpa(q, k, v, m), sdpa(q, k, v, m[None, None]), sdpa(q, k, v, f), sdpa(q, k, v, infinite)
+        return *batched, sdpa(q[0], k[0], v[0], m), sdpa(q[0], k[0], v[0], infinite)
+
+    check(function, [q, k, v, mask, torch.randn(2, 1, 5, 7)], build=True)
+
+
+def test_a_constant_mask_is_examined_when_converting():
+    visible = torch.ones(5, 7, dtype=torch.bool).tril(2)
+
+    class Masked(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mask", visible)
+
+        def forward(self, q, k, v):
+            return sdpa(q, k, v, self.mask)
+
+    assert "REDUCE" not in check(Masked(), [q, k, v], build=True).layers()
+
+
+def test_grouped_queries():
+    def function(q, k, v):
+        return sdpa(q, k, v, enable_gqa=True), sdpa(q[0], k[0], v[0], enable_gqa=True)
+
+    check(function, [q, k[:, :2], v[:, :2]], DYNAMIC, RANGES, build=True)
+
+
+def test_three_dimensions_and_other_value_sizes():
+    def function(q, k, v):
+        return sdpa(q[0], k[0], v[0], is_causal=True), sdpa(q, k, v[..., :4])
+
+    check(function, [q.half(), k.half(), v.half()], build=True)

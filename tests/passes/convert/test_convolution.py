@@ -1,0 +1,46 @@
+"""Convolutions against eager, each built into an engine."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.oracle import check
+
+BATCH = {"n": (1, 2, 5)}
+CASES = {
+    "1d": (nn.Conv1d(3, 6, 3, 2, 1), (2, 3, 9)),
+    "2d grouped": (nn.Conv2d(4, 8, 3, (1, 2), (1, 0), groups=2), (2, 4, 8, 9)),
+    "3d dilated": (nn.Conv3d(2, 4, 3, padding=1, dilation=2), (2, 2, 8, 8, 8)),
+    "same padding": (nn.Conv2d(3, 4, (3, 2), padding="same", bias=False), (2, 3, 8, 8)),
+    "reflected": (nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), (2, 3, 6, 6)),
+    "transposed 1d": (nn.ConvTranspose1d(3, 4, 3, 2, 1, 1), (2, 3, 7)),
+    "transposed 2d grouped": (nn.ConvTranspose2d(4, 6, 3, 2, 1, 1, groups=2), (2, 4, 5, 6)),
+    "output padding beyond the last window": (nn.ConvTranspose2d(3, 4, 3, 3, 0, 2), (2, 3, 5, 6)),
+    "transposed 3d": (nn.ConvTranspose3d(2, 3, 2, 2), (2, 2, 3, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_modules_with_a_dynamic_batch(name):
+    module, shape = CASES[name]
+    check(module, [torch.randn(shape)], [{0: "n"}], BATCH, build=True)
+
+
+def test_dynamic_height_and_width():
+    ranges = {"n": (1, 2, 5), "h": (5, 8, 11), "w": (5, 8, 9)}
+    check(nn.Conv2d(3, 4, 3, 2, 1), [torch.randn(2, 3, 8, 8)], [{0: "n", 2: "h", 3: "w"}], ranges, build=True)
+
+
+def test_without_batch():
+    check(nn.Conv2d(3, 4, 3), [torch.randn(3, 6, 6)], build=True)
+
+
+def test_kernel_computed_at_run_time():
+    check(lambda x, w: F.conv2d(x, w * 2), [torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3)], build=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_low_precision(kind, dtype):
+    check(kind(3, 4, 3, 2, 1).to(dtype), [torch.randn(2, 3, 8, 8).to(dtype)], build=True)

@@ -1,0 +1,76 @@
+"""Gathers and scatters against eager."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from trt_passes.compiler.call import Call
+from trt_passes.passes.convert import default_registry
+
+from tests.oracle import check, traced
+
+table = torch.randn(10, 4)
+y = torch.randn(3, 4, 5)
+a, c = torch.tensor([0, 2]), torch.tensor([[1], [3]])
+
+
+def test_tables():
+    def function(i):
+        rows = F.embedding(i, table), table[i], table.index_select(0, i[0]), table[i - 10], table.take(i)
+        elements = torch.gather(table, 0, i), torch.gather(table, 1, i % 4)
+        return *rows, *elements, table[i, i % 4], table[:, i % 4], F.one_hot(i, 10)
+
+    check(function, [torch.randint(0, 10, (2, 3))], [{0: "n"}], {"n": (1, 2, 5)}, build=True)
+
+
+def test_several_indices():
+    def function(y, a, c):
+        return y[a], y[:, c], y[a, c], y[:, a, c], y[a, :, c], y[a, a, a], y[..., a], y[-1, a]
+
+    check(function, [y, a, c], build=True)
+
+
+def test_several_indices_of_a_dynamic_tensor():
+    check(lambda y, a: (y[:, a, a], y[a, a - 1], y[a]), [y, a], [{0: "n"}, None], {"n": (3, 3, 6)}, build=True)
+
+
+def written(y, *places):
+    y = y.clone()
+    for place, value in places:
+        y[place] = value
+    return y
+
+
+def test_writes():
+    def function(y, a, c, s):
+        slices = written(y, ((slice(None), slice(1, 3)), 2.0)), written(y, ((slice(None), 1), s[0, 0]))
+        places = (
+            written(y, (a, 1.0)),
+            written(y, ((slice(None), a, c[:, 0]), s)),
+            written(y, ((a, slice(None), a), 7.0)),
+        )
+        scattered = y.scatter(1, c[None] * 0, 9.0), y.scatter(0, torch.zeros(1, 4, 5, dtype=torch.long), y[:1] * 2)
+        return (
+            *slices,
+            *places,
+            *scattered,
+            written(y, (y > 0, 0.0)),
+            y.index_fill(1, a, 3.0),
+            y.index_copy(1, a, y[:, 2:]),
+        )
+
+    check(function, [y, a, c, torch.randn(3, 2)], build=True)
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "message"),
+    [
+        (lambda y: torch.ops.aten.index_put(y, [a], y[:2], True), "TP205", "accumulate is True, but it must be False"),
+        (lambda y: torch.ops.aten.slice_scatter(y, y[:, ::2], 1, None, None, 2), "TP205", "step is 2"),
+    ],
+)
+def test_refusals(function, code, message):
+    _, program = traced(function, [y])
+    nodes = [node for node in program.op_nodes if default_registry().get(node.target) is not None]
+    reasons = [reason for node in nodes for reason in default_registry().get(node.target).violations(Call(node))]
+    assert [reason.code for reason in reasons] == [code]
+    assert message in reasons[0].message

@@ -1,0 +1,53 @@
+"""Normalization against eager, each built into an engine."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.oracle import check
+
+BATCH = {"n": (2, 2, 5)}
+rows, image = (2, 3, 4), (2, 6, 5, 5)
+CASES = {
+    "layer": (nn.LayerNorm(4), rows),
+    "layer over two": (nn.LayerNorm((3, 4)), rows),
+    "layer without affine": (nn.LayerNorm(4, elementwise_affine=False), rows),
+    "layer without bias": (nn.LayerNorm(4, bias=False), rows),
+    "rms": (nn.RMSNorm(4), rows),
+    "rms without affine": (nn.RMSNorm(4, eps=1e-6, elementwise_affine=False), rows),
+    "group": (nn.GroupNorm(2, 6), image),
+    "group without affine": (nn.GroupNorm(3, 6, affine=False), (2, 6)),
+    "instance": (nn.InstanceNorm2d(6), image),
+    "instance affine": (nn.InstanceNorm1d(3, affine=True), rows),
+    "instance with running statistics": (nn.InstanceNorm2d(6, track_running_stats=True), image),
+    "batch 1d": (nn.BatchNorm1d(3), rows),
+    "batch of vectors": (nn.BatchNorm1d(5, affine=False), (2, 5)),
+    "batch 2d": (nn.BatchNorm2d(6), image),
+    "batch without running statistics": (nn.BatchNorm2d(6, track_running_stats=False), image),
+}
+
+
+def prepared(module):
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_floating_point():
+            nn.init.uniform_(tensor, 0.5, 1.5) if "var" in name else nn.init.normal_(tensor)
+    return module.eval()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_modules_with_a_dynamic_batch(name):
+    module, shape = CASES[name]
+    check(prepared(module), [torch.randn(shape)], [{0: "n"}], BATCH, build=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("module", [nn.BatchNorm2d(6), nn.GroupNorm(3, 6), nn.LayerNorm(5), nn.RMSNorm(5)], ids=str)
+def test_low_precision(module, dtype):
+    loose = (5e-2, 3e-2) if dtype == torch.bfloat16 else None
+    check(prepared(module).to(dtype), [torch.randn(image).to(dtype)], build=True, tolerance=loose)
+
+
+def test_statistics_computed_at_run_time():
+    parameters = [torch.randn(6), torch.randn(6), torch.randn(6), torch.rand(6)]
+    check(lambda x, w, b, m, v: F.batch_norm(x, m, v, w, b), [torch.randn(image), *parameters], build=True)

@@ -1,0 +1,99 @@
+"""The registry: immutable, one converter per target, and importable without TensorRT."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from trt_passes.compiler.reasons import REASON_CODES
+from trt_passes.passes.convert import Condition, Converter, Family, Registry, default_registry
+
+aten = torch.ops.aten
+
+
+def nothing(ctx, call):
+    return None
+
+
+def test_importing_the_registry_does_not_import_tensorrt():
+    code = (
+        "import sys; from trt_passes.passes.convert import default_registry; default_registry();"
+        "sys.exit(any(name.split('.')[0] in ('tensorrt', 'tensorrt_rtx') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_two_converters_of_one_target_are_an_error():
+    converters = [Converter((aten.relu.default,), nothing), Converter((aten.relu.default,), nothing)]
+    with pytest.raises(ValueError, match=r"aten\.relu has two converters"):
+        Registry.of(converters)
+
+
+def test_extended_replaces_and_leaves_the_original_alone():
+    extended = default_registry().extended([Converter((aten.relu.default,), nothing)])
+    assert extended.get(aten.relu.default).convert is nothing
+    assert default_registry().get(aten.relu.default).convert is not nothing
+
+
+def test_a_condition_has_a_known_code():
+    with pytest.raises(ValueError, match="unknown reason code 'TP999'"):
+        Condition("TP999", "it is so", lambda call: None)
+
+
+def test_conditions_are_documented_sentences_with_codes_of_rejections():
+    for converter in default_registry().converters.values():
+        for condition in converter.conditions:
+            assert condition.code.startswith("TP2")
+            assert condition.code in REASON_CODES
+            assert condition.doc
+            assert not condition.doc.endswith(".")
+
+
+def test_every_converter_has_a_docstring():
+    for target, converter in default_registry().converters.items():
+        assert converter.convert.__doc__, target
+
+
+def test_a_family_collects_what_it_decorates():
+    family = Family("example")
+
+    @family.converter(aten.relu.default, aten.tanh.default, composite=True)
+    def both(ctx, call):
+        """Both."""
+
+    (converter,) = family
+    assert converter.targets == (aten.relu.default, aten.tanh.default)
+    assert Registry.of(family).composite_targets() == {aten.relu.default, aten.tanh.default}
+
+
+REFUSED = {
+    # Random, data-dependent or backward operators, and those that are not converted yet.
+    *[
+        "_adaptive_avg_pool2d_backward",
+        "_cdist_forward",
+        "_embedding_bag",
+        "_fft_c2r",
+        "_fft_r2c",
+        "_local_scalar_dense",
+    ],
+    *["_native_batch_norm_legit", "_pdist_forward", "as_strided", "atan2.out", "avg_pool2d_backward", "col2im"],
+    *["convolution_backward", "embedding_dense_backward", "empty_strided", "masked_scatter"],
+    *["max_pool2d_with_indices_backward", "native_dropout", "native_group_norm_backward", "native_layer_norm_backward"],
+    *["nonzero", "rand", "randn", "randperm", "scatter_add", "scatter_reduce.two", "sym_is_contiguous"],
+}
+
+
+def test_core_aten_is_converted_except_for_a_known_list():
+    core = [
+        getattr(getattr(aten, name), overload)
+        for name in dir(aten)
+        if hasattr(getattr(aten, name), "overloads")
+        for overload in getattr(aten, name).overloads()
+        if torch.Tag.core in getattr(getattr(aten, name), overload).tags
+    ]
+    missing = {
+        str(target).removeprefix("aten.").removesuffix(".default")
+        for target in core
+        if default_registry().get(target) is None
+    }
+    assert missing <= REFUSED
