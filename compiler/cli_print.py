@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .instruments.numerics import Divergence
 from .ledger import Ledger, LedgerRow, Verdict
 from .report import Report, SegmentRecord
 
@@ -61,12 +62,12 @@ def _key(row: LedgerRow) -> tuple[str, str, Verdict, str]:
     return (row.source or row.module or row.node, row.op, row.verdict, row.reasons[0].code if row.reasons else "")
 
 
-def print_report(report: Report, top: int = 8) -> None:
-    """Print passes, verdicts, segments, the `top` largest groups of fallbacks, and notes to stdout."""
+def print_report(report: Report, divergences: Sequence[Divergence] = (), top: int = 8) -> None:
+    """Print passes, verdicts, segments, numeric checks, the `top` largest groups of fallbacks, and notes to stdout."""
     terminal = sys.stdout.isatty()
     console = Console(file=sys.stdout, width=None if terminal else WIDTH, highlight=False)
     with console.capture() as captured:
-        for title, table in _tables(report, top):
+        for title, table in _tables(report, divergences, top):
             console.print(Text(title, style="bold"))
             console.print(table)
         for note in report.notes:
@@ -75,13 +76,15 @@ def print_report(report: Report, top: int = 8) -> None:
         click.echo(line.rstrip())
 
 
-def _tables(report: Report, top: int) -> Iterator[tuple[str, Table]]:
+def _tables(report: Report, divergences: Sequence[Divergence], top: int) -> Iterator[tuple[str, Table]]:
     yield f"passes, {report.seconds:.1f} s", _passes_table(report)
     total, segments = len(report.ledger), report.segments
     if total:
         yield f"{total} op nodes, {_share(report.verdicts['trt'], total)} to TensorRT", _verdicts_table(report)
     if segments:
         yield "1 segment" if len(segments) == 1 else f"{len(segments)} segments", _segments_table(segments)
+    if divergences:
+        yield "largest error after each pass that changed the graph or made networks", _numerics_table(divergences)
     groups = fallbacks(report.ledger)
     if groups:
         staying = total - report.verdicts["trt"]
@@ -104,6 +107,17 @@ def _passes_table(report: Report) -> Table:
     table = _table("pass", "seconds>", "changed")
     for record in report.passes:
         table.add_row(record.name, f"{record.seconds:.2f}", str(record.changes))
+    return table
+
+
+def _numerics_table(divergences: Sequence[Divergence]) -> Table:
+    table = _table("pass", "output", "relative L2>", "largest difference>")
+    worst: dict[str, Divergence] = {}
+    for row in divergences:
+        if row.pass_name not in worst or row.relative_l2 > worst[row.pass_name].relative_l2:
+            worst[row.pass_name] = row
+    for row in worst.values():
+        table.add_row(row.pass_name, row.output, f"{row.relative_l2:.1e}", f"{row.max_abs:.1e}")
     return table
 
 

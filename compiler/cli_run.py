@@ -67,23 +67,30 @@ def run_model(request: Request) -> Report:
     pipeline = _pipeline(request, settings)
     if request.output is not None:
         _check_output(request.output, pipeline)
+    numerics = Numerics() if request.check_numerics else None
     with _interruptible() as cancelled, warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch|copyreg")  # about PyTorch's own code
         try:
-            report = _compile(request, settings, pipeline, cancelled)
+            report = _compile(request, settings, pipeline, numerics, cancelled)
         except (Exception, KeyboardInterrupt) as error:
             if cancelled():
                 raise Cancelled(_stopped(settings)) from error
             raise
-    _print(request, report)
+    _print(request, report, numerics)
     return report
 
 
-def _compile(request: Request, settings: Settings, pipeline: Pipeline, cancelled: Callable[[], bool]) -> Report:
+def _compile(
+    request: Request,
+    settings: Settings,
+    pipeline: Pipeline,
+    numerics: Numerics | None,
+    cancelled: Callable[[], bool],
+) -> Report:
     with Progress(sys.stderr) as progress:
         instruments: list[Instrument] = [Verify(), progress]
-        if request.check_numerics:
-            instruments.append(Numerics())
+        if numerics is not None:
+            instruments.append(numerics)
         if settings.dump_dir is not None:
             instruments.append(Dump(settings.dump_dir))
         model = load_model(request.model).with_inputs(request.inputs)
@@ -158,13 +165,13 @@ def _save(report: Report, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _print(request: Request, report: Report) -> None:
+def _print(request: Request, report: Report, numerics: Numerics | None) -> None:
     if request.as_json:
         click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
         return
     from .cli_print import print_report
 
-    print_report(report)
+    print_report(report, numerics.rows if numerics is not None else ())
     if request.output is not None:
         click.echo(f"wrote {request.output}")
     if request.dump_dir is not None:

@@ -82,7 +82,6 @@ def sync_signature(exported: ExportedProgram) -> ExportedProgram:
     targets = {spec.target for spec in kept if spec.target is not None}
     dropped = {specs[name].target for name in missing} - targets
     graph.lint()
-    module.recompile()
     return ExportedProgram(
         root=module,
         graph=graph,

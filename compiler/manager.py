@@ -62,11 +62,12 @@ class PassManager:
         failure: str | None = None
         for instrument in self.instruments:
             instrument.before_pipeline(self.pipeline, program, ctx)
+        snapshot = Snapshot.of(program)
         try:
             for index, item in enumerate(self.pipeline):
                 if not all(instrument.should_run(item, program) for instrument in self.instruments):
                     continue
-                step = self._step(index, item, program, ctx)
+                step, snapshot = self._step(index, item, program, snapshot, ctx)
                 program = step.after
                 records.append(PassRecord(item.name, item.stage, step.seconds, step.change))
         except BaseException as error:
@@ -78,18 +79,18 @@ class PassManager:
                 instrument.after_pipeline(report)
         return report
 
-    def _step(self, index: int, item: Pass, program: Program, ctx: Context) -> Step:
+    def _step(self, index: int, item: Pass, program: Program, before: Snapshot, ctx: Context) -> tuple[Step, Snapshot]:
         for instrument in self.instruments:
             instrument.before_pass(index, item, program)
         try:
             self._require(item, program)
-            before = Snapshot.of(program)
             started = time.perf_counter()
             result = item.run(program.copy(), ctx)
             if item.kind == "transform":
-                result = result.without_analysis().synced()
+                result = _finished(program, before, result)
             seconds = time.perf_counter() - started
-            step = Step(index, item, program, result, Change.between(before, Snapshot.of(result)), seconds)
+            after = before if result is program else Snapshot.of(result)
+            step = Step(index, item, program, result, Change.between(before, after), seconds)
             for instrument in self.instruments:
                 instrument.after_pass(step)
         except BaseException as error:
@@ -99,7 +100,7 @@ class PassManager:
             if shown is error:
                 raise
             raise shown from error
-        return step
+        return step, after
 
     @staticmethod
     def _require(item: Pass, program: Program) -> None:
@@ -131,6 +132,13 @@ class PassManager:
             command=self.command,
             failure=failure,
         )
+
+
+def _finished(before: Program, snapshot: Snapshot, after: Program) -> Program:
+    """The result of a transform: what it was given if it changed nothing, else without verdicts and consistent."""
+    after = after.without_analysis()
+    unchanged = Change.between(snapshot, Snapshot.of(after)).empty and len(before.op_nodes) == len(after.op_nodes)
+    return before if unchanged else after.synced()
 
 
 def segment_record(program: Program, segment: Segment) -> SegmentRecord:

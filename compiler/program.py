@@ -162,11 +162,7 @@ class Program:
     # --- copies ----------------------------------------------------------------------------------------------------
     def copy(self) -> Program:
         """A program with a graph and annotations of its own; tensors, networks and engines are shared."""
-        exported = self.exported
-        graph = copy_graph(exported.graph_module.graph)
-        module = GraphModule(exported.graph_module, graph)
-        module.meta.update(exported.graph_module.meta)
-        return replace(self, exported=rebuild(exported, module))
+        return replace(self, exported=rebuild(self.exported, copy_graph(self.graph)))
 
     def synced(self) -> Program:
         """The program with its export signature brought up to date with its graph, and checked.
@@ -219,12 +215,12 @@ def copy_graph(graph: Graph) -> Graph:
     return copied
 
 
-def rebuild(exported: ExportedProgram, module: GraphModule) -> ExportedProgram:
-    """An ExportedProgram like `exported` around another graph module, with signature and constants of its own."""
+def rebuild(exported: ExportedProgram, graph: Graph) -> ExportedProgram:
+    """An ExportedProgram like `exported` around another graph, with signature and constants of its own."""
     signature = exported.graph_signature
     return ExportedProgram(
-        root=module,
-        graph=module.graph,
+        root=exported.graph_module,
+        graph=graph,
         graph_signature=type(signature)(list(signature.input_specs), list(signature.output_specs)),
         state_dict=dict(exported.state_dict),
         range_constraints=dict(exported.range_constraints),

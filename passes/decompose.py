@@ -46,6 +46,7 @@ def decompositions() -> Mapping[Any, Callable[..., Any]]:
     return MappingProxyType({target: rule for target, rule in table.items() if target not in _kept()})
 
 
+@functools.cache
 def is_decomposed(target: Any) -> bool:
     """Whether `decompose` rewrites calls of an operator: it has a decomposition, or is composite, and is not kept."""
     if not isinstance(target, torch._ops.OpOverload) or target in _kept():
@@ -53,6 +54,7 @@ def is_decomposed(target: Any) -> bool:
     return target in decompositions() or target.has_kernel_for_dispatch_key(_COMPOSITE)
 
 
+@functools.cache
 def _kept() -> frozenset[Any]:
     return SELF_CHECKING | {*default_registry().composite_targets(), aten.sym_size.int}
 

@@ -18,6 +18,9 @@ from ..compiler.text import op_name
 MAX_RANK = 8
 """Dimensions that a TensorRT tensor can have (`Dims.MAX_DIMS`)."""
 
+_CAST_ONLY = frozenset({torch.uint8, torch.int8})
+_CASTS = frozenset({torch.ops.aten._to_copy.default})
+
 
 def general_reasons(node: Node, bounds: Mapping[sympy.Symbol, Any]) -> Iterator[Reason]:
     """Reasons that hold for every operator; `bounds` are the program's range constraints of symbolic sizes."""
@@ -38,13 +41,17 @@ def general_reasons(node: Node, bounds: Mapping[sympy.Symbol, Any]) -> Iterator[
     roles = [("result", node), *((f"input %{source.name}", source) for source in node.all_input_nodes)]
     for role, source in roles:
         for tensor in _tensors(source.meta.get("val")):
-            yield from _tensor_reasons(role, tensor, bounds)
+            yield from _tensor_reasons(target, role, tensor, bounds)
 
 
-def _tensor_reasons(role: str, tensor: torch.Tensor, bounds: Mapping[sympy.Symbol, Any]) -> Iterator[Reason]:
+def _tensor_reasons(
+    target: Any, role: str, tensor: torch.Tensor, bounds: Mapping[sympy.Symbol, Any]
+) -> Iterator[Reason]:
     if not is_representable(tensor.dtype):
         hint = " (truncate_double=True computes it in float32)" if tensor.dtype == torch.float64 else ""
         yield Reason("TP201", f"the {role} is {short_name(tensor.dtype)}, which TensorRT does not have{hint}.")
+    elif tensor.dtype in _CAST_ONLY and target not in _CASTS:
+        yield Reason("TP201", f"the {role} is {short_name(tensor.dtype)}, which TensorRT can only cast.")
     if tensor.dim() > MAX_RANK:
         yield Reason(
             "TP202", f"the {role} has rank {tensor.dim()}; TensorRT tensors have at most {MAX_RANK} dimensions."

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..compiler.annotations import reasons_of, set_verdict
-from ..compiler.ledger import Reason, Verdict
+from ..compiler.ledger import Reason
 from ..compiler.pass_base import Context
 from ..compiler.program import Program, Segment
+from ..compiler.reasons import REASON_CODES
 
 
 def repartition(program: Program, failed: Mapping[str, Reason], ctx: Context) -> Program:
@@ -32,7 +33,7 @@ def repartition(program: Program, failed: Mapping[str, Reason], ctx: Context) ->
     nodes = program.nodes_by_name
     for name, reason in failed.items():
         earlier = [old for old in reasons_of(nodes[name]) if old != reason]
-        set_verdict(nodes[name], Verdict.FAILED, [*earlier, reason])
+        set_verdict(nodes[name], REASON_CODES[reason.code].verdict, [*earlier, reason])
     known = {_key(segment): segment for segment in program.segments}
     result = program.partitioned_by.run(program, ctx)
     return result.with_segments(tuple(_reused(segment, known.get(_key(segment))) for segment in result.segments))
