@@ -67,7 +67,9 @@ def compile(
     report = run(trace(model, inputs, kwarg_inputs), chosen, settings, instruments)
     compiled = report.compiled if report.compiled is not None else eager_module(report.program)
     assert isinstance(compiled, GraphModule)
-    setattr(compiled, "report", report)  # noqa: B010  (nn.Module declares its attributes as tensors and modules)
+    # Not assigned plainly, since nn.Module declares its attributes as tensors and modules.
+    object.__setattr__(compiled, "report", report)
+    object.__setattr__(compiled, "_repr_mimebundle_", report._repr_mimebundle_)
     return compiled
 
 

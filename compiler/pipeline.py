@@ -115,17 +115,15 @@ class Pipeline:
 
 def known_passes() -> Mapping[str, type[Pass]]:
     """The built-in passes by name, in the default order."""
-    from ..passes import annotate, build, convert, decompose, lower, partition, splice
+    from ..passes.annotate import Annotate
+    from ..passes.build import Build
+    from ..passes.convert import Convert
+    from ..passes.decompose import Decompose
+    from ..passes.lower import PASSES
+    from ..passes.partition import Partition
+    from ..passes.splice import Splice
 
-    classes: list[type[Pass]] = [
-        decompose.Decompose,
-        *lower.PASSES,
-        annotate.Annotate,
-        partition.Partition,
-        convert.Convert,
-        build.Build,
-        splice.Splice,
-    ]
+    classes: list[type[Pass]] = [Decompose, *PASSES, Annotate, Partition, Convert, Build, Splice]
     return {item.name: item for item in classes}
 
 

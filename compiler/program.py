@@ -77,10 +77,10 @@ class Program:
 
     def node(self, name: str) -> Node:
         """The node of that name; KeyError if there is none."""
-        for node in self.graph.nodes:
-            if node.name == name:
-                return node
-        raise KeyError(f"the program has no node named {name!r}")
+        try:
+            return self.nodes_by_name[name]
+        except KeyError:
+            raise KeyError(f"the program has no node named {name!r}") from None
 
     @property
     def nodes_by_name(self) -> dict[str, Node]:
@@ -198,6 +198,12 @@ class Program:
                     module=module_of(node),
                     source=source_of(node),
                 )
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """The overview as SVG, and as text, for notebooks."""
+        from ..visualize import mimebundle
+
+        return mimebundle(self)
 
     def with_segments(self, segments: tuple[Segment, ...]) -> Program:
         """The program with other segments."""

@@ -94,6 +94,16 @@ class Report:
         """Seconds of all passes together."""
         return sum(record.seconds for record in self.passes)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Report:
+        # Compiled modules carry their report; it never changes, and TensorRT's networks in it cannot be copied.
+        return self
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """The overview as SVG, and as text, for notebooks."""
+        from ..visualize import mimebundle
+
+        return mimebundle(self.program, "report")
+
     def to_json(self) -> dict[str, Any]:
         """The object that `run.json` holds."""
         return {

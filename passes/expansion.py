@@ -71,7 +71,8 @@ class Expansion:
     def _trace(self, node: Node) -> GraphModule:
         if _sizes(node) - {symbol for source in node.all_input_nodes for symbol in _sizes(source)}:
             raise NotExpandable(f"the size of the result of {node.name} depends on values")
-        call = _Call.of(node, self.table.get(node.target, node.target))
+        target: Any = node.target
+        call = _Call.of(node, self.table.get(target, target))
         if call.key not in self._traced:
             mode = fake_mode_of(node.graph) or nullcontext()
             with torch.no_grad(), mode:
@@ -90,11 +91,11 @@ def _inline(node: Node, body: GraphModule) -> None:
         for inner in (item for item in body.graph.nodes if item.op == "call_function"):
             mapping[inner] = graph.node_copy(inner, lambda argument: mapping[argument])
             mapping[inner].meta = {**meta, "val": inner.meta.get("val")}
-    results = map_arg(body.graph.output_node().args[0], lambda argument: mapping[argument])
+    results: Any = map_arg(body.graph.output_node().args[0], lambda argument: mapping[argument])
     if isinstance(results, list | tuple):
         for user in list(node.users):
             assert user.target is operator.getitem, f"{user} reads all results of {node} at once"
-            user.replace_all_uses_with(results[user.args[1]])
+            user.replace_all_uses_with(results[int(str(user.args[1]))])
             graph.erase_node(user)
     else:
         node.replace_all_uses_with(results)

@@ -23,7 +23,7 @@ class Splice(Pass):
         %relu = aten.relu(%x) : f32[4]  # segment-00
         %sort = aten.sort(%relu) : (f32[4], i64[4])
     After:
-        %segment_00 = segment_00(%x) : (f32[4])
+        %segment_00 = trt_passes.execute_engine([%x], %engine, …) : (f32[4])
         %relu = getitem(%segment_00, 0) : f32[4]
         %sort = aten.sort(%relu) : (f32[4], i64[4])
     """

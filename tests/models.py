@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+TORCH_RELEASE = tuple(int(part) for part in torch.__version__.split(".")[:2])
+"""Major and minor release of torch, for tests of what only newer exporters accept."""
+
 
 class ConvNet(nn.Module):
     """Convolution, batch norm, pooling and a classifier: x f32[B,3,16,16] -> f32[B,5]."""

@@ -7,8 +7,12 @@ PyTorch until the operator is called.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from .runner import Runner
 
 NAME = "trt_passes::execute_engine"
 SCHEMA = "execute_engine(Tensor[] inputs, Tensor engine, str spec, Tensor fallback, Tensor[] constants) -> Tensor[]"
@@ -37,16 +41,26 @@ def execute_engine(
     Returns:
         New tensors, on the device of the inputs.
     """
-    # What is deserialized lives as long as the tensor that holds the bytes, and is found by it.
-    runner = getattr(engine, _CACHE, None)
+    return runner_of(engine, spec, fallback)(inputs, lambda: constants)
+
+
+def runner_of(engine: torch.Tensor, spec: str, fallback: torch.Tensor) -> Runner:
+    """What runs an engine in this process: what was attached to its tensor, else a new runner, attached now."""
+    runner: Runner | None = getattr(engine, _CACHE, None)
     if runner is None:
         from .engine_spec import EngineSpec
         from .runner import Runner
 
         runner = Runner(EngineSpec.loads(spec), engine, serialized_fallback=fallback)
-        setattr(engine, _CACHE, runner)
-    outputs: list[torch.Tensor] = runner(inputs, lambda: constants)
-    return outputs
+        attach_runner(engine, runner)
+    return runner
+
+
+def attach_runner(engine: torch.Tensor, runner: Runner) -> torch.Tensor:
+    """Let a runner run the engine wherever the operator gets this tensor; the tensor."""
+    # What is deserialized lives as long as the tensor that holds the bytes, and is found by it.
+    setattr(engine, _CACHE, runner)
+    return engine
 
 
 def output_values(

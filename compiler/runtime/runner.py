@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.fx import GraphModule
@@ -61,14 +63,15 @@ class Runner:
         reference: Callable[[Tensors], list[torch.Tensor]] | None = None,
         notice: Notice | None = None,
     ) -> None:
-        self.spec, self.engine, self.executor = spec, engine, executor
+        # An alias: the tensor may hold its runner, and neither shall wait for the garbage collector.
+        self.spec, self.engine, self.executor = spec, engine.detach(), executor
         self.rule = ShapeRule(spec)
         self.reference = reference
         self.notice = notice or Notice()
         self._fallback, self._serialized = fallback, serialized_fallback
         self._placed: dict[torch.device, GraphModule] = {}
         self._moved: dict[torch.device, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
-        self._loaded: Engine | None = None
+        self._loaded: list[Engine] = []
         self._unavailable: dict[torch.device, str] = {}
 
     def __call__(self, inputs: Tensors, constants: Constants) -> list[torch.Tensor]:
@@ -100,15 +103,28 @@ class Runner:
         self._check(inputs)
         return self._run_in_pytorch(inputs, constants())
 
+    def __copy__(self) -> Runner:
+        # Engines and networks are read-only and belong to TensorRT: copies share them, and choose their own executor.
+        twin = object.__new__(type(self))
+        twin.__dict__.update(vars(self), _moved={})
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Runner:
+        return copy.copy(self)
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        # A pickled tensor loses its runner; a new one is made where the engine is run.
+        return _no_runner, ()
+
     def _engine_for(self, device: torch.device) -> Engine:
-        if self._loaded is not None and device.type == "cuda":
-            return self._loaded
+        if self._loaded and device.type == "cuda":
+            return self._loaded[0]
         reason = unavailable(self.spec, device)
         if reason is not None:
             raise EngineUnavailable(reason)
         engine = Engine(load(), self.engine, self.spec, self.rule)
         engine.prepare(device.index)
-        self._loaded = engine
+        self._loaded.append(engine)
         return engine
 
     def _check(self, inputs: Tensors) -> None:
@@ -161,6 +177,10 @@ def unavailable(spec: EngineSpec, device: torch.device) -> str | None:
         return str(error)
     if (trt.flavor, trt.version) != (spec.flavor, spec.version):
         return f"the engine was built by {spec.flavor} {spec.version}, and {trt.flavor} {trt.version} is installed"
+    return None
+
+
+def _no_runner() -> None:
     return None
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule
+from torch.fx.node import map_arg
 
 from ..errors import UserError, did_you_mean
 from ..settings import Executor
-from .compiled_module import SPLICED, compiled_module, segments_of
+from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program, segments_of
 
 SCHEMA = 1
 """Version of what this release writes besides the archive that torch.export defines."""
@@ -33,7 +33,7 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     reads it too, once `trt_passes` is imported.
 
     Raises:
-        UserError: the module was not compiled by this package, or the file cannot be written.
+        UserError: the module was not compiled by this package, its graph was edited, or the file cannot be written.
     """
     spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
     if spliced is None:
@@ -42,8 +42,7 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
         )
     assert isinstance(compiled, GraphModule)
     target = Path(path)
-    record = {"schema": SCHEMA, "executor": _executor_of(compiled), "report": _report_of(compiled)}
-    exported, extra = _current(spliced, compiled), {_EXTRA_FILE: json.dumps(record)}
+    exported, extra = _contents(spliced, compiled)
     try:
         # A folder, so that the file has its own name from the start: torch.export writes it into the archive.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
@@ -54,7 +53,7 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
         raise UserError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}.") from error
 
 
-def load(path: str | os.PathLike[str], executor: Executor | None = None) -> GraphModule:
+def load(path: str | os.PathLike[str], executor: Executor | None = None) -> CompiledModule:
     """Read what `save` wrote. The module runs on any machine: where its engines cannot, segments run in PyTorch.
 
     Args:
@@ -72,78 +71,76 @@ def load(path: str | os.PathLike[str], executor: Executor | None = None) -> Grap
         hint = needs if executor == "reference" else did_you_mean(executor, _EXECUTORS)
         raise UserError(f"a loaded program cannot use executor {executor!r}.{hint}")
     source = Path(path)
-    record = _record(source)
+    if not source.is_file():
+        raise UserError(f"{source} does not exist: give the file that tp.save wrote.")
+    return _loaded(source, str(source), executor)
+
+
+def to_bytes(compiled: CompiledModule) -> bytes:
+    """What `save` would write to a file."""
+    exported, extra = _contents(compiled.meta[SPLICED], compiled)
+    buffer = io.BytesIO()
+    torch.export.save(exported, buffer, extra_files=extra)
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes) -> CompiledModule:
+    """The module that `load` would read from a file with these bytes."""
+    return _loaded(io.BytesIO(data), "the pickled program", None)
+
+
+def _contents(spliced: ExportedProgram, compiled: GraphModule) -> tuple[ExportedProgram, dict[str, str]]:
+    if _form(compiled.graph) != _form(spliced.module(check_guards=False).graph):
+        raise UserError(
+            "the graph of this compiled module was edited, and only what was compiled can be saved: use "
+            "torch.export.save(torch.export.export(compiled, args), path), or edit the model and compile it again."
+        )
+    record = {"schema": SCHEMA, "executor": _executor_of(compiled), "report": _report_of(compiled)}
+    return current_program(spliced, compiled), {_EXTRA_FILE: json.dumps(record)}
+
+
+def _form(graph: Graph) -> list[tuple[str, str, str]]:
+    """What a graph computes, whatever its nodes are called."""
+    number = {node: index for index, node in enumerate(graph.nodes)}
+    targets = ["" if node.op == "placeholder" else str(node.target) for node in graph.nodes]
+    operands = [str(map_arg((node.args, node.kwargs), lambda item: number[item])) for node in graph.nodes]
+    return list(zip((node.op for node in graph.nodes), targets, operands, strict=True))
+
+
+def _loaded(source: Path | io.BytesIO, name: str, executor: Executor | None) -> CompiledModule:
+    record = _record(source, name)
+    if isinstance(source, io.BytesIO):
+        source.seek(0)
     try:
         exported = torch.export.load(source)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{source} cannot be read by PyTorch {torch.__version__} ({reason}): save it again.") from error
+        raise UserError(f"{name} cannot be read by PyTorch {torch.__version__} ({reason}): save it again.") from error
     compiled = compiled_module(exported, {}, executor or record["executor"])
-    compiled.report = record["report"]
+    setattr(compiled, "report", record["report"])  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
 
 
-def _record(source: Path) -> dict[str, Any]:
-    if not source.is_file():
-        raise UserError(f"{source} does not exist: give the file that tp.save wrote.")
+def _record(source: Path | io.BytesIO, name: str) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(source) as archive:
-            name = next((name for name in archive.namelist() if name.endswith(f"extra/{_EXTRA_FILE}")), None)
-            text = None if name is None else archive.read(name)
+            entry = next((item for item in archive.namelist() if item.endswith(f"extra/{_EXTRA_FILE}")), None)
+            text = None if entry is None else archive.read(entry)
     except zipfile.BadZipFile as error:
-        raise UserError(f"{source} is no .pt2 file, or is truncated: give the file that tp.save wrote.") from error
+        raise UserError(f"{name} is no .pt2 file, or is truncated: give the file that tp.save wrote.") from error
     if text is None:
-        raise UserError(f"{source} is no compiled program: give what tp.save wrote, or compile it first.")
+        raise UserError(f"{name} is no compiled program: give what tp.save wrote, or compile it first.")
     try:
         record = json.loads(text)
         schema = record["schema"]
         known = {"executor": record["executor"], "report": record["report"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{source} is damaged ({error!r} in {_EXTRA_FILE}): save it again.") from error
+        raise UserError(f"{name} is damaged ({error!r} in {_EXTRA_FILE}): save it again.") from error
     if schema > SCHEMA:
         raise UserError(
-            f"{source} was saved with schema {schema}, but this release of trt-passes reads up to {SCHEMA}: upgrade it."
+            f"{name} was saved with schema {schema}, but this release of trt-passes reads up to {SCHEMA}: upgrade it."
         )
     return known
-
-
-def _current(spliced: ExportedProgram, compiled: GraphModule) -> ExportedProgram:
-    """The spliced program with the tensors that the module has now: it may have been moved, or changed buffers."""
-    tensors = _tensors(compiled)
-    state = {name: tensors.get(name, tensor) for name, tensor in spliced.state_dict.items()}
-    lifted = {
-        str(spec.target)
-        for spec in spliced.graph_signature.input_specs
-        if spec.kind in (InputKind.CONSTANT_TENSOR, InputKind.BUFFER)
-    }
-    constants = {
-        name: tensors.get(name, value) if name in lifted else value for name, value in spliced.constants.items()
-    }
-    return ExportedProgram(
-        root=spliced.graph_module,
-        graph=spliced.graph,
-        graph_signature=spliced.graph_signature,
-        state_dict=state,
-        range_constraints=spliced.range_constraints,
-        module_call_graph=spliced.module_call_graph,
-        # Data of the user's, and possibly large.
-        example_inputs=None,
-        constants=constants,
-        verifiers=spliced.verifiers,
-    )
-
-
-def _tensors(compiled: GraphModule) -> Mapping[str, torch.Tensor]:
-    segments = segments_of(compiled)
-    found: dict[str, torch.Tensor] = {}
-    for path, module in compiled.named_modules():
-        if path.split(".")[0] not in segments:
-            prefix = f"{path}." if path else ""
-            found |= {f"{prefix}{name}": item for name, item in module.named_parameters(recurse=False)}
-            found |= {f"{prefix}{name}": item for name, item in module.named_buffers(recurse=False)}
-    for segment in segments.values():
-        found |= segment.named_constants()
-    return found
 
 
 def _executor_of(compiled: GraphModule) -> str:

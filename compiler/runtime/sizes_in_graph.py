@@ -87,7 +87,7 @@ class SizesInGraph:
         return self._evaluated(source.formula, {source.size: read, **{item: self._node(item, None) for item in others}})
 
     def _evaluated(self, formula: Any, known: Mapping[Any, Node]) -> Node:
-        last = next(reversed(self.graph.nodes), None)
+        last = next(iter(reversed(self.graph.nodes)), None)
         proxies = {symbol: Proxy(node, self._tracer) for symbol, node in known.items()}
         result: Node = sympy_interp(PythonReferenceAnalysis, proxies, formula).node
         for node in _after(self.graph, last):

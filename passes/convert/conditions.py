@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.utils._sympy.numbers import int_oo
 
 from ...compiler.call import Call
 from ...compiler.program import is_getitem
+from ...compiler.symbols import UNBOUNDED_FACTOR
 from ...compiler.tensorrt.dtypes import short_name
 from .registry import Condition
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+
+MAX_SIZE = 2**31 - 1
+"""The largest size of a dimension in TensorRT."""
+
+MAX_WORK = 2**26
+"""The most elements of an intermediate tensor that pairs everything with everything.
+
+TensorRT-RTX fuses it with the reduction that follows; where it is not fused, it takes 256 MiB in f32.
+"""
 
 
 def rank_of(argument: str, low: int, high: int) -> Condition:
@@ -87,6 +99,36 @@ def value_is(argument: str, allowed: Callable[[Any], bool], what: str, code: str
         return None if allowed(value) else f"{call.op}: {argument} is {value!r}, but it must be {what}"
 
     return Condition(code, f"`{argument}` must be {what}", check)
+
+
+def limited_work(what: str, sizes: Callable[[Call], Sequence[Any]]) -> Condition:
+    """The product of some sizes, each at its largest, is at most `MAX_WORK`; `what` names the product in words."""
+
+    def check(call: Call) -> str | None:
+        factors = [largest(size) for size in sizes(call)]
+        work = math.prod(factors)
+        if work <= MAX_WORK:
+            return None
+        text = " x ".join(map(str, factors))
+        return f"{call.op}: {what} is {text} = {work} elements, but at most {MAX_WORK} are computed"
+
+    return Condition("TP205", f"{what} is at most {MAX_WORK} elements", check)
+
+
+def largest(size: int | torch.SymInt) -> int:
+    """The greatest value of a size; without a declared bound, `UNBOUNDED_FACTOR` times its value when exported."""
+    bound = upper_bound(size)
+    if bound < MAX_SIZE or isinstance(size, int) or not size.node.has_hint():
+        return bound
+    return UNBOUNDED_FACTOR * int(size.node.hint)
+
+
+def upper_bound(size: int | torch.SymInt) -> int:
+    """What a size never exceeds: its declared bound, at most `MAX_SIZE`."""
+    if isinstance(size, int):
+        return size
+    upper = size.node.shape_env.bound_sympy(size.node.expr).upper
+    return MAX_SIZE if upper == int_oo else min(int(upper), MAX_SIZE)
 
 
 def _range(low: int, high: int) -> str:

@@ -13,7 +13,6 @@ from ...compiler.symbols import Dim, dims_of, product, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.tensor import Tensor
-from .conditions import value_is
 from .registry import Condition, Family
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def gather(ctx: ConverterContext, call: Call) -> Tensor:
 
 # --- indexing by several tensors -------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class _Places:
+class Places:
     """Indexed dimensions of a tensor, merged into one in front.
 
     Attributes:
@@ -112,7 +111,7 @@ def index(ctx: ConverterContext, call: Call) -> Tensor:
     if len(axes) == 1:
         place = _place(ctx, indices[axes[0]], x.shape[axes[0]])
         return gathered(ctx, x, place, axes[0])
-    places = _places(ctx, x, indices)
+    places = places_of(ctx, x, indices)
     result = gathered(ctx, places.rows, places.linear, 0)
     if axes == list(range(axes[0], axes[-1] + 1)):
         # Adjacent indices: their dimensions stand where the indexed ones stood.
@@ -127,7 +126,8 @@ def _place(ctx: ConverterContext, argument: object, size: Dim) -> Tensor:
     return tensor if _nonnegative(ctx, argument) else wrapped(ctx, tensor, size)
 
 
-def _places(ctx: ConverterContext, x: Tensor, indices: Sequence[object]) -> _Places:
+def places_of(ctx: ConverterContext, x: Tensor, indices: Sequence[object]) -> Places:
+    """Indexed dimensions merged into one, and the places in it; None stands for a dimension that is not indexed."""
     axes = tuple(axis for axis, item in enumerate(indices) if item is not None)
     rest = tuple(axis for axis in range(x.rank) if axis not in axes)
     moved = shapes.permute(ctx, x, (*axes, *rest), "move")
@@ -144,62 +144,10 @@ def _places(ctx: ConverterContext, x: Tensor, indices: Sequence[object]) -> _Pla
         )
         linear = ar.add(ctx, ar.multiply(ctx, linear, factor, "offset"), place, "place")
     assert linear is not None
-    return _Places(axes, rest, rows, linear)
+    return Places(axes, rest, rows, linear)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
-def _writes_mask(call: Call) -> str | None:
-    masks = [item for item in call.value("indices") if item is not None and item.dtype in (torch.bool, torch.uint8)]
-    values = call.value("values")
-    if not masks or (len(call.value("indices")) == 1 and values.numel() == 1):
-        return None
-    return f"{call.op}: an index is a mask and the values are [{','.join(map(str, values.shape))}], not one value"
-
-
-@FAMILY.converter(
-    aten.index_put.default,
-    aten._unsafe_index_put.default,
-    conditions=[
-        Condition("TP204", "an index that is a mask stands alone, and one value is written", _writes_mask),
-        value_is("accumulate", lambda flag: not flag, "False: TensorRT's scatter layer does not add"),
-    ],
-    composite=True,
-)
-def index_put(ctx: ConverterContext, call: Call) -> Tensor:
-    """Values written at the places of one or more tensors, or one value wherever a mask is True."""
-    x, indices = ctx.tensor(call.arg("self")), call.arg("indices")
-    values = ar.cast(ctx, ctx.tensor(call.arg("values")), x.dtype)
-    if call.value("indices")[0] is not None and call.value("indices")[0].dtype == torch.bool:
-        return _masked_write(ctx, x, ctx.tensor(indices[0]), values)
-    places = _places(ctx, x, indices)
-    rest = places.rows.shape[1:]
-    count = product(places.linear.shape)
-    shape = (*places.linear.shape, *rest)
-    adjacent = list(places.axes) == list(range(places.axes[0], places.axes[-1] + 1))
-    if adjacent and places.axes[0]:
-        # The values have the shape of what indexing would yield: move the new dimensions to the front.
-        lead, new = places.axes[0], places.linear.rank
-        wanted = (*rest[:lead], *places.linear.shape, *rest[lead:])
-        full = shapes.expand(ctx, values, wanted, "values")
-        order = [*range(lead, lead + new), *range(lead), *range(lead + new, len(wanted))]
-        updates = shapes.permute(ctx, full, order, "values")
-    else:
-        updates = shapes.expand(ctx, values, shape, "values")
-    updates = shapes.reshape(ctx, updates, (count, *rest), "updates")
-    column = shapes.reshape(ctx, places.linear, (count, 1), "column")
-    layer = ctx.network.add_scatter(places.rows.trt, column.trt, updates.trt, ctx.trt.ScatterMode.ND)
-    written = ctx.emit(layer, places.rows.shape)
-    order = [*places.axes, *places.rest]
-    spread = shapes.reshape(ctx, written, [x.shape[axis] for axis in order], "spread")
-    return shapes.permute(ctx, spread, [order.index(axis) for axis in range(x.rank)], "back")
-
-
-def _masked_write(ctx: ConverterContext, x: Tensor, mask: Tensor, values: Tensor) -> Tensor:
-    shape: tuple[Dim, ...] = (*mask.shape, *[1] * (x.rank - mask.rank))
-    value = shapes.reshape(ctx, values, (), "value")
-    return ar.where(ctx, shapes.reshape(ctx, mask, shape, "mask"), value, x)
-
-
 @FAMILY.converter(aten.scatter.src, aten.scatter.value)
 def scatter(ctx: ConverterContext, call: Call) -> Tensor:
     """Values written along a dimension, one place for each."""

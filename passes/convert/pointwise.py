@@ -10,8 +10,7 @@ import torch
 
 from ...compiler.call import Call
 from ...compiler.tensorrt import arithmetic as ar
-from ...compiler.tensorrt.tensor import Tensor, is_float, is_integer
-from .conditions import value_is
+from ...compiler.tensorrt.tensor import Tensor, is_float
 from .registry import Family
 
 if TYPE_CHECKING:
@@ -318,39 +317,3 @@ def _clamped(ctx: ConverterContext, call: Call, low: object, high: object) -> Te
     x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
     least, most = (None if bound is None else ar.operand(ctx, bound) for bound in (low, high))
     return ar.clamp(ctx, x, least, most)
-
-
-@FAMILY.converter(
-    aten.bitwise_and.Tensor,
-    aten.bitwise_and.Scalar,
-    aten.bitwise_or.Tensor,
-    aten.bitwise_or.Scalar,
-    aten.bitwise_xor.Tensor,
-    aten.bitwise_xor.Scalar,
-    aten.__and__.Tensor,
-    aten.__or__.Tensor,
-    aten.__xor__.Tensor,
-    conditions=[
-        value_is(
-            "self",
-            lambda value: not isinstance(value, torch.Tensor) or value.dtype == torch.bool,
-            "bool: TensorRT has no bitwise operations on integers",
-            "TP201",
-        )
-    ],
-)
-def bitwise(ctx: ConverterContext, call: Call) -> Tensor:
-    """The bitwise operators on booleans."""
-    name = call.target._schema.name.strip("_")
-    operation = next(word for word in ("XOR", "AND", "OR") if word.lower() in name)
-    return ar.elementwise(ctx, operation, *ar.promoted(ctx, call, "self", "other"))
-
-
-@FAMILY.converter(aten.bitwise_not.default)
-def bitwise_not(ctx: ConverterContext, call: Call) -> Tensor:
-    """The complement: of booleans the negation, of integers -self - 1."""
-    x = ctx.tensor(call.arg("self"))
-    if x.dtype == torch.bool:
-        return ar.invert(ctx, x)
-    assert is_integer(x.dtype)
-    return ar.binary(ctx, "SUB", ar.unary(ctx, "NEG", x, "negative"), 1)

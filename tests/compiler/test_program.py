@@ -19,7 +19,7 @@ from tests.models import ConvNet, Counter, seeded
 aten = torch.ops.aten
 
 
-@pytest.fixture()
+@pytest.fixture
 def program() -> tp.Program:
     return tp.trace(seeded(ConvNet()), [tp.Input.parse("1..2..4x3x16x16")])
 

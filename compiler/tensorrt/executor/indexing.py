@@ -118,7 +118,7 @@ def gather(call: Call) -> tuple[Tensor, ...]:
         raise call.error(f"gather mode {mode} is not supported by the reference executor")
     if batch_dims == 0:
         taken = data.index_select(axis, indices.reshape(-1))
-        return (taken.reshape(*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]),)
+        return (taken.reshape((*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :])),)
     rows = [
         row.index_select(axis - 1, index.reshape(-1)).reshape(*row.shape[: axis - 1], *index.shape, *row.shape[axis:])
         for row, index in zip(data, indices.expand(data.shape[0], *indices.shape[1:]), strict=True)

@@ -69,7 +69,7 @@ def test_conflicting_ranges_of_sizes_that_must_be_equal() -> None:
 def test_conflicting_usual_sizes() -> None:
     one = tp.Input(min_shape=(1, 3), opt_shape=(4, 3), max_shape=(8, 3))
     other = tp.Input(min_shape=(1, 3), opt_shape=(5, 3), max_shape=(8, 3))
-    with pytest.raises(tp.UserError, match="conflicting ranges: input 'x'.*the same range for both"):
+    with pytest.raises(tp.UserError, match=r"conflicting ranges: input 'x'.*the same range for both"):
         tp.trace(Add(), [one, other])
 
 
@@ -104,7 +104,7 @@ def test_adopting_checks_declared_inputs() -> None:
         tp.trace(exported, [torch.ones(2, 3)])
     with pytest.raises(tp.UserError, match="declared with rank 1, but the model takes rank 2"):
         tp.trace(exported, [torch.ones(3), torch.ones(2, 3)])
-    with pytest.raises(tp.UserError, match=r"is declared as torch\.float16, but the model was exported with torch\.float32"):
+    with pytest.raises(tp.UserError, match=r"declared as torch\.float16, but .* exported with torch\.float32"):
         tp.trace(exported, [torch.ones(2, 3).half(), torch.ones(2, 3)])
 
 

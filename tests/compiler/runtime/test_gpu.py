@@ -161,7 +161,7 @@ def test_auto_uses_tensorrt_on_the_gpu_and_pytorch_on_the_cpu() -> None:
     module = dynamic(Pointwise(), executor="auto")
     close(module(cuda(4, 8)), Pointwise()(cuda(4, 8)))
     segment = segments_of(module)["segment_00"]
-    assert segment.runner._loaded is not None
+    assert segment.runner._loaded
     with pytest.warns(RuntimeWarning, match="inputs are on the CPU"):
         close(module(cuda(4, 8).cpu()), Pointwise()(cuda(4, 8).cpu()))
 
@@ -205,7 +205,9 @@ def test_work_goes_to_the_current_stream() -> None:
     torch.cuda.synchronize()
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
-        torch.cuda._sleep(50_000_000)
+        module(x)  # a stream's first call makes its execution context, which waits for the GPU
+        side.synchronize()
+        torch.cuda._sleep(500_000_000)
         started = torch.cuda.Event()
         results = module(x)
         started.record()

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.export import Dim
 from torch.fx import GraphModule
+from trt_passes.compiler.runtime.compiled_module import segments_of
 from trt_passes.compiler.runtime.operator import OPERATOR
 
 from tests.compiler.runtime.handmade import spliced
@@ -27,7 +28,7 @@ def compiled() -> GraphModule:
 
 
 def arguments(size: int) -> tuple[object, ...]:
-    segment = compiled().segment_00
+    segment = segments_of(compiled())["segment_00"]
     constants = [tensor.detach() for tensor in segment.constants()]
     return [torch.randn(size, 4)], segment.engine, segment.spec_text, segment.fallback, constants
 

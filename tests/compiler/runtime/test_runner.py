@@ -61,7 +61,7 @@ def test_reference_needs_the_network() -> None:
 
 
 def test_inputs_are_checked_without_tensorrt_too() -> None:
-    module = compiled("pytorch").segment_00
+    module = segments_of(compiled("pytorch"))["segment_00"]
     with pytest.raises(UserError, match=r"input 'x' has size 5 in dimension 0 .*takes 3"):
         module(torch.ones(5, 4))
     with pytest.raises(UserError, match=r"input 'x' is torch\.float64"):
@@ -87,7 +87,7 @@ def test_results_need_no_gradient() -> None:
 
 
 def test_reasons_why_an_engine_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = compiled("pytorch").segment_00.runner.spec
+    spec = segments_of(compiled("pytorch"))["segment_00"].runner.spec
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "no GPU" in str(unavailable(spec, torch.device("cuda", 0)))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.models import TORCH_RELEASE
 from tests.oracle import check
 
 sdpa = F.scaled_dot_product_attention
@@ -45,6 +46,7 @@ def test_a_constant_mask_is_examined_when_converting():
     assert "REDUCE" not in check(Masked(), [q, k, v], build=True).layers()
 
 
+@pytest.mark.skipif(TORCH_RELEASE < (2, 13), reason="torch.export before 2.13 fixes the lengths of grouped queries")
 def test_grouped_queries():
     def function(q, k, v):
         return sdpa(q, k, v, enable_gqa=True), sdpa(q[0], k[0], v[0], enable_gqa=True)

@@ -64,7 +64,6 @@ def test_writes():
 @pytest.mark.parametrize(
     ("function", "code", "message"),
     [
-        (lambda y: torch.ops.aten.index_put(y, [a], y[:2], True), "TP205", "accumulate is True, but it must be False"),
         (lambda y: torch.ops.aten.slice_scatter(y, y[:, ::2], 1, None, None, 2), "TP205", "step is 2"),
     ],
 )

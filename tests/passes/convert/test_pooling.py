@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from trt_passes.compiler.call import Call
 from trt_passes.passes.convert import default_registry
 
+from tests.models import TORCH_RELEASE
 from tests.oracle import check, traced
 
 image = torch.randn(2, 3, 9, 10)
@@ -24,6 +25,7 @@ def windows(x, **options):
     )
 
 
+@pytest.mark.skipif(TORCH_RELEASE < (2, 13), reason="torch.export before 2.13 wants heights of one parity only")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_windows_of_dynamic_images(dtype):
     check(windows, [image.to(dtype)], [{0: "n", 2: "h"}], {"n": (1, 2, 3), "h": (6, 9, 13)}, build=True)

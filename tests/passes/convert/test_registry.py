@@ -68,18 +68,11 @@ def test_a_family_collects_what_it_decorates():
 
 REFUSED = {
     # Random, data-dependent or backward operators, and those that are not converted yet.
-    *[
-        "_adaptive_avg_pool2d_backward",
-        "_cdist_forward",
-        "_embedding_bag",
-        "_fft_c2r",
-        "_fft_r2c",
-        "_local_scalar_dense",
-    ],
-    *["_native_batch_norm_legit", "_pdist_forward", "as_strided", "atan2.out", "avg_pool2d_backward", "col2im"],
-    *["convolution_backward", "embedding_dense_backward", "empty_strided", "masked_scatter"],
-    *["max_pool2d_with_indices_backward", "native_dropout", "native_group_norm_backward", "native_layer_norm_backward"],
-    *["nonzero", "rand", "randn", "randperm", "scatter_add", "scatter_reduce.two", "sym_is_contiguous"],
+    *["_adaptive_avg_pool2d_backward", "_fft_c2r", "_fft_r2c", "_local_scalar_dense"],
+    *["_native_batch_norm_legit", "as_strided", "atan2.out", "avg_pool2d_backward"],
+    *["convolution_backward", "embedding_dense_backward", "empty_strided", "max_pool2d_with_indices_backward"],
+    *["native_dropout", "native_group_norm_backward", "native_layer_norm_backward", "nonzero"],
+    *["rand", "randn", "randperm", "sym_is_contiguous"],
 }
 
 

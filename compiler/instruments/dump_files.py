@@ -1,0 +1,115 @@
+"""Writing a dump folder: only into a folder that is ours, every part of it whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import UserError
+from ..report import SCHEMA
+
+TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl")
+"""The files that a dump has besides its folders."""
+
+_OURS = re.compile(r"\d{2,}-[a-z0-9.-]+|repro|\.writing-.*")
+
+
+def check_folder(root: Path) -> None:
+    """Raise UserError unless a dump can go to `root`: a new folder, an empty one, or an earlier dump."""
+    if not root.exists():
+        parent = next((path for path in root.absolute().parents if path.exists()), None)
+        if parent is None or not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise UserError(
+                f"the dump folder {root} cannot be made, since {parent} is not a folder to write to: name another."
+            )
+        return
+    if not root.is_dir():
+        raise UserError(f"the dump should go to {root}, which is a file: name a folder.")
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise UserError(f"the dump folder {root} is not writable: name another.")
+    if any(root.iterdir()) and not _is_dump(root):
+        raise UserError(
+            f"the dump folder {root} holds files that are not an earlier dump: name an empty or a new folder."
+        )
+
+
+def _is_dump(root: Path) -> bool:
+    """Whether a folder holds a dump, or nothing but what is left of one that was stopped before its first file."""
+    try:
+        run = json.loads((root / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return all(path.name.startswith(".writing-") for path in root.iterdir())
+    except (OSError, ValueError):
+        return False
+    return (
+        isinstance(run, dict) and isinstance(run.get("schema"), int) and run["schema"] <= SCHEMA and "pipeline" in run
+    )
+
+
+def clear_folder(root: Path) -> None:
+    """Make the folder if need be, and remove what an earlier dump wrote; other files in it stay."""
+    check_folder(root)
+    root.mkdir(parents=True, exist_ok=True)
+    for path in root.iterdir():
+        if path.is_dir() and not path.is_symlink() and _OURS.fullmatch(path.name):
+            shutil.rmtree(path)
+        elif path.is_file() and (path.name in TOP_FILES or path.name.startswith(".writing-")):
+            path.unlink()
+
+
+class StagedFolder:
+    """A folder to fill, which appears as `root/name` when it is finished, and not at all if it is discarded."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.path, self._final = root / f".writing-{name}", root / name
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir()
+
+    def finish(self) -> None:
+        """Let the folder appear under its name."""
+        shutil.rmtree(self._final, ignore_errors=True)
+        self.path.rename(self._final)
+
+    def discard(self) -> None:
+        """Remove the folder with everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+@contextmanager
+def staged(root: Path, name: str) -> Iterator[Path]:
+    """A staged folder that is finished when the block ends, and discarded if it raises."""
+    folder = StagedFolder(root, name)
+    try:
+        yield folder.path
+        folder.finish()
+    except BaseException:
+        folder.discard()
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all; with "\\n" line ends on every system."""
+    temporary = path.with_name(f".writing-{path.name}")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def as_user_error(root: Path) -> Iterator[None]:
+    """Turn a failure of the disk into UserError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"the dump could not be written to {root}: {reason}; make room there or name another folder."
+        ) from error

@@ -1,0 +1,162 @@
+"""The folder of one pass in a dump."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...visualize.collapse import collapsed
+from ...visualize.dot import to_dot
+from ...visualize.network import network_picture
+from ...visualize.operators import SEGMENT_LIMIT, graph_picture, program_picture, segment_pictures
+from ...visualize.overview import overview_picture
+from ...visualize.page import StageFiles
+from ...visualize.picture import Picture
+from ...visualize.render import Rendering
+from ...visualize.text import graph_text, program_diff, program_text
+from ..program import Program, Segment
+from .dump_files import StagedFolder
+from .protocol import Step
+from .reproducer import segment_json
+from .side_process import SideProcess
+from .weightless import archive, weightless
+
+MAX_SEGMENT_PICTURES = 12
+"""Segments that get pictures of their own, the largest first; all of them are in the overview and in partition.json."""
+
+
+class OpenStage:
+    """A pass's folder while it is written: its program may still be saved while the next pass runs."""
+
+    def __init__(self, root: Path, name: str, title: str) -> None:
+        self.name, self.title = name, title
+        self._folder = StagedFolder(root, name)
+        self._saving: SideProcess | None = None
+
+    def finish(self) -> StageFiles:
+        """Let the folder appear; returns what is in it."""
+        if self._saving is not None:
+            self._saving.finish()
+        path = self._folder.path
+        files = sorted(item.relative_to(path).as_posix() for item in path.rglob("*") if item.is_file())
+        self._folder.finish()
+        return StageFiles(self.name, self.title, tuple(files))
+
+    def discard(self) -> None:
+        """Remove the folder."""
+        if self._saving is not None:
+            self._saving.stop()
+        self._folder.discard()
+
+    def write_program(self, program: Program, title: str, touched: Collection[str]) -> None:
+        """Write a program as text, picture and archive."""
+        path = self._folder.path
+        self._saving = SideProcess(lambda: (path / "program.pt2").write_bytes(archive(weightless(program.exported))))
+        with _pictures(path, {"graph": program_picture(program, touched, title)}):
+            _put(path / "graph.txt", program_text(program))
+
+    def write_step(self, step: Step, latest: str) -> bool:
+        """Write what a pass did; whether that includes a graph. `latest` names the last folder that had one."""
+        program, change, path = step.after, step.change, self._folder.path
+        wrote = not change.empty
+        if wrote:
+            touched = {*change.created, *change.rewired}
+            if not change.graph_changed and 2 * len(change.annotated) <= len(program.op_nodes):
+                touched = set(change.annotated)
+            self.write_program(program, f"after {step.item.name}", touched)
+            names = (f"{latest}/graph.txt", f"{self.name}/graph.txt")
+            _put(path / "change.diff", program_diff(step.before, program, names))
+        made = _write_segments(path, step)
+        if step.after.compiled is not None and step.before.compiled is None:
+            _write_compiled(path, program)
+            made = True
+        if not wrote and not made:
+            text = f"{step.item.name} changed nothing: the graph is that of {latest}.\n"
+            _put(path / "unchanged.txt", text)
+        return wrote
+
+
+def _put(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_compiled(folder: Path, program: Program) -> None:
+    assert program.compiled is not None
+    graph = program.compiled.graph
+    picture = collapsed(graph_picture(graph, title="the compiled module"), SEGMENT_LIMIT, SEGMENT_LIMIT)
+    with _pictures(folder, {"graph": picture}):
+        _put(folder / "graph.txt", graph_text(graph))
+
+
+def _write_segments(folder: Path, step: Step) -> bool:
+    """Write what a pass made of segments: the partition, networks, engines; whether it made anything."""
+    program = step.after
+    known = {segment.name: segment for segment in step.before.segments}
+    if program.segments and program.segments != step.before.segments:
+        _write_partition(folder, program)
+    drawn = {segment.name for segment in sorted(program.segments, key=_ops, reverse=True)[:MAX_SEGMENT_PICTURES]}
+    made = False
+    for segment in program.segments:
+        before = known.get(segment.name)
+        if segment.network is not None and (before is None or before.network is not segment.network):
+            _write_network(folder / segment.name, program, segment, segment.name in drawn)
+            made = True
+        if segment.engine is not None and (before is None or before.engine is not segment.engine):
+            _write_engine(folder / segment.name, segment)
+            made = True
+    return made
+
+
+def _ops(segment: Segment) -> int:
+    return len(segment.nodes)
+
+
+def _write_partition(folder: Path, program: Program) -> None:
+    partition = {"segments": [{"ops": _ops(segment), **segment_json(segment)} for segment in program.segments]}
+    _put(folder / "partition.json", f"{json.dumps(partition, indent=1)}\n")
+    pictures = {"overview": overview_picture(program)}
+    largest = sorted(program.segments, key=_ops, reverse=True)[:MAX_SEGMENT_PICTURES]
+    for name, picture in segment_pictures(program, largest).items():
+        (folder / name).mkdir()
+        pictures[f"{name}/graph"] = picture
+    with _pictures(folder, pictures):
+        pass
+
+
+def _write_network(folder: Path, program: Program, segment: Segment, draw: bool) -> None:
+    folder.mkdir(exist_ok=True)
+    assert segment.network is not None
+    pictures = {"network": network_picture(segment.network, program, segment.name)} if draw else {}
+    with _pictures(folder, pictures):
+        _put(folder / "network.txt", segment.network.text())
+
+
+def _write_engine(folder: Path, segment: Segment) -> None:
+    folder.mkdir(exist_ok=True)
+    engine = segment.engine
+    assert engine is not None
+    (folder / "engine.plan").write_bytes(engine.plan)
+    layers = {"spec": engine.spec.to_json(), "layers": list(engine.layers)}
+    _put(folder / "layers.json", f"{json.dumps(layers, indent=1)}\n")
+    _put(folder / "build.log", engine.log)
+
+
+@contextmanager
+def _pictures(folder: Path, pictures: dict[str, Picture]) -> Iterator[None]:
+    """Write pictures as DOT and, where something can render it, SVG; they are laid out while the block runs."""
+    running: dict[str, Rendering] = {}
+    try:
+        for name, picture in pictures.items():
+            dot = to_dot(picture)
+            _put(folder / f"{name}.dot", dot)
+            running[name] = Rendering.start(dot)
+        yield
+        for name, rendering in running.items():
+            svg = rendering.svg()
+            if svg is not None:
+                _put(folder / f"{name}.svg", svg)
+    finally:
+        for rendering in running.values():
+            rendering.stop()

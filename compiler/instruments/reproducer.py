@@ -1,0 +1,198 @@
+"""`repro/`: the program that a pass failed on, and a script that runs that pass alone on it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..inputs import Input
+from ..pass_base import Pass
+from ..pipeline import Pipeline, known_passes, pass_text
+from ..program import Program, Segment, is_getitem
+from ..report import Report
+from ..settings import Settings
+from .weightless import archive, weightless
+
+MAX_WEIGHT_BYTES = 1 << 30
+"""Weights above this size are left out of a reproducer."""
+
+_KNOWN_LIBRARIES = ("builtins", "collections", "torch", "__main__")
+
+_SCRIPT = '''"""Runs {passes} on the program that {name} failed on.
+
+{message}
+
+{weights}
+"""
+
+import sys
+from pathlib import Path
+
+from trt_passes.compiler.instruments.reproducer import reproduce
+{imports}
+reproduce(Path(__file__).parent, passes=[{names}], weights=sys.argv[1] if len(sys.argv) > 1 else None)
+'''
+
+
+@dataclass(frozen=True)
+class Reproducer:
+    """Everything that a reproducer is made of.
+
+    `passes` ends with the pass that failed; before it come those whose networks and engines it needs, since only
+    graphs can be saved.
+    """
+
+    program: Program
+    passes: tuple[Pass, ...]
+    settings: Settings
+    error: BaseException
+
+    @classmethod
+    def of(
+        cls, pipeline: Pipeline, index: int, program: Program, settings: Settings, error: BaseException
+    ) -> Reproducer:
+        """The reproducer of a pass, given by its place in the pipeline, that failed on `program`."""
+        before = [item for item in pipeline.passes[:index] if item.kind == "build"]
+        return cls(program, (*before, pipeline.passes[index]), settings, error)
+
+    def write(self, folder: Path, max_weight_bytes: int = MAX_WEIGHT_BYTES) -> None:
+        """Write the script, the program and the settings into an existing folder."""
+        exported = self.program.exported
+        tensors = [*exported.state_dict.values(), *exported.constants.values()]
+        nbytes = sum(item.numel() * item.element_size() for item in tensors if isinstance(item, torch.Tensor))
+        complete = nbytes <= max_weight_bytes
+        (folder / "program.pt2").write_bytes(archive(exported if complete else weightless(exported)))
+        (folder / "state.json").write_text(f"{json.dumps(self._state(), indent=1)}\n", encoding="utf-8")
+        (folder / "reproduce.py").write_text(self._script(complete, nbytes), encoding="utf-8")
+
+    def _state(self) -> dict[str, Any]:
+        partition = self.program.partitioned_by
+        return {
+            "pipeline": ",".join(pass_text(item) for item in self.passes),
+            "settings": self.settings.to_json(),
+            "inputs": [str(item) for item in self.program.inputs],
+            "partitioned_by": None if partition is None else pass_text(partition),
+            "nodes": [node.name for node in self.program.op_nodes],
+            "segments": [segment_json(segment) for segment in self.program.segments],
+        }
+
+    def _script(self, complete: bool, nbytes: int) -> str:
+        custom = [item for item in self.passes if item.name not in known_passes()]
+        imports = [*_type_imports(self.program), *(_import(item) for item in custom)]
+        weights = "program.pt2 holds the weights."
+        if not complete:
+            weights = (
+                f"program.pt2 holds zeros instead of the {nbytes:,} bytes of weights: pass the path of a state dict "
+                "saved by\ntorch.save(model.state_dict(), path) as the first argument if the failure needs them."
+            )
+        return _SCRIPT.format(
+            passes=", ".join(item.name for item in self.passes),
+            name=self.passes[-1].name,
+            message=_quoted(f"{type(self.error).__name__}: {self.error}"),
+            weights=weights,
+            imports="".join(f"{line}\n" for line in imports),
+            names=", ".join(type(item).__name__ for item in custom),
+        )
+
+
+def _import(item: Pass) -> str:
+    cls = type(item)
+    if cls.__module__ != "__main__" and cls.__qualname__ == cls.__name__:
+        return f"from {cls.__module__} import {cls.__name__}"
+    home = f"{cls.__module__}.{cls.__qualname__}"
+    return f"# Import or define {cls.__name__}, the pass {item.name!r}, here: it was made in {home}."
+
+
+def _type_imports(program: Program) -> list[str]:
+    """Imports of the libraries whose types hold the program's inputs and outputs: only they can register them."""
+    modules: set[str] = set()
+    waiting = [program.exported.call_spec.in_spec, program.exported.call_spec.out_spec]
+    while waiting:
+        spec = waiting.pop()
+        if spec is not None:
+            modules.add(getattr(spec.type, "__module__", None) or "builtins")
+            waiting.extend(spec.children())
+    kept = sorted(name for name in modules if name.split(".")[0] not in _KNOWN_LIBRARIES)
+    return [f"import {name}  # registers types of the model's inputs and outputs" for name in kept]
+
+
+def _quoted(text: str) -> str:
+    """Text that can stand inside a docstring."""
+    return text.replace("\\", "\\\\").replace('"""', "'''")
+
+
+def segment_json(segment: Segment) -> dict[str, Any]:
+    """A segment without its network and engine, as a JSON object."""
+    return {
+        "name": segment.name,
+        "nodes": list(segment.nodes),
+        "inputs": list(segment.inputs),
+        "outputs": list(segment.outputs),
+        "constants": list(segment.constants),
+    }
+
+
+def segment_from_json(row: Mapping[str, Any]) -> Segment:
+    """The segment that `segment_json` described."""
+    nodes, inputs, outputs, constants = (tuple(row[key]) for key in ("nodes", "inputs", "outputs", "constants"))
+    return Segment(row["name"], nodes, inputs, outputs, constants)
+
+
+def command_of(folder: Path) -> str:
+    """The shell command that runs the script in a reproducer's folder."""
+    return f"python {shlex.quote(str(folder / 'reproduce.py'))}"
+
+
+def load(folder: Path) -> tuple[Program, Settings, str]:
+    """The program, the settings and the pipeline's text of a reproducer."""
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    partition = state["partitioned_by"]
+    loaded = Program(torch.export.load(folder / "program.pt2"))
+    program = replace(
+        as_saved(loaded, state["nodes"]),
+        inputs=tuple(Input.parse(text) for text in state["inputs"]),
+        segments=tuple(segment_from_json(row) for row in state["segments"]),
+        partitioned_by=None if partition is None else Pipeline.parse(partition).passes[0],
+    )
+    return program, Settings.from_options(state["settings"]), state["pipeline"]
+
+
+def as_saved(program: Program, names: Collection[str]) -> Program:
+    """A loaded program with only the op nodes that it was saved with, by name; changes the graph in place.
+
+    Loading adds a `getitem` for every result of an operator that nothing reads, and no segment knows of those.
+    """
+    for node in reversed(program.op_nodes):
+        if is_getitem(node) and not node.users and node.name not in names:
+            program.graph.erase_node(node)
+    return program.synced()
+
+
+def reproduce(folder: Path, passes: Sequence[type[Pass] | Pass] = (), weights: str | None = None) -> Report:
+    """Run what failed once more, without instruments.
+
+    Args:
+        folder: of the reproducer.
+        passes: passes of the user's own that its pipeline names.
+        weights: path of a saved state dict, for a reproducer without weights.
+    """
+    from ..manager import PassManager
+
+    program, settings, pipeline = load(folder)
+    if weights is not None:
+        known = program.exported.state_dict
+        for name, tensor in torch.load(weights, map_location="cpu").items():
+            if isinstance(known.get(name), torch.nn.Parameter):
+                known[name] = torch.nn.Parameter(tensor, known[name].requires_grad)
+            elif name in known:
+                known[name] = tensor
+    report = PassManager(Pipeline.parse(pipeline, passes), settings=settings).run(program)
+    print(f"{pipeline} ran without a failure this time.", file=sys.stderr)
+    return report

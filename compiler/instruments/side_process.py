@@ -1,0 +1,86 @@
+"""Work that runs beside the compilation in a copy of the process, where the system can make one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+
+PATIENCE = 60.0
+"""Seconds after which the copy is given up and its work is done here."""
+
+
+class SideProcess:
+    """One piece of work, started at once.
+
+    PyTorch's serializer needs half a second of pure Python per program, which no thread can take off the main one. A
+    forked copy can: it shares the memory, works on a core of its own, and what it cannot do is done over here. The
+    work must only read memory and write files, and must not use a GPU.
+    """
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._process = _fork(work)
+
+    def finish(self) -> None:
+        """Wait until the work is done, doing it here if the copy could not."""
+        done = self._process is not None and _wait(self._process)
+        self._process = None
+        if not done:
+            self._work()
+
+    def stop(self) -> None:
+        """Give the work up."""
+        if self._process is not None:
+            _kill(self._process)
+            self._process = None
+
+
+def _fork(work: Callable[[], object]) -> int | None:
+    if not hasattr(os, "fork"):
+        return None
+    with warnings.catch_warnings():
+        # Python warns that locks may be held by other threads; then the copy hangs, and is given up.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            process = os.fork()
+        except OSError:
+            return None
+    if process == 0:
+        _run_and_exit(work)
+    return process
+
+
+def _run_and_exit(work: Callable[[], object]) -> None:
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _wait(process: int) -> bool:
+    """Whether the copy ended well, in time."""
+    deadline, pause = time.monotonic() + PATIENCE, 0.001
+    while time.monotonic() < deadline:
+        try:
+            ended, status = os.waitpid(process, os.WNOHANG)
+        except ChildProcessError:  # the program reaps its children itself, so how this one ended is not known
+            return False
+        if ended:
+            return os.waitstatus_to_exitcode(status) == 0
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.02)
+    _kill(process)
+    return False
+
+
+def _kill(process: int) -> None:
+    with suppress(ProcessLookupError, ChildProcessError):
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)

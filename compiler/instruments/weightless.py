@@ -1,0 +1,84 @@
+"""Saving programs without their weights: small archives that `torch.export.load` reads like any other."""
+
+from __future__ import annotations
+
+import gc
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+MAX_EXAMPLE_BYTES = 1 << 16
+"""Example inputs above this size are saved without their values, as weights are."""
+
+
+def weightless(exported: ExportedProgram) -> ExportedProgram:
+    """The same program with all weights zero, each a view of one element: shape, dtype and kind are kept.
+
+    All tensors of a kind and dtype share that element, so the archive does not grow with the weights.
+    """
+    hollow = _Hollow()
+    return ExportedProgram(
+        root=exported.graph_module,
+        graph=exported.graph_module.graph,
+        graph_signature=exported.graph_signature,
+        state_dict={name: hollow.like(tensor) for name, tensor in exported.state_dict.items()},
+        range_constraints=exported.range_constraints,
+        module_call_graph=exported.module_call_graph,
+        example_inputs=pytree.tree_map(hollow.example_like, exported.example_inputs),
+        constants={name: hollow.like(value) for name, value in exported.constants.items()},
+        verifiers=exported.verifiers,
+    )
+
+
+class _Hollow:
+    """Makes zeros of any shape out of one element per dtype and kind of tensor.
+
+    Parameters and buffers do not share theirs: loading takes `requires_grad` from the first tensor of a storage.
+    """
+
+    def __init__(self) -> None:
+        self._elements: dict[tuple[torch.dtype, type, bool], torch.Tensor] = {}
+
+    def like(self, value: Any) -> Any:
+        if type(value) not in (torch.Tensor, torch.nn.Parameter) or value.layout is not torch.strided:
+            return value
+        if value.is_quantized:
+            return value
+        key = (value.dtype, type(value), value.requires_grad)
+        element = self._elements.get(key)
+        if element is None:
+            element = self._elements[key] = torch.zeros(1, dtype=value.dtype)
+        zeros = element.as_strided(value.shape, (0,) * value.dim())
+        return torch.nn.Parameter(zeros, value.requires_grad) if isinstance(value, torch.nn.Parameter) else zeros
+
+    def example_like(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.numel() * value.element_size() > MAX_EXAMPLE_BYTES:
+            return self.like(value)
+        return value
+
+
+def archive(exported: ExportedProgram, extra_files: Mapping[str, str] | None = None) -> bytes:
+    """What `torch.export.save` writes, without its warnings about PyTorch's own code and about views of one element."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), _collector_paused():
+        warnings.simplefilter("ignore")
+        torch.export.save(exported, buffer, extra_files=dict(extra_files or {}))
+    return buffer.getvalue()
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    # Saving makes some hundred thousand small objects and no cycles; looking for cycles takes as long as saving itself.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

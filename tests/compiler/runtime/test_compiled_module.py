@@ -1,0 +1,288 @@
+"""The two ways through a compiled module: the graph with the operator, and direct calls of the engines."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.runtime.compiled_module import segments_of
+from trt_passes.compiler.runtime.operator import NAME, OPERATOR
+from trt_passes.compiler.runtime.save import load, save
+
+from tests.compiler.runtime.handmade import spliced
+
+
+class Model(nn.Module):
+    """Two engines with a sort between them; weights, a buffer that changes, a hidden buffer, and a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 4))
+        self.register_buffer("calls", torch.zeros(1))
+        self.register_buffer("hidden", torch.ones(4), persistent=False)
+        self.inner = nn.Module()
+        self.inner.constant = torch.full((4,), 2.0)
+
+    def forward(self, input: Tensor, *, scale: Tensor) -> Tensor:
+        self.calls.add_(1)
+        h = torch.sort(torch.relu(self.layers[0](input)))[0]
+        return self.layers[1](h) * scale + self.calls + self.hidden * self.inner.constant
+
+
+X, SCALE = torch.randn(3, 4), torch.tensor(2.0)
+SHAPES = {"input": {0: Dim("n", min=2, max=9)}, "scale": None}
+
+
+def compiled(model: nn.Module | None = None, executor: str = "pytorch") -> GraphModule:
+    def in_trt(node: torch.fx.Node) -> bool:
+        return "sort" not in node.name and not node.name.startswith("getitem")
+
+    torch.manual_seed(0)
+    return spliced(model or Model(), (X,), in_trt, kwargs={"scale": SCALE}, dynamic_shapes=SHAPES, executor=executor)
+
+
+def same(found: GraphModule, expected: GraphModule) -> None:
+    for size in (2, 7):
+        x = torch.randn(size, 4)
+        torch.testing.assert_close(found(x, scale=SCALE), expected(x, scale=SCALE), rtol=1e-5, atol=1e-5)
+
+
+class Seen(TorchDispatchMode):
+    """Records the operators that the dispatcher sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operators: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operators.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+def dispatched(module: GraphModule) -> set[str]:
+    """Names of the operators that reach PyTorch's dispatcher in one call."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        module(X, scale=SCALE)
+    return {event.key for event in profile.key_averages()}
+
+
+def test_calls_do_not_go_through_the_dispatcher() -> None:
+    module = compiled()
+    assert "aten::sort" in dispatched(module)
+    assert NAME not in dispatched(module)
+    type(module).forward = type(module).forward.__wrapped__  # type: ignore[attr-defined]
+    assert NAME in dispatched(module)
+
+
+def test_weights_are_read_only_where_pytorch_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, asked = compiled(), []
+    for name, segment in segments_of(module).items():
+        read = segment.constants
+        monkeypatch.setattr(segment, "constants", lambda name=name, read=read: asked.append(name) or read())
+    module(X, scale=SCALE)
+    assert asked == ["segment_00", "segment_01"]
+    asked.clear()
+    segment = segments_of(module)["segment_01"]
+    results = [torch.zeros(binding.min_shape) for binding in segment.runner.spec.outputs]
+    monkeypatch.setattr(segment.runner, "reference", lambda inputs: results)
+    segment.executor = "reference"
+    module(X, scale=SCALE)
+    assert asked == ["segment_00"]
+
+
+def test_tensors_are_what_they_were_in_the_model() -> None:
+    model = Model()
+    module = compiled(model)
+    assert list(module.state_dict()) == list(model.state_dict())
+    assert dict(module.named_buffers()).keys() == dict(model.named_buffers()).keys()
+    assert dict(module.named_parameters()).keys() == dict(model.named_parameters()).keys()
+
+
+def test_both_ways_give_the_same_and_have_one_signature() -> None:
+    module, official = compiled(), compiled()
+    with Seen() as seen:
+        expected = official(X, scale=SCALE)
+    assert seen.operators.count(OPERATOR) == 2
+    torch.testing.assert_close(module(X, scale=SCALE), expected)
+    assert list(inspect.signature(module.forward).parameters) == ["input", "scale"]
+
+
+@pytest.mark.parametrize("executor", ["pytorch", "auto", "tensorrt", "reference"])
+def test_the_operator_uses_the_runner_of_the_module(executor: Any) -> None:
+    module, calls = compiled(executor="auto"), []
+    for segment in segments_of(module).values():
+        segment.executor = executor
+        results = [torch.zeros(binding.min_shape) for binding in segment.runner.spec.outputs]
+        segment.runner.reference = lambda inputs, results=results: calls.append(len(inputs)) or results
+
+    def outcome(run: Any) -> str:
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                run(X, scale=SCALE)
+            return str([str(item.message) for item in caught if item.category is RuntimeWarning])
+        except (UserError, RuntimeError) as error:
+            return str(error).splitlines()[0]
+
+    def official(*args: Any, **kwargs: Any) -> Any:
+        with Seen():
+            return module(*args, **kwargs)
+
+    exported = torch.export.export(module, (X,), {"scale": SCALE}).module()
+    outcomes = []
+    for run in (module, official, exported):
+        for segment in segments_of(module).values():
+            segment.runner.notice.given = False
+        outcomes.append(outcome(run))
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert len(calls) == (6 if executor == "reference" else 0)
+
+
+def test_engines_stay_where_they_are_when_the_module_moves() -> None:
+    module = compiled()
+    engines = {name: (item.engine.data_ptr(), item.fallback.data_ptr()) for name, item in segments_of(module).items()}
+    module.to("meta").to(torch.float64)
+    assert {parameter.device.type for parameter in module.parameters()} == {"meta"}
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float64}
+    for name, item in segments_of(module).items():
+        assert engines[name] == (item.engine.data_ptr(), item.fallback.data_ptr())
+        assert item.engine.device.type == "cpu"
+        assert not any(item.engine is buffer for buffer in module.buffers())
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_export_save_load(strict: bool) -> None:
+    module, buffer = compiled(), io.BytesIO()
+    exported = torch.export.export(module, (X,), {"scale": SCALE}, dynamic_shapes=SHAPES, strict=strict)
+    module(X, scale=SCALE)
+    torch.export.save(exported, buffer)
+    buffer.seek(0)
+    loaded = torch.export.load(buffer).module()
+    loaded.load_state_dict(module.state_dict())
+    with pytest.warns(RuntimeWarning, match="run in PyTorch"):
+        same(loaded, module)
+    assert set(exported.state_dict) >= set(module.state_dict())
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_torch_compile(backend: str) -> None:
+    module, expected = compiled(), compiled()
+    with torch.no_grad():
+        same(torch.compile(module, backend=backend, fullgraph=True, dynamic=True), expected)
+
+
+def test_tracers_record_the_operator() -> None:
+    module = compiled()
+    traced = make_fx(lambda x: module(x, scale=SCALE))(X)
+    symbolic = torch.fx.symbolic_trace(module)
+    for graph in (traced.graph, symbolic.graph):
+        assert len(graph.find_nodes(op="call_function", target=OPERATOR)) == 2
+
+
+def test_an_edited_graph_runs_as_it_reads() -> None:
+    module, expected = compiled(), compiled()(X, scale=SCALE)
+    output = module.graph.output_node()
+    (result,) = output.all_input_nodes
+    with module.graph.inserting_before(output):
+        output.replace_input_with(result, module.graph.call_function(torch.ops.aten.neg.default, (result,)))
+    module.recompile()
+    torch.testing.assert_close(module(X, scale=SCALE), -expected)
+    same(copy.deepcopy(module), module)
+    with pytest.raises(UserError, match="was edited"):
+        pickle.dumps(module)
+    assert list(segments_of(module)) == ["segment_00", "segment_01"]
+
+
+def test_an_engine_call_with_computed_weights_goes_through_the_operator() -> None:
+    module, expected = compiled(), compiled()
+    call = module.graph.find_nodes(op="call_function", target=OPERATOR)[0]
+    with module.graph.inserting_before(call):
+        doubled = module.graph.call_function(torch.ops.aten.mul.Scalar, (call.args[4][0], 2))
+    call.update_arg(4, [doubled, *call.args[4][1:]])
+    module.recompile()
+    assert list(segments_of(module)) == ["segment_01"]
+    with torch.no_grad():
+        expected.get_parameter("layers.0.weight").mul_(2)
+    same(module, expected)
+
+
+def test_a_deep_copy_has_weights_of_its_own_and_shares_engines() -> None:
+    module = compiled()
+    module.report = object()
+    twin = copy.deepcopy(module)
+    assert list(twin.state_dict()) == list(module.state_dict())
+    assert dict(twin.named_buffers()).keys() == dict(module.named_buffers()).keys()
+    same(twin, module)
+    expected = copy.deepcopy(twin)(X, scale=SCALE)
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            tensor.zero_()
+    torch.testing.assert_close(twin(X, scale=SCALE), expected)
+    assert not torch.equal(module(X, scale=SCALE), expected)
+    ours, theirs = segments_of(twin)["segment_00"], segments_of(module)["segment_00"]
+    assert ours.engine.data_ptr() == theirs.engine.data_ptr()
+    assert twin.report is module.report
+
+
+def test_a_copy_chooses_its_own_executor() -> None:
+    module = compiled()
+    twin = copy.deepcopy(module)
+    segments_of(twin)["segment_00"].executor = "reference"
+    assert segments_of(module)["segment_00"].executor == "pytorch"
+    with pytest.raises(UserError, match="reference"), Seen():
+        twin(X, scale=SCALE)
+    module(X, scale=SCALE)
+
+
+def test_a_deep_copy_of_the_exported_program_runs() -> None:
+    module = compiled()
+    exported = torch.export.export(module, (X,), {"scale": SCALE}, dynamic_shapes=SHAPES)
+    same(copy.deepcopy(exported).module(), module)
+
+
+def test_copies_are_saved(tmp_path: Path) -> None:
+    module = compiled()
+    for twin in (copy.copy(module), copy.deepcopy(module)):
+        save(twin, tmp_path / "model.pt2")
+        same(load(tmp_path / "model.pt2"), twin)
+
+
+def test_a_shallow_copy_shares_weights() -> None:
+    module = compiled()
+    twin = copy.copy(module)
+    assert list(twin.state_dict()) == list(module.state_dict())
+    with torch.no_grad():
+        twin.get_parameter("layers.0.weight").zero_()
+    assert not module.get_parameter("layers.0.weight").any()
+    assert twin(X, scale=SCALE).shape == (3, 4)
+
+
+def test_a_pickle_is_what_save_writes() -> None:
+    module = compiled()
+    module(X, scale=SCALE)
+    module.report = {"schema": 1}
+    loaded = pickle.loads(pickle.dumps(module))
+    same(loaded, module)
+    assert loaded.report == {"schema": 1}
+    assert {item.executor for item in segments_of(loaded).values()} == {"pytorch"}
+
+
+def test_a_compiled_module_is_in_eval_mode() -> None:
+    module = compiled()
+    assert not module.training
+    assert module.eval() is module
+    with pytest.raises(UserError, match="cannot be trained"):
+        module.train()

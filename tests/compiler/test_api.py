@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import copy
+import pathlib
+
+import pytest
+import torch
+import trt_passes as tp
+
+from tests.models import ConvNet, Counter, Sorted, seeded
+
+BATCH = tp.Input(min_shape=(1, 3, 16, 16), opt_shape=(2, 3, 16, 16), max_shape=(4, 3, 16, 16))
+
+
+def test_compiled_module_behaves_like_the_model() -> None:
+    model = seeded(ConvNet())
+    compiled = tp.compile(model, [BATCH], executor="reference")
+    assert isinstance(compiled, torch.fx.GraphModule)
+    assert compiled.report.coverage == 1.0
+    assert [segment.name for segment in compiled.report.segments] == ["segment-00"]
+    for batch in (1, 2, 4):
+        x = torch.randn(batch, 3, 16, 16)
+        torch.testing.assert_close(compiled(x), model(x))
+
+
+def test_without_a_gpu_it_runs_in_pytorch_and_says_so_once() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU, so TensorRT runs the engines")
+    model = seeded(Sorted())
+    compiled = tp.compile(model, [tp.Input((2, 8))], torch_executed_ops={"aten.sort"}, min_block_size=1)
+    x = torch.randn(2, 8)
+    with pytest.warns(RuntimeWarning, match="run in PyTorch here, because this machine has no GPU") as caught:
+        torch.testing.assert_close((compiled(x), compiled(x)), (model(x), model(x)))
+    assert len([item for item in caught if item.category is RuntimeWarning]) == 1
+
+
+def test_tensorrt_executor_raises_where_it_cannot_run() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU, so TensorRT runs the engines")
+    compiled = tp.compile(seeded(ConvNet()), [BATCH], executor="tensorrt", min_block_size=1)
+    with pytest.raises(tp.UserError, match="executor='tensorrt' cannot run segment-00"):
+        compiled(torch.randn(1, 3, 16, 16))
+
+
+def test_dryrun_stops_after_partition_and_still_runs() -> None:
+    model = seeded(ConvNet())
+    compiled = tp.compile(model, [BATCH], dryrun=True)
+    assert [record.name for record in compiled.report.passes][-1] == "partition"
+    assert compiled.report.segments[0].engine_bytes is None
+    x = torch.randn(3, 3, 16, 16)
+    torch.testing.assert_close(compiled(x), model(x))
+
+
+def test_mutated_buffers_stay_mutated() -> None:
+    model = Counter().eval()
+    compiled = tp.compile(copy.deepcopy(model), [torch.ones(3)], executor="reference", min_block_size=1)
+    for _ in range(3):
+        torch.testing.assert_close(compiled(torch.ones(3)), model(torch.ones(3)))
+
+
+def test_dump_dir_is_written(tmp_path: pathlib.Path) -> None:
+    tp.compile(seeded(ConvNet()), [BATCH], dump_dir=tmp_path / "dump", dryrun=True)
+    assert {"index.html", "run.json", "why.txt", "ledger.jsonl", "00-input"} <= {
+        path.name for path in (tmp_path / "dump").iterdir()
+    }
+
+
+def test_dumping_does_not_change_what_is_compiled(tmp_path: pathlib.Path) -> None:
+    plain = tp.compile(seeded(ConvNet()), [BATCH]).report.program.segments[0]
+    dumped = tp.compile(seeded(ConvNet()), [BATCH], dump_dir=tmp_path / "dump").report.program.segments[0]
+    # Plans are not compared: TensorRT numbers its kernels through the life of a process.
+    assert plain.network.text() == dumped.network.text()
+    assert plain.engine.spec == dumped.engine.spec
+
+
+def test_compiled_modules_can_be_copied_and_shown() -> None:
+    compiled = tp.compile(seeded(ConvNet()), [BATCH], executor="pytorch")
+    copied = copy.deepcopy(compiled)
+    x = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(copied(x), compiled(x))
+    assert "100.0% in TensorRT" in compiled._repr_mimebundle_()["text/plain"]
+    assert "op nodes" in compiled.report.program._repr_mimebundle_()["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_blok_size": 3}, "unknown option 'min_blok_size'. Did you mean 'min_block_size'"),
+        ({"ir": "dynmo"}, "ir is 'dynmo'. Did you mean 'dynamo'"),
+        ({"min_block_size": 0}, "'min_block_size' is 0: give a whole number of at least 1"),
+        ({"enabled_precisions": {torch.int8}}, "contains torch.int8: give float32, float16 or bfloat16"),
+        ({"pipeline": "decompose,partition"}, "partition needs 'annotated': put annotate before it"),
+        ({"compute_capabilities": ["sm89"]}, "give compute capabilities such as 8.6"),
+        ({"truncate_double": True, "truncate_long_and_double": False}, "given twice"),
+    ],
+)
+def test_mistakes_have_one_clear_sentence(options: dict[str, object], message: str) -> None:
+    with pytest.raises(tp.UserError) as caught:
+        tp.compile(seeded(ConvNet()), [BATCH], **options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,50 @@
+"""Fixtures that every test may use: golden files."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# A busy machine is slow, not wrong.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--bless", action="store_true", help="write the golden files under tests/golden/ anew")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Compares texts with the files under `tests/golden/`, or writes them with `--bless`."""
+
+    bless: bool
+
+    def check(self, path: str, text: str) -> None:
+        """Fail, with a diff, unless the golden file of that path holds exactly this text."""
+        file = GOLDEN / path
+        if self.bless:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8", newline="\n")
+            return
+        if not file.exists():
+            pytest.fail(
+                f"there is no golden file {path}: look at the text, then write it with pytest --bless\n\n{text}"
+            )
+        expected = file.read_text(encoding="utf-8")
+        if text != expected:
+            lines = expected.splitlines(), text.splitlines()
+            diff = "\n".join(difflib.unified_diff(*lines, f"golden/{path}", "now", lineterm=""))
+            pytest.fail(f"{path} is not what it was; if that is right, write it anew with pytest --bless\n\n{diff}")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Golden files: `golden.check("passes/remove_noops.txt", text)`."""
+    return Golden(bool(request.config.getoption("--bless")))

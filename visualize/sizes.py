@@ -1,0 +1,40 @@
+"""How many bytes a value has, and how to say so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def value_bytes(value: Any) -> int | None:
+    """Bytes of a tensor or of several; dynamic sizes count as in the example that was exported; None if not known."""
+    if isinstance(value, tuple | list):
+        sizes = [value_bytes(item) for item in value]
+        return None if any(size is None for size in sizes) else sum(size for size in sizes if size is not None)
+    if not isinstance(value, torch.Tensor):
+        return None
+    total = value.element_size()
+    for size in value.shape:
+        number = _hint(size)
+        if number is None:
+            return None
+        total *= number
+    return total
+
+
+def _hint(size: int | torch.SymInt) -> int | None:
+    """A size as a number: for a symbolic one that of the example, None where it depends on values of tensors."""
+    if isinstance(size, int):
+        return size
+    return size.node.hint if size.node.has_hint() else None
+
+
+def bytes_text(count: int) -> str:
+    """Bytes for people: "98 B", "1.5 KiB", "12 MiB"."""
+    number = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 10 else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
