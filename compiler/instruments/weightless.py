@@ -36,6 +36,12 @@ def weightless(exported: ExportedProgram) -> ExportedProgram:
     )
 
 
+def is_weightless(exported: ExportedProgram) -> bool:
+    """Whether a program was saved by way of `weightless`: each of its parameters is a view of one element."""
+    weights = [t for t in exported.state_dict.values() if isinstance(t, torch.nn.Parameter) and t.numel() > 1]
+    return bool(weights) and not any(any(weight.stride()) for weight in weights)
+
+
 class _Hollow:
     """Makes zeros of any shape out of one element per dtype and kind of tensor.
 

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import sympy
 
+from ...compiler.errors import UserError
+from ...compiler.instruments.weightless import is_weightless
 from ...compiler.ledger import Reason
 from ...compiler.pass_base import Cancelled, Context, Kind, Pass
 from ...compiler.program import Program, Segment
@@ -41,6 +43,11 @@ class Convert(Pass):
         """
         from ..repartition import repartition
 
+        if is_weightless(program.exported):
+            raise UserError(
+                "convert needs weights, and this program was saved without them, as every program.pt2 of a dump is: "
+                "run the pipeline on the model itself, or stop at partition."
+            )
         ranges = symbol_ranges(program)
         for symbol, place in unbounded_symbols(program).items():
             low, usual, high = ranges[symbol]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 from trt_passes.compiler.instruments.weightless import archive, weightless
@@ -52,3 +54,17 @@ def test_the_program_itself_keeps_its_weights() -> None:
     assert exported.state_dict["weight"] is weight
     assert weight.any()
     assert exported.example_inputs[0][0].any()
+
+
+def test_a_dumped_program_is_resumed_but_never_built_without_weights(tmp_path: Path) -> None:
+    import trt_passes as tp
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)).eval()
+    dump = tp.Dump(tmp_path / "dump")
+    tp.PassManager("decompose,lower,annotate", [dump]).run(tp.trace(model, [torch.randn(2, 4)]))
+    (saved,) = (tmp_path / "dump").glob("*-annotate/program.pt2")
+    program = tp.trace(torch.export.load(saved))
+    report = tp.PassManager("partition{min-block-size=1}").run(program)
+    assert [segment.ops for segment in report.segments] == [3]
+    with pytest.raises(tp.UserError, match="convert needs weights"):
+        tp.PassManager("partition{min-block-size=1},convert").run(program)
