@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 	echo "  $(BIN)/trt-passes explain dump-fallbacks                    and why"
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -32,7 +32,7 @@ check: $(VENV)/.installed-dev
 	# mypy finds a package by the name of its folder, and a checkout may have any name.
 	mkdir -p $(VENV)/typed && ln -sfn "$(CURDIR)" $(VENV)/typed/trt_passes
 	MYPYPATH=$(VENV)/typed $(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py

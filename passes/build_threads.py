@@ -82,7 +82,8 @@ class _Pool:
             try:
                 self.results[segment.name] = self._build(segment)
             except BuildError as error:
-                self.results[segment.name] = error
+                # Without its frames, whose variables would keep TensorRT's objects until the collector comes by.
+                self.results[segment.name] = error.with_traceback(None)
             except BaseException as error:  # whatever it is, the waiting thread raises it
                 self._failure = self._failure or error
                 self.stopped.set()

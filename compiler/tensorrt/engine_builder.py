@@ -14,6 +14,7 @@ from ..pass_base import Cancelled, ProgressCallback
 from ..runtime.engine_spec import Binding, EngineArtifact, EngineSpec
 from ..settings import Settings
 from .build_log import BuildLog, shown
+from .builders import builder_guard
 from .loader import TensorRT
 
 if TYPE_CHECKING:
@@ -63,11 +64,13 @@ def build_engine(
         raise BuildError(name, (f"the network has {network.network.num_layers} layers, more than {MAX_LAYERS}",))
     log = BuildLog(trt)
     started = time.perf_counter()
-    builder = trt.module.Builder(log.logger)
-    monitor = _progress_monitor(trt, progress, cancelled)
-    config = _config(trt, builder, settings, network.inputs)
-    config.progress_monitor = monitor
-    memory = builder.build_serialized_network(network.network, config)
+    with builder_guard():
+        builder = trt.module.Builder(log.logger)
+    try:
+        memory = _serialized(builder, network, settings, _progress_monitor(trt, progress, cancelled))
+    finally:
+        with builder_guard():
+            del builder
     if cancelled():
         raise Cancelled(f"the build of {name} was stopped")
     if memory is None:
@@ -87,6 +90,13 @@ def build_engine(
         log=log.text(),
         layers=log.layers(),
     )
+
+
+def _serialized(builder: Any, network: BuiltNetwork, settings: Settings, monitor: Any) -> Any:
+    """The `IHostMemory` of the engine, or None; the configuration, which keeps the builder, ends with this call."""
+    config = _config(network.trt, builder, settings, network.inputs)
+    config.progress_monitor = monitor
+    return builder.build_serialized_network(network.network, config)
 
 
 def check_settings(trt: TensorRT, settings: Settings) -> None:

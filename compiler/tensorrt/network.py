@@ -14,6 +14,7 @@ from torch.fx import Node
 from ..call import Call
 from ..runtime.engine_spec import Binding
 from ..symbols import Dim, Range, dim_range, dims_of, symbol_sources
+from .builders import builder_guard
 from .context import ConversionError, ConverterContext
 from .layers import network_text
 from .loader import TensorRT
@@ -66,7 +67,8 @@ class NetworkBuilder:
     ) -> None:
         self._library, self._ranges = library, ranges
         self._log = collecting_logger(library.module)
-        self._builder = library.module.Builder(self._log)
+        with builder_guard():
+            self._builder = library.module.Builder(self._log)
         self._network = library.create_network(self._builder)
         self._inputs: list[Binding] = []
         self._names: set[str] = set()
