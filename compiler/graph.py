@@ -45,12 +45,6 @@ def fake_value(node: Node) -> Any:
         return call(*args, **kwargs)
 
 
-def refresh_values(graph: Graph, nodes: list[Node]) -> None:
-    """Recompute `meta["val"]` of nodes, in the given (topological) order, after their arguments changed."""
-    for node in nodes:
-        node.meta["val"] = fake_value(node)
-
-
 def replace_node(node: Node, replacement: Node) -> None:
     """Let all users of `node` read `replacement`, and erase `node`."""
     node.replace_all_uses_with(replacement)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import networkx as nx
+
 from ..compiler.annotations import annotate_node, set_verdict, verdict_of
 from ..compiler.errors import UserError
 from ..compiler.ledger import Reason, Verdict
@@ -14,7 +16,7 @@ from ..compiler.program import Program, Segment
 from .full_compilation import check_full_compilation
 from .partition_borders import border_refusals, segments_of
 from .partition_graph import dependency_graph, producer_of, reads_values
-from .segmentation import Demotion, segment
+from .segmentation import Demotion, Segmentation, segment
 
 _LISTED = 4  # nodes named in a message
 
@@ -63,6 +65,17 @@ class Partition(Pass):
                 annotate_node(node, segment=None)
         wanted = {node.name for node in program.op_nodes if verdict_of(node) is Verdict.TRT}
         graph = dependency_graph(program, wanted)
+        result, segments, vetoes = self.segmented(program, graph, wanted, floor)
+        small = {name: _too_small(demotion) for name, demotion in result.demoted.items() if name not in vetoes}
+        _annotate(program, segments, {**vetoes, **small})
+        partitioned = replace(program, segments=segments, partitioned_by=self, compiled=None)
+        check_full_compilation(partitioned, ctx.settings)
+        return partitioned
+
+    def segmented(
+        self, program: Program, graph: nx.DiGraph[str], wanted: set[str], floor: int
+    ) -> tuple[Segmentation, tuple[Segment, ...], dict[str, Reason]]:
+        """Segments of the `wanted` nodes whose borders only tensors cross, and the nodes refused for that; pure."""
         vetoes: dict[str, Reason] = {}
         while True:
             texts = {name: reason.message for name, reason in vetoes.items()}
@@ -70,13 +83,8 @@ class Partition(Pass):
             segments = segments_of(program, wanted, result.segments)
             refused = border_refusals(program, segments)
             if not refused:
-                break
+                return result, segments, vetoes
             vetoes |= refused
-        small = {name: _too_small(demotion) for name, demotion in result.demoted.items() if name not in vetoes}
-        _annotate(program, segments, {**vetoes, **small})
-        partitioned = replace(program, segments=segments, partitioned_by=self, compiled=None)
-        check_full_compilation(partitioned, ctx.settings)
-        return partitioned
 
 
 def _too_small(demotion: Demotion) -> Reason:

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...passes.partition import Partition
-from ...passes.partition_borders import border_refusals, segments_of
 from ...passes.partition_graph import dependency_graph
-from ...passes.segmentation import segment
 from ...passes.segmentation_levels import LevelGraph
 from ..annotations import verdict_of
 from ..ledger import Verdict
@@ -83,15 +81,7 @@ class WhatIf:
             self._graph.nodes[name]["side"] = side
 
     def _outcome(self, wanted: frozenset[str], floor: int) -> Outcome:
-        refused: dict[str, str] = {}
-        while True:
-            options = self._partition
-            result = segment(self._graph, floor, options.max_segment_nodes, options.merge_independent, refused)
-            segments = segments_of(self._program, set(wanted), result.segments)
-            more = border_refusals(self._program, segments)
-            if not more:
-                break
-            refused |= {name: reason.message for name, reason in more.items()}
+        result, segments, refused = self._partition.segmented(self._program, self._graph, set(wanted), floor)
         small = {name: item.segment_size for name, item in result.demoted.items() if name not in refused}
         return Outcome(segments, small)
 

@@ -146,7 +146,7 @@ class Dump(Instrument):
     def _write_summary(self, report: Report) -> None:
         self._report = report
         picture = Rendering.start(to_dot(overview_picture(report.program)))
-        why = why_text(report.program, self._context.settings if self._context else None)
+        why = why_text(report.program, self._context.settings)
         write_text(self.folder / "ledger.jsonl", report.ledger.to_jsonl())
         write_text(self.folder / "why.txt", why)
         self._write_run()

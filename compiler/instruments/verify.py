@@ -13,7 +13,8 @@ class Verify(Instrument):
     """Raises PassFailure when the program after a pass is not what the pass promised.
 
     Checked: every fact that the pass establishes holds; facts that held before and are not declared as broken still
-    hold; an analysis or build pass left the graph alone; the exported program is valid.
+    hold; an analysis or build pass left the graph alone; every node has a value. That the exported program is valid is
+    checked by its constructor, whenever the manager syncs it.
     """
 
     def after_pass(self, step: Step) -> None:

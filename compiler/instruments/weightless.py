@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
+
+from ..collector import collector_paused
 
 MAX_EXAMPLE_BYTES = 1 << 16
 """Example inputs above this size are saved without their values, as weights are."""
@@ -72,19 +72,8 @@ class _Hollow:
 def archive(exported: ExportedProgram, extra_files: Mapping[str, str] | None = None) -> bytes:
     """What `torch.export.save` writes, without its warnings about PyTorch's own code and about views of one element."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), _collector_paused():
+    # Saving makes some hundred thousand small objects and no cycles; looking for cycles takes as long as saving itself.
+    with warnings.catch_warnings(), collector_paused():
         warnings.simplefilter("ignore")
         torch.export.save(exported, buffer, extra_files=dict(extra_files or {}))
     return buffer.getvalue()
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    # Saving makes some hundred thousand small objects and no cycles; looking for cycles takes as long as saving itself.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

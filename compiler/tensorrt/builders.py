@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from ..collector import collector_paused
 
 # TensorRT has such a lock too, one for the process, so a lock per compilation would not do.
 _ONE_AT_A_TIME = threading.RLock()
@@ -19,11 +20,5 @@ def builder_guard() -> Iterator[None]:
     another thread or because the logger's allocations start the garbage collector, it would wait for that lock forever,
     with Python's global lock in hand.
     """
-    with _ONE_AT_A_TIME:
-        was_enabled = gc.isenabled()
-        gc.disable()
-        try:
-            yield
-        finally:
-            if was_enabled:
-                gc.enable()
+    with _ONE_AT_A_TIME, collector_paused():
+        yield
