@@ -15,6 +15,7 @@ from ..compiler.pass_base import Context, Kind, Pass
 from ..compiler.program import Program
 from .convert.registry import default_registry
 from .expansion import Expansion, NotExpandable, expandable
+from .partition_graph import SHAPE_QUERIES
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
@@ -33,6 +34,9 @@ SELF_CHECKING = frozenset(
 )
 """Operators that decompose into one that raises on singular matrices: for such an effect, export threads tokens through
 the graph as inputs and outputs of the program. They have no core ATen form that a converter could use either."""
+
+SIZES = frozenset({aten.sym_size.int, aten.sym_numel.default, aten.sym_stride.int, aten.sym_storage_offset.default})
+"""Operators that yield a size: core ATen, although PyTorch's dispatcher takes them for composite."""
 
 
 @functools.cache
@@ -56,7 +60,7 @@ def is_decomposed(target: Any) -> bool:
 
 @functools.cache
 def _kept() -> frozenset[Any]:
-    return SELF_CHECKING | {*default_registry().composite_targets(), aten.sym_size.int}
+    return SELF_CHECKING | {*default_registry().composite_targets()} | SHAPE_QUERIES
 
 
 def _batch_norm(

@@ -1,0 +1,113 @@
+"""The models of benchmarks/peers.py: full sizes, random weights, float16 inputs on the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+Made = tuple[nn.Module, tuple[torch.Tensor, ...]]
+
+
+class First(nn.Module):
+    """A model of transformers or diffusers called by position, whose result is its first output."""
+
+    def __init__(self, model: nn.Module, *names: str) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.model(**dict(zip(self.names, inputs, strict=True)), return_dict=False)[0]
+
+
+def _images(batch: int, size: int = 224) -> tuple[torch.Tensor]:
+    return (torch.randn(batch, 3, size, size),)
+
+
+def _torchvision(name: str, batch: int) -> Made:
+    import torchvision
+
+    return getattr(torchvision.models, name)(weights=None), _images(batch)
+
+
+def _bert(batch: int, length: int) -> Made:
+    from transformers import BertConfig, BertModel
+
+    mask = torch.ones(batch, length, dtype=torch.int64)
+    model = First(BertModel(BertConfig(attn_implementation="sdpa")), "input_ids", "attention_mask")
+    return model, (torch.randint(0, 30522, (batch, length)), mask)
+
+
+def _gpt2() -> Made:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(use_cache=False, attn_implementation="sdpa")
+    return First(GPT2LMHeadModel(config), "input_ids"), (torch.randint(0, 50257, (1, 256)),)
+
+
+def _llama() -> Made:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=128256,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        use_cache=False,
+        attn_implementation="sdpa",
+    )
+    return First(LlamaForCausalLM(config), "input_ids"), (torch.randint(0, 128256, (1, 512)),)
+
+
+def _whisper() -> Made:
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    config = WhisperConfig(
+        d_model=768, encoder_layers=12, encoder_attention_heads=12, encoder_ffn_dim=3072, attn_implementation="sdpa"
+    )
+    return First(WhisperEncoder(config), "input_features"), (torch.randn(1, 80, 3000),)
+
+
+def _unet() -> Made:
+    from diffusers import UNet2DConditionModel
+
+    # The sizes of Stable Diffusion 1.5.
+    model = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+    inputs = (torch.randn(2, 4, 64, 64), torch.tensor([981, 981]), torch.randn(2, 77, 768))
+    return First(model, "sample", "timestep", "encoder_hidden_states"), inputs
+
+
+MODELS: Mapping[str, Callable[[], Made]] = MappingProxyType(
+    {
+        "resnet50-b1": lambda: _torchvision("resnet50", 1),
+        "resnet50-b32": lambda: _torchvision("resnet50", 32),
+        "mobilenetv3-b8": lambda: _torchvision("mobilenet_v3_large", 8),
+        "efficientnet-b0-b8": lambda: _torchvision("efficientnet_b0", 8),
+        "convnext-t-b8": lambda: _torchvision("convnext_tiny", 8),
+        "vit-b16-b8": lambda: _torchvision("vit_b_16", 8),
+        "swin-t-b8": lambda: _torchvision("swin_t", 8),
+        "bert-1x128": lambda: _bert(1, 128),
+        "bert-8x384": lambda: _bert(8, 384),
+        "gpt2-1x256": _gpt2,
+        "llama-1b-1x512": _llama,
+        "whisper-small-encoder": _whisper,
+        "sd15-unet-b2": _unet,
+    }
+)
+
+
+def made(name: str) -> Made:
+    """A model in eval mode in float32 on the GPU with seeded weights, and its inputs."""
+    torch.manual_seed(0)
+    model, inputs = MODELS[name]()
+    return model.eval().cuda(), tuple(tensor.cuda() for tensor in inputs)
+
+
+def halved(inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The inputs with floating-point ones in float16."""
+    return tuple(tensor.half() if tensor.is_floating_point() else tensor for tensor in inputs)
