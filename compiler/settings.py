@@ -13,9 +13,19 @@ import torch
 from .errors import UserError, did_you_mean
 
 Executor = Literal["auto", "tensorrt", "reference", "pytorch"]
+KernelSpecialization = Literal["lazy", "eager", "none"]
 
-ALIASES: Mapping[str, str] = MappingProxyType({"truncate_long_and_double": "truncate_double"})
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "truncate_long_and_double": "truncate_double",
+        "engine_cache_dir": "cache_dir",
+        "engine_cache_size": "cache_size",
+        "runtime_cache": "runtime_cache_path",
+    }
+)
 """Other names that an option may be given by, and the name it has here."""
+
+_PLACES = frozenset({"dump_dir", "cache_dir", "runtime_cache_path"})
 
 _PRECISIONS = MappingProxyType(
     {
@@ -80,11 +90,52 @@ class Settings:
     pass_through_build_failures: bool = _option(
         False, "Raise when a segment cannot be converted or built, instead of leaving the culprit to PyTorch."
     )
+    cuda_graphs: bool = _option(
+        False,
+        "Replay the whole module, engines and PyTorch alike, as one CUDA graph per signature of inputs. A module that "
+        "cannot be captured runs as usual, with one warning that says why.",
+    )
+    cuda_graph_limit: int = _option(
+        8, "Captured signatures that `cuda_graphs` keeps; the least recently used one goes first."
+    )
+    reuse_outputs: bool = _option(
+        False,
+        "Let the next call on the same stream overwrite the results of this one, instead of allocating new tensors.",
+    )
+    runtime_cache_path: str | None = _option(
+        None,
+        "File in which TensorRT-RTX keeps the kernels that it compiled for this GPU, so that the next start does not; "
+        "not saved with a model: give it to `load` too. Also: runtime_cache.",
+    )
+    dynamic_shapes_kernel_specialization_strategy: KernelSpecialization = _option(
+        "lazy",
+        "When TensorRT-RTX compiles kernels for the very shapes it meets: lazy (in the background), eager (at once), "
+        "none (never).",
+    )
+    enable_weight_streaming: bool = _option(
+        False, "Build engines whose weights can stay in host memory and be copied to the GPU when they are needed."
+    )
+    weight_streaming_budget: int | None = _option(
+        None,
+        "Bytes of GPU memory per engine for weights that can be streamed; None leaves the choice to TensorRT. Needs "
+        "enable_weight_streaming.",
+    )
+    cache_dir: str | None = _option(
+        None, "Folder of built engines that compilations share; made if it is missing. Also: engine_cache_dir."
+    )
+    cache_size: int = _option(
+        5 << 30,
+        "Bytes of engines that `cache_dir` holds; the least recently used go first. Also: engine_cache_size.",
+    )
     dump_dir: str | None = _option(None, "Folder that receives what every pass did; new, empty, or an earlier dump.")
 
     def __post_init__(self) -> None:
         for name, normalize in _NORMALIZERS.items():
             object.__setattr__(self, name, normalize(name, getattr(self, name)))
+        if self.weight_streaming_budget is not None and not self.enable_weight_streaming:
+            raise UserError(
+                "option 'weight_streaming_budget' needs engines that stream weights: set enable_weight_streaming too."
+            )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Settings:
@@ -119,8 +170,8 @@ class Settings:
         return cls.from_options(options)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-able values in field order, sets sorted; without `dump_dir`, which does not change the result."""
-        return {item.name: _to_json(getattr(self, item.name)) for item in fields(self) if item.name != "dump_dir"}
+        """JSON-able values in field order, sets sorted; without the places of files, which do not change the result."""
+        return {item.name: _to_json(getattr(self, item.name)) for item in fields(self) if item.name not in _PLACES}
 
     @classmethod
     def documentation(cls) -> tuple[tuple[str, str, str, str], ...]:
@@ -206,10 +257,24 @@ def _capabilities(name: str, value: Any) -> tuple[str, ...]:
     return tuple(sorted(set(texts), key=lambda text: tuple(int(part) for part in text.split("."))))
 
 
-def _executor(name: str, value: Any) -> str:
-    if value not in get_args(Executor):
-        raise UserError(f"option {name!r} is {value!r}.{did_you_mean(str(value), get_args(Executor))}")
-    return str(value)
+def _one_of(kind: Any) -> Any:
+    def normalize(name: str, value: Any) -> str:
+        if value not in get_args(kind):
+            raise UserError(f"option {name!r} is {value!r}.{did_you_mean(str(value), get_args(kind))}")
+        return str(value)
+
+    return normalize
+
+
+def _bytes(name: str, value: Any) -> int | None:
+    return None if value in (None, "none", "") else _int(name, value, 0)
+
+
+def _path(name: str, value: Any) -> str | None:
+    try:
+        return None if value is None else os.fspath(value)
+    except TypeError:
+        raise UserError(f"option {name!r} is {value!r}: give a path.") from None
 
 
 _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
@@ -225,8 +290,17 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "optimization_level": lambda name, value: None if value in (None, "none", "") else _int(name, value, 0, 6),
         "compute_capabilities": _capabilities,
         "dryrun": _bool,
-        "executor": _executor,
+        "executor": _one_of(Executor),
         "pass_through_build_failures": _bool,
-        "dump_dir": lambda name, value: None if value is None else os.fspath(value),
+        "cuda_graphs": _bool,
+        "cuda_graph_limit": lambda name, value: _int(name, value, 1),
+        "reuse_outputs": _bool,
+        "runtime_cache_path": _path,
+        "dynamic_shapes_kernel_specialization_strategy": _one_of(KernelSpecialization),
+        "enable_weight_streaming": _bool,
+        "weight_streaming_budget": _bytes,
+        "cache_dir": _path,
+        "cache_size": lambda name, value: _int(name, value, 0),
+        "dump_dir": _path,
     }
 )

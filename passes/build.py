@@ -13,6 +13,7 @@ from ..compiler.runtime.engine_spec import EngineArtifact
 from ..compiler.symbols import symbol_ranges
 from ..compiler.tensorrt.build_log import shown
 from ..compiler.tensorrt.engine_builder import MAX_LAYERS, BuildError, check_settings
+from .build_cached import build_with_cache
 from .build_culprits import find_culprits
 from .build_threads import build_concurrently
 from .convert import Convert, SegmentFailed
@@ -24,7 +25,7 @@ from .repartition import repartition
 
 @dataclass(frozen=True)
 class Build(Pass):
-    """Make the engine of every segment, several at once.
+    """Make the engine of every segment, several at once, or take it from the engine cache (setting `cache_dir`).
 
     Where TensorRT builds none, the node that prevents it is found by halving. It gets the verdict `failed`, the program
     is partitioned again without it, and what changed is converted and built; the report says so. A segment with too
@@ -65,7 +66,7 @@ class Build(Pass):
 
 def _built(program: Program, ctx: Context) -> tuple[Program, Mapping[str, BuildError]]:
     """Build what has no engine; also the errors, by name of the segment."""
-    results = build_concurrently([segment for segment in program.segments if segment.engine is None], ctx)
+    results = build_with_cache([segment for segment in program.segments if segment.engine is None], ctx)
     errors = {name: result for name, result in results.items() if isinstance(result, BuildError)}
     engines = {name: result for name, result in results.items() if isinstance(result, EngineArtifact)}
     segments = (replace(s, engine=engines[s.name]) if s.name in engines else s for s in program.segments)

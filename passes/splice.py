@@ -8,6 +8,8 @@ from typing import ClassVar
 from ..compiler.pass_base import Context, Kind, Pass
 from ..compiler.program import Program
 from ..compiler.runtime.compiled_module import compiled_module
+from ..compiler.runtime.graph_capture import module_obstacle
+from ..compiler.runtime.options import RuntimeOptions
 from ..compiler.runtime.spliced_graph import SegmentParts, spliced
 
 
@@ -37,5 +39,9 @@ class Splice(Pass):
         """Set `compiled`."""
         parts = [SegmentParts.of(program, segment) for segment in program.segments]
         exported = spliced(program, parts)
-        compiled = compiled_module(exported, {item.segment.name: item for item in parts}, ctx.settings.executor)
+        options = RuntimeOptions.of(ctx.settings)
+        compiled = compiled_module(exported, {item.segment.name: item for item in parts}, options)
+        reason = module_obstacle(compiled, None) if options.cuda_graphs else None
+        if reason is not None:
+            ctx.note(f"the module will run without CUDA graphs, because {reason}.")
         return replace(program, compiled=compiled)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +16,20 @@ from torch.fx import GraphModule
 from torch.fx.graph import PythonCode
 
 from ..errors import UserError
-from ..settings import Executor
+from .capturable import attributes_read, written_tensors
 from .compiled_segment import CompiledSegment
+from .cuda_graphs import CudaGraphs
 from .direct_calls import SEGMENTS, compiled_segments, direct_forward, engine_calls, forward_of
+from .engine import Engine
 from .engine_spec import EngineSpec
+from .fallback import move_made_tensors
+from .fixed_arguments import FixedArguments
 from .operator import attach_runner
+from .options import RuntimeOptions
 from .runner import Notice, Runner
+from .runtime_cache import RuntimeCache
 from .spliced_graph import SegmentParts
+from .usual_arguments import usual_arguments
 
 SPLICED = "trt_passes_exported"
 """Key of `GraphModule.meta` under which a compiled module keeps the ExportedProgram that it was made of."""
@@ -35,9 +42,19 @@ class CompiledModule(GraphModule):
     engines are called directly: the dispatcher would unpack the list of all weights each time. `recompile` makes both,
     so a graph that was edited runs as it reads.
 
-    Engines are plain attributes, which `.to("cuda")` leaves where they are: TensorRT reads them from the host.
+    Results never require a gradient, whatever the inputs do. Engines are plain attributes, which `.to("cuda")` leaves
+    where they are: TensorRT reads them from the host. Tensors that the graph makes are made where the module was moved.
     Copies share engines; weights are shared by copy.copy and copied by copy.deepcopy. A pickle is what `save` writes.
+
+    Attributes:
+        options: how the module runs.
+        cuda_graphs: with the option of that name, its captures: `len` counts them, and `reason` says why there are
+            none; else None.
     """
+
+    options: RuntimeOptions
+    cuda_graphs: CudaGraphs | None
+    _read: tuple[str, ...]
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> CompiledModule:
@@ -53,8 +70,87 @@ class CompiledModule(GraphModule):
         cls = type(self)
         segments = compiled_segments(self)
         setattr(self, SEGMENTS, SimpleNamespace(**segments))
+        vars(self)["_read"] = tuple(attributes_read(self))
+        self._forget_captures()
         cls.forward = forward_of(cls.forward, direct_forward(self, segments))
+        # GraphModule has another one, which only adds the place in generated code to errors.
+        setattr(cls, "__call__", nn.Module.__call__)  # noqa: B010  (a method, which is not assigned otherwise)
         return code
+
+    def warm_up(self, *args: Any, **kwargs: Any) -> None:
+        """Do now what the first call would do: load engines, compile kernels, capture, and write the runtime cache.
+
+        Args:
+            args, kwargs: as for a call; none for zeros of the usual shapes, on the GPU if there is one.
+        """
+        if not (args or kwargs):
+            args, kwargs = usual_arguments(self.meta[SPLICED], self._usual_device())
+        buffers = [self.get_tensor(name) for name in written_tensors(self.graph)[0]]
+        saved = [tensor.clone() for tensor in buffers]
+        with torch.no_grad():
+            self(*args, **kwargs)
+            for tensor, value in zip(buffers, saved, strict=True):
+                tensor.copy_(value)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        for segment in self.segments.values():
+            if segment.runner.runtime_cache is not None:
+                segment.runner.runtime_cache.save()
+                break
+
+    def _usual_device(self) -> torch.device:
+        weights = next(self.parameters(), None)
+        if weights is not None and weights.is_cuda:
+            return weights.device
+        islands = any(self.get_tensor(name).device.type != "cuda" for name in self._read)
+        return torch.device("cpu" if islands or not torch.cuda.is_available() else "cuda")
+
+    @property
+    def segments(self) -> Mapping[str, CompiledSegment]:
+        """The engines, by the name of the node that calls them, in the order in which they run."""
+        found: Mapping[str, CompiledSegment] = vars(vars(self)[SEGMENTS])
+        return found
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        """A parameter, buffer or constant, by its dotted name."""
+        tensor = attrgetter(name)(self)
+        assert isinstance(tensor, torch.Tensor)
+        return tensor
+
+    def engines_on(self, device: torch.device) -> list[Engine]:
+        """The engines that TensorRT runs on a device, loaded."""
+        found = (segment.runner.engine_on(device) for segment in self.segments.values())
+        return [engine for engine in found if engine is not None]
+
+    def state_for(self, device: torch.device) -> Hashable:
+        """What a captured graph has of the module: who runs its segments, and the places of what PyTorch reads."""
+        executors: list[str] = []
+        addresses = [self.get_tensor(name).data_ptr() for name in self._read]
+        for segment in self.segments.values():
+            executors.append(segment.executor)
+            if not segment.runner.is_ready(device):
+                addresses += [tensor.data_ptr() for tensor in segment.constants()]
+        return tuple(executors), tuple(addresses)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> CompiledModule:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+        # Constants, and tensors that the graph itself makes, must follow; what `fn` does to a tensor tells where.
+        def moved(device: torch.device) -> torch.device:
+            return fn(torch.empty(0, device=device)).device
+
+        for name in set(self._read) - {name for name, _ in (*self.named_parameters(), *self.named_buffers())}:
+            tensor, (owner, _, attribute) = self.get_tensor(name), name.rpartition(".")
+            setattr(self.get_submodule(owner), attribute, tensor.to(moved(tensor.device)))
+        if move_made_tensors(self.graph, moved):
+            self.recompile()
+        self._forget_captures()
+        return self
+
+    def _forget_captures(self) -> None:
+        graphs: CudaGraphs | None = vars(self).get("cuda_graphs")
+        if graphs is not None:
+            graphs.clear()
 
     def train(self, mode: bool = True) -> CompiledModule:
         """Accept eval mode, which is what was compiled.
@@ -66,9 +162,15 @@ class CompiledModule(GraphModule):
             raise UserError("a compiled module cannot be trained: train the model, and compile it again.")
         return super().train(mode)
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """The overview of the run that made it as SVG, and as text, for notebooks."""
+        from ...visualize.notebook import module_bundle
+
+        return module_bundle(self, vars(self).get("report"))
+
     def __copy__(self) -> CompiledModule:
         own = {key: copy.copy(vars(self)[key]) for key in ("_parameters", "_buffers", "_modules")}
-        return self.from_state({**vars(self), **own})
+        return self.from_state({**vars(self), **own, "cuda_graphs": cuda_graphs_for(self.options)})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:
         twin = type(self).__new__(type(self))
@@ -76,9 +178,10 @@ class CompiledModule(GraphModule):
         for segment in segments_of(self).values():
             memo[id(segment.engine)] = attach_runner(segment.engine.detach(), copy.copy(segment.runner))
             memo[id(segment.fallback)] = segment.fallback
-        left_out = ("meta", "report", SEGMENTS)
+        left_out = ("meta", "report", "cuda_graphs", SEGMENTS)
         twin.__dict__.update(copy.deepcopy({k: v for k, v in vars(self).items() if k not in left_out}, memo))
         twin.meta = {**self.meta, SPLICED: current_program(self.meta[SPLICED], twin)}
+        vars(twin)["cuda_graphs"] = cuda_graphs_for(self.options)
         if "report" in vars(self):
             vars(twin)["report"] = vars(self)["report"]
         twin.recompile()
@@ -90,13 +193,15 @@ class CompiledModule(GraphModule):
         return from_bytes, (to_bytes(self),)
 
 
-def compiled_module(exported: ExportedProgram, parts: Mapping[str, SegmentParts], executor: Executor) -> CompiledModule:
+def compiled_module(
+    exported: ExportedProgram, parts: Mapping[str, SegmentParts], options: RuntimeOptions
+) -> CompiledModule:
     """A module with the arguments and results of the model.
 
     Args:
         exported: a spliced program, see `spliced_graph`.
         parts: of segments that were compiled in this process, by name.
-        executor: what runs the segments.
+        options: how it runs.
     """
     module = exported.module(check_guards=False)
     assert isinstance(module, GraphModule)
@@ -104,7 +209,8 @@ def compiled_module(exported: ExportedProgram, parts: Mapping[str, SegmentParts]
     for hooks in (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs, module._forward_hooks):
         hooks.clear()
     module._forward_hooks_always_called.clear()
-    notice = Notice()
+    notice, path = Notice(), options.runtime_cache_path
+    cache = None if path is None else RuntimeCache(path)
     for node in engine_calls(module):
         _, engine, spec_text, fallback, _ = node.args
         spec, serialized = EngineSpec.loads(str(spec_text)), _attribute(module, fallback)
@@ -112,18 +218,28 @@ def compiled_module(exported: ExportedProgram, parts: Mapping[str, SegmentParts]
         runner = Runner(
             spec,
             _attribute(module, engine),
-            executor=executor,
+            options=options,
             fallback=None if built is None else built.module,
             serialized_fallback=serialized,
             reference=None if built is None else built.reference(),
             notice=notice,
+            runtime_cache=cache,
         )
         attach_runner(_attribute(module, engine), runner)
     # torch.export replaces train and eval, and binds them to its own module.
     state = {key: value for key, value in vars(module).items() if key not in ("train", "eval")}
+    state |= {"options": options, "cuda_graphs": cuda_graphs_for(options)}
     compiled = CompiledModule.from_state(state)
     compiled.meta[SPLICED] = exported
+    arguments = FixedArguments.of(exported)
+    if arguments.fixed:
+        compiled.register_forward_pre_hook(arguments, with_kwargs=True)
     return compiled.eval()
+
+
+def cuda_graphs_for(options: RuntimeOptions) -> CudaGraphs | None:
+    """What captures a module with these options."""
+    return CudaGraphs(options.cuda_graph_limit, options.reuse_outputs) if options.cuda_graphs else None
 
 
 def current_program(spliced: ExportedProgram, compiled: GraphModule) -> ExportedProgram:

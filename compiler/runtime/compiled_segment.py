@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..settings import Executor
+from ..tensorrt.dtypes import short_name
 from . import graph_text
 from .operator import OPERATOR, runner_of
 from .runner import Runner
@@ -54,6 +56,17 @@ class CompiledSegment:
     @executor.setter
     def executor(self, value: Executor) -> None:
         self.runner.executor = value
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """The engine with the tensors that enter and leave it as SVG, and as text, for notebooks."""
+        from ...visualize.notebook import engine_bundle
+
+        spec = self.runner.spec
+        ports = [
+            [f"{item.name} {short_name(item.dtype)}{list(item.shape)}" for item in side]
+            for side in (spec.inputs, spec.outputs)
+        ]
+        return engine_bundle(repr(self), spec.name, *ports)
 
     def __repr__(self) -> str:
         spec = self.runner.spec

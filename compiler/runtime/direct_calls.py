@@ -5,15 +5,19 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.fx._symbolic_trace import is_fx_symbolic_tracing
+from torch.fx.graph import CodeGen, _PyTreeCodeGen
+from torch.utils import _pytree as pytree
 
 from .compiled_segment import CompiledSegment
 from .operator import OPERATOR
+
+if TYPE_CHECKING:
+    from .compiled_module import CompiledModule
 
 SEGMENTS = "_trt_passes_segments"
 """Attribute of a compiled module whose attributes are its segments, by the name of the node that calls them."""
@@ -54,16 +58,51 @@ def direct_forward(module: GraphModule, segments: Mapping[str, CompiledSegment])
         for operand in operands:
             if operand.op == "get_attr" and not operand.users:
                 graph.erase_node(operand)
+    _simplify_signature(graph, module)
     forward: Forward = type(GraphModule(module, graph)).forward
     return forward
+
+
+def _simplify_signature(graph: Graph, module: GraphModule) -> None:
+    """Take arguments and give results without pytree, which costs more than a small engine, where none is nested."""
+    spec = getattr(module, "_in_spec", None)
+    if not isinstance(graph._codegen, _PyTreeCodeGen) or spec is None or not _is_flat(spec):
+        return
+    names = [str(node.target) for node in graph.find_nodes(op="placeholder")]
+    if [name for name in graph._codegen.pytree_info.orig_args if name != "self"] != names:
+        return
+    output, structure = graph.output_node(), module._out_spec
+    assert structure is not None, "pytree code has a structure for either side"
+    leaves = list(output.args[0])  # type: ignore[arg-type]
+    if structure.is_leaf():
+        output.args = (leaves[0],)
+    elif structure.type in (tuple, list, dict) and all(child.is_leaf() for child in structure.children()):
+        output.args = (pytree.tree_unflatten(leaves, structure),)
+    else:
+        return
+    graph.set_codegen(CodeGen())
+
+
+def _is_flat(spec: Any) -> bool:
+    return all(child.is_leaf() for group in spec.children() for child in group.children())
 
 
 def forward_of(official: Forward, direct: Forward) -> Forward:
     """A method with the signature of `official`, which runs what is traced; `direct` runs the rest."""
 
     @functools.wraps(official)
-    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        return (official if _is_traced() else direct)(self, *args, **kwargs)
+    def forward(self: CompiledModule, *args: Any, **kwargs: Any) -> Any:
+        if _is_traced():
+            return official(self, *args, **kwargs)
+        # Engines have no gradients, so what is left of the model has none either. torch.no_grad would cost more than
+        # all else here.
+        before = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)
+        try:
+            graphs = self.cuda_graphs
+            return direct(self, *args, **kwargs) if graphs is None else graphs(self, direct, args, kwargs)
+        finally:
+            torch._C._set_grad_enabled(before)
 
     return forward
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,25 +15,44 @@ from ..tensorrt.dtypes import short_name
 from ..tensorrt.loader import TensorRT
 from ..tensorrt.log import collecting_logger, error_lines
 from .engine_spec import EngineSpec
+from .options import RuntimeOptions
+from .runtime_cache import RuntimeCache
 from .shape_rule import Shape, ShapeRule
+from .streams import stream_address
 
 
 class EngineUnavailable(Exception):
     """An engine cannot run on this machine; the message says why."""
 
 
+_ALIGNMENT = 256
+"""Bytes. TensorRT's kernels may rely on it; PyTorch allocates at multiples of 512, but views can begin anywhere."""
+
+_IDLE_ADDRESS = 256
+"""For empty tensors, whose own address is null: TensorRT refuses that, and reads and writes nothing there."""
+
+
 @dataclass
-class _Context:
+class Execution:
     """An execution context, and what it was last told."""
 
     context: Any
-    shapes: tuple[Shape, ...] | None = None
+    input_addresses: list[int]
+    output_addresses: list[int]
+    shapes: list[Shape] | None = None
     output_shapes: tuple[Shape, ...] = ()
+    kept_outputs: list[torch.Tensor] | None = None
+    has_run: bool = False
+
+
+Contexts = dict[tuple[int, int], Execution]
+"""Execution contexts by index of the device and address of the stream."""
 
 
 @dataclass
 class _PerThread(threading.local):
-    contexts: dict[tuple[int, int], _Context] = field(default_factory=dict)
+    contexts: Contexts = field(default_factory=dict)
+    specialization: str | None = None
 
 
 class Engine:
@@ -45,11 +65,22 @@ class Engine:
         plan: the serialized engine, uint8[nbytes], on any device.
         spec: its specification.
         rule: computes its output shapes.
+        options: kernel specialization, weight streaming and reuse of outputs are read.
+        runtime_cache: keeps the kernels that TensorRT-RTX compiles; without one they last as long as the process.
     """
 
-    def __init__(self, trt: TensorRT, plan: torch.Tensor, spec: EngineSpec, rule: ShapeRule) -> None:
+    def __init__(
+        self,
+        trt: TensorRT,
+        plan: torch.Tensor,
+        spec: EngineSpec,
+        rule: ShapeRule,
+        options: RuntimeOptions | None = None,
+        runtime_cache: RuntimeCache | None = None,
+    ) -> None:
         self.trt, self.spec = trt, spec
-        self._plan, self._rule = plan, rule
+        self._plan, self._rule, self._options = plan, rule, options or RuntimeOptions()
+        self._runtime_cache = runtime_cache
         self._logger = collecting_logger(trt.module)
         self._lock = threading.Lock()
         # TensorRT engines need their runtime for as long as they live.
@@ -74,19 +105,46 @@ class Engine:
                 data = self._plan.cpu().numpy().data
                 engine = runtime.deserialize_cuda_engine(data)
             if engine is None:
-                reasons = error_lines(self._logger.records)
-                raise EngineUnavailable(f"{self.trt} refuses it: {reasons[0] if reasons else 'no reason given'}")
+                raise EngineUnavailable(f"{self.trt} refuses it: {self._said()}")
             self._logger.records.clear()
+            self._set_budget(engine)
             self._engines[device] = (runtime, engine)
+
+    def _set_budget(self, engine: Any) -> None:
+        streamable = engine.streamable_weights_size
+        budget = self._options.weight_streaming_budget
+        # Engines that were not built for it stream nothing.
+        if streamable:
+            wanted = engine.get_weight_streaming_automatic_budget() if budget is None else min(budget, streamable)
+            engine.weight_streaming_budget_v2 = wanted
+
+    @contextmanager
+    def own_contexts(self) -> Iterator[Contexts]:
+        """Meanwhile, this thread runs the engine with new execution contexts, which last as long as what is yielded.
+
+        For CUDA graphs: a captured graph needs a context that nobody else uses, with its kernels compiled before the
+        capture rather than in the background.
+        """
+        before = self._local.contexts
+        own: Contexts = {}
+        self._local.contexts = own
+        if self._options.dynamic_shapes_kernel_specialization_strategy == "lazy":
+            self._local.specialization = "eager"
+        try:
+            yield own
+        finally:
+            self._local.contexts, self._local.specialization = before, None
 
     def __call__(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Enqueue one inference.
 
         Args:
-            inputs: CUDA tensors in the order of the specification; copied only where they are not contiguous.
+            inputs: CUDA tensors in the order of the specification; copied only where they are not contiguous, or begin
+                at an address that TensorRT does not take.
 
         Returns:
-            New tensors from PyTorch's caching allocator.
+            New tensors from PyTorch's caching allocator; with the option `reuse_outputs` those of the call before, if
+            it was on the same stream and thread and had the same shapes.
 
         Raises:
             UserError: an input does not fit, naming it.
@@ -100,59 +158,94 @@ class Engine:
         return self._enqueue(inputs, device, index)
 
     def _enqueue(self, inputs: Sequence[torch.Tensor], device: torch.device, index: int) -> list[torch.Tensor]:
-        stream = torch.cuda.current_stream(index).cuda_stream
+        stream = stream_address(index)
         state = self._local.contexts.get((index, stream)) or self._create_context(index, stream)
         context = state.context
-        shapes = tuple([tuple(tensor.shape) for tensor in inputs])
+        shapes: list[Shape] = [tensor.shape for tensor in inputs]
         if shapes != state.shapes:
             self._set_shapes(state, shapes)
-        # Contiguous copies must outlive the call that reads their addresses.
+        # Copies must outlive the call that reads their addresses.
         kept = []
-        for name, dtype, tensor in zip(self._input_names, self._input_dtypes, inputs, strict=True):
-            if tensor.dtype != dtype or tensor.device != device:
-                raise self._misplaced(name, dtype, device, tensor)
+        addresses = state.input_addresses
+        for position, tensor in enumerate(inputs):
+            if tensor.dtype != self._input_dtypes[position] or tensor.device != device:
+                raise self._misplaced(position, device, tensor)
             tensor = tensor.contiguous()
+            address = tensor.data_ptr()
+            if address % _ALIGNMENT:
+                tensor = tensor.clone()
+                address = tensor.data_ptr()
             kept.append(tensor)
-            context.set_tensor_address(name, _address(tensor))
-        outputs = []
-        for (name, dtype), shape in zip(self._outputs, state.output_shapes, strict=True):
-            tensor = torch.empty(shape, dtype=dtype, device=device)
-            outputs.append(tensor)
-            context.set_tensor_address(name, _address(tensor))
+            if address != addresses[position] or not address:
+                addresses[position] = address
+                context.set_tensor_address(self._input_names[position], address or _IDLE_ADDRESS)
+        outputs = state.kept_outputs or self._new_outputs(state, inputs[0])
+        addresses = state.output_addresses
+        for position, tensor in enumerate(outputs):
+            address = tensor.data_ptr()
+            if address != addresses[position] or not address:
+                addresses[position] = address
+                context.set_tensor_address(self._outputs[position][0], address or _IDLE_ADDRESS)
         if not context.execute_async_v3(stream):
-            reasons = error_lines(self._logger.records)
-            self._logger.records.clear()
-            raise RuntimeError(f"{self.trt} could not run {self.spec.name}: {' | '.join(reasons) or 'no reason given'}")
+            raise RuntimeError(f"{self.trt} could not run {self.spec.name}: {self._said()}")
+        if not state.has_run:
+            state.has_run = True
+            if self._runtime_cache is not None:
+                self._runtime_cache.save()
         return outputs
 
-    def _create_context(self, device: int, stream: int) -> _Context:
+    def _new_outputs(self, state: Execution, like: torch.Tensor) -> list[torch.Tensor]:
+        pairs = zip(self._outputs, state.output_shapes, strict=True)
+        if not self._options.reuse_outputs:
+            return [like.new_empty(shape, dtype=dtype) for (_, dtype), shape in pairs]
+        # Made in a call under torch.inference_mode, they could not be used outside of it later.
+        with torch.inference_mode(False):
+            state.kept_outputs = [like.new_empty(shape, dtype=dtype) for (_, dtype), shape in pairs]
+        return list(state.kept_outputs)
+
+    def _create_context(self, device: int, stream: int) -> Execution:
         self.prepare(device)
-        context = self._engines[device][1].create_execution_context()
+        engine = self._engines[device][1]
+        if self.trt.has_runtime_cache:
+            config = engine.create_runtime_config()
+            strategies = self.trt.module.DynamicShapesKernelSpecializationStrategy
+            wanted = self._local.specialization or self._options.dynamic_shapes_kernel_specialization_strategy
+            config.dynamic_shapes_kernel_specialization_strategy = getattr(strategies, wanted.upper())
+            if self._runtime_cache is not None:
+                self._runtime_cache.attach(config, device)
+            context = engine.create_execution_context(config)
+        else:
+            context = engine.create_execution_context()
         if context is None:
-            reasons = error_lines(self._logger.records)
-            raise RuntimeError(f"{self.trt} has no execution context for {self.spec.name}: {' | '.join(reasons)}")
-        state = self._local.contexts[device, stream] = _Context(context)
+            raise RuntimeError(f"{self.trt} has no execution context for {self.spec.name}: {self._said()}")
+        state = Execution(context, [-1] * len(self._input_names), [-1] * len(self._outputs))
+        self._local.contexts[device, stream] = state
         return state
 
-    def _set_shapes(self, state: _Context, shapes: tuple[Shape, ...]) -> None:
+    def _set_shapes(self, state: Execution, shapes: list[Shape]) -> None:
         self._rule.check(shapes)
+        # If a later step raises, the context has neither the shapes before nor these.
+        state.shapes = None
         for index in self._dynamic:
             name = self._input_names[index]
             if not state.context.set_input_shape(name, shapes[index]):
                 raise UserError(
-                    f"input {name!r} has shape {shapes[index]}, which {self.trt} does not accept for this engine: "
-                    f"{' | '.join(error_lines(self._logger.records))}"
+                    f"input {name!r} has shape {tuple(shapes[index])}, which {self.trt} does not accept for this "
+                    f"engine: {self._said()}"
                 )
         state.output_shapes = self._rule.output_shapes(shapes)
+        state.kept_outputs = None
         state.shapes = shapes
 
-    def _misplaced(self, name: str, dtype: torch.dtype, device: torch.device, tensor: torch.Tensor) -> UserError:
+    def _misplaced(self, position: int, device: torch.device, tensor: torch.Tensor) -> UserError:
+        name, dtype = self._input_names[position], self._input_dtypes[position]
         if tensor.dtype != dtype:
             found, wanted = short_name(tensor.dtype), short_name(dtype)
             return UserError(f"input {name!r} is {found}, but the engine takes {wanted}: give a tensor of that dtype.")
         return UserError(f"input {name!r} is on {tensor.device}, but others are on {device}: put all on one.")
 
-
-def _address(tensor: torch.Tensor) -> int:
-    # TensorRT refuses null, which is what an empty tensor has; it reads and writes nothing there.
-    return tensor.data_ptr() or 256
+    def _said(self) -> str:
+        """TensorRT's errors since it was last asked, as one line."""
+        reasons = error_lines(self._logger.records)
+        self._logger.records.clear()
+        return " | ".join(reasons) or "no reason given"

@@ -141,7 +141,8 @@ class EngineArtifact:
 
     `plan` is a buffer of bytes, not to be written to: TensorRT's own memory, without a copy. `log` is TensorRT's whole
     log. `layers` has a dict per fused kernel: "name", "type", "nodes" (the FX nodes in it), "inputs" and "outputs"
-    (such as "x f32[2,3] row-major"), and "tactic" where there is one.
+    (such as "x f32[2,3] row-major"), and "tactic" where there is one. `cached` tells whether it came from an engine
+    cache; None if none was asked.
     """
 
     plan: bytes | memoryview = field(repr=False, compare=False)
@@ -149,6 +150,7 @@ class EngineArtifact:
     build_seconds: float = field(compare=False)
     log: str = field(default="", repr=False, compare=False)
     layers: tuple[dict[str, Any], ...] = field(default=(), repr=False, compare=False)
+    cached: bool | None = field(default=None, compare=False)
 
     @property
     def nbytes(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.fx import Graph, GraphModule, Node
 
@@ -16,7 +18,7 @@ def segment_module(program: Program, segment: Segment) -> GraphModule:
     other regions compute are computed again, from the shapes of the inputs.
     """
     nodes = program.nodes_by_name
-    graph = Graph()
+    root, graph = torch.nn.Module(), Graph()
     copies: dict[Node, Node] = {}
     sizes = SizesInGraph(graph)
     for name in (*segment.inputs, *segment.constants):
@@ -27,13 +29,17 @@ def segment_module(program: Program, segment: Segment) -> GraphModule:
     def copied(argument: Node) -> Node:
         if is_symbolic(argument):
             copies[argument] = sizes.size(argument.meta["val"])
+        elif argument.op == "get_attr" and argument not in copies:
+            # A graph that an operator takes: the branch of a conditional, the body of a loop.
+            root.add_module(argument.name, program.exported.graph_module.get_submodule(str(argument.target)))
+            copies[argument] = graph.create_node("get_attr", argument.name, name=argument.name)
         return copies[argument]
 
     for node in (nodes[name] for name in segment.nodes if not is_symbolic(nodes[name])):
         copies[node] = graph.node_copy(node, copied)
         copies[node].meta = {"val": node.meta["val"]}
     graph.output(tuple(copies[nodes[name]] for name in segment.outputs))
-    return GraphModule(torch.nn.Module(), graph, class_name=segment.name.replace("-", "_"))
+    return GraphModule(root, graph, class_name=segment.name.replace("-", "_"))
 
 
 def on_device(module: GraphModule, device: torch.device) -> GraphModule:
@@ -42,6 +48,20 @@ def on_device(module: GraphModule, device: torch.device) -> GraphModule:
     copies: dict[Node, Node] = {}
     for node in module.graph.nodes:
         copies[node] = graph.node_copy(node, lambda argument: copies[argument])
-        if isinstance(node.kwargs.get("device"), torch.device):
-            copies[node].update_kwarg("device", device)
-    return GraphModule(module, graph)
+    move_made_tensors(graph, lambda _: device)
+    moved = GraphModule(module, graph)
+    for name, body in module.named_children():
+        if isinstance(body, GraphModule):
+            moved.add_module(name, on_device(body, device))
+    return moved
+
+
+def move_made_tensors(graph: Graph, moved: Callable[[torch.device], torch.device]) -> bool:
+    """Let calls that name a device name the one that `moved` gives for it, in place; whether any changed."""
+    changed = False
+    for node in graph.nodes:
+        device = node.kwargs.get("device")
+        if isinstance(device, torch.device) and moved(device) != device:
+            node.update_kwarg("device", moved(device))
+            changed = True
+    return changed

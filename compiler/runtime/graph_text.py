@@ -1,6 +1,7 @@
 """An fx graph of operator calls as JSON text and back: the graph alone, without weights, values or code.
 
-Reading a text calls nothing but the operators it names: those of PyTorch's libraries, and arithmetic on sizes.
+Graphs that are arguments of operators (branches, bodies of loops) are part of the text. Reading a text calls nothing
+but the operators it names: those of PyTorch's libraries, and arithmetic on sizes.
 """
 
 from __future__ import annotations
@@ -35,11 +36,15 @@ _NAME_OF = MappingProxyType({function: name for name, function in _FUNCTIONS.ite
 
 
 def dumps(graph: Graph) -> str:
-    """The text of a graph of placeholders, operator calls and an output.
+    """The text of a graph of placeholders, operator calls, graphs as arguments of them, and an output.
 
     Raises:
         ValueError: a node or an argument is of another kind.
     """
+    return json.dumps(_graph_data(graph), separators=(",", ":"))
+
+
+def _graph_data(graph: Graph) -> dict[str, Any]:
     rows: list[list[Any]] = []
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -48,10 +53,16 @@ def dumps(graph: Graph) -> str:
             args = [_encoded(argument) for argument in node.args]
             kwargs = {name: _encoded(argument) for name, argument in node.kwargs.items()}
             rows.append([node.name, _target_name(node), args, kwargs])
+        elif node.op == "get_attr" and isinstance(_attribute(node), GraphModule):
+            rows.append([node.name, _graph_data(_attribute(node).graph)])
         elif node.op != "output":
             raise ValueError(f"node {node.name} is a {node.op}, which a segment cannot have")
-    results = [_encoded(argument) for argument in graph.output_node().args[0]]  # type: ignore[union-attr]
-    return json.dumps({"nodes": rows, "outputs": results}, separators=(",", ":"))
+    return {"nodes": rows, "outputs": _encoded(graph.output_node().args[0])}
+
+
+def _attribute(node: Node) -> Any:
+    root = node.graph.owning_module
+    return None if root is None else getattr(root, str(node.target), None)
 
 
 def loads(text: str | bytes, name: str = "Segment") -> GraphModule:
@@ -61,34 +72,43 @@ def loads(text: str | bytes, name: str = "Segment") -> GraphModule:
         UserError: the text is damaged, or names an operator that this PyTorch does not have.
     """
     try:
-        data = json.loads(text)
-        graph, nodes = Graph(), {}
-        for label, *call in data["nodes"]:
-            if not call:
-                nodes[label] = graph.placeholder(label)
-                continue
+        return _module(json.loads(text), name)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"the PyTorch graph of a segment cannot be read by PyTorch {torch.__version__} "
+            f"({type(error).__name__}: {error}): compile again with this version."
+        ) from error
+
+
+def _module(data: Mapping[str, Any], name: str) -> GraphModule:
+    root = torch.nn.Module()
+    graph, nodes = Graph(), {}
+    for label, *call in data["nodes"]:
+        if not call:
+            nodes[label] = graph.placeholder(label)
+        elif len(call) == 1:
+            root.add_module(label, _module(call[0], label))
+            nodes[label] = graph.create_node("get_attr", label, name=label)
+        else:
             target, args, kwargs = call
-            node = graph.create_node(
+            nodes[label] = graph.create_node(
                 "call_function",
                 _target(target),
                 tuple(_decoded(argument, nodes) for argument in args),
                 {key: _decoded(argument, nodes) for key, argument in kwargs.items()},
                 name=label,
             )
-            nodes[label] = node
-        graph.output(tuple(_decoded(result, nodes) for result in data["outputs"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"the PyTorch graph of a segment cannot be read by PyTorch {torch.__version__} "
-            f"({type(error).__name__}: {error}): compile again with this version."
-        ) from error
-    return GraphModule(torch.nn.Module(), graph, class_name=name)
+    results = _decoded(data["outputs"], nodes)
+    graph.output(tuple(results) if isinstance(results, list) else results)
+    return GraphModule(root, graph, class_name=name)
 
 
 def _target_name(node: Node) -> str:
     if isinstance(node.target, torch._ops.OpOverload):
         packet, overload = node.target._schema.name, node.target._overloadname
         return f"{packet}.{overload}"
+    if isinstance(node.target, torch._ops.HigherOrderOperator):
+        return f"higher_order::{node.target._name}"
     if node.target in _NAME_OF:
         return _NAME_OF[node.target]  # type: ignore[index]
     raise ValueError(f"node {node.name} calls {node.target}, which a segment cannot hold")
@@ -97,6 +117,11 @@ def _target_name(node: Node) -> str:
 def _target(name: str) -> Callable[..., Any]:
     if "::" not in name:
         return _FUNCTIONS[name]
+    if name.startswith("higher_order::"):
+        found = getattr(torch.ops.higher_order, name.removeprefix("higher_order::"))
+        if not isinstance(found, torch._ops.HigherOrderOperator):
+            raise ValueError(f"{name!r} is no operator")
+        return found
     packet, _, overload = name.rpartition(".")
     namespace, _, operation = packet.partition("::")
     found = getattr(getattr(getattr(torch.ops, namespace), operation), overload)

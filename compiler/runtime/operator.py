@@ -1,7 +1,7 @@
 """The torch operator that runs an engine: `trt_passes::execute_engine`.
 
-Importing this module registers it, so that `torch.export.load` accepts compiled programs. It imports nothing but
-PyTorch until the operator is called.
+Importing this module registers it (and the recurrent operators that a program may call), so that `torch.export.load`
+accepts compiled programs. It imports nothing but PyTorch until the operator is called.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+
+from . import recurrent_operators as recurrent_operators
 
 if TYPE_CHECKING:
     from .runner import Runner

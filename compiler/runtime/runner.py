@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from . import graph_text
 from .engine import Engine, EngineUnavailable
 from .engine_spec import EngineSpec
 from .fallback import on_device
+from .options import RuntimeOptions
+from .runtime_cache import RuntimeCache
 from .shape_rule import ShapeRule
 
 Tensors = Sequence[torch.Tensor]
@@ -44,12 +47,14 @@ class Runner:
     Args:
         spec: the engine's specification.
         engine: the serialized engine, uint8[nbytes].
-        executor: "auto" runs TensorRT if it can run here and the inputs are on a GPU, else PyTorch with a warning;
-            "tensorrt" raises instead; "pytorch" and "reference" never use TensorRT's engine.
+        options: how the engine runs. The executor "auto" runs TensorRT if it can run here and the inputs are on a GPU,
+            else PyTorch with a warning; "tensorrt" raises instead; "pytorch" and "reference" never use TensorRT's
+            engine.
         fallback: the segment's PyTorch graph: takes inputs, then constants.
         serialized_fallback: the same as text (see `graph_text`) in UTF-8, uint8[nbytes]; read when first needed.
         reference: evaluates the segment's network; only in the process that compiled it.
         notice: shared by the segments of a compiled module.
+        runtime_cache: likewise.
     """
 
     def __init__(
@@ -57,21 +62,26 @@ class Runner:
         spec: EngineSpec,
         engine: torch.Tensor,
         *,
-        executor: Executor = "auto",
+        options: RuntimeOptions | None = None,
         fallback: GraphModule | None = None,
         serialized_fallback: torch.Tensor | None = None,
         reference: Callable[[Tensors], list[torch.Tensor]] | None = None,
         notice: Notice | None = None,
+        runtime_cache: RuntimeCache | None = None,
     ) -> None:
         # An alias: the tensor may hold its runner, and neither shall wait for the garbage collector.
-        self.spec, self.engine, self.executor = spec, engine.detach(), executor
+        self.spec, self.engine, self.options = spec, engine.detach(), options or RuntimeOptions()
+        self.executor: Executor = self.options.executor
         self.rule = ShapeRule(spec)
         self.reference = reference
         self.notice = notice or Notice()
+        self.runtime_cache = runtime_cache
         self._fallback, self._serialized = fallback, serialized_fallback
         self._placed: dict[torch.device, GraphModule] = {}
         self._moved: dict[torch.device, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+        self._loading = threading.Lock()
         self._loaded: list[Engine] = []
+        self._ready: set[int] = set()
         self._unavailable: dict[torch.device, str] = {}
 
     def __call__(self, inputs: Tensors, constants: Constants) -> list[torch.Tensor]:
@@ -82,16 +92,9 @@ class Runner:
         """
         executor = self.executor
         if executor == "auto" or executor == "tensorrt":
-            device = inputs[0].device
-            if device not in self._unavailable:
-                try:
-                    return self._engine_for(device)(inputs)
-                except EngineUnavailable as error:
-                    self._unavailable[device] = str(error)
-            reason = self._unavailable[device]
-            if executor == "tensorrt":
-                raise UserError(f"executor='tensorrt' cannot run {self.spec.name}: {reason}.")
-            self.notice.warn(reason)
+            engine = self.engine_on(inputs[0].device)
+            if engine is not None:
+                return engine(inputs)
         elif executor == "reference":
             if self.reference is None:
                 raise UserError(
@@ -116,16 +119,43 @@ class Runner:
         # A pickled tensor loses its runner; a new one is made where the engine is run.
         return _no_runner, ()
 
-    def _engine_for(self, device: torch.device) -> Engine:
-        if self._loaded and device.type == "cuda":
+    def engine_on(self, device: torch.device) -> Engine | None:
+        """The engine, loaded, if the executor lets TensorRT run inputs on this device; else None.
+
+        Warns, once for the module, where TensorRT was wanted and cannot run.
+
+        Raises:
+            UserError: likewise, but the executor is "tensorrt".
+        """
+        if self.executor not in ("auto", "tensorrt"):
+            return None
+        if device not in self._unavailable:
+            try:
+                return self._loaded_on(device)
+            except EngineUnavailable as error:
+                self._unavailable[device] = str(error)
+        reason = self._unavailable[device]
+        if self.executor == "tensorrt":
+            raise UserError(f"executor='tensorrt' cannot run {self.spec.name}: {reason}.")
+        self.notice.warn(reason)
+        return None
+
+    def is_ready(self, device: torch.device) -> bool:
+        """Whether calls with inputs on this device run the engine, loaded before."""
+        return device.index in self._ready and self.executor in ("auto", "tensorrt")
+
+    def _loaded_on(self, device: torch.device) -> Engine:
+        if device.type == "cuda" and device.index in self._ready:
             return self._loaded[0]
-        reason = unavailable(self.spec, device)
-        if reason is not None:
-            raise EngineUnavailable(reason)
-        engine = Engine(load(), self.engine, self.spec, self.rule)
-        engine.prepare(device.index)
-        self._loaded.append(engine)
-        return engine
+        with self._loading:
+            reason = unavailable(self.spec, device)
+            if reason is not None:
+                raise EngineUnavailable(reason)
+            if not self._loaded:
+                self._loaded.append(Engine(load(), self.engine, self.spec, self.rule, self.options, self.runtime_cache))
+            self._loaded[0].prepare(device.index)
+            self._ready.add(device.index)
+            return self._loaded[0]
 
     def _check(self, inputs: Tensors) -> None:
         for binding, tensor in zip(self.spec.inputs, inputs, strict=True):

@@ -1,4 +1,4 @@
-"""Save a compiled program as a standard `.pt2` archive, and load it on another machine."""
+"""Save a compiled program as a standard `.pt2` archive or as TorchScript, and load it on another machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,38 @@ from torch.fx.node import map_arg
 from ..errors import UserError, did_you_mean
 from ..settings import Executor
 from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program, segments_of
+from .options import RuntimeOptions
+from .output_formats import save_torchscript
+from .portable import on_cpu
 
 SCHEMA = 1
 """Version of what this release writes besides the archive that torch.export defines."""
 
 _EXTRA_FILE = "trt_passes.json"
 _EXECUTORS = ("auto", "tensorrt", "pytorch")
+_FORMATS = ("exported_program", "torchscript")
 
 
-def save(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write a compiled module to a `.pt2` file: engines, weights (once), and the PyTorch graph of every segment.
+def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format: str | None = None) -> None:
+    """Write a compiled module to a file: engines, weights (once), and the PyTorch graph of every segment.
 
-    The file is written beside its place and then renamed, so it is there whole or not at all. `torch.export.load`
-    reads it too, once `trt_passes` is imported.
+    The file is written beside its place and then renamed, so it is there whole or not at all. A program is written for
+    the CPU, wherever the module is, so that it loads on every machine; move it with `.cuda()` after loading.
+
+    Args:
+        compiled: what `compile` returned.
+        path: the file.
+        output_format: "exported_program" is a standard `.pt2` that `load` reads, and `torch.export.load` too;
+            "torchscript" is read by `torch.jit.load`. Both need `trt_passes` to be imported, which has the operator
+            that runs engines. By default TorchScript if the path ends in `.ts`, else an exported program.
 
     Raises:
-        UserError: the module was not compiled by this package, its graph was edited, or the file cannot be written.
+        UserError: the module was not compiled by this package, its graph was edited, it has no form in TorchScript, or
+            the file cannot be written.
     """
+    chosen = output_format or ("torchscript" if Path(path).suffix == ".ts" else "exported_program")
+    if chosen not in _FORMATS:
+        raise UserError(f"output_format is {chosen!r}.{did_you_mean(chosen, _FORMATS)}")
     spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
     if spliced is None:
         raise UserError(
@@ -44,6 +60,9 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     exported, extra = _contents(spliced, compiled)
     try:
+        if chosen == "torchscript":
+            save_torchscript(compiled, target, extra)
+            return
         # A folder, so that the file has its own name from the start: torch.export writes it into the archive.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             torch.export.save(exported, Path(folder) / target.name, extra_files=extra)
@@ -53,18 +72,21 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
         raise UserError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}.") from error
 
 
-def load(path: str | os.PathLike[str], executor: Executor | None = None) -> CompiledModule:
+def load(path: str | os.PathLike[str], executor: Executor | None = None, **options: Any) -> CompiledModule:
     """Read what `save` wrote. The module runs on any machine: where its engines cannot, segments run in PyTorch.
 
     Args:
         path: the `.pt2` file.
         executor: "auto", "tensorrt" or "pytorch"; by default what the module was saved with.
+        options: other fields of `RuntimeOptions`, such as `cuda_graphs` and `runtime_cache_path`, in place of those
+            that the module was saved with.
 
     Returns:
-        A module called like the model. `report` on it is the object that `run.json` holds.
+        A module called like the model, on the CPU. `report` on it is the object that `run.json` holds.
 
     Raises:
-        UserError: the file is missing, damaged, no compiled program, or written by a newer release.
+        UserError: the file is missing, damaged, no compiled program, or written by a newer release; or an option is
+            none.
     """
     if executor is not None and executor not in _EXECUTORS:
         needs = " It needs the process that compiled."
@@ -73,7 +95,7 @@ def load(path: str | os.PathLike[str], executor: Executor | None = None) -> Comp
     source = Path(path)
     if not source.is_file():
         raise UserError(f"{source} does not exist: give the file that tp.save wrote.")
-    return _loaded(source, str(source), executor)
+    return _loaded(source, str(source), options if executor is None else {**options, "executor": executor})
 
 
 def to_bytes(compiled: CompiledModule) -> bytes:
@@ -86,7 +108,7 @@ def to_bytes(compiled: CompiledModule) -> bytes:
 
 def from_bytes(data: bytes) -> CompiledModule:
     """The module that `load` would read from a file with these bytes."""
-    return _loaded(io.BytesIO(data), "the pickled program", None)
+    return _loaded(io.BytesIO(data), "the pickled program", {})
 
 
 def _contents(spliced: ExportedProgram, compiled: GraphModule) -> tuple[ExportedProgram, dict[str, str]]:
@@ -95,20 +117,26 @@ def _contents(spliced: ExportedProgram, compiled: GraphModule) -> tuple[Exported
             "the graph of this compiled module was edited, and only what was compiled can be saved: use "
             "torch.export.save(torch.export.export(compiled, args), path), or edit the model and compile it again."
         )
-    record = {"schema": SCHEMA, "executor": _executor_of(compiled), "report": _report_of(compiled)}
-    return current_program(spliced, compiled), {_EXTRA_FILE: json.dumps(record)}
+    assert isinstance(compiled, CompiledModule)
+    options = {**compiled.options.to_json(), "executor": _executor_of(compiled)}
+    record = {"schema": SCHEMA, "options": options, "report": _report_of(compiled)}
+    return on_cpu(current_program(spliced, compiled)), {_EXTRA_FILE: json.dumps(record)}
 
 
 def _form(graph: Graph) -> list[tuple[str, str, str]]:
     """What a graph computes, whatever its nodes are called."""
     number = {node: index for index, node in enumerate(graph.nodes)}
     targets = ["" if node.op == "placeholder" else str(node.target) for node in graph.nodes]
-    operands = [str(map_arg((node.args, node.kwargs), lambda item: number[item])) for node in graph.nodes]
+    # A module that was moved makes its tensors elsewhere, which is no edit.
+    named = [{key: value for key, value in node.kwargs.items() if key != "device"} for node in graph.nodes]
+    calls = zip((node.args for node in graph.nodes), named, strict=True)
+    operands = [str(map_arg(call, lambda item: number[item])) for call in calls]
     return list(zip((node.op for node in graph.nodes), targets, operands, strict=True))
 
 
-def _loaded(source: Path | io.BytesIO, name: str, executor: Executor | None) -> CompiledModule:
+def _loaded(source: Path | io.BytesIO, name: str, options: Mapping[str, Any]) -> CompiledModule:
     record = _record(source, name)
+    chosen = record["options"].updated(options)
     if isinstance(source, io.BytesIO):
         source.seek(0)
     try:
@@ -116,7 +144,7 @@ def _loaded(source: Path | io.BytesIO, name: str, executor: Executor | None) -> 
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{name} cannot be read by PyTorch {torch.__version__} ({reason}): save it again.") from error
-    compiled = compiled_module(exported, {}, executor or record["executor"])
+    compiled = compiled_module(exported, {}, chosen)
     setattr(compiled, "report", record["report"])  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
 
@@ -132,13 +160,14 @@ def _record(source: Path | io.BytesIO, name: str) -> dict[str, Any]:
         raise UserError(f"{name} is no compiled program: give what tp.save wrote, or compile it first.")
     try:
         record = json.loads(text)
-        schema = record["schema"]
-        known = {"executor": record["executor"], "report": record["report"]}
-    except (ValueError, KeyError, TypeError) as error:
+        newer = record["schema"] > SCHEMA
+        known = {} if newer else {"options": RuntimeOptions().updated(record["options"]), "report": record["report"]}
+    except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
         raise UserError(f"{name} is damaged ({error!r} in {_EXTRA_FILE}): save it again.") from error
-    if schema > SCHEMA:
+    if newer:
         raise UserError(
-            f"{name} was saved with schema {schema}, but this release of trt-passes reads up to {SCHEMA}: upgrade it."
+            f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "
+            "upgrade it."
         )
     return known
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -144,10 +144,6 @@ def _source(spec: EngineSpec) -> str:
     ]
     lines.append(f"    return {rows[0]}, {rows[1]}")
     return "\n".join(lines)
-
-
-def _tuple(texts: Iterable[str]) -> str:
-    return f"({''.join(f'{text}, ' for text in texts)})"
 
 
 def _solved(spec: EngineSpec, known: Mapping[str, str]) -> dict[str, str]:

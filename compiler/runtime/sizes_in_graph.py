@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,14 @@ from torch.utils._sympy.reference import PythonReferenceAnalysis
 
 from ..graph import fake_value
 from ..symbols import dims_of, expression, symbol_sources
+
+
+class _Analysis(PythonReferenceAnalysis):
+    """Python's operators on sizes, with the one that PyTorch's class makes a formula of."""
+
+    @staticmethod
+    def trunc_to_int(x: Any, dtype: torch.dtype) -> Any:
+        return x.tracer.create_proxy("call_function", math.trunc, (x,), {}) if isinstance(x, Proxy) else math.trunc(x)
 
 
 @dataclass
@@ -89,7 +98,7 @@ class SizesInGraph:
     def _evaluated(self, formula: Any, known: Mapping[Any, Node]) -> Node:
         last = next(iter(reversed(self.graph.nodes)), None)
         proxies = {symbol: Proxy(node, self._tracer) for symbol, node in known.items()}
-        result: Node = sympy_interp(PythonReferenceAnalysis, proxies, formula).node
+        result: Node = sympy_interp(_Analysis, proxies, formula).node
         for node in _after(self.graph, last):
             node.meta["val"] = fake_value(node)
         return result

@@ -48,7 +48,7 @@ def build_engine(
 
     Args:
         network: what `convert` made; it can be built again.
-        settings: TF32, workspace size, optimization level and compute capabilities are read.
+        settings: TF32, workspace size, optimization level, compute capabilities and weight streaming are read.
         name: what messages and the engine's specification call the segment.
         progress: called with TensorRT's name of the phase, and its steps done and in all.
         cancelled: asked at every step; the build stops soon after it says True.
@@ -106,6 +106,14 @@ def check_settings(trt: TensorRT, settings: Settings) -> None:
     level, capabilities = settings.optimization_level, settings.compute_capabilities
     if level is not None and level > 5 and not trt.is_rtx:
         raise UserError(f"option 'optimization_level' is {level}, but {trt} knows levels 0 to 5: give one of them.")
+    runtime_cache = settings.runtime_cache_path is not None
+    if not trt.has_runtime_cache and (
+        runtime_cache or settings.dynamic_shapes_kernel_specialization_strategy != "lazy"
+    ):
+        name = "runtime_cache_path" if runtime_cache else "dynamic_shapes_kernel_specialization_strategy"
+        raise UserError(
+            f"option {name!r} is about kernels that TensorRT-RTX compiles, but {trt} is used: leave it out."
+        )
     if not capabilities:
         return
     if not trt.supports_compute_capabilities:
@@ -139,6 +147,8 @@ def _config(trt: TensorRT, builder: Any, settings: Settings, inputs: Iterable[Bi
         config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, settings.workspace_size)
     if settings.optimization_level is not None:
         config.builder_optimization_level = settings.optimization_level
+    if settings.enable_weight_streaming:
+        config.set_flag(module.BuilderFlag.WEIGHT_STREAMING)
     if settings.compute_capabilities:
         known = known_capabilities(trt)
         config.num_compute_capabilities = len(settings.compute_capabilities)

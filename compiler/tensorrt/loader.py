@@ -83,6 +83,11 @@ class TensorRT:
         return hasattr(self.module.IBuilderConfig, "set_compute_capability")
 
     @property
+    def has_runtime_cache(self) -> bool:
+        """Whether kernels are compiled on the GPU machine, at run time, and can be kept (TensorRT-RTX only)."""
+        return hasattr(self.module, "IRuntimeCache")
+
+    @property
     def builds_without_gpu(self) -> bool:
         """Whether an engine can be built on a machine without a GPU."""
         return self.supports_compute_capabilities

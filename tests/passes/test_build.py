@@ -19,7 +19,7 @@ from trt_passes.compiler.settings import Settings
 from trt_passes.compiler.tensorrt import loader
 from trt_passes.compiler.tensorrt.engine_builder import BuildError
 from trt_passes.passes import build as build_module
-from trt_passes.passes import build_threads
+from trt_passes.passes import build_cached, build_threads
 from trt_passes.passes.build import Build
 from trt_passes.passes.build_culprits import find_culprits
 from trt_passes.passes.convert import Convert
@@ -78,7 +78,8 @@ class FakeBuilder:
 
 
 def run_with(fake: FakeBuilder, program: Program, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> Program:
-    monkeypatch.setattr(build_module, "build_concurrently", fake)
+    for module in (build_module, build_cached):
+        monkeypatch.setattr(module, "build_concurrently", fake)
     return Build().run(program, ctx)
 
 

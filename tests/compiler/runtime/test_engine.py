@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.runtime import engine as engine_module
 from trt_passes.compiler.runtime.engine import Engine, EngineUnavailable
 from trt_passes.compiler.runtime.engine_spec import Binding, EngineSpec
+from trt_passes.compiler.runtime.options import RuntimeOptions
 from trt_passes.compiler.runtime.shape_rule import ShapeRule
 from trt_passes.compiler.tensorrt.loader import TensorRT
 
@@ -57,12 +59,13 @@ class FakeTensorRT:
     def __init__(self, refuses: bool = False) -> None:
         self.refuses, self.deserialized, self.contexts = refuses, 0, list[FakeContext]()
         self.ILogger = type("ILogger", (), {})
+        self.engine = SimpleNamespace(create_execution_context=self.context, streamable_weights_size=0)
 
     def Runtime(self, logger: Any) -> Any:
         def deserialize(plan: Any) -> Any:
             self.deserialized += 1
             logger.records.append(("ERROR", "wrong version"))
-            return None if self.refuses else SimpleNamespace(create_execution_context=self.context)
+            return None if self.refuses else self.engine
 
         return SimpleNamespace(deserialize_cuda_engine=deserialize)
 
@@ -76,14 +79,22 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The current stream of a GPU that is the CPU."""
     current = SimpleNamespace(cuda_stream=7)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: current)
+    monkeypatch.setattr(engine_module, "stream_address", lambda device: current.cuda_stream)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     return current
 
 
-def engine(fake: FakeTensorRT) -> Engine:
+def engine(fake: FakeTensorRT, **options: Any) -> Engine:
     trt = TensorRT(fake, "tensorrt_rtx", "1.6.1.120")  # type: ignore[arg-type]
-    return Engine(trt, torch.zeros(16, dtype=torch.uint8), SPEC, ShapeRule(SPEC))
+    return Engine(trt, torch.zeros(16, dtype=torch.uint8), SPEC, ShapeRule(SPEC), RuntimeOptions(**options))
+
+
+def aligned(*shape: int) -> torch.Tensor:
+    """A random tensor at an address that TensorRT takes, as all of PyTorch's on a GPU are."""
+    memory = torch.empty(1024)
+    start = -memory.data_ptr() % 256 // 4
+    tensor = memory[start : start + torch.Size(shape).numel()].view(shape)
+    return tensor.copy_(torch.randn(shape))
 
 
 def test_results_are_computed_from_the_inputs(stream: SimpleNamespace) -> None:
@@ -99,9 +110,89 @@ def test_inputs_are_copied_only_where_they_are_not_contiguous(stream: SimpleName
     run, b, base = engine(fake), torch.tensor([1.0, 2.0]), torch.randn(2, 4)
     torch.testing.assert_close(run([base.t(), b])[0], base.t() + b)
     assert fake.contexts[0].addresses["x"] != base.data_ptr()
-    x = base.view(4, 2)
+    x = aligned(4, 2)
     run([x, b])
     assert fake.contexts[0].addresses["x"] == x.data_ptr()
+
+
+def test_inputs_that_begin_anywhere_are_copied_to_where_tensorrt_takes_them(stream: SimpleNamespace) -> None:
+    fake = FakeTensorRT()
+    run, x, b = engine(fake), aligned(5, 2), torch.tensor([1.0, 2.0])
+    torch.testing.assert_close(run([x[1:], b])[0], x[1:] + b)
+    assert fake.contexts[0].addresses["x"] != x[1:].data_ptr()
+
+
+def test_addresses_are_told_only_when_they_change(stream: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, told = FakeTensorRT(), list[str]()
+    run, x, b = engine(fake), aligned(3, 2), aligned(2)
+    run([x, b])
+    monkeypatch.setattr(fake.contexts[0], "set_tensor_address", lambda name, address: told.append(name))
+    fake.contexts[0].execute_async_v3 = lambda stream: True  # type: ignore[method-assign]
+    run([x, b])
+    assert "x" not in told
+    run([aligned(3, 2), b])
+    assert "x" in told
+
+
+def test_outputs_are_reused_on_request(stream: SimpleNamespace) -> None:
+    run, b = engine(FakeTensorRT(), reuse_outputs=True), torch.tensor([1.0, 2.0])
+    first, second = torch.randn(3, 2), torch.randn(3, 2)
+    with torch.inference_mode():
+        (y,) = run([first, b])
+    (again,) = run([second, b])
+    assert again.data_ptr() == y.data_ptr()
+    assert not again.is_inference()
+    torch.testing.assert_close(y, second + b)
+    (other,) = run([torch.randn(4, 2), b])
+    assert other.data_ptr() != y.data_ptr()
+
+
+def test_new_outputs_by_default(stream: SimpleNamespace) -> None:
+    run, x, b = engine(FakeTensorRT()), torch.randn(3, 2), torch.tensor([1.0, 2.0])
+    kept = run([x, b])[0]
+    assert run([x * 2, b])[0].data_ptr() != kept.data_ptr()
+    torch.testing.assert_close(kept, x + b)
+
+
+def test_own_contexts_are_used_meanwhile_and_then_no_more(stream: SimpleNamespace) -> None:
+    fake = FakeTensorRT()
+    run, inputs = engine(fake), [torch.randn(3, 2), torch.zeros(2)]
+    run(inputs)
+    with run.own_contexts() as own:
+        run(inputs)
+        run(inputs)
+    run(inputs)
+    assert [len(context.streams) for context in fake.contexts] == [2, 2]
+    assert [item.context for item in own.values()] == [fake.contexts[1]]
+
+
+@pytest.mark.parametrize(("budget", "expected"), [(None, 40), (0, 0), (70, 70), (1000, 100)])
+def test_weight_streaming(stream: SimpleNamespace, budget: int | None, expected: int) -> None:
+    fake = FakeTensorRT()
+    fake.engine.streamable_weights_size = 100
+    fake.engine.get_weight_streaming_automatic_budget = lambda: 40
+    engine(fake, weight_streaming_budget=budget)([torch.randn(3, 2), torch.zeros(2)])
+    assert fake.engine.weight_streaming_budget_v2 == expected
+
+
+def test_kernels_are_specialized_as_asked_and_before_a_capture(stream: SimpleNamespace) -> None:
+    fake, strategies = FakeTensorRT(), list[str]()
+    fake.IRuntimeCache = object
+    fake.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY="lazy", EAGER="eager", NONE="none")
+
+    def context(config: SimpleNamespace) -> FakeContext:
+        strategies.append(config.dynamic_shapes_kernel_specialization_strategy)
+        return fake.context()
+
+    fake.engine.create_runtime_config = SimpleNamespace
+    fake.engine.create_execution_context = context
+    inputs = [torch.randn(3, 2), torch.zeros(2)]
+    for wanted in ("lazy", "none"):
+        run = engine(fake, dynamic_shapes_kernel_specialization_strategy=wanted)
+        run(inputs)
+        with run.own_contexts():
+            run(inputs)
+    assert strategies == ["lazy", "eager", "none", "none"]
 
 
 def test_shapes_are_told_only_when_they_change(stream: SimpleNamespace) -> None:
