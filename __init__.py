@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .compiler.api import compile
+    from .compiler.api import compile, convert_to_engine
     from .compiler.errors import PassFailure, UserError
     from .compiler.frontends.exported_program import trace
+    from .compiler.frontends.torch_compile import TorchCompileBackend
     from .compiler.inputs import Input
     from .compiler.instruments.dump import Dump
     from .compiler.instruments.numerics import Numerics
@@ -30,12 +31,15 @@ if TYPE_CHECKING:
     from .compiler.pipeline import Pipeline
     from .compiler.program import Program, Segment
     from .compiler.report import Report
+    from .compiler.runtime.output_formats import save_engine
     from .compiler.runtime.save import load, save
     from .compiler.settings import Settings
 
 _HOMES = {
     "compile": "compiler.api",
+    "convert_to_engine": "compiler.api",
     "trace": "compiler.frontends.exported_program",
+    "TorchCompileBackend": "compiler.frontends.torch_compile",
     "PassFailure": "compiler.errors",
     "UserError": "compiler.errors",
     "Input": "compiler.inputs",
@@ -58,6 +62,7 @@ _HOMES = {
     "Report": "compiler.report",
     "load": "compiler.runtime.save",
     "save": "compiler.runtime.save",
+    "save_engine": "compiler.runtime.output_formats",
     "Settings": "compiler.settings",
 }
 
@@ -79,13 +84,16 @@ __all__ = [
     "Segment",
     "Settings",
     "Timing",
+    "TorchCompileBackend",
     "UserError",
     "Verdict",
     "Verify",
     "compile",
+    "convert_to_engine",
     "graph_pass",
     "load",
     "save",
+    "save_engine",
     "trace",
 ]
 

@@ -10,7 +10,8 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from .arguments import eager_module
-from .errors import UserError, did_you_mean
+from .errors import UserError
+from .frontends.choice import front_end, traceable
 from .frontends.exported_program import trace
 from .instruments.dump import Dump
 from .instruments.protocol import Instrument
@@ -20,57 +21,118 @@ from .pass_base import Pass
 from .pipeline import Pipeline, as_pipeline, default_pipeline
 from .program import Program
 from .report import Report
+from .runtime.output_formats import engine_bytes, whole_engine
 from .settings import Settings
 
-__all__ = ["compile", "run", "trace"]
-
-FRONTENDS = ("default", "dynamo")
-"""Values of `ir` that `compile` takes."""
+__all__ = ["compile", "convert_to_engine", "run", "trace"]
 
 
 def compile(
-    model: torch.nn.Module | ExportedProgram | Program,
+    model: Any,
     inputs: Sequence[Any] | None = None,
     *,
+    arg_inputs: Sequence[Any] | None = None,
     kwarg_inputs: Mapping[str, Any] | None = None,
     ir: str = "default",
     pipeline: str | Pipeline | Sequence[Pass] | None = None,
     instruments: Sequence[Instrument] = (),
     **options: Any,
-) -> GraphModule:
+) -> Any:
     """Compile a model to TensorRT.
 
+    Weights and buffers are not copied: a compiled module reads, and where the model does so writes, the model's own.
+    For several methods of one model, compile each (`tp.compile(model.encode, …)`, `tp.compile(model.decode, …)`).
+
     Args:
-        model: an nn.Module in eval mode, an ExportedProgram, or a Program from `trace`.
+        model: an nn.Module in eval mode, a method of one such as `model.encode`, a GraphModule, an ExportedProgram, a
+            Program from `trace`, or a ScriptModule.
         inputs: positional arguments as `tp.Input`s or example tensors, see `trace`; not needed for an ExportedProgram
             whose dynamic dimensions are bounded.
+        arg_inputs: another name for `inputs`.
         kwarg_inputs: keyword arguments, likewise.
-        ir: the front end; "default" and "dynamo" export the model ahead of time.
+        ir: the front end, and with it what is returned:
+
+            - "dynamo" exports the model ahead of time; the result is a GraphModule.
+            - "torch_compile" is `torch.compile` with this package's backend, which compiles what it meets when it is
+              called. With `inputs` it is called right away, for the whole ranges that they declare. `graphs` on the
+              result lists what was compiled.
+            - "ts" or "torchscript" returns a ScriptModule, for `torch.jit.save`; see `script_module`.
+            - "fx" traces an nn.Module by `torch.fx.symbolic_trace` first; the result is a GraphModule.
+            - "default" is "ts" for a ScriptModule, else "dynamo".
         pipeline: passes to run instead of the default ones, or their text.
         instruments: what to call around every pass, besides `Verify` and, with `dump_dir`, `Dump`.
         options: fields of `Settings`.
 
     Returns:
-        A GraphModule with the model's own signature. `report` on it is the run's `Report`. With `dryrun=True` it runs
+        What is called like the model. `report` on a GraphModule is the run's `Report`. With `dryrun=True` it runs
         everything in PyTorch.
 
     Raises:
         UserError: a mistake in the arguments, or a model that cannot be exported.
         PassFailure: a pass failed.
     """
+    if inputs is not None and arg_inputs is not None:
+        raise UserError("inputs and arg_inputs are two names of one argument: give one of them.")
+    inputs = arg_inputs if inputs is None else inputs
+    chosen = front_end(ir, model)
+    if chosen == "torch_compile":
+        from .frontends.torch_compile import TorchCompileBackend, compiled_when_called
+
+        backend = TorchCompileBackend(pipeline=pipeline, instruments=instruments, **options)
+        return compiled_when_called(model, backend, inputs, kwarg_inputs)
     settings = Settings.from_options(options)
-    if ir not in FRONTENDS:
-        raise UserError(f"ir is {ir!r}.{did_you_mean(ir, FRONTENDS)}")
+    program = trace(traceable(model, chosen, inputs, kwarg_inputs), inputs, kwarg_inputs)
+    compiled = compile_program(program, settings, pipeline, instruments)
+    if chosen != "ts":
+        return compiled
+    from .frontends.torchscript_output import script_module
+
+    return script_module(compiled)
+
+
+def compile_program(
+    program: Program,
+    settings: Settings,
+    pipeline: str | Pipeline | Sequence[Pass] | None = None,
+    instruments: Sequence[Instrument] = (),
+) -> GraphModule:
+    """Run the pipeline on a program; the compiled module, see `compile`."""
     chosen = default_pipeline() if pipeline is None else as_pipeline(pipeline)
     if settings.dryrun and pipeline is None:
         chosen = chosen.until("partition")
-    report = run(trace(model, inputs, kwarg_inputs), chosen, settings, instruments)
+    report = run(program, chosen, settings, instruments)
     compiled = report.compiled if report.compiled is not None else eager_module(report.program)
     assert isinstance(compiled, GraphModule)
     # Not assigned plainly, since nn.Module declares its attributes as tensors and modules.
     object.__setattr__(compiled, "report", report)
     object.__setattr__(compiled, "_repr_mimebundle_", report._repr_mimebundle_)
     return compiled
+
+
+def convert_to_engine(
+    model: torch.nn.Module | ExportedProgram | Program,
+    inputs: Sequence[Any] | None = None,
+    *,
+    kwarg_inputs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> bytes:
+    """Compile a model that converts whole to one TensorRT engine.
+
+    Args:
+        model, inputs, kwarg_inputs, options: as for `compile`. The engine's bindings have the names of the arguments;
+            `save_engine` writes them to a file with the engine.
+
+    Returns:
+        The serialized engine.
+
+    Raises:
+        UserError: as for `compile`; or part of the model does not convert, with the reasons.
+    """
+    chosen = {"min_block_size": 1, **options, "require_full_compilation": True}
+    if options.get("dryrun"):
+        raise UserError("option 'dryrun' builds no engine, which is what convert_to_engine is for: leave it out.")
+    compiled = compile(model, inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", **chosen)
+    return bytes(engine_bytes(whole_engine(compiled)))
 
 
 def run(

@@ -45,6 +45,12 @@ class Segment:
     network: BuiltNetwork | None = field(default=None, repr=False, compare=False)
     engine: EngineArtifact | None = field(default=None, repr=False, compare=False)
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """The TensorRT network as SVG, or what goes in and out, and as text, for notebooks."""
+        from ..visualize.notebook import segment_bundle
+
+        return segment_bundle(self)
+
 
 @dataclass(frozen=True)
 class Program:
@@ -150,6 +156,7 @@ class Program:
         anchor = first_user_input or next(iter(n for n in graph.nodes if n.op != "placeholder"))
         with graph.inserting_before(anchor):
             node = graph.placeholder(f"c_{name}".replace(".", "_"))
+        node.target = node.name  # fx makes the name unique, and writes the target into the code
         target = f"{node.name}_folded"
         tensor = tensor.detach()
         node.meta["val"] = fake_tensor(graph, tensor)
@@ -263,3 +270,11 @@ def is_symbolic(node: Node) -> bool:
 def is_getitem(node: Node) -> bool:
     """Whether a node picks one result of an operator that returns several."""
     return node.op == "call_function" and node.target is operator.getitem
+
+
+def bodies_of(node: Node) -> dict[str, GraphModule]:
+    """The graphs that are arguments of a node (the branches of a conditional, the body of a loop), by their names."""
+    root = node.graph.owning_module
+    references = [source for source in node.all_input_nodes if source.op == "get_attr"]
+    found = {str(source.target): root.get_submodule(str(source.target)) for source in references if root is not None}
+    return {name: module for name, module in found.items() if isinstance(module, GraphModule)}

@@ -11,6 +11,7 @@ from torch.fx import Node
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)\n?(?P<text>[^\n]*)')
 _LIBRARY = re.compile(r"(^|/)(torch|torchvision|trt_passes)/")
+_COMPILER = f"{Path(__file__).parent}{os.sep}"
 
 
 def source_frame(node: Node) -> tuple[str, int, str] | None:
@@ -30,7 +31,8 @@ def frames_in(text: str) -> list[str]:
 
 
 def _own_frames(text: str) -> list[re.Match[str]]:
-    return [frame for frame in _FRAME.finditer(text) if not _LIBRARY.search(_short(frame["file"]))]
+    frames = (frame for frame in _FRAME.finditer(text) if not frame["file"].startswith(_COMPILER))
+    return [frame for frame in frames if not _LIBRARY.search(_short(frame["file"]))]
 
 
 def source_of(node: Node) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,20 +16,24 @@ from ..annotations import annotate_node
 from ..errors import UserError
 from ..inputs import Input, as_input
 from ..program import Program
+from ..runtime.recurrent_operators import WholeRecurrentLayers
 from ..source import frames_in
+from .keyword_signature import named_keywords
+from .module_view import has_lines, interpreted, method_module
 
 Leaf = Any
 
 
 def trace(
-    model: torch.nn.Module | ExportedProgram | Program,
+    model: torch.nn.Module | types.MethodType | ExportedProgram | Program,
     inputs: Sequence[Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
 ) -> Program:
     """Export a model for the shapes that its inputs declare.
 
     Args:
-        model: an nn.Module (or fx.GraphModule) in eval mode, or an ExportedProgram, which is taken as it is.
+        model: an nn.Module (or fx.GraphModule) in eval mode, a method of one such as `model.encode`, or an
+            ExportedProgram, which is taken as it is.
         inputs: the positional arguments: `Input`s, example tensors, texts such as "1..8x3:f16", nested lists, tuples
             and dicts of them, Python numbers and None. A dimension whose smallest and largest sizes differ is exported
             as dynamic.
@@ -46,15 +51,13 @@ def trace(
         raise UserError(
             "the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram."
         )
-    if not isinstance(model, torch.nn.Module):
-        raise UserError(f"the model is a {type(model).__name__}: give an nn.Module or a torch.export.ExportedProgram.")
+    model = _as_module(model)
     if inputs is None and not kwargs:
         raise UserError("the model has no inputs to be exported with: give tp.Input objects or example tensors.")
-    declared, spec = pytree.tree_flatten((tuple(inputs or ()), dict(kwargs or {})), is_leaf=_is_leaf)
+    declared, spec = pytree.tree_flatten((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
     leaves = [_as_leaf(leaf) for leaf in declared]
-    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    given = [leaf if isinstance(leaf, torch.Tensor) else None for leaf in declared]
-    examples = [_example(leaf, tensor, device) for leaf, tensor in zip(leaves, given, strict=True)]
+    device = device_of(model)
+    examples = [_example_of(leaf, device) for leaf in declared]
     tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Input))
     try:
         exported = _export(model, pytree.tree_unflatten(examples, spec), leaves)
@@ -68,10 +71,23 @@ def trace(
             exported = _export(model, pytree.tree_unflatten(examples, spec), leaves)
         except UserError:
             raise rejection from rejection.__cause__
-    return _with_inputs(exported, tensors)
+    return with_inputs(exported, tensors)
 
 
-def _is_leaf(value: Any) -> bool:
+def _as_module(model: Any) -> torch.nn.Module:
+    if isinstance(model, torch.fx.GraphModule) and has_lines(model):
+        return interpreted(model)
+    module = method_module(model) if isinstance(model, types.MethodType) else model
+    if not isinstance(module, torch.nn.Module):
+        raise UserError(
+            f"the model is a {type(model).__name__}: give an nn.Module, a method of one or a "
+            "torch.export.ExportedProgram."
+        )
+    return module
+
+
+def is_declared(value: Any) -> bool:
+    """Whether a value is an input or an example of one, where containers of such are taken apart."""
     return isinstance(value, Input | torch.Tensor)
 
 
@@ -80,7 +96,10 @@ def _as_leaf(value: Any) -> Leaf:
         return as_input(value)
     if value is None or isinstance(value, bool | int | float):
         return value
-    raise UserError(f"an input contains a {type(value).__name__}: give tp.Input, tensors, numbers or None.")
+    raise UserError(
+        f"an input contains a {type(value).__name__}: give tp.Input, tensors, numbers or None, in tuples, lists, dicts "
+        "or classes that torch.export.register_dataclass was told of."
+    )
 
 
 def _example(leaf: Leaf, tensor: torch.Tensor | None, device: torch.device, size: int | None = None) -> Any:
@@ -94,6 +113,25 @@ def _example(leaf: Leaf, tensor: torch.Tensor | None, device: torch.device, size
     for dim in leaf.dynamic_dims:
         sizes[dim] = size or (sizes[dim] if sizes[dim] >= 2 else min(2, leaf.max_shape[dim]))
     return leaf.example(device, sizes)
+
+
+def example_arguments(
+    model: torch.nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments to call a model with, made from what `trace` takes as inputs; tensors are used as they are."""
+    device = device_of(model)
+    call = (tuple(inputs), dict(kwargs))
+    args, named = pytree.tree_map(lambda leaf: _example_of(leaf, device), call, is_leaf=is_declared)
+    return args, named
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """The device of a model's first tensor; the CPU if it has none."""
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+
+
+def _example_of(declared: Any, device: torch.device) -> Any:
+    return _example(_as_leaf(declared), declared if isinstance(declared, torch.Tensor) else None, device)
 
 
 def _common_size(inputs: Sequence[Input]) -> int | None:
@@ -130,12 +168,24 @@ class _Hints(dict[int, Any]):
 
 def _export(model: torch.nn.Module, call: Any, leaves: list[Leaf]) -> ExportedProgram:
     args, kwargs = call
-    shapes = _dynamic_shapes(model, args, kwargs, leaves)
-    if shapes is not None:
-        shapes = {name: _plain(value) for name, value in shapes.items()}
+    with named_keywords(model, kwargs):
+        shapes = _dynamic_shapes(model, args, kwargs, leaves)
+        if shapes is not None:
+            shapes = {name: _plain(value) for name, value in shapes.items()}
+        return export_module(model, args, kwargs, shapes)
+
+
+def export_module(
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic_shapes: Any
+) -> ExportedProgram:
+    """`torch.export.export` without gradients.
+
+    Raises:
+        UserError: torch.export rejects the model (with its reason and the user's line).
+    """
     try:
-        with torch.no_grad():
-            return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+        with torch.no_grad(), WholeRecurrentLayers():
+            return torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
     except Exception as error:
         raise UserError(_rejection(error)) from error
 
@@ -167,9 +217,9 @@ def _traceback_lines(error: Exception) -> list[str]:
 def _adopt(exported: ExportedProgram, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Program:
     if inputs is None and not kwargs:
         return _stamped(Program(exported, _declared_by_export(exported)))
-    declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=_is_leaf)
+    declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
     leaves = [_as_leaf(leaf) for leaf in declared]
-    return _with_inputs(exported, tuple(leaf for leaf in leaves if isinstance(leaf, Input)))
+    return with_inputs(exported, tuple(leaf for leaf in leaves if isinstance(leaf, Input)))
 
 
 def _declared_by_export(exported: ExportedProgram) -> tuple[Input, ...]:
@@ -198,7 +248,7 @@ def _range_of(exported: ExportedProgram, size: int | torch.SymInt) -> tuple[int,
     return low, min(max(int(hint), low), high), high
 
 
-def _with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...]) -> Program:
+def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...]) -> Program:
     """The program with declared inputs, after checking them against what the exporter found."""
     program = Program(exported)
     nodes = [node for node in program.user_inputs if isinstance(node.meta.get("val"), torch.Tensor)]

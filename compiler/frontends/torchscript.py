@@ -2,44 +2,157 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
-from ..errors import UserError
-from ..inputs import Input
+from ..errors import UserError, did_you_mean
+from .exported_program import example_arguments
+from .module_view import ModuleView, blank_module
+
+_MEANINGS = MappingProxyType(
+    {
+        "prim::Loop": "it has a loop whose length depends on a size or a value: write it for a fixed number of rounds",
+        "prim::If": "it has an `if` whose branches return or change something that is no tensor: give both the same",
+        "'SymFloat'": "it makes a Python number of a tensor, as item() does: keep it a tensor",
+    }
+)
+"""What the converter says, and what is the case."""
 
 
 def module_from_script(
     script: torch.jit.ScriptModule, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
-) -> torch.nn.Module:
-    """A module of ATen calls with the parameters of a TorchScript module, made with example inputs (tensors, `Input`s).
+) -> nn.Module:
+    """A module of ATen calls with the tensors of a TorchScript module, made with example inputs (see `trace`).
+
+    Control flow is kept where it depends on values (`if` on a tensor, as torch.cond) and followed where it is the same
+    in every call: on attributes, numbers, and arguments that are left out. The converter cannot take
+
+    - loops whose length depends on a size or a value (`for i in range(x.size(0))`, `while`), other than those that
+      TorchScript unrolls;
+    - `if` on a value whose branches return something else than tensors of one shape;
+    - tensors made into Python numbers (`item()`, `float(x)`);
+    - arguments that are None, text or of a class: leave them out, which makes them their defaults;
+    - what is decided by sizes is fixed to that of the example.
 
     Raises:
-        UserError: TorchScript code that PyTorch cannot convert, with its reason.
+        UserError: PyTorch cannot convert the code, with its reason, or what it made of it computes something else.
     """
+    given = _by_name(script, *example_arguments(script, args, kwargs or {}))
+    callee = _with_given_arguments(script, given)
+    with _quiet():
+        # The guards would fix every size to that of the examples.
+        module = _converted(callee, tuple(given.values())).module(check_guards=False)
+        _check(script, module, given)
+    signature = inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in given])
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return module.forward(*signature.bind(*args, **kwargs).args)
+
+    forward.__signature__ = signature  # type: ignore[attr-defined]
+    return ModuleView(module, forward)
+
+
+def _converted(script: torch.jit.ScriptModule, args: tuple[Any, ...]) -> ExportedProgram:
     from torch._export.converter import TS2EPConverter
 
-    examples = tuple(_tensor(item) for item in args)
-    named = {name: _tensor(item) for name, item in (kwargs or {}).items()}
+    # The converter takes two arguments that are one tensor for one argument.
+    args = pytree.tree_map_only(torch.Tensor, torch.Tensor.clone, args)
+    try:
+        with torch.no_grad():
+            return TS2EPConverter(script, args).convert()
+    except Exception as error:
+        text = str(error).strip()
+        lines = text.splitlines() or [type(error).__name__]
+        meaning = next((meaning for word, meaning in _MEANINGS.items() if word in text), None)
+        reason = f"{meaning} ({lines[0].rstrip('.')})" if meaning else lines[0]
+        raise UserError(f"PyTorch cannot convert the TorchScript model: {reason}") from error
+
+
+def _arguments(script: torch.jit.ScriptModule) -> list[Any]:
+    schema: Any = script.forward.schema  # type: ignore[attr-defined]
+    return list(schema.arguments[1:])
+
+
+def _by_name(script: torch.jit.ScriptModule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments by name, in the order in which the model takes them."""
+    names = [item.name for item in _arguments(script)]
+    unknown = next((name for name in kwargs if name not in names), None)
+    if unknown is not None:
+        raise UserError(f"the TorchScript model has no argument {unknown!r}.{did_you_mean(unknown, names)}")
+    if len(args) > len(names):
+        raise UserError(f"the TorchScript model takes {len(names)} arguments, but {len(args)} inputs are given.")
+    given = dict(zip(names, args, strict=False)) | dict(kwargs)
+    for name, value in given.items():
+        if isinstance(value, str | None):
+            raise UserError(
+                f"argument {name!r} of the TorchScript model is {value!r}, which PyTorch cannot convert: leave it out, "
+                "which makes it its default."
+            )
+    return {name: given[name] for name in names if name in given}
+
+
+def _with_given_arguments(script: torch.jit.ScriptModule, given: Mapping[str, Any]) -> torch.jit.ScriptModule:
+    """The module itself, or one with only the arguments that are given, since the converter knows no optional ones."""
+    arguments = _arguments(script)
+    if len(given) == len(arguments) and not any(isinstance(item.type, torch._C.OptionalType) for item in arguments):
+        return script
+    types = {item.name: item.type for item in arguments}
+    plain = {name: _not_optional(types[name]) for name in given}
+    parameters = "".join(f", {name}: {type.annotation_str}" for name, type in plain.items())
+    call = ", ".join(f"{name}={name}" for name in plain)
+    root = blank_module()
+    root.script = script
+    with _quiet():
+        caller = torch.jit.script(root)
+        caller.define(f"def forward(self{parameters}):\n    return self.script({call})\n")
+    return caller
+
+
+def _not_optional(type: Any) -> Any:
+    return type.getElementType() if isinstance(type, torch._C.OptionalType) else type
+
+
+def _check(script: nn.Module, module: nn.Module, given: Mapping[str, Any]) -> None:
+    """Compare the two on the examples; their buffers stay as they are."""
+    before = [(buffer, buffer.clone()) for buffer in {*script.buffers(), *module.buffers()}]
+    results = []
+    calls: list[Any] = [script, module]
+    for call in calls:
+        copies = pytree.tree_map_only(torch.Tensor, torch.Tensor.clone, dict(given))
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            # Unlike the script, what the converter makes knows its arguments by their order alone.
+            results.append(pytree.tree_leaves(call(**copies) if call is script else call(*copies.values())))
+            for buffer, content in before:
+                buffer.copy_(content)
+    try:
+        torch.testing.assert_close(results[1], results[0], rtol=1e-2, atol=1e-2, equal_nan=True, check_stride=False)
+    except AssertionError as error:
+        raise UserError(
+            "PyTorch's converter makes a program of the TorchScript model that computes something else: "
+            "compile the nn.Module that it was made from."
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without PyTorch's advice not to use TorchScript, and what the converter logs besides raising it."""
     logger = logging.getLogger("torch._export.converter")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # what it logs, it also raises
+    logger.setLevel(logging.CRITICAL)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TorchScript is deprecated, which the user cannot change here
-            exported = TS2EPConverter(script, examples, named).convert()
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"PyTorch cannot convert the TorchScript model: {lines[0]}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.setLevel(level)
-    # The guards would fix every size to that of the examples.
-    return exported.module(check_guards=False)
-
-
-def _tensor(item: Any) -> Any:
-    return item.example() if isinstance(item, Input) else item

@@ -99,3 +99,57 @@ def test_mistakes_have_one_clear_sentence(options: dict[str, object], message: s
         tp.compile(seeded(ConvNet()), [BATCH], **options)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class Scaled(torch.nn.Module):
+    def forward(self, x: torch.Tensor, k: float, mask: torch.Tensor | None, *, shift: int = 0) -> torch.Tensor:
+        return torch.relu(x) * k + shift if mask is None else x * mask
+
+
+def test_numbers_and_none_are_part_of_what_was_compiled() -> None:
+    x = torch.randn(3)
+    compiled = tp.compile(Scaled(), [x, 2.0, None], kwarg_inputs={"shift": 1}, executor="reference", min_block_size=1)
+    torch.testing.assert_close(compiled(x, 2.0, None, shift=1), Scaled()(x, 2.0, None, shift=1))
+    torch.testing.assert_close(copy.deepcopy(compiled)(x, 2, None, shift=1), Scaled()(x, 2.0, None, shift=1))
+    for args, shift, words in (
+        ((x, 3.0, None), 1, "'k' was 2.0 when the model was compiled"),
+        ((x, 2.0, x), 1, "'mask' was None .* and is a tensor now"),
+        ((x, 2.0, None), 4, "'shift' was 1 .* and is 4 now"),
+    ):
+        with pytest.raises(tp.UserError, match=words):
+            compiled(*args, shift=shift)
+
+
+class Codec(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = torch.nn.Linear(4, 2), torch.nn.Linear(2, 4)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.inner(x))
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.outer(code))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.decode(self.encode(x))
+
+
+@torch.no_grad()
+def test_methods_are_compiled_each_and_share_the_weights() -> None:
+    model, x = seeded(Codec()), torch.randn(3, 4)
+    options = {"executor": "reference", "min_block_size": 1}
+    encode = tp.compile(model.encode, [tp.Input((3, 4))], **options)
+    decode = tp.compile(model.decode, arg_inputs=[tp.Input((3, 2))], **options)
+    whole = tp.compile(model, [x], **options)
+    torch.testing.assert_close(decode(encode(x)), model(x))
+    own = {name: tensor.data_ptr() for name, tensor in model.named_parameters()}
+    assert {name: tensor.data_ptr() for name, tensor in whole.named_parameters()} == own
+    for part in (encode, decode):
+        assert {name: tensor.data_ptr() for name, tensor in part.named_parameters()}.items() <= own.items()
+    assert {row.module for row in encode.report.ledger.rows} == {"inner", ""}
+
+
+def test_inputs_have_two_names_of_which_one_is_given() -> None:
+    with pytest.raises(tp.UserError, match="inputs and arg_inputs are two names of one argument"):
+        tp.compile(seeded(ConvNet()), [BATCH], arg_inputs=[BATCH])

@@ -1,0 +1,98 @@
+"""A compiled program in the place of a dynamo graph, and what must hold for it to run."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import GraphModule
+
+from .dynamo_graph import Traced
+
+_version = operator.attrgetter("_version")
+Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltGraph:
+    """Runs `module` on the dynamo graph's arguments, as long as they fit what it was built for.
+
+    `constants` are the tensors in it, found at `positions` of the arguments; `versions` are those of the constants that
+    count their writes, which tensors made under torch.inference_mode do not. `limits` are position, dimension, smallest
+    and largest size, and whether the largest may be raised by building again. `writes` says that arguments are written
+    to, which must not share memory then.
+    """
+
+    module: GraphModule
+    pick: Pick
+    pick_constants: Pick
+    positions: tuple[int, ...]
+    constants: tuple[torch.Tensor, ...]
+    counted: tuple[torch.Tensor, ...]
+    versions: tuple[int, ...]
+    limits: tuple[tuple[int, int, int, int, bool], ...]
+    writes: bool
+
+    @classmethod
+    def of(cls, module: GraphModule, traced: Traced, args: Sequence[Any]) -> BuiltGraph:
+        """The compiled module of a traced graph, which was traced with these arguments."""
+        constants = tuple(args[index] for index in traced.constants)
+        counted = tuple(tensor for tensor in constants if not tensor.is_inference())
+        return cls(
+            module,
+            _picker(traced.positions),
+            _picker(traced.constants),
+            traced.constants,
+            constants,
+            counted,
+            tuple(map(_version, counted)),
+            tuple((*place, *limits, place in traced.grows) for place, limits in traced.limits.items()),
+            traced.program.mutates,
+        )
+
+    def __call__(self, args: Sequence[Any]) -> Any:
+        """The results of the graph."""
+        return self.module(*self.pick(args))
+
+    def fits(self, args: Sequence[Any]) -> bool:
+        """Whether the module computes what the graph would."""
+        if not all(map(operator.is_, self.pick_constants(args), self.constants)):
+            return False
+        if tuple(map(_version, self.counted)) != self.versions:
+            return False
+        if any(not low <= args[index].shape[dim] <= high for index, dim, low, high, _ in self.limits):
+            return False
+        return not self.writes or _separate(self.pick(args))
+
+    def changed(self, args: Sequence[Any]) -> set[int]:
+        """Positions of the constants that were replaced or written to."""
+        versions = {id(tensor): version for tensor, version in zip(self.counted, self.versions, strict=True)}
+        triples = zip(self.positions, self.pick_constants(args), self.constants, strict=True)
+        return {
+            index
+            for index, now, before in triples
+            if now is not before or (id(now) in versions and now._version != versions[id(now)])
+        }
+
+    def can_grow(self, args: Sequence[Any]) -> bool:
+        """Whether only sizes beyond a limit that may be raised keep these arguments from fitting."""
+        beyond = [
+            (args[index].shape[dim] > high and grows)
+            for index, dim, low, high, grows in self.limits
+            if not low <= args[index].shape[dim] <= high
+        ]
+        return bool(beyond) and all(beyond) and (not self.writes or _separate(self.pick(args)))
+
+
+def _picker(positions: Sequence[int]) -> Pick:
+    if len(positions) > 1:
+        return operator.itemgetter(*positions)
+    return lambda args: tuple(args[index] for index in positions)
+
+
+def _separate(args: Sequence[Any]) -> bool:
+    tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+    return len({tensor.untyped_storage().data_ptr() for tensor in tensors}) == len(tensors)

@@ -1,0 +1,54 @@
+"""Which front end takes a model, and the module that `trace` gets from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from ..errors import UserError, did_you_mean
+from ..program import Program
+
+FRONT_ENDS = ("default", "dynamo", "torch_compile", "ts", "torchscript", "fx")
+"""Values of `ir` that `compile` takes."""
+
+
+def front_end(ir: str, model: Any) -> str:
+    """The front end of that name: "dynamo", "torch_compile", "ts" or "fx".
+
+    "default" stands for "ts" where the model is TorchScript, else for "dynamo".
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if ir not in FRONT_ENDS:
+        raise UserError(f"ir is {ir!r}.{did_you_mean(str(ir), FRONT_ENDS)}")
+    if ir == "default":
+        return "ts" if isinstance(model, torch.jit.ScriptModule) else "dynamo"
+    return "ts" if ir == "torchscript" else ir
+
+
+def traceable(model: Any, chosen: str, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Any:
+    """What `trace` takes for a model that one of "dynamo", "ts" and "fx" was chosen for.
+
+    Raises:
+        UserError: the front end does not take a model of this kind, or cannot convert it.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        from .torchscript import module_from_script
+
+        if chosen == "fx":
+            raise UserError("ir='fx' cannot trace TorchScript: use ir='ts', or the nn.Module it was made from.")
+        if not inputs and not kwargs:
+            raise UserError("TorchScript is converted with its inputs: give tp.Input objects or example tensors.")
+        return module_from_script(model, inputs or (), kwargs)
+    if chosen != "fx":
+        return model
+    if isinstance(model, ExportedProgram | Program) or not isinstance(model, torch.nn.Module):
+        kind = type(model).__name__
+        raise UserError(f"ir='fx' takes an nn.Module or a GraphModule, and was given a {kind}: use ir='dynamo'.")
+    from .symbolic_trace import symbolically_traced
+
+    return symbolically_traced(model, inputs or (), kwargs or {})

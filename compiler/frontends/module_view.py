@@ -1,0 +1,112 @@
+"""A module's tensors behind another `forward`: a method of it, or its fx graph run node by node."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Interpreter
+from torch.fx import traceback as fx_traceback
+
+_STATE = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+_ROOT = re.compile(r"^[LG]\['\w+'\]\.?")
+
+
+class ModuleView(nn.Module):
+    """The parameters, buffers and children of `owner`, not copied and under the same names, with another `forward`."""
+
+    def __init__(self, owner: nn.Module, forward: Callable[..., Any]) -> None:
+        super().__init__()
+        for name in _STATE:
+            object.__setattr__(self, name, getattr(owner, name))
+        self.training = owner.training
+        self.forward = forward
+
+
+def method_module(method: types.MethodType) -> nn.Module | None:
+    """The module whose `forward` is a bound method of a module; None if the method is bound to something else."""
+    owner = method.__self__
+    return ModuleView(owner, method) if isinstance(owner, nn.Module) else None
+
+
+def interpreted(module: GraphModule) -> nn.Module:
+    """The module with its graph run node by node, so that exporting it keeps the lines and modules its nodes name."""
+    signature = inspect.signature(module.forward)
+
+    @functools.wraps(module.forward)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return run_with_lines(module, *bound.args)
+
+    return ModuleView(module, forward)
+
+
+def run_with_lines(module: GraphModule, *args: Any) -> Any:
+    """The results of a graph; what is traced meanwhile gets the lines and modules that the graph's nodes name."""
+    with fx_traceback.preserve_node_meta():
+        return Interpreter(module).run(*args)
+
+
+def has_lines(module: nn.Module) -> bool:
+    """Whether a module is an fx graph whose nodes, of PyTorch calls with positional inputs, know the user's lines."""
+    return (
+        isinstance(module, GraphModule)
+        and all(parameter.kind is not inspect.Parameter.KEYWORD_ONLY for parameter in _parameters(module))
+        and any(node.meta.get("stack_trace") for node in module.graph.nodes if node.op != "placeholder")
+    )
+
+
+def name_modules_like_users(exported: ExportedProgram) -> ExportedProgram:
+    """The program, in place, with module paths such as "L['self'].layers.0", which dynamo gives, cut to "layers.0"."""
+    for node in exported.graph.nodes:
+        stack = node.meta.get("nn_module_stack")
+        if stack:
+            node.meta["nn_module_stack"] = {
+                key: (_ROOT.sub("", path), kind) if isinstance(path, str) else (path, kind)
+                for key, (path, kind) in stack.items()
+            }
+    return exported
+
+
+def _parameters(module: nn.Module) -> list[inspect.Parameter]:
+    return list(inspect.signature(module.forward).parameters.values())
+
+
+def blank_module() -> nn.Module:
+    """An empty module of a class of its own: TorchScript gives equal modules of one class one `forward`."""
+    module: nn.Module = type("Module", (nn.Module,), {})()
+    return module
+
+
+def state_path(source: str) -> str | None:
+    """The dotted name of a parameter or buffer in the module that owns it, from dynamo's name for where it found it.
+
+    "L['self']._modules['fc']._parameters['weight']" is "fc.weight"; None for what no module owns.
+    """
+    keys = re.findall(r"\._(modules|parameters|buffers)\['([^']+)'\]", source)
+    if not keys or keys[-1][0] == "modules":
+        return None
+    return ".".join(key for _, key in keys)
+
+
+def with_state(module: nn.Module, path: str, tensor: torch.Tensor) -> None:
+    """Register a tensor, itself and not a copy, at a dotted path, with plain modules on the way to it."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        if parent not in module._modules:
+            module.add_module(parent, nn.Module())
+        child = module._modules[parent]
+        assert child is not None
+        module = child
+    if isinstance(tensor, nn.Parameter):
+        module.register_parameter(name, tensor)
+    else:
+        module.register_buffer(name, tensor)

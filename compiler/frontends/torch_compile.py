@@ -1,0 +1,158 @@
+"""The backend "trt_passes" of torch.compile."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
+
+from ..api import compile_program
+from ..errors import UserError
+from ..inputs import Input
+from ..instruments.protocol import Instrument
+from ..pass_base import Pass
+from ..pipeline import Pipeline
+from ..settings import Settings
+from .compiled_graph import CompiledGraph
+from .dynamo_graph import DynamoGraph
+from .exported_program import example_arguments, is_declared
+
+
+class TorchCompileBackend:
+    """A backend for `torch.compile(model, backend=…)` that keeps what it compiled, in `graphs`.
+
+    Every graph that dynamo finds, one per graph break and recompilation, becomes a `CompiledGraph`: an engine or
+    several, built when it is first called. What needs gradients or is in training mode, and what cannot be exported or
+    built, runs in PyTorch, with one warning that says why. With `dump_dir`, each graph writes a folder of its own into
+    it: graph-00, graph-01, …, and graph-00-1 for the first recompilation of graph-00.
+
+    How often what happened is also in `torch._dynamo.utils.counters["trt_passes"]`.
+
+    Args:
+        pipeline: passes to run instead of the default ones, or their text.
+        instruments: called around every pass, besides `Verify` and, with `dump_dir`, `Dump`.
+        options: fields of `Settings`.
+
+    Raises:
+        UserError: a mistake in the options.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: str | Pipeline | Sequence[Pass] | None = None,
+        instruments: Sequence[Instrument] = (),
+        **options: Any,
+    ) -> None:
+        self.settings = Settings.from_options(options)
+        self.graphs: list[CompiledGraph] = []
+        self._compile = functools.partial(compile_program, pipeline=pipeline, instruments=instruments)
+
+    def __call__(self, graph: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
+        """What dynamo calls with each graph."""
+        compiled = _compiled_graph(graph, self.settings, self._compile)
+        self.graphs.append(compiled)
+        return compiled
+
+    @property
+    def recompiles(self) -> int:
+        """How often dynamo compiled a frame again."""
+        return sum(graph.recompile > 0 for graph in self.graphs)
+
+    def reset(self) -> None:
+        """Forget the graphs, as `torch._dynamo.reset` does."""
+        self.graphs.clear()
+
+
+def backend(
+    graph: GraphModule, example_inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None, **others: Any
+) -> Callable[..., Any]:
+    """`torch.compile(model, backend="trt_passes", options={…})`, whose options are fields of `Settings`."""
+    try:
+        if others:
+            name, value = next(iter(others.items()))
+            raise UserError(f"torch.compile is given {name}={value!r}, which trt_passes has not: use options.")
+        settings = Settings.from_options(options or {})
+    except UserError as error:
+        # Raised here, it would reach the user inside dynamo's BackendCompilerFailed.
+        return functools.partial(_raise, error)
+    return _compiled_graph(graph, settings, compile_program)
+
+
+def compiled_when_called(
+    model: Any, backend: TorchCompileBackend, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
+) -> Any:
+    """`torch.compile` of a model, called with its inputs if there are any, so that what they declare is compiled.
+
+    `graphs` on the result are those of the backend.
+
+    Raises:
+        UserError: this is no model that torch.compile takes, or it does not allow the ranges that inputs declare.
+    """
+    if isinstance(model, torch.jit.ScriptModule) or not callable(model):
+        kind = type(model).__name__
+        raise UserError(
+            f"ir='torch_compile' takes an nn.Module or a function, and was given a {kind}: use ir='default'."
+        )
+    compiled: Any = torch.compile(model, backend=backend)
+    object.__setattr__(compiled, "graphs", backend.graphs)
+    if inputs is None and kwargs is None:
+        return compiled
+    args, named = example_arguments(model, inputs or (), kwargs or {})
+    declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
+    mark_dynamic: Any = torch._dynamo.mark_dynamic
+    for item, example in zip(declared, pytree.tree_leaves((args, named)), strict=True):
+        for dim in item.dynamic_dims if isinstance(item, Input) else ():
+            mark_dynamic(example, dim, min=item.min_shape[dim], max=item.max_shape[dim])
+    try:
+        with torch.no_grad():
+            compiled(*args, **named)
+    except torch._dynamo.exc.UserError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(f"the model does not allow the ranges that its inputs declare: {lines[0]}") from error
+    return compiled
+
+
+def _raise(error: UserError, *args: Any) -> None:
+    raise error
+
+
+def _compiled_graph(graph: GraphModule, settings: Settings, compile_program: Callable[..., Any]) -> CompiledGraph:
+    _make_numbers_constant(graph)
+    compile_id = torch._guards.CompileContext.current_compile_id()
+    frame, recompile = (compile_id.frame_id or 0, compile_id.frame_compile_id or 0) if compile_id else (0, 0)
+    name = f"graph-{frame:02}" + (f"-{recompile}" if recompile else "")
+    if settings.dump_dir is not None:
+        settings = settings.updated({"dump_dir": os.path.join(settings.dump_dir, name)})
+    return CompiledGraph(DynamoGraph.of(graph), settings, compile_program, name, recompile)
+
+
+def _make_numbers_constant(graph: GraphModule) -> None:
+    """Let dynamo start over with numbers of modules as constants, such as the `eps` of a normalization.
+
+    Under `dynamic=True` it makes them inputs, which no converter could take. Floats that a caller passes stay inputs.
+    """
+    from torch._dynamo.exc import TensorifyScalarRestartAnalysis
+    from torch._dynamo.source import LocalSource
+    from torch._dynamo.symbolic_convert import TensorifyState
+
+    symbols = []
+    for node in graph.graph.find_nodes(op="placeholder"):
+        found = node.meta.get("grapharg")
+        if getattr(found, "pass_arg_as_tensor", False) and not isinstance(found.source, LocalSource):
+            symbols += _symbols(node)
+    new = [name for name in symbols if not TensorifyState.should_specialize(name)]
+    for name in new:
+        TensorifyState.specialize(name)
+    if new:
+        raise TensorifyScalarRestartAnalysis
+
+
+def _symbols(node: Node) -> list[str]:
+    memo = getattr(node.meta.get("example_value"), "item_memo", None)
+    return [] if memo is None else [str(memo.node._expr)]

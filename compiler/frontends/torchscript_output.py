@@ -1,0 +1,188 @@
+"""A compiled module as TorchScript: its graph written as TorchScript source, so that sizes stay computed, not recorded.
+
+`torch.jit.trace` would fix every size that is read on the way to that of the example.
+"""
+
+from __future__ import annotations
+
+import keyword
+import operator
+import warnings
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
+
+from ..errors import UserError
+from ..runtime.compiled_module import SPLICED
+from ..runtime.direct_calls import engine_calls
+from ..source import source_of
+from ..text import op_name
+from .module_view import blank_module, with_state
+from .torchscript_types import Signature, literal
+
+_INFIX = MappingProxyType(
+    {
+        operator.add: "({} + {})",
+        operator.sub: "({} - {})",
+        operator.mul: "({} * {})",
+        operator.floordiv: "({} // {})",
+        operator.truediv: "({} / {})",
+        operator.mod: "({} % {})",
+        operator.pow: "({} ** {})",
+        operator.neg: "(-{})",
+        operator.eq: "({} == {})",
+        operator.ne: "({} != {})",
+        operator.lt: "({} < {})",
+        operator.le: "({} <= {})",
+        operator.gt: "({} > {})",
+        operator.ge: "({} >= {})",
+        operator.and_: "({} and {})",
+        operator.or_: "({} or {})",
+        operator.not_: "(not {})",
+        operator.getitem: "{}[{}]",
+        torch.sym_not: "(not {})",
+        torch.sym_float: "float({})",
+        torch.sym_int: "int({})",
+        torch.sym_max: "max({}, {})",
+        torch.sym_min: "min({}, {})",
+        torch.ops.aten.sym_size.int: "{}.size({})",
+        torch.ops.aten.sym_stride.int: "{}.stride({})",
+        torch.ops.aten.sym_numel.default: "{}.numel()",
+        torch.ops.aten.sym_storage_offset.default: "{}.storage_offset()",
+    }
+)
+"""Functions on sizes, and how TorchScript writes them."""
+
+_TAKEN = frozenset({"self", "torch", "float", "int", "max", "min", "getattr"})
+_LONG = 100
+
+
+def script_module(compiled: GraphModule) -> torch.jit.ScriptModule:
+    """A ScriptModule that computes what a compiled module does, for every size that it was compiled for.
+
+    It can be saved by `torch.jit.save`; `torch.jit.load` reads it once `trt_passes` is imported, which has the operator
+    that runs engines. Weights are shared with `compiled` and keep their names; engines are attributes, which `.to`
+    leaves where they are. Arguments are those of the model, in order: tensors, numbers, and tuples, lists and dicts of
+    tensors; `None`s are left out. Results likewise; of other containers, such as dataclasses, TorchScript gets a tuple.
+
+    Raises:
+        UserError: TorchScript cannot express an argument, a result or an operator that stayed in PyTorch.
+    """
+    writer = _Writer(compiled)
+    source = writer.source()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, which is what was asked for
+        script: torch.jit.ScriptModule = torch.jit.script(writer.root)
+        try:
+            script.define(source)
+        except RuntimeError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise UserError(f"the compiled module cannot be written as TorchScript: {lines[0]}") from error
+    return script.eval()
+
+
+class _Writer:
+    """Writes the graph of a module as the source of a method, and collects what the source refers to in `root`."""
+
+    def __init__(self, compiled: GraphModule) -> None:
+        self.graph, self.module, self.root = compiled.graph, compiled, blank_module()
+        self.root.training = False
+        codegen: Any = self.graph._codegen
+        self.signature = Signature.of(compiled.meta[SPLICED], [_local(name) for name in codegen.pytree_info.orig_args])
+        self.engines = {operand for call in engine_calls(compiled) for operand in (call.args[1], call.args[3])}
+        self.names: dict[Node, str] = {}
+        self.device: str | None = None
+
+    def source(self) -> str:
+        """The source of `forward`."""
+        placeholders = self.graph.find_nodes(op="placeholder")
+        lines = self.signature.checks()
+        for node, path in zip(placeholders, self.signature.leaves, strict=True):
+            self.names[node] = path
+            if self.device is None and isinstance(node.meta.get("val"), torch.Tensor):
+                self.device = f"{path}.device"
+        for node in self.graph.nodes:
+            if node.op == "get_attr":
+                self.names[node] = self._attribute(node)
+            elif node.op == "call_function":
+                self.names[node] = _local(node.name)
+                lines.append(f"{self.names[node]} = {self._call(node)}")
+        results = [self._text(value) for value in pytree.tree_leaves(self.graph.output_node().args[0], _is_none)]
+        lines.append(f"return {self.signature.packed(results)}")
+        return "\n    ".join([f"def forward(self{self.signature.parameters}):", *lines, ""])
+
+    def _attribute(self, node: Node) -> str:
+        path = str(node.target)
+        value = attrgetter(path)(self.module)
+        if not isinstance(value, torch.Tensor):
+            raise UserError(f"{node.name} is a part of the model that TorchScript cannot call: use ir='dynamo'.")
+        if node in self.engines:
+            setattr(self.root, path, value)  # no buffer, which `.to("cuda")` would move
+        else:
+            with_state(self.root, path, value)
+        text = "self"
+        for name in path.split("."):
+            text = f"{text}.{name}" if name.isidentifier() else f'getattr({text}, "{name}")'
+        return text
+
+    def _call(self, node: Node) -> str:
+        target: Any = node.target
+        if target in _INFIX:
+            return _INFIX[target].format(*(self._text(argument) for argument in node.args))
+        if not isinstance(target, torch._ops.OpOverload):
+            place = source_of(node)
+            where = f" ({place})" if place else ""
+            raise UserError(
+                f"{op_name(target)}{where} stays in PyTorch, and TorchScript has no such operator: use ir='dynamo'."
+            )
+        schema = target._schema
+        types = {argument.name: argument.type for argument in schema.arguments}
+        named = dict(zip(types, node.args, strict=False)) | dict(node.kwargs)
+        texts = [f"{name}={self._text(value, types[name])}" for name, value in named.items()]
+        # TorchScript knows the first argument of most operators by another name too.
+        texts[:1] = [text.partition("=")[2] for text in texts[:1]]
+        namespace, _, name = schema.name.partition("::")
+        text = f"torch.ops.{namespace}.{name}({', '.join(texts)})"
+        value = node.meta.get("val")
+        kinds = ((torch.SymInt, "int"), (torch.SymFloat, "float"), (torch.SymBool, "bool"))
+        return next((f"{kind}({text})" for sym, kind in kinds if isinstance(value, sym)), text)
+
+    def _text(self, value: Any, type: Any = None) -> str:
+        """A value of a schema's type in TorchScript."""
+        if isinstance(value, Node):
+            return self.names[value]
+        if isinstance(value, list | tuple):
+            return self._list(value, type)
+        if isinstance(value, torch.device):
+            # What the graph makes is made where its arguments are, since TorchScript modules are moved.
+            return self.device or f'torch.device("{value}")'
+        if isinstance(value, torch.dtype | torch.layout | torch.memory_format):
+            return str(value)
+        if isinstance(value, str) and len(value) > _LONG:
+            name = f"text_{len(vars(self.root))}"
+            setattr(self.root, name, value)
+            return f"self.{name}"
+        if isinstance(value, int) and not isinstance(value, bool) and str(type) in ("float", "Optional[float]"):
+            value = float(value)
+        return literal(value)
+
+    def _list(self, values: Any, type: Any) -> str:
+        if isinstance(type, torch._C.OptionalType):
+            type = type.getElementType()
+        if not isinstance(type, torch._C.ListType):
+            return f"({', '.join(map(self._text, values))},)"
+        element = type.getElementType()
+        items = ", ".join(self._text(value, element) for value in values)
+        return f"torch.jit.annotate(List[{element.annotation_str}], [{items}])"
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def _local(name: str) -> str:
+    return f"{name}_" if name in _TAKEN or keyword.iskeyword(name) else name

@@ -1,0 +1,197 @@
+"""TorchScript in, through PyTorch's converter, and out, as a ScriptModule that saves and loads."""
+
+from __future__ import annotations
+
+import io
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+import trt_passes as tp
+from torch import Tensor, nn
+
+from tests.models import Sorted, seeded
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")
+
+OPTIONS: dict[str, Any] = {"executor": "reference", "min_block_size": 1, "pass_through_build_failures": True}
+ROWS = tp.Input(min_shape=(1, 4), opt_shape=(4, 4), max_shape=(16, 4))
+
+
+class Layers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.rounds = 3
+
+
+class OnValue(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if bool(x.sum() > 0):
+            return torch.relu(self.a(x))
+        return torch.tanh(self.b(x))
+
+
+class OnAttribute(Layers):
+    def forward(self, x: Tensor, k: int = 2) -> Tensor:
+        for index in range(2):
+            x = self.a(x) * index
+        if self.rounds > 2:
+            x = x + k
+        return x
+
+
+class Optional(Layers):
+    def forward(self, x: Tensor, mask: Tensor | None = None, mode: str = "relu") -> dict[str, Tensor]:
+        y = self.a(x)
+        if mask is not None:
+            y = y * mask
+        return {"y": torch.relu(y) if mode == "relu" else y}
+
+
+class Rounds(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(x.size(0)):
+            x = self.a(x)
+        return x
+
+
+class Item(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) * float(x.max().item())
+
+
+class Nested(nn.Module):
+    """Every kind of argument and result that TorchScript has, and sizes that are computed in PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.ReLU())
+
+    def forward(
+        self, x: Tensor, pair: tuple[Tensor, Tensor], named: dict[str, Tensor], k: int, none: None = None
+    ) -> tuple[dict[str, Tensor], list[Tensor], int]:
+        y = self.layers(x) * named["scale"] + pair[0] + k
+        values, indices = torch.sort(y, dim=-1)
+        long = torch.cat([values.reshape(-1), pair[1].repeat(x.shape[0] * 2)])[: x.shape[0] * 3]
+        return {"y": y, "values": values}, [long.double().float(), indices.float()], x.shape[0] + 1
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.relu(self.a(x)))
+
+
+def reloaded(script: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    buffer = io.BytesIO()
+    torch.jit.save(script, buffer)
+    buffer.seek(0)
+    return torch.jit.load(buffer)
+
+
+# --- in ------------------------------------------------------------------------------------------------------------
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("model", "inputs", "kwargs"),
+    [
+        (OnValue(), (torch.ones(3, 4),), {}),
+        (OnValue(), (-torch.ones(3, 4),), {}),
+        (OnAttribute(), (torch.ones(3, 4), 5), {}),
+        (OnAttribute(), (torch.ones(3, 4),), {}),
+        (Optional(), (torch.ones(3, 4),), {}),
+        (Optional(), (torch.ones(3, 4), torch.zeros(3, 4)), {}),
+        (Optional(), (torch.ones(3, 4),), {"mask": torch.zeros(3, 4)}),
+        (Tied(), (torch.ones(3, 4),), {}),
+    ],
+)
+def test_scripted_control_flow(model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    script = torch.jit.script(seeded(model))
+    compiled = tp.compile(script, inputs, kwarg_inputs=kwargs, ir="dynamo", **OPTIONS)
+    torch.testing.assert_close(compiled(*inputs, **kwargs), script(*inputs, **kwargs))
+
+
+@torch.no_grad()
+def test_both_branches_and_every_size_are_kept() -> None:
+    script = torch.jit.script(seeded(OnValue()))
+    compiled = tp.compile(script, [ROWS], ir="dynamo", **OPTIONS)
+    for rows in (1, 4, 16):
+        for sign in (1, -1):
+            x = sign * torch.rand(rows, 4)
+            torch.testing.assert_close(compiled(x), script(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "message"),
+    [
+        (Rounds(), [torch.ones(3, 4)], "a loop whose length depends on a size or a value"),
+        (Item(), [torch.ones(3, 4)], "makes a Python number of a tensor"),
+        (Optional(), [torch.ones(3, 4), None], "argument 'mask' of the TorchScript model is None"),
+        (OnValue(), None, "TorchScript is converted with its inputs"),
+    ],
+)
+def test_what_cannot_be_converted(model: nn.Module, inputs: Any, message: str) -> None:
+    with pytest.raises(tp.UserError) as caught:
+        tp.compile(torch.jit.script(seeded(model)), inputs)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- out -----------------------------------------------------------------------------------------------------------
+@torch.no_grad()
+def test_a_script_module_runs_every_size_after_saving_and_loading() -> None:
+    model = seeded(Nested())
+    pair = (ROWS, torch.ones(2))
+    inputs = [ROWS, pair, {"scale": ROWS}, 3, None]
+    script = tp.compile(model, inputs, ir="ts", torch_executed_ops={"aten.sort"}, **OPTIONS)
+    assert isinstance(script, torch.jit.ScriptModule)
+    loaded = reloaded(tp.compile(model, inputs, ir="torchscript", executor="pytorch", min_block_size=1))
+    with pytest.warns(RuntimeWarning, match="run in PyTorch here") if not torch.cuda.is_available() else nullcontext():
+        for rows in (4, 1, 16, 2):
+            args = (torch.randn(rows, 4), (torch.randn(rows, 4), torch.randn(2)), {"scale": torch.randn(rows, 4)}, 3)
+            expected = model(*args)
+            for run in (script, loaded):
+                torch.testing.assert_close(run(*args, None), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(torch.jit.Error, match="k was 3 when the model was compiled"):
+        script(*args[:3], 4)
+
+
+@torch.no_grad()
+def test_weights_keep_their_names_and_engines_stay_on_the_host() -> None:
+    model = seeded(Sorted())
+    script = tp.compile(model, [torch.ones(2, 8)], ir="ts", **OPTIONS)
+    own = {name: tensor.data_ptr() for name, tensor in model.named_parameters()}
+    assert {name: tensor.data_ptr() for name, tensor in script.named_parameters()} == own
+    loaded = reloaded(script)
+    assert dict(loaded.named_buffers()) == {}, "what `.to` would move"
+    assert loaded.to(torch.float64).segment_00_engine.dtype == torch.uint8
+    engine = loaded.segment_00_engine
+    with pytest.warns(RuntimeWarning, match="run in PyTorch here") if not torch.cuda.is_available() else nullcontext():
+        loaded.to(torch.float32)(torch.ones(2, 8))
+    assert loaded.segment_00_engine is engine, "its runner, with the deserialized engine, lives as long as this tensor"
+
+
+@torch.no_grad()
+def test_script_modules_become_script_modules_and_two_of_a_kind_do_not_meet() -> None:
+    scripts = [torch.jit.script(seeded(model)) for model in (Tied(), OnAttribute(), OnAttribute())]
+    compiled = [tp.compile(script, [torch.ones(2, 4)], **OPTIONS) for script in scripts]
+    for script, result in zip(scripts, compiled, strict=True):
+        assert isinstance(result, torch.jit.ScriptModule)
+        x = torch.randn(2, 4)
+        torch.testing.assert_close(result(x), script(x))
+
+
+def test_arguments_without_a_type_in_torchscript() -> None:
+    class Mixed(nn.Module):
+        def forward(self, named: dict[str, Any]) -> Tensor:
+            return torch.relu(named["x"]) + named["k"]
+
+    with pytest.raises(
+        tp.UserError, match="argument 'named' is a dict of Tensor and int, and TorchScript takes those of"
+    ):
+        tp.compile(Mixed().eval(), [{"x": torch.ones(2), "k": 1}], ir="ts", **OPTIONS)
