@@ -162,25 +162,45 @@ def run(model: str, **options: Any) -> None:
 @main.command(short_help="Explain a reason code, a dump's fallbacks, or a node.")
 @click.argument("what", metavar="CODE|DIR")
 @click.argument("node", required=False)
-def explain(what: str, node: str | None) -> None:
+@click.option("--modules", is_flag=True, help="Print how much of each of the model's modules is in TensorRT.")
+def explain(what: str, node: str | None, modules: bool) -> None:
     """Explain a reason code such as TP203, the fallbacks in a dump folder, or one of its nodes."""
-    from .cli_dump import explain_code, explain_dump, explain_node
+    from .cli_dump import explain_code, explain_dump, explain_modules, explain_node
 
-    if os.path.isdir(what):
+    folder = os.path.isdir(what)
+    if node is not None and (modules or not folder):
+        asked = "--modules is about a whole dump" if modules else f"{what!r} is no dump folder"
+        raise UserError(f"{asked}, so there is no node {node!r} to explain: leave one of them out.")
+    if modules:
+        click.echo(explain_modules(what))
+    elif folder:
         click.echo(explain_dump(what) if node is None else explain_node(what, node))
     else:
         click.echo(explain_code(what))
 
 
-@main.command(short_help="Show what changed between two passes of a dump.")
+@main.command(short_help="Show what changed between two passes, or between two runs.")
 @click.argument("folder", metavar="DIR")
-@click.argument("before", metavar="PASS")
-@click.argument("after", metavar="PASS")
-def diff(folder: str, before: str, after: str) -> None:
-    """Show how the graph after one pass differs from that after another; `input` is the graph before all."""
-    from .cli_dump import diff_passes
+@click.argument("before", metavar="PASS|DIR_B")
+@click.argument("after", metavar="[PASS]", required=False)
+@click.option("--fail-on-lost", is_flag=True, help="Exit with 1 if a node in TensorRT in DIR is not in DIR_B.")
+@click.option("--json", "as_json", is_flag=True, help="Print the difference of two runs as JSON.")
+def diff(folder: str, before: str, after: str | None, fail_on_lost: bool, as_json: bool) -> None:
+    """Show how the graph after one pass differs from that after another; `input` is the graph before all.
 
-    click.echo(diff_passes(folder, before, after))
+    With two folders, show how the run in the second differs from that in the first.
+    """
+    from .cli_dump import diff_passes, diff_runs
+
+    if after is not None:
+        if fail_on_lost or as_json:
+            raise UserError("--fail-on-lost and --json compare two runs: give two dump folders instead of passes.")
+        click.echo(diff_passes(folder, before, after))
+        return
+    text, lost = diff_runs(folder, before, as_json)
+    click.echo(text)
+    if lost and fail_on_lost:
+        raise UserError(lost)
 
 
 @main.command(short_help="List the passes.")
@@ -200,12 +220,20 @@ def ops(name: str | None) -> None:
     click.echo(operators_text(name))
 
 
-@main.command()
+@main.command(short_help="Open a dump in the browser, or write it for another viewer.")
 @click.argument("folder", metavar="DIR")
-def view(folder: str) -> None:
-    """Open a dump folder in the browser."""
-    from .cli_dump import page_of
+@click.option("--export", type=click.Choice(["model-explorer"]), help="Write files for this viewer instead.")
+@click.option("-o", "--output", metavar="FILE", help="Where --export writes; by default into the dump.")
+def view(folder: str, export: str | None, output: str | None) -> None:
+    """Open a dump folder in the browser, or write its graphs and verdicts for Google's Model Explorer."""
+    from .cli_view import export_model_explorer, page_of
 
+    if export is not None:
+        for path in export_model_explorer(folder, output):
+            click.echo(path)
+        return
+    if output is not None:
+        raise UserError("-o names the file that --export writes: add --export model-explorer, or leave it out.")
     page = page_of(folder)
     click.echo(page)
-    click.launch(page)
+    click.launch(str(page))

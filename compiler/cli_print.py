@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .instruments.numerics import Divergence
+from .analysis.tensor_bytes import bytes_text
+from .coverage import module_coverage
+from .instruments.numerics import Divergence, node_errors
 from .ledger import Ledger, LedgerRow, Verdict
-from .report import Report, SegmentRecord
+from .report import Report
 
 WIDTH = 120
 """Columns when the output is not a terminal."""
@@ -82,7 +84,10 @@ def _tables(report: Report, divergences: Sequence[Divergence], top: int) -> Iter
     if total:
         yield f"{total} op nodes, {_share(report.verdicts['trt'], total)} to TensorRT", _verdicts_table(report)
     if segments:
-        yield "1 segment" if len(segments) == 1 else f"{len(segments)} segments", _segments_table(segments)
+        title = "1 segment" if len(segments) == 1 else f"{len(segments)} segments"
+        yield f"{title}; {report.boundary.total}", _segments_table(report)
+    if segments and any(item.path and item.own_fallbacks for item in report.modules.walk()):
+        yield "modules that are not all in TensorRT", _modules_table(report, divergences, top)
     if divergences:
         yield "largest error after each pass that changed the graph or made networks", _numerics_table(divergences)
     groups = fallbacks(report.ledger)
@@ -138,9 +143,9 @@ def _share(count: int, total: int) -> str:
     return f"{min(max(100 * count / total, 0.1), 99.9):.1f} %"
 
 
-def _segments_table(segments: Sequence[SegmentRecord]) -> Table:
-    table = _table("segment", "op nodes>", "engine>", "seconds>", "inputs", "outputs")
-    for record in segments:
+def _segments_table(report: Report) -> Table:
+    table = _table("segment", "op nodes>", "engine>", "seconds>", "inputs", "outputs", "bytes in>", "bytes out>")
+    for record, boundary in zip(report.segments, report.boundary.engines, strict=True):
         table.add_row(
             record.name,
             str(record.ops),
@@ -148,7 +153,23 @@ def _segments_table(segments: Sequence[SegmentRecord]) -> Table:
             "-" if record.build_seconds is None else f"{record.build_seconds:.2f}",
             Text(_listed(record.inputs)),
             Text(_listed(record.outputs)),
+            bytes_text(boundary.input_bytes),
+            bytes_text(boundary.output_bytes),
         )
+    return table
+
+
+def _modules_table(report: Report, divergences: Sequence[Divergence], top: int) -> Table:
+    """The innermost modules with a fallback of their own, least covered first."""
+    errors = node_errors(divergences)
+    modules = [item for item in module_coverage(report.ledger, errors).walk() if item.own_fallbacks]
+    modules.sort(key=lambda item: (item.share, -item.ops))
+    table = _table("module", "op nodes>", "in TensorRT>", *(["largest error>"] if errors else []))
+    for item in modules[:top]:
+        error = [] if not errors else ["-" if item.error is None else f"{item.error:.1e}"]
+        table.add_row(item.path or "(the model itself)", str(item.ops), item.share_text, *error)
+    if len(modules) > top:
+        table.add_row(f"and {len(modules) - top} more: `trt-passes explain DIR --modules` has all", "", "")
     return table
 
 

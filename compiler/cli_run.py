@@ -92,7 +92,7 @@ def _compile(
         if numerics is not None:
             instruments.append(numerics)
         if settings.dump_dir is not None:
-            instruments.append(Dump(settings.dump_dir))
+            instruments.append(Dump(settings.dump_dir, numerics=numerics))
         model = load_model(request.model).with_inputs(request.inputs)
         for name in sorted(settings.torch_executed_ops):
             check_operator(name)  # not before the model is loaded, which may define operators

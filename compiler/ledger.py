@@ -9,7 +9,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class Verdict(StrEnum):
@@ -104,6 +109,27 @@ class Ledger:
     def to_jsonl(self) -> str:
         """One JSON object per line, keys in the documented order."""
         return "".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in self.rows)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per op node: the columns of a `LedgerRow`, with `codes` and `messages` (tuples) for its reasons.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise UserError("a DataFrame of the ledger needs pandas: run pip install pandas.") from None
+        columns = ("node", "op", "verdict", "codes", "messages", "because", "segment", "module", "source")
+        rows = (
+            {
+                **row.to_json(),
+                "codes": tuple(reason.code for reason in row.reasons),
+                "messages": tuple(reason.message for reason in row.reasons),
+            }
+            for row in self.rows
+        )
+        return pandas.DataFrame(([row[name] for name in columns] for row in rows), columns=list(columns))
 
     @classmethod
     def from_jsonl(cls, lines: Iterable[str]) -> Ledger:

@@ -152,6 +152,7 @@ def segment_record(program: Program, segment: Segment) -> SegmentRecord:
         outputs=tuple(f"{name}: {type_text(nodes[name].meta.get('val'))}" for name in segment.outputs),
         engine_bytes=None if engine is None else engine.nbytes,
         build_seconds=None if engine is None else engine.build_seconds,
+        cached=None if engine is None else engine.cached,
     )
 
 

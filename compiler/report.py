@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from torch.fx import GraphModule
 
 from .change import Change
+from .coverage import ModuleCoverage, module_coverage
 from .ledger import Ledger
 from .program import Program
+
+if TYPE_CHECKING:
+    import pandas
+
+    from ..visualize.table import Table
+    from .analysis import BoundaryBill
 
 SCHEMA = 1
 """Version of the layout of `run.json`; it grows when a field changes its meaning or goes away."""
@@ -30,7 +38,10 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class SegmentRecord:
-    """One engine: op nodes in it, tensors across its border (as type text), bytes and seconds of its build."""
+    """One engine: op nodes in it, tensors across its border (as type text), bytes and seconds of its build.
+
+    `cached` is True where the engine cache had it, False where it did not, and None without a cache.
+    """
 
     name: str
     ops: int
@@ -38,6 +49,7 @@ class SegmentRecord:
     outputs: tuple[str, ...]
     engine_bytes: int | None = None
     build_seconds: float | None = None
+    cached: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -47,6 +59,7 @@ class SegmentRecord:
             "outputs": list(self.outputs),
             "engine_bytes": self.engine_bytes,
             "build_seconds": self.build_seconds,
+            "cached": self.cached,
         }
 
 
@@ -94,6 +107,41 @@ class Report:
         """Seconds of all passes together."""
         return sum(record.seconds for record in self.passes)
 
+    @cached_property
+    def boundary(self) -> BoundaryBill:
+        """The tensors that enter and leave each engine on every call, with bytes and casts."""
+        from .analysis import boundary_bill
+
+        return boundary_bill(self.program)
+
+    @cached_property
+    def modules(self) -> ModuleCoverage:
+        """Coverage by module; `module_coverage(report.ledger, errors, seconds)` adds what was measured."""
+        return module_coverage(self.ledger)
+
+    def table(self) -> Table:
+        """One row per engine, and one per verdict of what stays in PyTorch."""
+        from ..visualize.table import report_table
+
+        return report_table(self)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The ledger as a DataFrame, see `Ledger.to_pandas`."""
+        return self.ledger.to_pandas()
+
+    def show(self, what: str = "overview") -> None:
+        """Display a picture or a table in a notebook; print it as text elsewhere.
+
+        Args:
+            what: "overview", "graph", "table", "why", "boundary", "modules", or the name of a segment.
+
+        Raises:
+            UserError: there is nothing of that name.
+        """
+        from ..visualize.notebook import show
+
+        show(self, what)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Report:
         # Compiled modules carry their report; it never changes, and TensorRT's networks in it cannot be copied.
         return self
@@ -115,6 +163,7 @@ class Report:
             "passes": [record.to_json() for record in self.passes],
             "verdicts": self.verdicts,
             "segments": [record.to_json() for record in self.segments],
+            "boundary": self.boundary.to_json(),
             "notes": list(self.notes),
             "failure": self.failure,
         }

@@ -1,7 +1,14 @@
-"""Pictures and texts of programs: pure functions, a program in, a string or a picture's data out.
+"""Pictures and texts of programs: pure functions in three steps, each usable alone.
 
-from trt_passes.visualize import overview_picture, to_dot, render
-svg = render(to_dot(overview_picture(program)))
+A program becomes a `Picture` (boxes, edges and frames as plain data), a picture becomes DOT text, and DOT becomes SVG
+where `dot` or pygraphviz is installed (`render` returns None elsewhere):
+
+    from trt_passes.visualize import overview_picture, render, to_dot
+    svg = render(to_dot(overview_picture(program)))
+
+Pictures: `overview_picture` (engines and PyTorch islands), `program_picture` (operators, repeated blocks drawn once),
+`segment_picture`, `network_picture` (TensorRT layers) and `graph_picture` (any fx graph). `collapsed` makes a picture
+small enough to be read. Texts: `program_text`, `graph_text`, `program_diff`, `why_text`.
 """
 
 from .collapse import collapsed, fold_modules, fold_runs, merge_repeats
@@ -15,17 +22,15 @@ from .palette import STYLES, BoxStyle, style_of
 from .picture import Box, Edge, Picture
 from .render import Rendering, layout_command, render
 from .text import graph_text, program_diff, program_text
-from .why import Blocker, blockers, why_text
+from .why import why_text
 
 __all__ = [
     "STYLES",
-    "Blocker",
     "Box",
     "BoxStyle",
     "Edge",
     "Picture",
     "Rendering",
-    "blockers",
     "collapsed",
     "fold_modules",
     "fold_runs",

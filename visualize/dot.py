@@ -46,18 +46,28 @@ def _graph_attributes(picture: Picture) -> dict[str, str]:
 
 
 def legend(picture: Picture) -> str:
-    """The title, remarks and one cell per verdict with its count, as a Graphviz table."""
-    cells = []
-    for verdict, count in sorted(picture.counts.items(), key=lambda item: (item[0] != "trt", -item[1], item[0])):
-        style = style_of(verdict or None)
-        text = f"{verdict} {count:,}" if verdict else f"{count:,} {picture.unit}{'s' if count > 1 else ''}"
-        line = "" if style.line == "solid" else f' STYLE="{style.line}"'
-        cells.append(f'<TD BGCOLOR="{style.fill}" COLOR="{style.border}" BORDER="1"{line}>{text}</TD>')
-    span = max(1, len(cells))
+    """The title, remarks, and one cell per verdict with its count, as a Graphviz table."""
+    cells = [_legend_cell(picture, *item) for item in sorted(picture.counts.items(), key=_legend_order)]
+    touched = sum(box.ops for box in picture.boxes if box.touched)
+    if touched:
+        cells.append(f'<TD COLOR="{INK}" BORDER="3">changed by this pass {touched:,}</TD>')
+    span = len(cells) + 1
     rows = [_text_row(picture.title, span, 14, INK), *(_text_row(text, span, 10, MUTED) for text in picture.remarks)]
     if cells:
-        rows.append(f"<TR>{''.join(cells)}</TR>")
+        # The last cell takes the width that a long remark leaves over, so that the others stay as wide as their text.
+        rows.append(f"<TR>{''.join(cells)}<TD></TD></TR>")
     return f'<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4" CELLPADDING="4">{"".join(rows)}</TABLE>>'
+
+
+def _legend_order(item: tuple[str, int]) -> tuple[bool, int, str]:
+    return item[0] != "trt", -item[1], item[0]
+
+
+def _legend_cell(picture: Picture, verdict: str, count: int) -> str:
+    style = style_of(verdict or None)
+    text = f"{verdict} {count:,}" if verdict else f"{count:,} {picture.unit}{'s' if count > 1 else ''}"
+    line = "" if style.line == "solid" else f' STYLE="{style.line}"'
+    return f'<TD BGCOLOR="{style.fill}" COLOR="{style.border}" BORDER="{2 if style.double else 1}"{line}>{text}</TD>'
 
 
 def _text_row(text: str, span: int, size: int, color: str) -> str:

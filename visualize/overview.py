@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import networkx as nx
 from torch.fx import Node
 
+from ..compiler.analysis import Crossing, TensorBytes, boundary_bill
+from ..compiler.analysis.tensor_bytes import bytes_text
 from ..compiler.annotations import reasons_of, segment_of, verdict_of
 from ..compiler.program import Program, is_getitem, is_symbolic
 from ..compiler.source import source_of
@@ -16,7 +18,6 @@ from ..compiler.text import op_name, type_text
 from .collapse import collapsed, fold_runs, with_remark
 from .operators import graph_picture, parameter_labels
 from .picture import Box, Edge, Picture
-from .sizes import bytes_text, value_bytes
 
 LIMIT = 150
 _LABELLED = 2
@@ -44,17 +45,17 @@ def overview_picture(program: Program, title: str = "overview", limit: int = LIM
     inputs = [_input_box(node) for node in program.user_inputs]
     boxes = [_region_box(program, part) for part in parts]
     output = Box("output", ("output",), "output", nodes=(program.output_node.name,), url="#node=output")
-    picture = Picture(
-        title, (*inputs, *boxes, output), tuple(_edges(program, home)), remarks=(_summary(program, parts),)
-    )
+    bill = boundary_bill(program)
+    edges = _Edges(program, home, bill.crossings).between()
+    picture = Picture(title, (*inputs, *boxes, output), tuple(edges), remarks=(_summary(program, parts), bill.total))
     return picture if len(picture.boxes) <= limit else with_remark(fold_runs(picture, limit))
 
 
 def _summary(program: Program, parts: Iterable[Region]) -> str:
     parts = list(parts)
-    engines, islands = sum(part.is_segment for part in parts), sum(not part.is_segment for part in parts)
+    engines, others = sum(part.is_segment for part in parts), sum(not part.is_segment for part in parts)
     coverage = f"{program.ledger.coverage:.1%} of {len(program.op_nodes):,} op nodes in TensorRT"
-    return f"{coverage}: {_count(engines, 'engine')}, {_count(islands, 'PyTorch island')}"
+    return f"{coverage}: {_count(engines, 'engine')}, {_count(others, 'PyTorch island')}"
 
 
 def _count(number: int, word: str) -> str:
@@ -71,17 +72,17 @@ def regions(program: Program) -> tuple[Region, ...]:
     by_name = {segment.name: [nodes_by_name[name] for name in segment.nodes] for segment in program.segments}
     home = {node: name for name, nodes in by_name.items() for node in nodes}
     level = _levels(program, home)
-    islands: nx.Graph[Node] = nx.Graph()
+    together: nx.Graph[Node] = nx.Graph()
     for node in program.op_nodes:
         if node in home:
             continue
-        islands.add_node(node)
+        together.add_node(node)
         for source in node.all_input_nodes:
-            if source in islands and level[source] == level[node]:
-                islands.add_edge(source, node)
+            if source in together and level[source] == level[node]:
+                together.add_edge(source, node)
     position = {node: index for index, node in enumerate(program.graph.nodes)}
     found = [(level[nodes[0]], position[nodes[0]], name, nodes, True) for name, nodes in by_name.items() if nodes]
-    for members in nx.connected_components(islands):
+    for members in nx.connected_components(together):
         nodes = sorted(members, key=position.__getitem__)
         found.append((level[nodes[0]], position[nodes[0]], f"pytorch:{nodes[0].name}", nodes, False))
     found.sort(key=lambda item: item[:2])
@@ -148,10 +149,16 @@ def _island_lines(part: Region) -> list[str]:
 
 def _operators(nodes: Sequence[Node], most: int = 3) -> str:
     computing = [node for node in nodes if not is_getitem(node)] or list(nodes)
-    counts = Counter(op_name(node.target).removeprefix("aten.").split(".")[0] for node in computing)
+    counts = Counter(_operator(node) for node in computing)
     common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     words = [f"{name} ×{count}" if count > 1 else name for name, count in common[:most]]
     return ", ".join([*words, "…"] if len(common) > most else words)
+
+
+def _operator(node: Node) -> str:
+    """The operator without its overload, and without the namespace that nearly all are in."""
+    name = op_name(node.target)
+    return name.removeprefix("aten.").split(".")[0] if name.startswith("aten.") else name
 
 
 def _region_tooltip(part: Region) -> str:
@@ -161,28 +168,44 @@ def _region_tooltip(part: Region) -> str:
 
 
 # --- edges ---------------------------------------------------------------------------------------------------------
-def _edges(program: Program, home: Mapping[Node, str]) -> Iterable[Edge]:
-    """One edge per pair of boxes, with the distinct tensors that cross."""
-    crossing: dict[tuple[str, str], dict[Node, None]] = {}
-    constants = set(parameter_labels(program))
-    for node in (*program.op_nodes, program.output_node):
-        target = home.get(node, "output")
-        for source in node.all_input_nodes:
-            origin = home.get(source, source.name)
-            if origin != target and source.name not in constants:
-                crossing.setdefault((origin, target), {})[source] = None
-    for (origin, target), values in crossing.items():
-        yield _crossing_edge(origin, target, list(values))
+class _Edges:
+    """One edge per pair of boxes, with the distinct tensors that cross, their bytes, and casts at engines' borders."""
 
+    def __init__(self, program: Program, home: Mapping[Node, str], crossings: Iterable[Crossing]) -> None:
+        self.program, self.home, self.sizes = program, home, TensorBytes(program)
+        self.casts = {item.name: item.casts for item in crossings if item.casts}
+        self.place = {node.name: name for node, name in home.items()}
 
-def _crossing_edge(origin: str, target: str, values: list[Node]) -> Edge:
-    tensors = [node for node in values if not is_symbolic(node)]
-    sizes = [value_bytes(node.meta.get("val")) for node in tensors]
-    nbytes = None if any(size is None for size in sizes) else sum(size for size in sizes if size is not None)
-    types = Counter(type_text(node.meta.get("val")) for node in tensors)
-    labels = [f"{count} × {name}" if count > 1 else name for name, count in types.items()]
-    if len(labels) > _LABELLED:
-        labels = [f"{len(tensors)} tensors"]
-    label = "\n".join([*labels, bytes_text(nbytes)] if tensors and nbytes is not None else labels)
-    tooltip = "\n".join(f"{node.name}: {type_text(node.meta.get('val'))}" for node in values)
-    return Edge(origin, target, label or "sizes", nbytes, not tensors, tooltip)
+    def between(self) -> Iterable[Edge]:
+        """The edges, in graph order of their targets."""
+        crossing: dict[tuple[str, str], dict[Node, None]] = {}
+        constants = set(parameter_labels(self.program))
+        for node in (*self.program.op_nodes, self.program.output_node):
+            target = self.home.get(node, "output")
+            for source in node.all_input_nodes:
+                origin = self.home.get(source, source.name)
+                if origin != target and source.name not in constants:
+                    crossing.setdefault((origin, target), {})[source] = None
+        for (origin, target), values in crossing.items():
+            yield self._edge(origin, target, list(values))
+
+    def _edge(self, origin: str, target: str, values: list[Node]) -> Edge:
+        tensors = [node for node in values if not is_symbolic(node)]
+        sizes = [self.sizes.of(node) for node in tensors]
+        nbytes = None if any(size is None for size in sizes) else sum(size for size in sizes if size is not None)
+        types = Counter(type_text(node.meta.get("val")) for node in tensors)
+        labels = [f"{count} × {name}" if count > 1 else name for name, count in types.items()]
+        if len(labels) > _LABELLED:
+            labels = [f"{len(tensors)} tensors"]
+        if tensors:
+            labels.append("size unknown" if nbytes is None else bytes_text(nbytes))
+        labels += self._casts(origin, target, tensors)
+        tooltip = "\n".join(f"{node.name}: {type_text(node.meta.get('val'))}" for node in values)
+        return Edge(origin, target, "\n".join(labels) or "sizes", nbytes, not tensors, tooltip)
+
+    def _casts(self, origin: str, target: str, tensors: Iterable[Node]) -> Iterable[str]:
+        """Casts that make one of the tensors in the box that it leaves, or read it in the box that it enters."""
+        casts = (cast for node in tensors for cast in self.casts.get(node.name, ()))
+        return dict.fromkeys(
+            f"cast {cast.source} → {cast.target}" for cast in casts if self.place.get(cast.node) in (origin, target)
+        )

@@ -48,7 +48,7 @@ class BoxStyle:
 STYLES: Mapping[str, BoxStyle] = MappingProxyType(
     {
         Verdict.TRT: BoxStyle("#c5ecdf", "#009e73", "#0b5240"),
-        Verdict.UNSUPPORTED: BoxStyle("#f7c9a8", "#d55e00", "#6e3503", "dashed"),
+        Verdict.UNSUPPORTED: BoxStyle("#f2b78c", "#d55e00", "#6e3503", "dashed"),
         Verdict.REJECTED: BoxStyle("#f1d3e3", "#cc79a7", "#63334f", "dashed"),
         Verdict.DEMOTED: BoxStyle("#fbe3b2", "#e69f00", "#5f4505", "dotted"),
         Verdict.EXCLUDED: BoxStyle("#d8dbdf", "#767d85", "#3d444d"),
@@ -98,6 +98,6 @@ def style_sheet() -> str:
         f"svg.trt-passes .node text~text{{font-size:9.5px;fill:{MUTED}}}"
         "svg.trt-passes a:hover{text-decoration:none}"
         "svg.trt-passes .node:hover path,svg.trt-passes .node:hover polygon{stroke-width:2.5}"
-        f"@media (prefers-color-scheme:dark){{{rules}"
+        f"@media screen and (prefers-color-scheme:dark){{{rules}"
         f"svg.trt-passes .node text~text{{fill:{_DARK[MUTED]}}}}}"
     )

@@ -6,6 +6,10 @@ from typing import Any
 
 import torch
 
+from ..compiler.analysis.tensor_bytes import bytes_text
+
+__all__ = ["bytes_text", "value_bytes"]
+
 
 def value_bytes(value: Any) -> int | None:
     """Bytes of a tensor or of several; dynamic sizes count as in the example that was exported; None if not known."""
@@ -28,13 +32,3 @@ def _hint(size: int | torch.SymInt) -> int | None:
     if isinstance(size, int):
         return size
     return size.node.hint if size.node.has_hint() else None
-
-
-def bytes_text(count: int) -> str:
-    """Bytes for people: "98 B", "1.5 KiB", "12 MiB"."""
-    number = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" or number >= 10 else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} GiB"

@@ -5,15 +5,17 @@ Pure functions from a program (or its ledger) to data; none needs TensorRT.
 
 from __future__ import annotations
 
+from ..coverage import ModuleCoverage, module_coverage
 from .boundary import BoundaryBill, Cast, Crossing, EngineBoundary, boundary_bill
-from .coverage import ModuleCoverage, module_coverage
+from .cost import BoundaryCost, boundary_cost
 from .fallbacks import FallbackGroup, demoted_groups, fallback_groups
-from .gains import FallbackGain, Gain, Gains, TensorCopies, fallback_gains
+from .gains import FallbackGain, Gain, Gains, PairGain, TensorCopies, fallback_gains
 from .islands import Island, islands
 from .tensor_bytes import TensorBytes
 
 __all__ = [
     "BoundaryBill",
+    "BoundaryCost",
     "Cast",
     "Crossing",
     "EngineBoundary",
@@ -23,9 +25,11 @@ __all__ = [
     "Gains",
     "Island",
     "ModuleCoverage",
+    "PairGain",
     "TensorBytes",
     "TensorCopies",
     "boundary_bill",
+    "boundary_cost",
     "demoted_groups",
     "fallback_gains",
     "fallback_groups",

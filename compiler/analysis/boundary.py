@@ -80,7 +80,7 @@ class Crossing:
         }
 
     def __str__(self) -> str:
-        """One line: "%sort f32[4] 16 bytes pytorch-00 -> segment-01, cast f64 -> f32 in pytorch-00"."""
+        """One line: "%sort f32[4] 16 B pytorch-00 -> segment-01, cast f64 -> f32 in pytorch-00"."""
         size = "size unknown" if self.nbytes is None else bytes_text(self.nbytes)
         casts = "".join(f", cast {cast}" for cast in self.casts)
         return f"%{self.name} {self.type} {size} {self.made_in} -> {', '.join(self.read_in)}{casts}"
@@ -156,14 +156,24 @@ class BoundaryBill:
             "engines": [engine.to_json() for engine in self.engines],
         }
 
+    @property
+    def total(self) -> str:
+        """One line: "7 tensors cross engine boundaries per call, 66 KiB, 2 casts"."""
+        count = len(self.crossings)
+        words = [
+            f"{count:,} tensor{'' if count == 1 else 's'} cross{'es' if count == 1 else ''} engine boundaries per call"
+        ]
+        words.append(bytes_text(self.nbytes) + (f" and {self.unknown} of unknown size" if self.unknown else ""))
+        if self.casts:
+            words.append(f"{len(self.casts)} cast{'' if len(self.casts) == 1 else 's'}")
+        return ", ".join(words)
+
     def __str__(self) -> str:
         """A total, then a line per engine and an indented line per tensor."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        yield f"{len(self.crossings)} tensors cross engine boundaries per call, {bytes_text(self.nbytes)}" + (
-            f" and {self.unknown} of unknown size" if self.unknown else ""
-        )
+        yield self.total
         for engine in self.engines:
             yield f"{engine.segment}: {bytes_text(engine.input_bytes)} in, {bytes_text(engine.output_bytes)} out"
             for crossing in engine.crossings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, islice
 from typing import Any, NamedTuple
 
 from ...passes.partition import Partition
@@ -25,7 +26,11 @@ PROBED_NODES = 300_000
 LEAST_GROUPS, MOST_GROUPS = 2, 40
 """Groups that are partitioned again for in any case, and at most."""
 
+MOST_PAIRS = 10
+"""Pairs of groups that are partitioned again for, at most."""
+
 _LISTED = 4  # names in a sentence
+_TYPES = 2  # types of tensors in a sentence
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,11 @@ class Gain:
         return sum(len(names) - 1 for names in self.merged), self.nodes_gained, self.bytes_saved
 
     @property
+    def helps(self) -> bool:
+        """Whether it brings more than the group's own nodes: engines merge, others join them, or less crosses."""
+        return bool(self.merged) or self.joined_nodes > self.lost_nodes or self.bytes_saved > 0
+
+    @property
     def is_nothing(self) -> bool:
         """Whether the partition would stay as it is."""
         return not (self.own_nodes or self.joined_nodes or self.lost_nodes or self.bytes_saved)
@@ -104,20 +114,34 @@ class Gain:
         }
 
     def __str__(self) -> str:
-        """One sentence without a full stop."""
+        """One sentence without a full stop, which begins with `change`."""
+        return f"{self.change}{' ' if self.merged or self.is_nothing else ': '}{self.effect}"
+
+    @property
+    def effect(self) -> str:
+        """The sentence without `change`: "merges segment-00 and segment-01: 2 engines → 1, 2 op nodes gained"."""
         if self.is_nothing:
-            return f"{self.change} changes nothing by itself"
+            return "changes nothing by itself"
         nodes = self.nodes_gained
         parts = [
             _engines_text(self.engines_before, self.engines_after),
             f"{abs(nodes):,} op node{'s' if abs(nodes) != 1 else ''} {'gained' if nodes >= 0 else 'lost'}",
+            *self._copies_text(),
         ]
-        if self.bytes_saved > 0:
-            parts.append(f"{bytes_text(self.bytes_saved)} no longer cross")
-        elif self.bytes_saved < 0:
-            parts.append(f"{bytes_text(-self.bytes_saved)} more cross")
-        merges = f" merges {_merges_text(self.merged)}" if self.merged else ""
-        return f"{self.change}{merges}: {', '.join(parts)}"
+        merges = f"merges {_merges_text(self.merged)}: " if self.merged else ""
+        return f"{merges}{', '.join(parts)}"
+
+    def _copies_text(self) -> Iterator[str]:
+        if self.copies_saved and not self.copies_added:
+            yield f"{_copies_text(self.copies_saved)} saved ({bytes_text(self.bytes_saved)})"
+        elif self.copies_added and not self.copies_saved:
+            yield f"{_copies_text(self.copies_added)} added ({bytes_text(-self.bytes_saved)})"
+        elif self.copies_saved:
+            yield f"{_copies_text(self.copies_saved)} saved"
+            yield f"{_copies_text(self.copies_added)} added"
+            if self.bytes_saved:
+                word = "less" if self.bytes_saved > 0 else "more"
+                yield f"{bytes_text(abs(self.bytes_saved))} {word} crossing in all"
 
 
 @dataclass(frozen=True)
@@ -133,16 +157,30 @@ class FallbackGain:
 
 
 @dataclass(frozen=True)
+class PairGain:
+    """Two groups of fallbacks, neither of which helps alone, and what supporting both would gain."""
+
+    groups: tuple[FallbackGroup, FallbackGroup]
+    gain: Gain
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able values in field order."""
+        return {"groups": [group.to_json() for group in self.groups], "gain": self.gain.to_json()}
+
+
+@dataclass(frozen=True)
 class Gains:
     """What would improve a partition.
 
     Attributes:
         fallbacks: every group of fallbacks, largest gain first, then those that were not analysed, in graph order.
+        pairs: pairs of groups that help only together, largest gain first, where there are more than two groups.
         together: the gain of supporting all of them at once; None where there are not two groups to support.
         smaller_blocks: the gains of lowering `min_block_size`, each to a size that keeps some of the demoted nodes.
     """
 
     fallbacks: tuple[FallbackGain, ...]
+    pairs: tuple[PairGain, ...]
     together: Gain | None
     smaller_blocks: tuple[Gain, ...]
 
@@ -151,11 +189,17 @@ class Gains:
         """How many groups were not analysed."""
         return sum(item.gain is None for item in self.fallbacks)
 
+    @property
+    def combined(self) -> tuple[Gain, ...]:
+        """The gains of supporting several groups at once: the pairs, then everything."""
+        return (*(pair.gain for pair in self.pairs), *([self.together] if self.together else []))
+
     def to_json(self) -> dict[str, Any]:
         """JSON-able values in field order, with `left_out`."""
         return {
             "fallbacks": [item.to_json() for item in self.fallbacks],
             "left_out": self.left_out,
+            "pairs": [pair.to_json() for pair in self.pairs],
             "together": None if self.together is None else self.together.to_json(),
             "smaller_blocks": [gain.to_json() for gain in self.smaller_blocks],
         }
@@ -163,7 +207,7 @@ class Gains:
     def __str__(self) -> str:
         """A line per gain, best first, and a line on what was left out."""
         gains = [item.gain for item in self.fallbacks if item.gain is not None]
-        lines = [str(gain) for gain in (*gains, *([self.together] if self.together else []), *self.smaller_blocks)]
+        lines = [str(gain) for gain in (*gains, *self.combined, *self.smaller_blocks)]
         if self.left_out:
             lines.append(f"{self.left_out} more source line{'s' if self.left_out > 1 else ''} not analysed")
         return "\n".join(lines)
@@ -183,7 +227,7 @@ def fallback_gains(program: Program, settings: Settings | None = None, most_grou
     groups = fallback_groups(program)
     partition = program.partitioned_by
     if not isinstance(partition, Partition):
-        return Gains(tuple(FallbackGain(group, None) for group in groups), None, ())
+        return Gains(tuple(FallbackGain(group, None) for group in groups), (), None, ())
     comparison = _Comparison(program, WhatIf(program, partition, settings or Settings()))
     size = max(1, len(program.op_nodes))
     limit = min(MOST_GROUPS, max(LEAST_GROUPS, PARTITIONED_NODES // size)) if most_groups is None else most_groups
@@ -194,11 +238,24 @@ def fallback_gains(program: Program, settings: Settings | None = None, most_grou
     everything = [name for group in groups for name in group.nodes]
     return Gains(
         fallbacks=(*(FallbackGain(group, gain) for group, gain in analysed), *left),
+        pairs=_pairs(comparison, analysed, limit - len(chosen)) if len(groups) > 2 else (),
         together=comparison.supporting(f"supporting all {len(groups)} source lines", everything)
         if len(groups) > 1
         else None,
         smaller_blocks=tuple(comparison.smaller_blocks()),
     )
+
+
+def _pairs(comparison: _Comparison, analysed: Sequence[tuple[FallbackGroup, Gain]], limit: int) -> tuple[PairGain, ...]:
+    """The pairs that help where neither group does, out of the `limit` first ones that could."""
+    alone = [group for group, gain in analysed if not gain.helps]
+    found = []
+    for pair in islice(combinations(alone, 2), max(0, min(limit, MOST_PAIRS))):
+        names = [name for group in pair for name in group.nodes]
+        gain = comparison.supporting(f"supporting {pair[0]} and {pair[1]} together", names)
+        if gain.helps:
+            found.append(PairGain(pair, gain))
+    return tuple(sorted(found, key=lambda item: item.gain.rank, reverse=True))
 
 
 class _Comparison:
@@ -288,7 +345,13 @@ def _change(group: FallbackGroup) -> str:
 
 
 def _engines_text(before: int, after: int) -> str:
-    return f"{before} engine{'s' if before != 1 else ''} -> {after}"
+    return f"{before} engine{'s' if before != 1 else ''} → {after}"
+
+
+def _copies_text(copies: Sequence[TensorCopies]) -> str:
+    if len(copies) > _TYPES:
+        return f"{sum(item.count for item in copies)} copies of {len(copies)} types of tensor"
+    return " and ".join(map(str, copies))
 
 
 def _merges_text(merged: tuple[tuple[str, ...], ...]) -> str:

@@ -49,5 +49,10 @@ class TensorBytes:
 
 
 def bytes_text(count: int) -> str:
-    """A number of bytes as words: "1 byte", "12,288 bytes"."""
-    return "1 byte" if count == 1 else f"{count:,} bytes"
+    """Bytes for people: "98 B", "1.5 KiB", "12 MiB"."""
+    number = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 10 else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"

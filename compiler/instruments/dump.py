@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ...visualize.dot import to_dot
-from ...visualize.overview import overview_picture
-from ...visualize.page import StageFiles, index_html
-from ...visualize.render import Rendering
+from ...visualize.page import Contents, Measure, Recording, StageFiles, index_html
 from ...visualize.why import why_text
+from ..analysis import fallback_gains
+from ..coverage import module_coverage
 from ..errors import PassFailure, UserError
 from ..pass_base import Cancelled, Context, Pass
 from ..pipeline import Pipeline
@@ -21,10 +22,14 @@ from ..program import Program
 from ..report import PassRecord, Report
 from .dump_files import as_user_error, check_folder, clear_folder, staged, write_text
 from .dump_stage import OpenStage
+from .numerics import Numerics
 from .protocol import Failure, Instrument, Step
 from .reproducer import MAX_WEIGHT_BYTES, Reproducer, command_of
 
 _INPUT = "00-input"
+
+MAX_SAVING = 3
+"""Folders that may wait for their program to be saved: more would only take memory on a machine of two cores."""
 
 
 class Dump(Instrument):
@@ -33,27 +38,35 @@ class Dump(Instrument):
     The folder may be new, empty, or hold an earlier dump, which is replaced. Each pass's folder appears when it is
     complete. A pass that changed nothing says so in `unchanged.txt`. Text files hold the same bytes for the same model
     and settings; only `run.json`, `index.html` and `build.log` hold seconds. After a failure, `repro/` has a script
-    that repeats it.
+    that repeats it. Of large programs, only that before all passes and the partitioned one are saved as archives.
 
     Args:
         folder: where to write.
         max_weight_bytes: weights above this size are left out of a reproducer.
+        numerics: an instrument of the same run, whose errors the page shows.
 
     Raises:
         UserError: the folder is not ours, or not writable; later, the disk is full.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], max_weight_bytes: int = MAX_WEIGHT_BYTES) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        max_weight_bytes: int = MAX_WEIGHT_BYTES,
+        numerics: Numerics | None = None,
+    ) -> None:
+        self.folder, self._numerics = Path(folder), numerics
         self.max_weight_bytes = max_weight_bytes
         check_folder(self.folder)
         self._stages: list[StageFiles] = []
+        self._recording = Recording()
         self._records: list[PassRecord] = []
         self._report: Report | None = None
         self._context = Context()
         self._pipeline = Pipeline(())
-        self._open: OpenStage | None = None
+        self._open: deque[OpenStage] = deque()
         self._latest = _INPUT
+        self._failed: tuple[str, str] | None = None
         self._reproduce = ""
         self._broken = False
 
@@ -61,28 +74,29 @@ class Dump(Instrument):
     def before_pipeline(self, pipeline: Pipeline, program: Program, ctx: Context) -> None:
         """Empty the folder and write the program that the passes are given."""
         self._stages, self._records, self._reproduce, self._broken = [], [], "", False
+        self._failed, self._recording = None, Recording()
+        self._recording.add(_INPUT, "input", "The program as it was exported.", program)
         self._context, self._pipeline, self._latest = ctx, pipeline, _INPUT
         self._report = _unfinished(pipeline, program, ctx)
         with self._writing():
             clear_folder(self.folder)
             self._write_run()
-            self._open = stage = OpenStage(self.folder, _INPUT, "input")
-            stage.write_program(program, "input", ())
+            self._text = self._new_stage(_INPUT, "input").write_program(program, "input", ())
 
     def before_pass(self, index: int, item: Pass, program: Program) -> None:
-        """Complete the folder of the pass before, if this one leaves Python: TensorRT can take the process down."""
+        """Complete the folders of the passes before, if this one leaves Python: TensorRT can end the process."""
         if item.kind == "build":
             with self._writing():
-                self._finish_stage()
+                self._finish_stages()
 
     def after_pass(self, step: Step) -> None:
         """Write the folder of a pass."""
         name = f"{step.index + 1:02d}-{step.item.name}"
         with self._writing():
-            self._finish_stage()
-            self._open = stage = OpenStage(self.folder, name, step.item.name)
-            if stage.write_step(step, self._latest):
-                self._latest = name
+            text = self._new_stage(name, step.item.name).write_step(step, self._latest, self._text)
+            if text is not None:
+                self._latest, self._text = name, text
+            self._record(step, name)
             record = PassRecord(step.item.name, step.item.stage, step.seconds, step.change)
             self._records.append(record)
             if self._report is not None:
@@ -92,9 +106,10 @@ class Dump(Instrument):
     def on_failure(self, failure: Failure) -> None:
         """Write a reproducer, unless the run ended by a mistake or a wish of the user's."""
         error = failure.error
+        self._failed = failure.item.name, getattr(error, "node", None) or ""
         if not self._broken:
             with self._writing():
-                self._finish_stage()
+                self._finish_stages()
         if self._broken or isinstance(error, UserError | Cancelled) or not isinstance(error, Exception):
             return
         if isinstance(error, PassFailure) and error.pass_name != failure.item.name:
@@ -114,7 +129,7 @@ class Dump(Instrument):
             return
         try:
             with self._writing():
-                self._finish_stage()
+                self._finish_stages()
                 self._write_summary(report)
         except UserError:
             # What ended the run matters more than that its summary could not be written.
@@ -129,15 +144,33 @@ class Dump(Instrument):
                 yield
         except BaseException as error:
             self._broken = isinstance(error, UserError)
-            if self._open is not None:
-                self._open.discard()
-                self._open = None
+            while self._open:
+                self._open.popleft().discard()
             raise
 
+    def _new_stage(self, name: str, title: str) -> OpenStage:
+        """Begin a folder, and complete those that are written, in order."""
+        while self._open and (not self._open[0].saving or len(self._open) >= MAX_SAVING):
+            self._finish_stage()
+        self._open.append(OpenStage(self.folder, name, title))
+        return self._open[-1]
+
     def _finish_stage(self) -> None:
-        if self._open is not None:
-            self._stages.append(self._open.finish())
-            self._open = None
+        """Complete the oldest folder; it stays open, to be discarded, if that fails."""
+        self._stages.append(self._open[0].finish())
+        self._open.popleft()
+
+    def _finish_stages(self) -> None:
+        while self._open:
+            self._finish_stage()
+
+    def _record(self, step: Step, folder: str) -> None:
+        name, about = step.item.name, " ".join((inspect.getdoc(step.item) or "").split("\n\n")[0].split())
+        compiled = step.after.compiled is not None and step.before.compiled is None
+        if step.change.empty and not compiled:
+            self._recording.repeat(folder, name, about)
+        else:
+            self._recording.add(folder, name, about, step.after, compiled)
 
     def _write_run(self) -> None:
         assert self._report is not None
@@ -145,14 +178,30 @@ class Dump(Instrument):
 
     def _write_summary(self, report: Report) -> None:
         self._report = report
-        picture = Rendering.start(to_dot(overview_picture(report.program)))
-        why = why_text(report.program, self._context.settings)
+        program, settings = report.program, self._context.settings
+        gains = fallback_gains(program, settings) if program.partitioned_by is not None else None
         write_text(self.folder / "ledger.jsonl", report.ledger.to_jsonl())
-        write_text(self.folder / "why.txt", why)
+        write_text(self.folder / "why.txt", why_text(program, settings, gains, report.boundary))
+        write_text(self.folder / "coverage.csv", module_coverage(report.ledger, self._errors).to_csv())
         self._write_run()
-        shown = why if len(report.ledger) and report.coverage < 1 else ""
-        page = index_html(report, self._stages, picture.svg(), shown, self._reproduce)
-        write_text(self.folder / "index.html", page)
+        contents = Contents(
+            report,
+            self._recording,
+            self._stages,
+            self.folder,
+            gains,
+            self._failed,
+            self._reproduce,
+            self._measures(),
+        )
+        write_text(self.folder / "index.html", index_html(contents))
+
+    @property
+    def _errors(self) -> dict[str, float]:
+        return self._numerics.node_errors if self._numerics is not None else {}
+
+    def _measures(self) -> list[Measure]:
+        return [Measure("error of the networks", "relative L2", self._errors)] if self._errors else []
 
 
 def _unfinished(pipeline: Pipeline, program: Program, ctx: Context) -> Report:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..report import SCHEMA
 
-TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl")
+TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv")
 """The files that a dump has besides its folders."""
 
 _OURS = re.compile(r"\d{2,}-[a-z0-9.-]+|repro|\.writing-.*")

@@ -15,13 +15,18 @@ from ...visualize.overview import overview_picture
 from ...visualize.page import StageFiles
 from ...visualize.picture import Picture
 from ...visualize.render import Rendering
-from ...visualize.text import graph_text, program_diff, program_text
+from ...visualize.text import graph_text, program_text
+from ..graph_diff import graph_diff
 from ..program import Program, Segment
 from .dump_files import StagedFolder
 from .protocol import Step
 from .reproducer import segment_json
 from .side_process import SideProcess
 from .weightless import archive, weightless
+
+MAX_SAVED_NODES = 2000
+"""Op nodes above which only the program before all passes and the partitioned one are saved: torch.export.save takes
+2 ms for each."""
 
 MAX_SEGMENT_PICTURES = 12
 """Segments that get pictures of their own, the largest first; all of them are in the overview and in partition.json."""
@@ -34,6 +39,11 @@ class OpenStage:
         self.name, self.title = name, title
         self._folder = StagedFolder(root, name)
         self._saving: SideProcess | None = None
+
+    @property
+    def saving(self) -> bool:
+        """Whether its program is still being saved."""
+        return self._saving is not None and self._saving.running
 
     def finish(self) -> StageFiles:
         """Let the folder appear; returns what is in it."""
@@ -50,32 +60,45 @@ class OpenStage:
             self._saving.stop()
         self._folder.discard()
 
-    def write_program(self, program: Program, title: str, touched: Collection[str]) -> None:
-        """Write a program as text, picture and archive."""
+    def write_program(self, program: Program, title: str, touched: Collection[str], save: bool = True) -> str:
+        """Write a program as text, which is returned, as picture and, if `save`, as archive."""
         path = self._folder.path
-        self._saving = SideProcess(lambda: (path / "program.pt2").write_bytes(archive(weightless(program.exported))))
+        if save:
+            write = (path / "program.pt2").write_bytes
+            self._saving = SideProcess(lambda: write(archive(weightless(program.exported))))
         with _pictures(path, {"graph": program_picture(program, touched, title)}):
-            _put(path / "graph.txt", program_text(program))
+            text = program_text(program)
+            _put(path / "graph.txt", text)
+        return text
 
-    def write_step(self, step: Step, latest: str) -> bool:
-        """Write what a pass did; whether that includes a graph. `latest` names the last folder that had one."""
+    def write_step(self, step: Step, latest: str, before: str) -> str | None:
+        """Write what a pass did.
+
+        Args:
+            step: the pass.
+            latest: the last folder that had a graph.
+            before: the text of that graph.
+
+        Returns:
+            The text of the graph, or None where the pass changed nothing.
+        """
         program, change, path = step.after, step.change, self._folder.path
-        wrote = not change.empty
-        if wrote:
+        text = None
+        if not change.empty:
             touched = {*change.created, *change.rewired}
             if not change.graph_changed and 2 * len(change.annotated) <= len(program.op_nodes):
                 touched = set(change.annotated)
-            self.write_program(program, f"after {step.item.name}", touched)
+            save = len(program.op_nodes) <= MAX_SAVED_NODES or "partitioned" in step.item.establishes
+            text = self.write_program(program, f"after {step.item.name}", touched, save)
             names = (f"{latest}/graph.txt", f"{self.name}/graph.txt")
-            _put(path / "change.diff", program_diff(step.before, program, names))
+            _put(path / "change.diff", graph_diff(before, text, names))
         made = _write_segments(path, step)
         if step.after.compiled is not None and step.before.compiled is None:
             _write_compiled(path, program)
             made = True
-        if not wrote and not made:
-            text = f"{step.item.name} changed nothing: the graph is that of {latest}.\n"
-            _put(path / "unchanged.txt", text)
-        return wrote
+        if text is None and not made:
+            _put(path / "unchanged.txt", f"{step.item.name} changed nothing: the graph is that of {latest}.\n")
+        return text
 
 
 def _put(path: Path, text: str) -> None:

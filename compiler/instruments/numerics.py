@@ -42,6 +42,12 @@ class Divergence:
         return f"{self.pass_name}: {self.output}: {error}"
 
 
+def node_errors(rows: Iterable[Divergence]) -> dict[str, float]:
+    """The relative L2 error of every node that leaves a segment's network, as `convert` made it."""
+    networks = (row for row in rows if row.pass_name == "convert" and not row.output.startswith("output"))
+    return {row.output.partition("/")[2]: row.relative_l2 for row in networks}
+
+
 class Numerics(Instrument):
     """Runs the program after every pass that changed its graph, and the networks after `convert`, on example inputs.
 
@@ -78,6 +84,11 @@ class Numerics(Instrument):
 
     def after_pipeline(self, report: Report) -> None:
         self._expected = {}
+
+    @property
+    def node_errors(self) -> dict[str, float]:
+        """The relative L2 error of every node that leaves a segment's network, as `convert` made it."""
+        return node_errors(self.rows)
 
     def __str__(self) -> str:
         return "\n".join(str(row) for row in self.rows) or "no pass changed the graph"

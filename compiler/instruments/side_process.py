@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which the copy is given up and its work is done here."""
 
 
@@ -24,19 +24,28 @@ class SideProcess:
     def __init__(self, work: Callable[[], object]) -> None:
         self._work = work
         self._process = _fork(work)
+        self._ended: bool | None = None  # how it ended, once that was noticed
+
+    @property
+    def running(self) -> bool:
+        """Whether the copy still works."""
+        if self._process is None or self._ended is not None:
+            return False
+        self._ended = _ended(self._process)
+        return self._ended is None
 
     def finish(self) -> None:
         """Wait until the work is done, doing it here if the copy could not."""
-        done = self._process is not None and _wait(self._process)
-        self._process = None
+        done = self._ended if self._ended is not None else self._process is not None and _wait(self._process)
+        self._process = self._ended = None
         if not done:
             self._work()
 
     def stop(self) -> None:
         """Give the work up."""
-        if self._process is not None:
+        if self._process is not None and self._ended is None:
             _kill(self._process)
-            self._process = None
+        self._process = self._ended = None
 
 
 def _fork(work: Callable[[], object]) -> int | None:
@@ -64,16 +73,22 @@ def _run_and_exit(work: Callable[[], object]) -> None:
         os._exit(status)
 
 
+def _ended(process: int) -> bool | None:
+    """Whether the copy ended well; None while it works."""
+    try:
+        ended, status = os.waitpid(process, os.WNOHANG)
+    except ChildProcessError:  # the program reaps its children itself, so how this one ended is not known
+        return False
+    return os.waitstatus_to_exitcode(status) == 0 if ended else None
+
+
 def _wait(process: int) -> bool:
     """Whether the copy ended well, in time."""
     deadline, pause = time.monotonic() + PATIENCE, 0.001
     while time.monotonic() < deadline:
-        try:
-            ended, status = os.waitpid(process, os.WNOHANG)
-        except ChildProcessError:  # the program reaps its children itself, so how this one ended is not known
-            return False
-        if ended:
-            return os.waitstatus_to_exitcode(status) == 0
+        ended = _ended(process)
+        if ended is not None:
+            return ended
         time.sleep(pause)
         pause = min(pause * 1.5, 0.02)
     _kill(process)

@@ -40,6 +40,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
 def test_run_ends_with_tables_and_names_the_folder(built: tuple[Path, Result]) -> None:
     folder, result = built
     assert result.exit_code == 0, result.output
+    assert "engine boundaries per call" in result.stdout
     for words in ("segment-00", "segment-01", "aten.sort", "TP401", "cli_models.py:", "splice", "excluded"):
         assert words in result.stdout
     assert result.stdout.rstrip().splitlines()[-1].startswith(f"wrote {folder / 'dump'}")
@@ -78,6 +79,13 @@ def test_pipeline_and_until_choose_the_passes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_modules_with_fallbacks_are_listed() -> None:
+    excluded = ["--set", "torch_executed_modules=second.1", "--set", "min_block_size=1"]
+    lines = call("run", f"{MODELS}:blocks", "--until", "partition", *excluded).stdout.splitlines()
+    table = lines[lines.index("modules that are not all in TensorRT") :]
+    assert ["second.1", "1", "0", "%"] in [line.split() for line in table]
+
+
 def test_input_replaces_the_example() -> None:
     specs = ["--input", "1..8x4", "--input", "1..8x4"]
     result = call("run", f"{MODELS}:pair", *specs, "--until", "partition", "--json", "--set", "min_block_size=1")
@@ -105,6 +113,10 @@ def test_explain_a_dump_and_its_nodes(built: tuple[Path, Result]) -> None:
         text = call("explain", dump, f"%{row.node}").stdout
         assert text.startswith(f"%{row.node} = {row.op}: {row.verdict}")
         assert all(reason.code in text and reason.message in text for reason in row.reasons)
+    assert call("explain", dump, "--modules").stdout.startswith("(model)  ")
+    assert "error " in call("explain", dump, "--modules").stdout, "the run checked numerics"
+    assert call("explain", dump, "sort", "--modules").exit_code == 1
+    assert call("explain", "TP203", "sort").exit_code == 1
     result = call("explain", dump, "sart")
     assert result.exit_code == 1
     assert "has no op node 'sart'. Did you mean 'sort'" in result.stderr
@@ -114,7 +126,7 @@ def test_diff_shows_what_passes_did(built: tuple[Path, Result]) -> None:
     dump = str(built[0] / "dump")
     assert "are the same" in call("diff", dump, "input", "0").stdout
     text = call("diff", dump, "lower", "partition").stdout
-    assert any(line.startswith("+") and "segment-00" in line for line in text.splitlines())
+    assert any(line.startswith("~ %linear") and line.endswith("→ segment-00") for line in text.splitlines())
     result = call("diff", dump, "input", "partitoin")
     assert result.exit_code == 1
     assert "Did you mean 'partition'" in result.stderr

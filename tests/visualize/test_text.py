@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 from trt_passes.compiler.annotations import annotate_node
+from trt_passes.compiler.graph_diff import unified
 from trt_passes.visualize import program_diff, program_text
-from trt_passes.visualize.text import _unified
 
 from ..conftest import Golden
 from .programs import chain, portable, stack
@@ -51,7 +51,7 @@ LINES = st.lists(st.integers(0, 30).map(lambda number: f"line {number}"), unique
 
 @given(LINES, LINES)
 def test_applying_a_diff_to_the_old_text_gives_the_new(old: list[str], new: list[str]) -> None:
-    diff = _unified(old, new, ("old", "new"))
+    diff = unified(old, new, ("old", "new"))
     assert (diff == []) == (old == new)
     assert _patched(old, diff) == new
 

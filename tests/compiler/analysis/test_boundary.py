@@ -40,9 +40,9 @@ def test_every_tensor_with_its_bytes_and_places() -> None:
     assert (first.input_bytes, first.output_bytes) == (128, 64)
     assert (bill.nbytes, len(bill.crossings), bill.unknown, bill.casts) == (384, 6, 0, ())
     assert str(bill).splitlines()[:3] == [
-        "6 tensors cross engine boundaries per call, 384 bytes",
-        "segment-00: 128 bytes in, 64 bytes out",
-        "  in  %arguments_0 f32[2,8] 64 bytes caller -> segment-00",
+        "6 tensors cross engine boundaries per call, 384 B",
+        "segment-00: 128 B in, 64 B out",
+        "  in  %arguments_0 f32[2,8] 64 B caller -> segment-00",
     ]
 
 

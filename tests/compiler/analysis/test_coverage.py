@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 from torch import nn
 from trt_passes.compiler.analysis import ModuleCoverage, module_coverage
+from trt_passes.compiler.coverage import from_csv
 from trt_passes.compiler.ledger import Ledger, LedgerRow, Verdict
 
 from tests.compiler.analysis.partitioned import exported, judged, partitioned
@@ -45,15 +47,37 @@ def test_text_csv_and_json() -> None:
         "    1  0 of 1 op nodes, 0 %",
     ]
     assert tree.to_csv().splitlines() == [
-        "module,depth,ops,trt,percent",
-        ",0,6,4,66.7",
-        "stem,1,1,1,100.0",
-        "layers,1,4,2,50.0",
-        "layers.0,2,3,2,66.7",
-        "layers.0.attention,3,2,1,50.0",
-        "layers.1,2,1,0,0.0",
+        "module,depth,ops,trt,percent,error,seconds",
+        ",0,6,4,66.7,,",
+        "stem,1,1,1,100.0,,",
+        "layers,1,4,2,50.0,,",
+        "layers.0,2,3,2,66.7,,",
+        "layers.0.attention,3,2,1,50.0,,",
+        "layers.1,2,1,0,0.0,,",
     ]
     assert json.loads(json.dumps(tree.to_json()))["children"][1]["share"] == 0.5
+
+
+def test_errors_are_the_largest_and_seconds_add_up() -> None:
+    rows = [LedgerRow(name, "aten.relu", Verdict.TRT, module=module) for name, module in NODES.items()]
+    tree = module_coverage(rows, {"a": 1e-3, "b": 2e-3}, {"b": 0.25, "c": 0.5})
+    assert {item.path: (item.error, item.seconds) for item in tree.walk()} == {
+        "": (2e-3, 0.75),
+        "x": (2e-3, 0.75),
+        "x.y": (2e-3, 0.25),
+        "z": (None, None),
+    }
+    assert str(tree).splitlines()[1] == "  x  3 of 3 op nodes, 100 %, error 2.0e-03, 750 ms"
+    assert from_csv(tree.to_csv()) == tree
+
+
+NODES = {"a": "x", "b": "x.y", "c": "x", "d": "z"}
+
+
+def test_csv_round_trips_and_other_tables_are_refused() -> None:
+    assert from_csv(module_coverage(ROWS).to_csv()) == module_coverage(ROWS)
+    with pytest.raises(ValueError, match="columns"):
+        from_csv("module,ops\n,1\n")
 
 
 def test_almost_everything_is_not_100_percent() -> None:

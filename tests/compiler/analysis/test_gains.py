@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 import torch
-from trt_passes.compiler.analysis import Gain, demoted_groups, fallback_gains, fallback_groups, gains
+from trt_passes.compiler.analysis import Gain, boundary_cost, demoted_groups, fallback_gains, fallback_groups, gains
 from trt_passes.compiler.annotations import annotations_of, set_verdict
 from trt_passes.compiler.ledger import Verdict
 from trt_passes.compiler.pass_base import Context
@@ -48,7 +48,7 @@ def test_a_fallback_between_two_segments() -> None:
     assert [str(copies) for copies in gain.copies_saved] == ["2 copies of f32[2,16,64]"]
     assert str(gain) == (
         f"supporting aten.sort at {item.group.source} merges segment-00 and segment-01: "
-        "2 engines -> 1, 2 op nodes gained, 16,384 bytes no longer cross"
+        "2 engines → 1, 2 op nodes gained, 2 copies of f32[2,16,64] saved (16 KiB)"
     )
     assert (found.together, found.smaller_blocks, found.left_out) == (None, (), 0)
 
@@ -62,7 +62,7 @@ def test_demoted_neighbours_join() -> None:
     assert (gain.engines_before, gain.engines_after, gain.merged) == (0, 1, ())
     assert (gain.own_nodes, gain.joined_nodes, gain.bytes_saved) == (2, 4, -2 * 8192)
     assert [str(copies) for copies in gain.copies_added] == ["2 copies of f32[2,16,64]"]
-    assert str(gain).endswith(": 0 engines -> 1, 6 op nodes gained, 16,384 bytes more cross")
+    assert str(gain).endswith(": 0 engines → 1, 6 op nodes gained, 2 copies of f32[2,16,64] added (16 KiB)")
 
 
 def test_a_smaller_block_keeps_demoted_nodes() -> None:
@@ -98,6 +98,35 @@ def test_lines_that_only_help_together_say_so() -> None:
     assert found.together.change == "supporting all 2 source lines"
     assert (found.together.engines_before, found.together.engines_after) == (1, 1)
     assert (found.together.own_nodes, found.together.joined_nodes) == (3, 1)
+
+
+def test_pairs_that_only_help_together_are_found() -> None:
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        y = x.relu().exp().sort().values.cumsum(0).sin().cos()
+        return y.abs().tan()
+
+    lines = {"sort": 2, "getitem": 2, "cumsum": 3, "tan": 4}
+    program = at_line(exported(forward, (X,)), lambda name: lines.get(name, 1))
+    program = partitioned(judged(program, {"sort", "cumsum", "tan"}), floor=1)
+    found = fallback_gains(program)
+    assert not any(item.gain.helps for item in found.fallbacks if item.gain)
+    (pair,) = found.pairs
+    assert {group.source for group in pair.groups} == {"model.py:2", "model.py:3"}
+    assert pair.gain.merged == (("segment-00", "segment-01"),)
+    assert str(pair.gain).startswith("supporting aten.sort at model.py:2 and aten.cumsum at model.py:3 together merges")
+    changed = program.copy()
+    for name in (*pair.groups[0].nodes, *pair.groups[1].nodes):
+        set_verdict(changed.node(name), Verdict.TRT)
+    own = {*pair.groups[0].nodes, *pair.groups[1].nodes}
+    assert_is_difference(pair.gain, program, partitioned(changed, 1), own)
+
+
+def test_what_a_fallback_costs() -> None:
+    program = partitioned(judged(exported(two_regions, (X,)), {"sort"}))
+    cost = boundary_cost(program, fallback_groups(program)[0].nodes)
+    assert (cost.read, cost.given, cost.nbytes, cost.unknown) == (1, 1, 2 * 8192, 0)
+    assert str(cost) == "reads 1 tensor from engines and gives 1 tensor to engines on every call, 16 KiB"
+    assert str(boundary_cost(program, ())) == "exchanges no tensor with an engine"
 
 
 def test_a_fallback_that_gains_nothing() -> None:

@@ -27,6 +27,7 @@ from trt_passes import (
     graph_pass,
     trace,
 )
+from trt_passes.compiler.instruments import dump_stage
 from trt_passes.compiler.instruments.reproducer import as_saved
 from trt_passes.compiler.report import SCHEMA
 from trt_passes.visualize import program_text
@@ -63,7 +64,8 @@ def files(folder: Path) -> set[str]:
 def test_every_file_is_where_it_should_be(program: Program, tmp_path: Path) -> None:
     report = run(program, tmp_path / "new" / "dump")
     graph = {"graph.txt", "graph.dot", "graph.svg", "program.pt2"}
-    expected = {"index.html", "run.json", "why.txt", "ledger.jsonl", *(f"00-input/{name}" for name in graph)}
+    expected = {"index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv"}
+    expected |= {f"00-input/{name}" for name in graph}
     expected |= {f"01-decompose/{name}" for name in (*graph, "change.diff")}
     expected |= {"02-lower.remove-noops/unchanged.txt"}
     expected |= {f"03-annotate/{name}" for name in (*graph, "change.diff")}
@@ -119,6 +121,26 @@ def test_dumping_changes_nothing(program: Program, tmp_path: Path) -> None:
     assert program_text(dumped.program) == program_text(plain.program)
     assert program_text(program) == before
     assert all(program.exported.state_dict[name] is tensor for name, tensor in tensors.items())
+
+
+def test_dumping_changes_neither_networks_nor_engines(program: Program, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    pipeline = f"{PIPELINE},convert,build"
+    plain = PassManager(pipeline, settings=settings()).run(program).program.segments
+    dumped = run(program, tmp_path, pipeline=pipeline).program.segments
+    assert dumped == plain
+    for one, two in zip(plain, dumped, strict=True):
+        assert one.network.text() == two.network.text()
+        assert bytes(one.engine.plan) == bytes(two.engine.plan)
+
+
+def test_large_programs_are_saved_before_all_passes_and_partitioned(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dump_stage, "MAX_SAVED_NODES", 3)
+    run(program, tmp_path)
+    saved = {name for name in files(tmp_path) if name.endswith(".pt2")}
+    assert saved == {"00-input/program.pt2", "04-partition/program.pt2"}
 
 
 # --- whose folder it is --------------------------------------------------------------------------------------------

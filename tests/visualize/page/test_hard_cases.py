@@ -1,0 +1,102 @@
+"""The page with hostile names, with large programs, and with dumps of every renderer."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from trt_passes.visualize import Rendering
+
+from .programs import chain_data, run
+
+Open = Callable[..., Any]
+
+ODD = (
+    "</script><script>document.title='broken'</script>",
+    '"><img src=x onerror="document.title=\'broken\'">',
+    "<!--",
+    "${alert(1)} `x` \\n %p {{x}}",
+    "naïve — 节点 \u2028\u202e\U0001f9e8",
+    "a&amp;b'\"<b>&",
+    "line\nbreak\tand\0null",
+    "__proto__",
+    "constructor",
+)
+
+
+def test_any_characters_are_text(open_data: Open) -> None:
+    data = chain_data(30, names=ODD, op=ODD[0], source=ODD[1], reason=(ODD[5], ODD[3]))
+    data["measures"] = [{"name": "error", "unit": "relative L2", "values": {"__proto__": 0.5, ODD[0]: 0.25}}]
+    page = open_data({**data, "run": {**data["run"], "failure": ODD[0], "command": ODD[1]}})
+    page.wait_for_selector(".scene")
+    titles = page.locator(".box text.title").all_text_contents()
+    assert set(ODD) <= set(titles)
+    for key in "234561":
+        page.keyboard.press(key)
+    page.keyboard.press("3")
+    assert page.locator(".ledger-view .table-row:not(.head) .c-node").first.text_content() == f"%{ODD[0]}"
+    page.locator(".ledger-view .table-row:not(.head)").first.click()
+    assert page.locator(".details h2").text_content() == f"%{ODD[0]}"
+    assert ODD[3] in str(page.locator(".details").text_content())
+    assert "broken" not in page.evaluate("window.title || ''")
+    assert page.locator("img").count() == 0
+    page.keyboard.press("1")
+    for name in ODD:
+        page.evaluate("name => { location.hash = '#node=' + encodeURIComponent(name) }", name)
+        page.wait_for_selector(".box.chosen")
+        assert page.locator(".box.chosen text.title").text_content() == name
+        assert page.locator(".details h2").text_content() == f"%{name}"
+        measured = page.locator(".details dt", has_text="error").count()
+        assert measured == (name in ("__proto__", ODD[0]))
+
+
+@pytest.mark.parametrize(("nodes", "modules"), [(3_000, 24), (10_000, 48), (10_000, 0)])
+def test_the_work_is_bounded_whatever_the_size(open_data: Open, nodes: int, modules: int) -> None:
+    page = open_data(chain_data(nodes, modules))
+    page.wait_for_selector(".scene")
+    assert 3 <= page.locator(".box").count() <= 80
+    for key in "234561":
+        page.keyboard.press(key)
+        assert page.evaluate("document.querySelectorAll('*').length") < 8_000
+    assert f"{nodes:,} op nodes" in page.locator(".graph-view .status").inner_text()
+    page.evaluate("location.hash = '#node=node_1234'")
+    page.wait_for_selector(".box.chosen")
+    assert page.locator(".box.chosen text.title").text_content() == "node_1234"
+    page.keyboard.press("3")
+    page.locator(".ledger-view input").fill("node_99")
+    assert 0 < page.locator(".ledger-view .table-row").count() < 120
+
+
+def test_opening_all_of_a_large_program_stops_where_there_is_no_room(open_data: Open) -> None:
+    page = open_data(chain_data(3_000, 24))
+    page.wait_for_selector(".scene")
+    page.keyboard.press("Shift+E")
+    page.wait_for_selector(".graph-view .status:has-text('no room')")
+    assert 80 < page.locator(".box").count() <= 600
+    assert page.evaluate("document.querySelectorAll('*').length") < 12_000
+
+
+@pytest.mark.parametrize("renderer", ["dot", "pygraphviz", "none"])
+def test_the_page_draws_whatever_rendered_the_files(
+    open_file: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renderer: str
+) -> None:
+    if (renderer == "dot" and shutil.which("dot") is None) or (
+        renderer == "pygraphviz" and not find_spec("pygraphviz")
+    ):
+        pytest.skip(f"{renderer} is not installed")
+    module = sys.modules[Rendering.__module__]
+    if renderer != "dot":
+        monkeypatch.setattr(module, "shutil", SimpleNamespace(which=lambda name: None))
+    if renderer == "none":
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
+    run(tmp_path / "dump", "decompose,annotate,partition")
+    assert (tmp_path / "dump" / "03-partition" / "overview.svg").exists() == (renderer != "none")
+    page = open_file(tmp_path / "dump" / "index.html")
+    page.wait_for_selector(".scene")
+    assert page.locator(".box").count() > 5

@@ -1,0 +1,111 @@
+// What is drawn of a tree: boxes, the frames around them, and the edges between them. Only this is ever laid out.
+
+const MOST_BOXES = 600;
+
+class Scene {
+  constructor(pass, root, isOpen) {
+    this.pass = pass;
+    this.boxes = [];
+    this.frames = [];
+    this.owner = new Map();
+    this.hidden = 0;
+    this.room = MOST_BOXES - root.children.length;
+    this.tree = this.walk(root, isOpen, null);
+    this.edges = this.connect();
+  }
+
+  // Wide levels first: if there is no room left for a group's children, it stays closed.
+  walk(group, isOpen, frame) {
+    const inside = [];
+    const open = [];
+    for (const child of group.children) {
+      if (child.node) {
+        inside.push(this.leaf(child, frame));
+        continue;
+      }
+      if (isOpen(child) && this.room >= child.children.length - 1) {
+        this.room -= child.children.length - 1;
+        open.push([inside.push(null) - 1, child]);
+      } else {
+        if (isOpen(child)) this.hidden += 1;
+        inside.push(this.closed(child, frame));
+      }
+    }
+    for (const [place, child] of open) {
+      const made = { id: `cluster_${this.frames.length}`, group: child, frame, inside: [] };
+      this.frames.push(made);
+      made.inside = this.walk(child, isOpen, made);
+      inside[place] = made;
+    }
+    return inside;
+  }
+
+  leaf({ node, items }, frame) {
+    const box = {
+      id: `b${this.boxes.length}`,
+      node,
+      nodes: [node, ...items],
+      frame,
+      title: node.name,
+      note: noteOf(node),
+    };
+    this.own(box);
+    return box;
+  }
+
+  closed(group, frame) {
+    const operations = group.leaves.filter((node) => OPERATIONS.has(node.kind)).length;
+    const kind = this.pass.run.data.modules[group.key] || "";
+    const note = [kind, plural(operations, "op")].filter(Boolean).join(" · ");
+    const box = { id: `b${this.boxes.length}`, group, nodes: group.leaves, frame, title: group.label, note };
+    this.own(box);
+    return box;
+  }
+
+  own(box) {
+    this.boxes.push(box);
+    for (const node of box.nodes) this.owner.set(node.name, box);
+  }
+
+  boxOf(name) {
+    return this.owner.get(this.pass.graph.maker(name)) || null;
+  }
+
+  connect() {
+    const graph = this.pass.graph,
+      edges = new Map();
+    for (const box of this.boxes) {
+      for (const node of box.nodes) {
+        for (const input of node.inputs) {
+          const from = this.boxOf(input);
+          if (!from || from === box) continue;
+          const key = `${from.id} ${box.id}`;
+          if (!edges.has(key)) edges.set(key, { from, to: box, values: new Set() });
+          edges.get(key).values.add(input);
+        }
+      }
+    }
+    return [...edges.values()].map((edge) => {
+      const values = [...edge.values].map((name) => graph.byName.get(name));
+      const isSize = values.every((value) => !value.type.includes("["));
+      const isBorder = [edge.from, edge.to].some((box) => box.group && box.group.kind === "region");
+      return { ...edge, values, isSize, label: isBorder && !isSize ? crossingText(values) : "" };
+    });
+  }
+}
+
+// What crosses between two regions on every call.
+function crossingText(values) {
+  const known = values.every((value) => value.bytes !== null);
+  const bytes = known ? bytesText(values.reduce((sum, value) => sum + value.bytes, 0)) : "size unknown";
+  return values.length === 1 ? `${shortType(values[0].type)}, ${bytes}` : `${values.length} tensors, ${bytes}`;
+}
+
+function shortType(type) {
+  return type.length > 34 ? `${type.slice(0, 32)}…` : type;
+}
+
+function noteOf(node) {
+  if (node.kind === "output") return "output";
+  return node.kind === "input" ? `input ${shortType(node.type)}` : shortType(node.type);
+}

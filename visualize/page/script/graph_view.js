@@ -1,0 +1,298 @@
+// The graph of the chosen pass: folds, lays out, draws, colours, and keeps what is chosen in sight.
+
+const BOXES_AT_FIRST = 70;
+const LEAST_SCALE_AT_FIRST = 0.85;
+
+class GraphView {
+  constructor(state, search) {
+    this.state = state;
+    this.search = search;
+    this.engine = new LayoutEngine();
+    this.trees = new Map();
+    this.turn = 0;
+    this.refit = true;
+    this.canvas = el("div", { class: "canvas", tabindex: "0", "aria-label": "graph" });
+    this.busy = el("div", { class: "busy", hidden: true }, "laying out …");
+    this.status = el("span", { class: "status" });
+    this.legend = el("div", { class: "legend" });
+    this.element = el("section", { class: "view graph-view" }, this.toolbar(), this.canvas, this.busy, this.legend);
+    this.viewport = new Viewport(this.canvas, (event) => this.click(event));
+    this.canvas.addEventListener("dblclick", (event) => this.doubleClick(event));
+  }
+
+  toolbar() {
+    const choose = (key, options) =>
+      el(
+        "select",
+        { "aria-label": key, onchange: (event) => this.state.set({ [key]: event.target.value }) },
+        options.map(([value, text]) => el("option", { value }, text)),
+      );
+    this.grouping = choose("group", [
+      ["module", "by module"],
+      ...(this.state.run.segments.size ? [["segment", "by segment"]] : []),
+      ["none", "flat"],
+    ]);
+    this.colour = choose("color", colourModes(this.state.run));
+    return el(
+      "div",
+      { class: "toolbar" },
+      el("label", {}, "group ", this.grouping),
+      el("label", {}, "colour ", this.colour),
+      el(
+        "span",
+        { class: "buttons" },
+        button("fold all", "Fold everything up (Shift+C)", () => this.foldAll()),
+        button("open all", "Open everything that there is room for (Shift+E)", () => this.openAll()),
+        button("fit", "Show everything (f)", () => this.viewport.fit()),
+        button("−", "Zoom out (-)", () => this.viewport.zoom(1 / 1.3)),
+        button("+", "Zoom in (+)", () => this.viewport.zoom(1.3)),
+      ),
+      this.status,
+    );
+  }
+
+  tree() {
+    const { pass, group } = this.state;
+    const key = `${pass.graphIndex} ${pass.factsIndex} ${group}`;
+    if (!this.trees.has(key)) {
+      const root = groupTree(pass, group);
+      this.trees.set(key, { root, open: openAtFirst(root, pass, BOXES_AT_FIRST), around: groupsByLeaf(root) });
+    }
+    return this.trees.get(key);
+  }
+
+  isOpen(group) {
+    if (this.state.opened.has(group.key) || this.ancestors.has(group.key)) return true;
+    return !this.state.closed.has(group.key) && this.tree().open.has(group.key);
+  }
+
+  // The groups around the chosen node are open, so that it can be seen.
+  ancestorsOf(name) {
+    const keys = new Set();
+    if (name === null) return keys;
+    for (let group = this.tree().around.get(this.state.pass.graph.maker(name)); group; group = group.parent)
+      keys.add(group.key);
+    return keys;
+  }
+
+  async show() {
+    this.grouping.value = this.state.group;
+    this.colour.value = this.state.color;
+    this.ancestors = this.ancestorsOf(this.state.node);
+    const scene = new Scene(this.state.pass, this.tree().root, (group) => this.isOpen(group));
+    const dot = dotOf(scene);
+    const turn = (this.turn += 1);
+    if (dot !== this.dot || this.scene.pass !== this.state.pass) {
+      const layout = await this.laidOut(dot);
+      if (turn !== this.turn || layout === null) return; // something else is wanted by now
+      this.draw(scene, layout, dot);
+    }
+    this.busy.hidden = true;
+    this.mark();
+    this.element.dataset.ready = this.state.hash;
+  }
+
+  async laidOut(dot) {
+    const timer = setTimeout(() => {
+      this.busy.hidden = false;
+    }, 150);
+    try {
+      return await this.engine.layout(dot);
+    } catch (error) {
+      this.busy.hidden = true;
+      this.status.textContent = `the graph could not be laid out: ${error.message}`;
+      return null;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  draw(scene, layout, dot) {
+    const anchor = this.anchor(),
+      sameLayout = dot === this.dot;
+    this.scene = scene;
+    this.dot = dot;
+    this.viewport.show(drawScene(scene, layout), layout);
+    if (this.refit || (!sameLayout && !this.restore(anchor))) this.viewport.fit(LEAST_SCALE_AT_FIRST);
+    this.refit = false;
+  }
+
+  // Something that stays where it is on the screen while the picture around it changes.
+  anchor() {
+    const key = this.held ?? this.state.node;
+    this.held = null;
+    const box = this.scene && key !== null && this.boxNamed(key);
+    return box
+      ? { key, x: this.viewport.x + box.x * this.viewport.scale, y: this.viewport.y + box.y * this.viewport.scale }
+      : null;
+  }
+
+  boxNamed(key) {
+    const groupBox = this.scene.boxes.find((box) => box.group && box.group.key === key);
+    const frame = this.scene.frames.find((item) => item.group.key === key);
+    return (
+      groupBox ||
+      (frame && this.scene.boxes.find((box) => frame.group.leaves.includes(box.nodes[0]))) ||
+      this.scene.boxOf(key)
+    );
+  }
+
+  restore(anchor) {
+    const box = anchor && this.boxNamed(anchor.key);
+    if (!box) return false;
+    this.viewport.x = anchor.x - box.x * this.viewport.scale;
+    this.viewport.y = anchor.y - box.y * this.viewport.scale;
+    this.viewport.apply();
+    return true;
+  }
+
+  mark() {
+    paintScene(this.scene, this.state);
+    markScene(this.scene, this.state, this.search.found());
+    this.showLegend();
+    const chosen = this.state.node === null ? null : this.scene.boxOf(this.state.node);
+    if (chosen && this.state.node !== this.centred && !this.viewport.isVisible(chosen)) this.viewport.center(chosen);
+    this.centred = this.state.node;
+    const drawn = this.scene.boxes.length,
+      all = this.state.pass.graph.nodes.filter((node) => OPERATIONS.has(node.kind)).length;
+    const hidden = this.scene.hidden ? `; ${plural(this.scene.hidden, "group")} stay folded, there is no room` : "";
+    this.status.textContent = `${plural(all, "op node")} in ${plural(drawn, "box")}${hidden}`;
+  }
+
+  showLegend() {
+    const { state } = this,
+      measure = state.run.data.measures.find((item) => item.name === state.color);
+    const counts = verdictCounts(state.pass, state.pass.graph.nodes);
+    const verdicts = SHARE_ORDER.filter((verdict) => counts.has(verdict)).map((verdict) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: ["chip", `v-${verdict || "unjudged"}`, state.hidden.has(verdict) && "off"],
+          title: "Click to fade these out, or back in",
+          "aria-pressed": String(!state.hidden.has(verdict)),
+          onclick: () => this.toggle(verdict),
+        },
+        `${verdict || "no verdict"} ${counts.get(verdict).toLocaleString("en")}`,
+      ),
+    );
+    const extra = [];
+    if (measure) {
+      const scale = new NumberScale(measure);
+      extra.push(
+        el(
+          "span",
+          { class: "scale" },
+          scale.text(scale.low),
+          Array.from({ length: SCALE_STEPS }, (_, step) => el("i", { class: `step-${step}` })),
+          scale.text(scale.high),
+        ),
+      );
+    } else if (state.color === "segment") {
+      for (const name of [...state.run.segments.keys()].slice(0, 12)) {
+        extra.push(el("span", { class: "chip hued", style: { "--hue": segmentHue(state.run, name) } }, name));
+      }
+      if (state.run.segments.size > 12) extra.push(`and ${state.run.segments.size - 12} more`);
+    }
+    const touched = state.pass.touched;
+    if (touched.created.size + touched.rewired.size)
+      extra.push(el("span", { class: "chip touched-key" }, "changed by this pass"));
+    this.legend.replaceChildren(...verdicts, ...extra);
+  }
+
+  toggle(verdict) {
+    if (!this.state.hidden.delete(verdict)) this.state.hidden.add(verdict);
+    this.state.notify();
+  }
+
+  click(event) {
+    const box = this.boxAt(event.target),
+      frame = event.target.closest(".frame-name");
+    if (frame) this.fold(frame.dataset.group);
+    else if (!box) this.state.set({ node: null, chosenGroup: null });
+    else if (box.node) this.state.set({ node: box.node.name, chosenGroup: null });
+    else this.state.set({ node: null, chosenGroup: box.group });
+  }
+
+  doubleClick(event) {
+    const box = this.boxAt(event.target);
+    if (box && box.group) this.open(box.group.key);
+  }
+
+  boxAt(target) {
+    const element = target.closest("[data-box]");
+    return element ? this.scene.boxes[Number(element.dataset.box.slice(1))] : null;
+  }
+
+  open(key) {
+    this.held = key;
+    this.state.closed.delete(key);
+    this.state.opened.add(key);
+    this.state.set({ chosenGroup: null });
+  }
+
+  fold(key) {
+    const inside = this.scene.frames.find((frame) => frame.group.key === key);
+    const holdsChosen =
+      inside &&
+      this.state.node !== null &&
+      inside.group.leaves.some((node) => node.name === this.state.pass.graph.maker(this.state.node));
+    this.held = key;
+    this.state.opened.delete(key);
+    this.state.closed.add(key);
+    this.state.set(holdsChosen ? { node: null } : {});
+  }
+
+  openChosen() {
+    if (this.state.chosenGroup) this.open(this.state.chosenGroup.key);
+  }
+
+  // The innermost group around the chosen node, to fold with a key.
+  foldAround() {
+    const box = this.state.node === null ? null : this.scene.boxOf(this.state.node);
+    if (box && box.frame) this.fold(box.frame.group.key);
+  }
+
+  foldAll() {
+    this.state.opened.clear();
+    for (const group of allGroups(this.tree().root)) this.state.closed.add(group.key);
+    this.refit = true;
+    this.state.set({ node: null });
+  }
+
+  openAll() {
+    this.state.closed.clear();
+    for (const group of allGroups(this.tree().root)) this.state.opened.add(group.key);
+    this.refit = true;
+    this.state.set({});
+  }
+
+  // The producer, a user, or a neighbour among the users of the producer of the chosen node.
+  step(direction) {
+    const { pass, node } = this.state;
+    if (node === null) return false;
+    const graph = pass.graph,
+      drawn = (name) => this.scene.boxOf(name) !== null;
+    const inputs = graph.byName
+      .get(graph.maker(node))
+      .inputs.map((name) => graph.maker(name))
+      .filter(drawn);
+    const users = (name) =>
+      [name, ...graph.users(name).filter((user) => graph.byName.get(user).kind === "item")]
+        .flatMap((maker) => graph.users(maker))
+        .filter((user) => graph.byName.get(user).kind !== "item");
+    let next;
+    if (direction === "up") next = inputs[0];
+    else if (direction === "down") next = users(graph.maker(node))[0];
+    else if (inputs.length) {
+      const siblings = [...new Set(users(inputs[0]))];
+      next = siblings[siblings.indexOf(graph.maker(node)) + (direction === "right" ? 1 : -1)];
+    }
+    if (next !== undefined) this.state.set({ node: next });
+    return true;
+  }
+}
+
+function allGroups(group) {
+  return groupsOf(group).flatMap((child) => [child, ...allGroups(child)]);
+}

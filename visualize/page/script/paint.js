@@ -1,0 +1,109 @@
+// Colours of boxes: by verdict, segment, or a number per node; what the pass changed; what is chosen or found.
+
+const WORST_FIRST = ["failed", "unsupported", "rejected", "excluded", "demoted", "trt"];
+const SEGMENT_HUES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8f7ee0", "#b5a300"];
+const SCALE_STEPS = 7;
+
+function verdictCounts(pass, nodes) {
+  const counts = new Map();
+  for (const node of nodes) {
+    if (!OPERATIONS.has(node.kind)) continue;
+    const verdict = pass.fact(node.name)?.verdict || "";
+    counts.set(verdict, (counts.get(verdict) || 0) + 1);
+  }
+  return counts;
+}
+
+function worstVerdict(counts) {
+  return WORST_FIRST.find((verdict) => counts.has(verdict)) || "";
+}
+
+function segmentHue(run, name) {
+  const index = [...run.segments.keys()].indexOf(name);
+  return index < 0 ? null : SEGMENT_HUES[index % SEGMENT_HUES.length];
+}
+
+// The largest value of the nodes of a box, and where it lies between the least and the largest of all, 0 to 1.
+class NumberScale {
+  constructor(measure) {
+    this.measure = measure;
+    const finite = Object.values(measure.values).filter((value) => value !== null && value > 0);
+    this.low = Math.min(...finite);
+    this.high = Math.max(...finite);
+    this.isLog = this.high / this.low > 100;
+  }
+
+  of(nodes) {
+    const values = nodes.map((node) => this.measure.values[node.name]).filter((value) => value !== undefined);
+    if (!values.length) return null;
+    const value = values.includes(null) ? Infinity : Math.max(...values);
+    if (value >= this.high || this.low === this.high) return { value, step: SCALE_STEPS - 1 };
+    const at = this.isLog
+      ? Math.log(Math.max(value, this.low) / this.low) / Math.log(this.high / this.low)
+      : (value - this.low) / (this.high - this.low);
+    return { value, step: Math.round(Math.max(0, at) * (SCALE_STEPS - 1)) };
+  }
+
+  text(value) {
+    if (value === Infinity) return "not finite";
+    return this.measure.unit === "s" ? secondsText(value) : `${value.toExponential(1)} ${this.measure.unit}`;
+  }
+}
+
+function colourModes(run) {
+  const modes = [["verdict", "verdict"]];
+  if (run.segments.size) modes.push(["segment", "segment"]);
+  modes.push(...run.data.measures.map((measure) => [measure.name, measure.name]));
+  return modes;
+}
+
+function paintScene(scene, state) {
+  const { pass, run } = state;
+  const measure = run.data.measures.find((item) => item.name === state.color);
+  const scale = measure ? new NumberScale(measure) : null;
+  const touched = pass.touched;
+  for (const box of scene.boxes) {
+    const counts = verdictCounts(pass, box.nodes);
+    const verdict = worstVerdict(counts);
+    const classes = ["box", box.group ? "closed" : box.node.kind];
+    if (counts.size) classes.push(`line-${verdict || "unjudged"}`);
+    const hue = state.color === "segment" ? hueOf(box, pass, run) : null;
+    const number = scale ? scale.of(box.nodes) : null;
+    if (number) classes.push(`scale-${number.step}`);
+    else if (hue) classes.push("hued");
+    else if (counts.size && state.color === "verdict" && !box.group) classes.push(`v-${verdict || "unjudged"}`);
+    box.shape.style.setProperty("--hue", hue || "");
+    if (box.nodes.some((node) => touched.created.has(node.name) || touched.rewired.has(node.name)))
+      classes.push("touched");
+    if (counts.size && [...counts.keys()].every((name) => state.hidden.has(name))) classes.push("muted");
+    box.element.setAttribute("class", classes.join(" "));
+    box.element.querySelector(".shares")?.remove();
+    if (box.group) box.element.append(drawShares(box, counts));
+  }
+}
+
+function hueOf(box, pass, run) {
+  const names = new Set(
+    box.nodes.filter((node) => OPERATIONS.has(node.kind)).map((node) => pass.fact(node.name)?.segment || ""),
+  );
+  return names.size === 1 ? segmentHue(run, [...names][0]) : null;
+}
+
+// Marks the boxes of chosen and found nodes, and the edges of the chosen one.
+function markScene(scene, state, found) {
+  const chosen = state.node === null ? null : scene.boxOf(state.node);
+  const same = new Set([...(state.homes ? state.homes[state.pass.index] : [])].map((name) => scene.boxOf(name)));
+  for (const box of scene.boxes) {
+    box.element.classList.toggle(
+      "chosen",
+      box === chosen || Boolean(box.group && box.group.key === state.chosenGroup?.key),
+    );
+    box.element.classList.toggle("same", box !== chosen && same.has(box));
+    box.element.classList.toggle("found", found !== null && box.nodes.some((node) => found.has(node.name)));
+    box.element.classList.toggle("not-found", found !== null && !box.nodes.some((node) => found.has(node.name)));
+  }
+  for (const edge of scene.edges) {
+    edge.path.classList.toggle("into", chosen !== null && edge.to === chosen);
+    edge.path.classList.toggle("from", chosen !== null && edge.from === chosen);
+  }
+}

@@ -1,0 +1,133 @@
+// Zoom and pan: wheel and pinch around the pointer, drag, keys, and moves that bring something into view.
+
+const SCALES = [0.04, 4];
+
+class Viewport {
+  constructor(host, onclick) {
+    this.host = host;
+    this.layer = svg("g", { class: "layer" });
+    this.surface = svg(
+      "svg",
+      { class: "surface", role: "img", "aria-label": "graph of the chosen pass" },
+      svg(
+        "defs",
+        {},
+        svg(
+          "marker",
+          {
+            id: "arrow",
+            viewBox: "0 0 8 8",
+            refX: 6.5,
+            refY: 4,
+            markerWidth: 8,
+            markerHeight: 8,
+            markerUnits: "userSpaceOnUse",
+            orient: "auto",
+          },
+          svg("path", { d: "M0,0.8 L7,4 L0,7.2 z", class: "arrow" }),
+        ),
+      ),
+      this.layer,
+    );
+    host.append(this.surface);
+    Object.assign(this, { x: 0, y: 0, scale: 1, size: { width: 1, height: 1 }, pointers: new Map(), moved: 0 });
+    host.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    host.addEventListener("pointerdown", (event) => this.down(event));
+    host.addEventListener("pointermove", (event) => this.move(event));
+    for (const type of ["pointerup", "pointercancel"])
+      host.addEventListener(type, (event) => this.pointers.delete(event.pointerId));
+    this.surface.addEventListener("click", (event) => {
+      if (this.moved < 5) onclick(event);
+    });
+  }
+
+  show(scene, size) {
+    this.size = size;
+    this.layer.replaceChildren(scene);
+  }
+
+  apply() {
+    this.layer.setAttribute(
+      "transform",
+      `translate(${this.x.toFixed(2)} ${this.y.toFixed(2)}) scale(${this.scale.toFixed(4)})`,
+    );
+  }
+
+  zoom(factor, x = this.host.clientWidth / 2, y = this.host.clientHeight / 2) {
+    const scale = Math.min(SCALES[1], Math.max(SCALES[0], this.scale * factor));
+    this.x = x - ((x - this.x) * scale) / this.scale;
+    this.y = y - ((y - this.y) * scale) / this.scale;
+    this.scale = scale;
+    this.apply();
+  }
+
+  pan(dx, dy) {
+    this.x += dx;
+    this.y += dy;
+    this.apply();
+  }
+
+  // Everything, but never so small that nothing can be read when it opens: then the upper end of it.
+  fit(least = 0) {
+    const { clientWidth: width, clientHeight: height } = this.host;
+    const whole = Math.min((width - 48) / this.size.width, (height - 96) / this.size.height, 1.25);
+    this.scale = Math.max(whole, least, SCALES[0]);
+    this.x = (width - this.size.width * this.scale) / 2;
+    this.y = Math.max((height - this.size.height * this.scale) / 2, 44);
+    this.apply();
+  }
+
+  center(box, least = 0.75) {
+    this.scale = Math.max(this.scale, least);
+    this.x = this.host.clientWidth / 2 - (box.x + box.width / 2) * this.scale;
+    this.y = this.host.clientHeight / 2 - (box.y + box.height / 2) * this.scale;
+    this.apply();
+  }
+
+  isVisible(box) {
+    const left = this.x + box.x * this.scale,
+      top = this.y + box.y * this.scale;
+    return (
+      left > 0 &&
+      top > 40 &&
+      left + box.width * this.scale < this.host.clientWidth &&
+      top + box.height * this.scale < this.host.clientHeight &&
+      this.scale > 0.45
+    );
+  }
+
+  wheel(event) {
+    event.preventDefault();
+    const place = this.host.getBoundingClientRect();
+    const steps = event.deltaMode === 1 ? event.deltaY * 16 : event.deltaY;
+    this.zoom(
+      Math.exp(-steps * (event.ctrlKey ? 0.01 : 0.0015)),
+      event.clientX - place.left,
+      event.clientY - place.top,
+    );
+  }
+
+  down(event) {
+    if (event.button !== 0) return;
+    if (!this.pointers.size) this.moved = 0;
+    this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
+  }
+
+  move(event) {
+    const before = this.pointers.get(event.pointerId);
+    if (!before) return;
+    const now = [event.clientX, event.clientY];
+    const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
+    this.pointers.set(event.pointerId, now);
+    this.moved += Math.abs(now[0] - before[0]) + Math.abs(now[1] - before[1]);
+    if (other) {
+      const place = this.host.getBoundingClientRect();
+      const span = (point) => Math.hypot(point[0] - other[0], point[1] - other[1]) || 1;
+      this.zoom(span(now) / span(before), other[0] - place.left, other[1] - place.top);
+    } else {
+      if (this.moved >= 5 && !this.host.hasPointerCapture(event.pointerId))
+        this.host.setPointerCapture(event.pointerId);
+      this.pan(now[0] - before[0], now[1] - before[1]);
+    }
+  }
+}
