@@ -59,6 +59,12 @@ def segment_of(node: Node) -> str | None:
     return None if value is None else str(value)
 
 
+def kept_whole(node: Node) -> str | None:
+    """Why `decompose` left a node as it was although its operator has a decomposition, or None."""
+    value = annotations_of(node).get("whole")
+    return None if value is None else str(value)
+
+
 def clear(node: Node, *keys: str) -> None:
     """Remove annotations of a node."""
     annotate_node(node, **dict.fromkeys(keys))

@@ -48,8 +48,14 @@ _ROWS = (
     ReasonCode(
         "TP102",
         "no converter for control flow or a custom operator",
-        "The node calls a higher-order operator or an operator from outside ATen, which stays in PyTorch.",
+        "The node calls a higher-order operator, or an operator from outside ATen, that no converter is registered for.",
         "Express the line with ATen operators, or write a converter for the operator.",
+    ),
+    ReasonCode(
+        "TP103",
+        "decomposition failed",
+        "The operator has no converter, and PyTorch's decomposition of it into others fails for this call.",
+        "Write the line with other operators, write a converter for the operator, or leave the node in PyTorch.",
     ),
     ReasonCode(
         "TP201",
@@ -73,7 +79,7 @@ _ROWS = (
         "TP204",
         "data-dependent size",
         "The size of the result depends on the values of a tensor, not only on shapes.",
-        "Use a fixed-size form, such as torch.where or a mask, or leave the node in PyTorch.",
+        "Use a fixed-size form, such as torch.where, a mask or torch.nonzero_static, or leave the node in PyTorch.",
     ),
     ReasonCode(
         "TP205",

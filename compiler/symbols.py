@@ -208,15 +208,3 @@ def dim_range(dim: Dim, ranges: Mapping[sympy.Symbol, Range]) -> Range:
     usual = dim.xreplace({symbol: sympy.Integer(middle) for symbol, (_, middle, _) in ranges.items()})
     low, high = max(int(bounds.lower), 0), int(bounds.upper)
     return low, min(max(int(usual), low), high), high
-
-
-def shape_range(program: Program, value: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Smallest, usual and largest shape of a tensor of the program.
-
-    Raises:
-        UnderivableSize: a size depends on a symbol that no input of the program has.
-    """
-    ranges = symbol_ranges(program)
-    corners = [dim_range(dim, ranges) for dim in dims_of(value.shape)]
-    low, usual, high = (tuple(corner[index] for corner in corners) for index in range(3))
-    return low, usual, high

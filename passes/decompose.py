@@ -10,11 +10,13 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
+from torch.fx import Node
 
+from ..compiler.annotations import annotate_node, clear, kept_whole
 from ..compiler.pass_base import Context, Kind, Pass
 from ..compiler.program import Program
 from .convert.registry import default_registry
-from .expansion import Expansion, NotExpandable, expandable
+from .expansion import Expansion, expandable, summary_of
 from .partition_graph import SHAPE_QUERIES
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
@@ -47,6 +49,7 @@ def decompositions() -> Mapping[Any, Callable[..., Any]]:
     """
     table = dict(torch.export.default_decompositions())
     table[aten.batch_norm.default] = _batch_norm
+    table[aten.take.default] = _take
     return MappingProxyType({target: rule for target, rule in table.items() if target not in _kept()})
 
 
@@ -80,15 +83,21 @@ def _batch_norm(
     return aten._native_batch_norm_legit_no_training(input, weight, bias, running_mean, running_var, momentum, eps)[0]
 
 
+def _take(self: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Elements by their places in the flattened tensor; PyTorch's own rule reads the value of a 0-d index."""
+    return aten.index.Tensor(self.reshape(-1), [index])
+
+
 @dataclass(frozen=True)
 class Decompose(Pass):
     """Rewrite operators into core ATen, except those that TensorRT takes whole.
 
     Before:
-        %y = aten.addcmul(%x, %a, %b) : f32[4]
+        %addcmul = aten.addcmul(%x, %a, %b) : f32[4]
     After:
-        %mul = aten.mul.Tensor(%a, %b) : f32[4]
-        %y = aten.add.Tensor(%x, %mul) : f32[4]
+        %mul = aten.mul.Tensor(%a, 1) : f32[4]
+        %mul_1 = aten.mul.Tensor(%mul, %b) : f32[4]
+        %add = aten.add.Tensor(%x, %mul_1) : f32[4]
     """
 
     name: ClassVar[str] = "decompose"
@@ -96,9 +105,39 @@ class Decompose(Pass):
     establishes: ClassVar[frozenset[str]] = frozenset({"core-aten"})
 
     def run(self, program: Program, ctx: Context) -> Program:
-        """Expand the nodes one by one, or retrace the program where that is not possible (in-place operators)."""
+        """Expand the nodes one by one, or retrace the program where that is not possible (in-place operators).
+
+        A node whose decomposition fails either way stays whole, annotated with the reason.
+        """
+        for node in filter(kept_whole, program.op_nodes):
+            clear(node, "whole")
+        reasons: dict[Node, str] = {}
+        expansion = Expansion(decompositions(), is_decomposed)
         if expandable(program.graph):
-            with suppress(NotExpandable):
-                Expansion(decompositions(), is_decomposed).run(program.graph)
+            reasons = expansion.failures(program.graph)
+            if not reasons:
+                expansion.run(program.graph)
                 return program
-        return replace(program, exported=program.exported.run_decompositions(dict(decompositions())))
+        try:
+            return _retraced(program, decompositions())
+        except Exception as error:
+            return _as_far_as_possible(program, expansion, reasons, summary_of(error))
+
+
+def _retraced(program: Program, table: Mapping[Any, Callable[..., Any]]) -> Program:
+    return replace(program, exported=program.exported.run_decompositions(dict(table)))
+
+
+def _as_far_as_possible(program: Program, expansion: Expansion, reasons: Mapping[Node, str], why: str) -> Program:
+    """Expand what can be expanded; the other nodes keep the reason (`why` for those without one of their own)."""
+    if not expandable(program.graph):
+        # An empty table replaces in-place operators only.
+        with suppress(Exception):
+            program = _retraced(program, {})
+    if expandable(program.graph):
+        reasons = reasons or expansion.failures(program.graph)
+        expansion.run(program.graph, left=reasons)
+    for node in program.op_nodes:
+        if is_decomposed(node.target):
+            annotate_node(node, whole=reasons.get(node, why))
+    return program

@@ -7,13 +7,14 @@ is traced once, however often a model repeats it.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import sympy
 import torch
+from torch._subclasses.functional_tensor import dispatch_functionalize
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
@@ -22,6 +23,7 @@ from torch.utils import _pytree as pytree
 
 from ..compiler.graph import KEPT_META
 from ..compiler.program import fake_mode_of
+from .expanded_call import ExpandedCall, NotExpandable
 
 Table = Mapping[Any, Callable[..., Any]]
 
@@ -41,10 +43,6 @@ def _writes(node: Node) -> bool:
     return schema is not None and bool(schema.is_mutable)
 
 
-class NotExpandable(Exception):
-    """A node's decomposition cannot be put in its place; nothing was changed."""
-
-
 @dataclass
 class Expansion:
     """Expands nodes of a graph, in place: those for which `chosen(target)` is true, by the decompositions of `table`.
@@ -56,27 +54,44 @@ class Expansion:
     chosen: Callable[[Any], bool]
     _traced: dict[Any, GraphModule] = field(default_factory=dict)
 
-    def run(self, graph: Graph) -> None:
-        """Expand every chosen node; the others stay as they are.
+    def failures(self, graph: Graph) -> dict[Node, str]:
+        """The chosen nodes that cannot be expanded, each with the reason; nothing is changed."""
+        failed = {}
+        for node in self._chosen(graph):
+            try:
+                self._trace(node)
+            except Exception as error:
+                # A rule is PyTorch's or a user's code: whatever it raises concerns this one node.
+                failed[node] = str(error) if isinstance(error, NotExpandable) else summary_of(error)
+        return failed
+
+    def run(self, graph: Graph, left: Collection[Node] = ()) -> None:
+        """Expand every chosen node but those of `left`; the others stay as they are.
 
         Raises:
-            NotExpandable: a decomposition makes constants or sizes of its own.
+            NotExpandable: a decomposition makes constants or sizes of its own; nothing was changed.
         """
-        nodes = [node for node in graph.nodes if node.op == "call_function" and self.chosen(node.target)]
+        nodes = [node for node in self._chosen(graph) if node not in left]
         bodies = [self._trace(node) for node in nodes]
         for node, body in zip(nodes, bodies, strict=True):
             _inline(node, body)
         graph.eliminate_dead_code()
 
+    def _chosen(self, graph: Graph) -> list[Node]:
+        return [node for node in graph.nodes if node.op == "call_function" and self.chosen(node.target)]
+
     def _trace(self, node: Node) -> GraphModule:
         if _sizes(node) - {symbol for source in node.all_input_nodes for symbol in _sizes(source)}:
             raise NotExpandable(f"the size of the result of {node.name} depends on values")
         target: Any = node.target
-        call = _Call.of(node, self.table.get(target, target))
+        call = ExpandedCall.of(node, self.table.get(target, target))
         if call.key not in self._traced:
             mode = fake_mode_of(node.graph) or nullcontext()
             with torch.no_grad(), mode:
                 body = make_fx(call.run, decomposition_table=dict(self.table))(*call.values)
+                if not expandable(body.graph):
+                    # PyTorch's own rules write to tensors that they made themselves.
+                    body = make_fx(dispatch_functionalize(body), decomposition_table=dict(self.table))(*call.values)
             if body.graph.find_nodes(op="get_attr"):
                 raise NotExpandable(f"the decomposition of {node.target} has a constant")
             self._traced[call.key] = body
@@ -92,14 +107,24 @@ def _inline(node: Node, body: GraphModule) -> None:
             mapping[inner] = graph.node_copy(inner, lambda argument: mapping[argument])
             mapping[inner].meta = {**meta, "val": inner.meta.get("val")}
     results: Any = map_arg(body.graph.output_node().args[0], lambda argument: mapping[argument])
+    _replace(node, results)
+
+
+def _replace(node: Node, results: Any) -> None:
+    """Let the users of a node read a result, or the results (also in lists) that they pick, and erase the node."""
     if isinstance(results, list | tuple):
         for user in list(node.users):
             assert user.target is operator.getitem, f"{user} reads all results of {node} at once"
-            user.replace_all_uses_with(results[int(str(user.args[1]))])
-            graph.erase_node(user)
+            _replace(user, results[int(str(user.args[1]))])
     else:
         node.replace_all_uses_with(results)
-    graph.erase_node(node)
+    node.graph.erase_node(node)
+
+
+def summary_of(error: BaseException) -> str:
+    """An error as its type and the first line of its message, at most 300 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:300]
 
 
 def _sizes(node: Node) -> set[sympy.Symbol]:
@@ -109,35 +134,3 @@ def _sizes(node: Node) -> set[sympy.Symbol]:
         leaf for leaf in leaves if isinstance(leaf, torch.Tensor | torch.SymInt | torch.SymFloat | torch.SymBool)
     ]
     return {symbol for leaf in tracked for symbol in free_unbacked_symbols(leaf)}
-
-
-@dataclass(frozen=True)
-class _Call:
-    """A node as a function of its input values; `key` is equal for calls whose traces are equal."""
-
-    run: Callable[..., Any]
-    values: tuple[Any, ...]
-    key: Any
-
-    @classmethod
-    def of(cls, node: Node, rule: Callable[..., Any]) -> _Call:
-        inputs = node.all_input_nodes
-        positions = {source: index for index, source in enumerate(inputs)}
-
-        def run(*values: Any) -> Any:
-            args = map_arg(node.args, lambda source: values[positions[source]])
-            kwargs = map_arg(node.kwargs, lambda source: values[positions[source]])
-            result = rule(*args, **kwargs)
-            if result is NotImplemented:
-                raise NotExpandable(f"{node.target} has no decomposition for these arguments")
-            return result
-
-        values = tuple(source.meta["val"] for source in inputs)
-        text = str(map_arg((node.args, dict(node.kwargs)), lambda source: f"%{positions[source]}"))
-        return cls(run, values, (node.target, text, tuple(_signature(value) for value in values)))
-
-
-def _signature(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return (value.dtype, tuple(map(str, value.shape)), tuple(map(str, value.stride())), value.device)
-    return str(value)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+import torch
+from torch.fx import Node
+
 from ..compiler.annotations import reasons_of, verdict_of
 from ..compiler.errors import UserError
 from ..compiler.ledger import Verdict
@@ -24,6 +27,8 @@ def check_full_compilation(program: Program, settings: Settings) -> None:
         reasons = reasons_of(node)
         if verdict_of(node) is Verdict.TRT or (reasons and all(reason.code == _HARMLESS for reason in reasons)):
             continue
+        if settings.truncate_double and program.segments and _casts_float64(node):
+            continue
         first = reasons[0] if reasons else None
         groups[op_name(node.target), first.code if first else "", first.message if first else ""] += 1
     if not groups and len(program.segments) == 1:
@@ -39,3 +44,10 @@ def check_full_compilation(program: Program, settings: Settings) -> None:
         f"there are {len(program.segments)} engines instead of one: fix what is listed, or turn the option off."
     )
     raise UserError("\n".join([head, *lines]))
+
+
+def _casts_float64(node: Node) -> bool:
+    """Whether a node casts a float64 input or output of the program, whose types `truncate_double` keeps."""
+    values = [node.meta.get("val"), *(source.meta.get("val") for source in node.all_input_nodes)]
+    is_cast = node.target is torch.ops.aten._to_copy.default
+    return is_cast and any(isinstance(value, torch.Tensor) and value.dtype is torch.float64 for value in values)

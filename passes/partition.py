@@ -31,11 +31,11 @@ class Partition(Pass):
     in engines of their own.
 
     Before:
-        %sort = aten.sort(%x) : (f32[4], i64[4])  # unsupported TP101
-        %relu = aten.relu(%x) : f32[4]  # trt
+        %_linalg_svd = aten._linalg_svd(%x) : (f32[4,4], f32[4], f32[4,4])  # unsupported TP101
+        %relu = aten.relu(%x) : f32[4,4]  # trt
     After:
-        %sort = aten.sort(%x) : (f32[4], i64[4])  # unsupported TP101
-        %relu = aten.relu(%x) : f32[4]  # segment-00
+        %_linalg_svd = aten._linalg_svd(%x) : (f32[4,4], f32[4], f32[4,4])  # unsupported TP101
+        %relu = aten.relu(%x) : f32[4,4]  # segment-00
     """
 
     name: ClassVar[str] = "partition"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
+import sympy
 from torch.fx import Node
 
 from ..compiler.ledger import Reason
 from ..compiler.program import Program, Segment, is_symbolic
+from .limits import data_dependent
 from .partition_graph import plain_dimensions, producer_of, reads_values, symbols_of
 
 
@@ -75,8 +77,18 @@ def border_refusals(program: Program, segments: Iterable[Segment]) -> dict[str, 
             side = "output" if item.inputs else "input"
             reason = Reason("TP304", f"an engine of these {len(computing)} op nodes would have no tensor {side}.")
             unknown = {node.name: reason for node in computing}
-        refused |= unknown
+        refused |= unknown | _unknown_results([nodes[name] for name in item.outputs], known)
     return {name: reason for name, reason in refused.items() if producer_of(nodes[name]) is nodes[name]}
+
+
+def _unknown_results(outputs: Iterable[Node], known: set[sympy.Symbol]) -> dict[str, Reason]:
+    """The producers of results whose size is known only once the engine has run, so that nobody can allocate them."""
+    refused: dict[str, Reason] = {}
+    for node in outputs:
+        for symbol in sorted(data_dependent(node.meta.get("val")) - known, key=str):
+            text = f"%{node.name} of size {symbol}, which depends on the values of a tensor, would leave an engine."
+            refused[producer_of(node).name] = Reason("TP204", text)
+    return refused
 
 
 def _unknown_size(node: Node, size: Node) -> Reason:

@@ -22,12 +22,12 @@ class Splice(Pass):
     again from shapes that exist outside.
 
     Before:
-        %relu = aten.relu(%x) : f32[4]  # segment-00
-        %sort = aten.sort(%relu) : (f32[4], i64[4])
+        %relu = aten.relu(%x) : f32[4,4]  # segment-00
+        %_linalg_svd = aten._linalg_svd(%relu) : (f32[4,4], f32[4], f32[4,4])
     After:
-        %segment_00 = trt_passes.execute_engine([%x], %engine, …) : (f32[4])
-        %relu = getitem(%segment_00, 0) : f32[4]
-        %sort = aten.sort(%relu) : (f32[4], i64[4])
+        %segment_00 = trt_passes.execute_engine([%x], %engine, …) : (f32[4,4])
+        %relu = getitem(%segment_00, 0) : f32[4,4]
+        %_linalg_svd = aten._linalg_svd(%relu) : (f32[4,4], f32[4], f32[4,4])
     """
 
     name: ClassVar[str] = "splice"

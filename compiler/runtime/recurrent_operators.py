@@ -8,7 +8,6 @@ Importing this module registers them, so that `torch.export.load` accepts progra
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -46,9 +45,8 @@ GRU = _registered(aten.gru.input, _shapes)
 RNN_TANH = _registered(aten.rnn_tanh.input, _shapes)
 RNN_RELU = _registered(aten.rnn_relu.input, _shapes)
 
-_REPLACEMENTS: Mapping[Any, Any] = MappingProxyType(
-    {torch.lstm: LSTM, torch.gru: GRU, torch.rnn_tanh: RNN_TANH, torch.rnn_relu: RNN_RELU}
-)
+# Pairs, because dynamo, which traces the mode inside torch.cond and while_loop, cannot look up in a mapping proxy.
+_REPLACEMENTS = ((torch.lstm, LSTM), (torch.gru, GRU), (torch.rnn_tanh, RNN_TANH), (torch.rnn_relu, RNN_RELU))
 
 
 class WholeRecurrentLayers(TorchFunctionMode):
@@ -58,9 +56,9 @@ class WholeRecurrentLayers(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Call the replacement of a function where there is one for its arguments."""
-        replacement = _REPLACEMENTS.get(func)
-        if replacement is not None and not kwargs and _is_deterministic_and_padded(args):
-            return replacement(*args)
+        for original, replacement in _REPLACEMENTS:
+            if func is original and not kwargs and _is_deterministic_and_padded(args):
+                return replacement(*args)
         return func(*args, **(kwargs or {}))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +149,10 @@ def truncate(ctx: ConverterContext, x: Tensor, role: str = "") -> Tensor:
 
 def remainder(ctx: ConverterContext, left: Tensor, right: Tensor, *, sign_of_divisor: bool, role: str = "") -> Tensor:
     """left - quotient * right: with the divisor's sign as `torch.remainder`, or the dividend's as `torch.fmod`."""
+    if left.dtype in (torch.float16, torch.bfloat16):
+        # A half's quotient may be rounded up to the next whole number.
+        wide = (cast(ctx, part, torch.float32, "wide") for part in (left, right))
+        return cast(ctx, remainder(ctx, *wide, sign_of_divisor=sign_of_divisor, role="remainder"), left.dtype, role)
     divide = floor_divide if sign_of_divisor else truncating_divide
     whole = elementwise(ctx, "PROD", divide(ctx, left, right, "quotient"), right, "multiple")
     return elementwise(ctx, "SUB", left, whole, role)
@@ -187,12 +192,18 @@ def where(ctx: ConverterContext, condition: Tensor, then: Operand, otherwise: Op
 
 
 def clamp(ctx: ConverterContext, x: Tensor, low: Operand | None, high: Operand | None, role: str = "") -> Tensor:
-    """min(max(x, low), high) for any numeric dtype."""
+    """min(max(x, low), high)."""
     for operation, bound in (("MAX", low), ("MIN", high)):
         if bound is not None:
-            first, second = pair(ctx, x, bound, x.dtype)
-            x = elementwise(ctx, operation, first, second, role)
+            x = extreme(ctx, operation, *pair(ctx, x, bound, x.dtype), role)
     return x
+
+
+def extreme(ctx: ConverterContext, operation: str, left: Tensor, right: Tensor, role: str = "") -> Tensor:
+    """MAX or MIN of tensors of equal dtypes and ranks; of booleans, of which False is the lesser, too."""
+    if left.dtype == torch.bool:
+        operation = "OR" if operation == "MAX" else "AND"
+    return elementwise(ctx, operation, left, right, role)
 
 
 # --- reductions ------------------------------------------------------------------------------------------------------
@@ -207,6 +218,27 @@ def reduce(
     mask = sum(1 << axis for axis in axes)
     kind = getattr(ctx.trt.ReduceOperation, operation)
     return ctx.emit(ctx.network.add_reduce(x.trt, kind, mask, keepdim), shape, role)
+
+
+def norm(
+    ctx: ConverterContext, x: Tensor, order: float, dims: Sequence[int] | None, keepdim: bool = False, role: str = ""
+) -> Tensor:
+    """(sum of |x|**order) ** (1 / order) over some dimensions (None: all) of floats.
+
+    Of an infinite order the greatest or least magnitude, of order 0 how many elements are not zero.
+    """
+    size = unary(ctx, "ABS", x, "abs")
+    if math.isinf(order):
+        return reduce(ctx, "MAX" if order > 0 else "MIN", size, dims, keepdim, role)
+    if order == 0:
+        present = cast(ctx, cast(ctx, size, torch.bool), x.dtype, "present")
+        return reduce(ctx, "SUM", present, dims, keepdim, role)
+    if order == 1:
+        return reduce(ctx, "SUM", size, dims, keepdim, role)
+    if order == 2:
+        return unary(ctx, "SQRT", reduce(ctx, "SUM", square(ctx, size), dims, keepdim, "sum"), role)
+    powers = binary(ctx, "POW", size, order, "power")
+    return binary(ctx, "POW", reduce(ctx, "SUM", powers, dims, keepdim, "sum"), 1 / order, role)
 
 
 def count(x: Tensor, dims: Sequence[int] | None) -> Dim:

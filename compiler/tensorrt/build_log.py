@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .loader import TensorRT
@@ -119,8 +119,3 @@ def shown(errors: Sequence[str], limit: int = 3) -> str:
     texts = [" ".join(text.split()) for text in errors[:limit]]
     more = f" (and {len(errors) - limit} more)" if len(errors) > limit else ""
     return " | ".join(texts) + more if texts else "TensorRT gave no reason"
-
-
-def node_names(layers: Iterable[dict[str, Any]]) -> set[str]:
-    """All FX nodes that occur in the kernels of an engine."""
-    return {node for layer in layers for node in layer["nodes"]}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -41,21 +42,29 @@ class ConverterContext:
         kept_alive: the memory of all weights; TensorRT only points to it.
         layer_nodes: the fx node of every layer, by layer name.
         sizes: computes symbolic sizes.
+        converter_of: the function that converts calls of an operator, for graphs inside of operators; None if none.
     """
 
     def __init__(
-        self, library: TensorRT, network: Any, log: Any, constants: Mapping[str, torch.Tensor] | None = None
+        self,
+        library: TensorRT,
+        network: Any,
+        log: Any,
+        constants: Mapping[str, torch.Tensor] | None = None,
+        converter_of: Callable[[Any], Any] = lambda target: None,
     ) -> None:
-        self.library, self.network = library, network
+        self.library, self.network, self.converter_of = library, network, converter_of
         self.kept_alive: list[torch.Tensor] = []
         self.layer_nodes: dict[str, str] = {}
         self.sizes = Sizes(self)
         self._log = log
         self._constants = dict(constants or {})
         self._values: dict[str, Value] = {}
+        self._segment_values = self._values
         self._shared: dict[Any, Tensor] = {}
         self._constant_tensors: set[str] = set()
         self._node = ""
+        self._owners: tuple[str, ...] = ()
         self._log_start = 0
         self._names: Counter[str] = Counter()
 
@@ -76,6 +85,34 @@ class ConverterContext:
     def bind(self, name: str, value: Value) -> None:
         """Set the value of a node."""
         self._values[name] = value
+
+    @contextmanager
+    def subgraph(self, label: str, constants: Mapping[str, torch.Tensor]) -> Iterator[None]:
+        """Convert nodes of a graph that is an argument of the current node: their names have values of their own.
+
+        Layers still belong to the current node, and are named after `label` and the node of the graph.
+
+        Args:
+            label: which graph it is, such as "body".
+            constants: the constant tensors that the graph gets as inputs, by placeholder name.
+        """
+        outer = self._values, self._constants, self._node, self._owners
+        self._values, self._constants, self._owners = {}, dict(constants), (*self._owners, self._node, label)
+        try:
+            yield
+        finally:
+            self._values, self._constants, self._node, self._owners = outer
+
+    def segment_input(self, name: str) -> Tensor:
+        """The tensor of an input of the network, also from inside a subgraph.
+
+        Raises:
+            ConversionError: the network has no such input.
+        """
+        value = self._segment_values.get(name)
+        if not isinstance(value, Tensor):
+            raise ConversionError(self._node, f"%{name} is not a tensor of this network")
+        return value
 
     def value(self, name: str) -> Tensor:
         """The tensor that a node yields; a parameter or constant becomes a layer when it is first used.
@@ -132,9 +169,10 @@ class ConverterContext:
         """Name and trace a layer, without asking for its results (which `output` gives)."""
         if layer is None:
             raise ConversionError(self._node, self._refusal("TensorRT refused the layer"))
-        layer.name = self._unique(f"{self._node}.{role}" if role else self._node)
-        layer.metadata = f"[fx:{self._node}]"
-        self.layer_nodes[layer.name] = self._node
+        owner = self._owners[0] if self._owners else self._node
+        layer.name = self._unique(".".join([*self._owners, self._node, *([role] if role else [])]))
+        layer.metadata = f"[fx:{owner}]"
+        self.layer_nodes[layer.name] = owner
 
     def output(self, layer: Any, index: int, shape: Sequence[Dim]) -> Tensor:
         """A result of a layer, checked."""
@@ -226,6 +264,8 @@ class ConverterContext:
         self.begin(call.name)
         self._log_start = len(self._log.records)
         result = convert(self, call)
+        if result is None and isinstance(call.out, torch.Tensor) and call.node.users:
+            raise ConversionError(call.name, "the converter yields nothing, where PyTorch yields a tensor")
         if isinstance(result, tuple):
             self.bind(call.name, tuple(map(self._agreed, result, call.out)))
         else:

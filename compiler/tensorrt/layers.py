@@ -193,10 +193,6 @@ class Layer:
     def __str__(self) -> str:
         return f"{self.kind} layer {self.name!r}{' ' + self.metadata if self.metadata else ''}"
 
-    def output_dims(self, index: int = 0) -> tuple[int, ...] | None:
-        """The dims of an output (-1 = dynamic), None where TensorRT could not infer them."""
-        return tensor_shape(self.outputs[index])
-
 
 def iter_layers(trt: TensorRT, network: Any) -> Iterator[Layer]:
     """Every layer in the order of insertion, which need not be topological.

@@ -57,6 +57,7 @@ class NetworkBuilder:
         library: the TensorRT library.
         constants: the model's constant tensors by placeholder name.
         ranges: the range of every symbol of the program.
+        converter_of: the function that converts calls of an operator, for graphs inside of operators; None if none.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class NetworkBuilder:
         library: TensorRT,
         constants: Mapping[str, torch.Tensor],
         ranges: Mapping[sympy.Symbol, Range],
+        converter_of: Callable[[Any], Any] = lambda target: None,
     ) -> None:
         self._library, self._ranges = library, ranges
         self._log = collecting_logger(library.module)
@@ -72,7 +74,7 @@ class NetworkBuilder:
         self._network = library.create_network(self._builder)
         self._inputs: list[Binding] = []
         self._names: set[str] = set()
-        self.context = ConverterContext(library, self._network, self._log, constants)
+        self.context = ConverterContext(library, self._network, self._log, constants, converter_of)
 
     def add_inputs(self, nodes: Iterable[Node]) -> None:
         """Make nodes inputs of the network; sizes are computed from their shapes."""

@@ -148,6 +148,9 @@ def slice_axis(
 
 def flip(ctx: ConverterContext, x: Tensor, dims: Sequence[int], role: str = "") -> Tensor:
     """The elements along some dimensions in reverse order."""
+    if 0 in x.shape:
+        # TensorRT builds no slice that reads nothing backwards.
+        return x
     for dim in {x.axis(dim) for dim in dims} if x.rank else set():
         size = x.shape[dim]
         x = slice_axis(ctx, x, dim, simplified(size - 1), size, -1, role)

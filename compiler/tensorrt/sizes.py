@@ -52,6 +52,11 @@ class Sizes:
             found = self._known[dim] = self._computed(dim)
         return found
 
+    def define(self, size: Dim, tensor: Tensor, dim: int) -> None:
+        """Make known that a size which depends on values is a dimension of a tensor of this network."""
+        if not isinstance(size, int):
+            self._known[size] = self._dimension(self._shape_of(tensor), dim)
+
     def vector(self, dims: Sequence[Dim]) -> Tensor:
         """Sizes as one int64 tensor of shape [len(dims)]; runs of numbers are one constant."""
         if all(isinstance(dim, int) for dim in dims):
@@ -103,12 +108,15 @@ class Sizes:
         return self.tensor(source.formula)
 
     def _input_dim(self, name: str, dim: int) -> Tensor:
-        value = self._ctx.value(name)
         if name not in self._shapes:
-            layer = self._ctx.network.add_shape(value.trt)
-            self._shapes[name] = self._ctx.emit(layer, (value.rank,), role="shape")
-        shape = self._shapes[name]
-        if value.rank == 1:
+            self._shapes[name] = self._shape_of(self._ctx.segment_input(name))
+        return self._dimension(self._shapes[name], dim)
+
+    def _shape_of(self, tensor: Tensor) -> Tensor:
+        return self._ctx.emit(self._ctx.network.add_shape(tensor.trt), (tensor.rank,), role="shape")
+
+    def _dimension(self, shape: Tensor, dim: int) -> Tensor:
+        if shape.shape == (1,):
             return shape
         return self._ctx.emit(self._ctx.network.add_slice(shape.trt, (dim,), (1,), (1,)), (1,), role="size")
 
@@ -164,13 +172,45 @@ class Sizes:
         return self._binary("SUB", value, whole)
 
     def _power(self, base: Any, exponent: Any) -> Tensor:
-        if not isinstance(exponent, sympy.Integer) or not 1 <= int(exponent) <= 8:
+        if isinstance(exponent, sympy.Integer) and 1 <= int(exponent) <= 8:
+            return self._folded("PROD", [self.tensor(base)] * int(exponent))
+        if not exponent.is_nonnegative:
             raise NotImplementedError(f"the size {base}**{exponent} has no counterpart in TensorRT")
-        return self._folded("PROD", [self.tensor(base)] * int(exponent))
+        return self._binary("POW", self.tensor(base), self.tensor(exponent))
+
+    def _piecewise(self, *pieces: Any) -> Tensor:
+        # Pairs of a value and the condition under which it holds, the last one in all other cases.
+        result = self.tensor(pieces[-1].args[0])
+        for value, condition in (piece.args for piece in reversed(pieces[:-1])):
+            result = self._select(self.tensor(condition), self.tensor(value), result)
+        return result
 
     def _where(self, condition: Any, then: Any, otherwise: Any) -> Tensor:
-        parts = [self.tensor(item).trt for item in (condition, then, otherwise)]
-        return self._ctx.emit(self._ctx.network.add_select(*parts), (1,), role="size")
+        return self._select(*map(self.tensor, (condition, then, otherwise)))
+
+    def _select(self, condition: Tensor, then: Tensor, otherwise: Tensor) -> Tensor:
+        if torch.float32 in (then.dtype, otherwise.dtype):
+            then, otherwise = self._cast(then, torch.float32), self._cast(otherwise, torch.float32)
+        layer = self._ctx.network.add_select(condition.trt, then.trt, otherwise.trt)
+        return self._ctx.emit(layer, (1,), role="size")
+
+    def _absolute(self, value: Any) -> Tensor:
+        return self._unary("ABS", self.tensor(value))
+
+    def _root(self, value: Any) -> Tensor:
+        return self._unary("SQRT", self._to_float(value))
+
+    def _masked(self, value: Any, mask: Any) -> Tensor:
+        value, mask = (mask, value) if isinstance(value, sympy.Integer) else (value, mask)
+        if not isinstance(mask, sympy.Integer) or int(mask) < 0 or int(mask) & (int(mask) + 1):
+            raise NotImplementedError(f"the size {value} & {mask} has no counterpart in TensorRT")
+        return self._remainder(self.tensor(value), self._constant(int(mask) + 1, torch.int64))
+
+    def _left_shift(self, value: Any, places: Any) -> Tensor:
+        return self._binary("PROD", self.tensor(value), self._power(sympy.Integer(2), places))
+
+    def _right_shift(self, value: Any, places: Any) -> Tensor:
+        return self._binary("FLOOR_DIV", self.tensor(value), self._power(sympy.Integer(2), places))
 
     def _true_div(self, numerator: Any, denominator: Any) -> Tensor:
         left, right = (self._cast(self.tensor(item), torch.float32) for item in (numerator, denominator))
@@ -205,6 +245,12 @@ _METHODS: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
         "Pow": Sizes._power,
         "PowByNatural": Sizes._power,
         "Where": Sizes._where,
+        "Piecewise": Sizes._piecewise,
+        "Abs": Sizes._absolute,
+        "OpaqueUnaryFn_sqrt": Sizes._root,
+        "BitwiseFn_bitwise_and": Sizes._masked,
+        "LShift": Sizes._left_shift,
+        "RShift": Sizes._right_shift,
         "Not": Sizes._negated,
         "IntTrueDiv": Sizes._true_div,
         "FloatTrueDiv": Sizes._true_div,

@@ -145,6 +145,8 @@ def prelu(ctx: ConverterContext, call: Call) -> Tensor:
         shape: list[Dim] = [1] * x.rank
         shape[1] = slope.shape[0] if slope.rank else 1
         slope = shapes.reshape(ctx, slope, shape, "slope")
+    elif not x.rank:
+        slope = shapes.reshape(ctx, slope, (), "slope")
     negative = ar.binary(ctx, "PROD", x, slope, "negative")
     return ar.where(ctx, ar.compare(ctx, "GREATER", x, 0, "positive"), x, negative)
 

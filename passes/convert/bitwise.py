@@ -7,7 +7,7 @@ highest bit has the weight -2**(width - 1), and no intermediate value overflows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -42,21 +42,25 @@ _LOGIC = [
 _SHIFT = [dtype_of(name, _INTEGERS) for name in ("self", "other")]
 
 
+def _overloads(name: str, dunder: str, *forms: str) -> tuple[Any, ...]:
+    """The forms of an operator that take tensors, and those of Python's operator, which come in two."""
+    packets = ((name, forms), (dunder, ("Tensor", "Scalar")))
+    return tuple(getattr(getattr(aten, packet), form) for packet, each in packets for form in each)
+
+
+_LOGIC_FORMS = ("Tensor", "Scalar", "Scalar_Tensor")
+_SHIFT_FORMS = ("Tensor", "Tensor_Scalar", "Scalar_Tensor")
+
+
 # --- and, or, exclusive or, not --------------------------------------------------------------------------------------
-@FAMILY.converter(
-    aten.bitwise_and.Tensor, aten.bitwise_and.Scalar, aten.bitwise_and.Scalar_Tensor, aten.__and__.Tensor,
-    conditions=_LOGIC,
-)  # fmt: skip
+@FAMILY.converter(*_overloads("bitwise_and", "__and__", *_LOGIC_FORMS), conditions=_LOGIC)
 def bitwise_and(ctx: ConverterContext, call: Call) -> Tensor:
     """The bits that both have."""
     left, right = ar.promoted(ctx, call, "self", "other")
     return ar.elementwise(ctx, "AND", left, right) if left.dtype == torch.bool else _common(ctx, call, left, right)
 
 
-@FAMILY.converter(
-    aten.bitwise_or.Tensor, aten.bitwise_or.Scalar, aten.bitwise_or.Scalar_Tensor, aten.__or__.Tensor,
-    conditions=_LOGIC,
-)  # fmt: skip
+@FAMILY.converter(*_overloads("bitwise_or", "__or__", *_LOGIC_FORMS), conditions=_LOGIC)
 def bitwise_or(ctx: ConverterContext, call: Call) -> Tensor:
     """The bits that either has: a, and what b has beyond."""
     left, right = ar.promoted(ctx, call, "self", "other")
@@ -66,10 +70,7 @@ def bitwise_or(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.elementwise(ctx, "SUM", left, beyond)
 
 
-@FAMILY.converter(
-    aten.bitwise_xor.Tensor, aten.bitwise_xor.Scalar, aten.bitwise_xor.Scalar_Tensor, aten.__xor__.Tensor,
-    conditions=_LOGIC,
-)  # fmt: skip
+@FAMILY.converter(*_overloads("bitwise_xor", "__xor__", *_LOGIC_FORMS), conditions=_LOGIC)
 def bitwise_xor(ctx: ConverterContext, call: Call) -> Tensor:
     """The bits that one alone has."""
     left, right = ar.promoted(ctx, call, "self", "other")
@@ -141,11 +142,7 @@ def _row(ctx: ConverterContext, numbers: Sequence[int], like: Tensor) -> Tensor:
 
 
 # --- shifts ----------------------------------------------------------------------------------------------------------
-@FAMILY.converter(
-    aten.bitwise_left_shift.Tensor, aten.bitwise_left_shift.Tensor_Scalar, aten.bitwise_left_shift.Scalar_Tensor,
-    aten.__lshift__.Tensor, aten.__lshift__.Scalar,
-    conditions=_SHIFT,
-)  # fmt: skip
+@FAMILY.converter(*_overloads("bitwise_left_shift", "__lshift__", *_SHIFT_FORMS), conditions=_SHIFT)
 def left_shift(ctx: ConverterContext, call: Call) -> Tensor:
     """self * 2**other, wrapping; 0 if other is negative or not less than the width."""
     x, places = ar.promoted(ctx, call, "self", "other")
@@ -158,11 +155,7 @@ def left_shift(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.elementwise(ctx, "PROD", x, gathered(ctx, powers, _within(ctx, places, width), 0, "power"))
 
 
-@FAMILY.converter(
-    aten.bitwise_right_shift.Tensor, aten.bitwise_right_shift.Tensor_Scalar, aten.bitwise_right_shift.Scalar_Tensor,
-    aten.__rshift__.Tensor, aten.__rshift__.Scalar,
-    conditions=_SHIFT,
-)  # fmt: skip
+@FAMILY.converter(*_overloads("bitwise_right_shift", "__rshift__", *_SHIFT_FORMS), conditions=_SHIFT)
 def right_shift(ctx: ConverterContext, call: Call) -> Tensor:
     """floor(self / 2**other); only the sign is left if other is negative or not less than the width."""
     x, places = ar.promoted(ctx, call, "self", "other")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch.utils._sympy.numbers import int_oo
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from ...compiler.call import Call
 from ...compiler.program import is_getitem
@@ -83,12 +84,17 @@ def only_results(last: int, what: str) -> Condition:
     """No result behind number `last` is used; `what` names those results in words."""
 
     def check(call: Call) -> str | None:
-        picked: list[Any] = [user.args[1] for user in call.node.users if is_getitem(user) and user.users]
+        picked = used_results(call)
         if all(index <= last for index in picked):
             return None
         return f"{call.op}: {what} (result {max(picked)}) is used, but TensorRT's layer does not compute it"
 
     return Condition("TP205", f"{what} must not be used", check)
+
+
+def used_results(call: Call) -> frozenset[int]:
+    """The numbers of those results of a call that something reads."""
+    return frozenset(int(str(user.args[1])) for user in call.node.users if is_getitem(user) and user.users)
 
 
 def value_is(argument: str, allowed: Callable[[Any], bool], what: str, code: str = "TP205") -> Condition:
@@ -99,6 +105,11 @@ def value_is(argument: str, allowed: Callable[[Any], bool], what: str, code: str
         return None if allowed(value) else f"{call.op}: {argument} is {value!r}, but it must be {what}"
 
     return Condition(code, f"`{argument}` must be {what}", check)
+
+
+def never(code: str, doc: str, message: str) -> Condition:
+    """An operator that no converter can take; `message` says why, with `{op}` for its name."""
+    return Condition(code, doc, lambda call: message.format(op=call.op))
 
 
 def limited_work(what: str, sizes: Callable[[Call], Sequence[Any]]) -> Condition:
@@ -129,6 +140,16 @@ def upper_bound(size: int | torch.SymInt) -> int:
         return size
     upper = size.node.shape_env.bound_sympy(size.node.expr).upper
     return MAX_SIZE if upper == int_oo else min(int(upper), MAX_SIZE)
+
+
+def smallest(size: int | torch.SymInt) -> int:
+    """What a size is never less than; 1 where torch.export says 2, which it assumes of everything that varies."""
+    if isinstance(size, int):
+        return size
+    expr, known = size.node.expr, size.node.shape_env.var_to_range
+    ranges = {symbol: known[symbol] for symbol in expr.free_symbols}
+    assumed = {symbol: ValueRanges(1, limits.upper) for symbol, limits in ranges.items() if limits.lower == 2}
+    return int(bound_sympy(expr, {**ranges, **assumed}).lower)
 
 
 def _range(low: int, high: int) -> str:

@@ -83,11 +83,16 @@ def _plain(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, out: Se
 
 def _transposed(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, out: Sequence[Dim]) -> Tensor:
     spatial = weight.rank - 2
+    dilation = _per_axis(call, "dilation", spatial, 1)
+    if any(step > 1 for step in dilation) and any(step > 1 for step in _per_axis(call, "stride", spatial, 1)):
+        # TensorRT builds no deconvolution that is both strided and dilated.
+        weight, dilation = _dilated(ctx, weight, dilation), (1,) * spatial
     kernel = tuple(int(size) for size in weight.shape[2:])
     empty = ctx.trt.Weights(ctx.data_type(x.dtype))
     maps = int(weight.shape[1]) * call.value("groups")
     layer = ctx.network.add_deconvolution_nd(x.trt, maps, kernel, empty, empty)
     _configure(ctx, call, layer, weight, spatial)
+    layer.dilation_nd = dilation
     padding = _per_axis(call, "padding", spatial, 0)
     extra = _per_axis(call, "output_padding", spatial, 0)
     layer.pre_padding = padding
@@ -105,6 +110,20 @@ def _transposed(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, ou
         return result
     column = shapes.reshape(ctx, ar.cast(ctx, bias, x.dtype), (1, maps, *[1] * spatial), "bias")
     return ar.elementwise(ctx, "SUM", result, column, "biased")
+
+
+def _dilated(ctx: ConverterContext, weight: Tensor, dilation: Sequence[int]) -> Tensor:
+    """A kernel with `dilation` - 1 zeros between its elements along each spatial dimension."""
+    for axis, step in enumerate(dilation, start=2):
+        size = int(weight.shape[axis])
+        if step == 1 or size == 1:
+            continue
+        column = shapes.unsqueeze(ctx, weight, axis + 1, "column")
+        after = [step - 1 if dim == axis + 1 else 0 for dim in range(column.rank)]
+        spread = shapes.pad(ctx, column, [0] * column.rank, after, role="spread")
+        weight = shapes.flatten(ctx, spread, axis, axis + 1, "spread")
+        weight = shapes.slice_axis(ctx, weight, axis, 0, (size - 1) * step + 1, role="dilated")
+    return weight
 
 
 def _configure(ctx: ConverterContext, call: Call, layer: Any, weight: Tensor, spatial: int) -> None:

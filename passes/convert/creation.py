@@ -34,6 +34,8 @@ def full(ctx: ConverterContext, call: Call) -> Tensor:
     aten.empty.memory_format,
     aten.empty_like.default,
     aten.empty_permuted.default,
+    aten.empty_strided.default,
+    aten.new_empty_strided.default,
     aten.new_empty.default,
     aten.zeros.default,
     aten.zeros_like.default,

@@ -14,10 +14,22 @@ from ...compiler.symbols import Dim, dims_of, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.tensor import Tensor
-from .conditions import FLOATS, dtype_of, limited_work, only_results, rank_of, static_dims, static_value, value_is
+from .combining import Destinations, most_values
+from .conditions import (
+    FLOATS,
+    MAX_WORK,
+    dtype_of,
+    largest,
+    limited_work,
+    only_results,
+    rank_of,
+    static_dims,
+    static_value,
+    value_is,
+)
 from .indexing import gathered
+from .linear import product as matrix_product
 from .registry import Family
-from .scatter import combined, counted, hits
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
@@ -28,7 +40,11 @@ FAMILY = Family("distance")
 
 # --- distances -------------------------------------------------------------------------------------------------------
 def _pairs(call: Call) -> Sequence[Any]:
-    return [*call.out.shape, call.value("x1").shape[-1]]
+    return [*call.out.shape, call.value("x1").shape[-1]] if call.value("p") != 2 else []
+
+
+def _many_pairs(call: Call) -> bool:
+    return math.prod(map(largest, (*call.out.shape, call.value("x1").shape[-1]))) > MAX_WORK
 
 
 @FAMILY.converter(
@@ -37,14 +53,26 @@ def _pairs(call: Call) -> Sequence[Any]:
         dtype_of("x1", FLOATS),
         rank_of("x1", 2, 7),
         rank_of("x2", 2, 7),
-        limited_work("the result times the size of a row", _pairs),
+        limited_work("unless p is 2, the result times the size of a row", _pairs),
     ],
 )
 def cdist(ctx: ConverterContext, call: Call) -> Tensor:
     """The p-norm of the difference of every row of x1 and every row of x2, [..., P, R]."""
     left, right = ar.pair(ctx, ctx.tensor(call.arg("x1")), ctx.tensor(call.arg("x2")), call.out.dtype)
+    if call.value("p") == 2 and _many_pairs(call):
+        return _euclidean(ctx, left, right)
     left, right = shapes.unsqueeze(ctx, left, -2, "rows"), shapes.unsqueeze(ctx, right, -3, "rows")
     return _distance(ctx, left, right, float(call.value("p")))
+
+
+def _euclidean(ctx: ConverterContext, left: Tensor, right: Tensor) -> Tensor:
+    """The distances by a matrix product, sqrt(|a|² + |b|² - 2ab), as PyTorch itself computes those of many rows."""
+    first, second = (ar.cast(ctx, part, torch.float32, "wide") for part in (left, right))
+    rows, columns = (ar.reduce(ctx, "SUM", ar.square(ctx, part), [-1], True, "norm") for part in (first, second))
+    both = ar.elementwise(ctx, "SUM", rows, shapes.swap(ctx, columns, -1, -2, "norm"), "norms")
+    products = ar.multiply(ctx, matrix_product(ctx, first, second, transposed=(False, True), role="product"), 2.0)
+    squares = ar.clamp(ctx, ar.elementwise(ctx, "SUB", both, products, "squares"), 0.0, None, "squares")
+    return ar.cast(ctx, ar.unary(ctx, "SQRT", squares), left.dtype)
 
 
 @FAMILY.converter(
@@ -63,40 +91,33 @@ def pdist(ctx: ConverterContext, call: Call) -> Tensor:
     return _distance(ctx, left, right, float(call.value("p")))
 
 
+@FAMILY.converter(aten.dist.default, conditions=[dtype_of("self", FLOATS)])
+def dist(ctx: ConverterContext, call: Call) -> Tensor:
+    """The p-norm of a difference, over all elements."""
+    left, right = ar.promoted(ctx, call, "self", "other")
+    gap = ar.cast(ctx, ar.elementwise(ctx, "SUB", left, right, "difference"), torch.float32, "wide")
+    return ar.cast(ctx, ar.norm(ctx, gap, float(call.value("p")), None), call.out.dtype)
+
+
 def _distance(ctx: ConverterContext, left: Tensor, right: Tensor, order: float) -> Tensor:
     """The norm over the last dimension of a difference, computed in f32."""
     dtype = left.dtype
     left, right = ar.cast(ctx, left, torch.float32, "wide"), ar.cast(ctx, right, torch.float32, "wide")
-    gap = ar.unary(ctx, "ABS", ar.elementwise(ctx, "SUB", left, right, "difference"), "gap")
+    gap = ar.elementwise(ctx, "SUB", left, right, "difference")
     if gap.shape[-1] == 0:
         return ar.cast(ctx, ar.reduce(ctx, "SUM", gap, [-1]), dtype)
-    if math.isinf(order):
-        result = ar.reduce(ctx, "MAX", gap, [-1])
-    elif order == 0:
-        present = ar.cast(ctx, ar.cast(ctx, gap, torch.bool), torch.float32, "present")
-        result = ar.reduce(ctx, "SUM", present, [-1])
-    elif order == 1:
-        result = ar.reduce(ctx, "SUM", gap, [-1])
-    elif order == 2:
-        result = ar.unary(ctx, "SQRT", ar.reduce(ctx, "SUM", ar.square(ctx, gap), [-1], role="sum"))
-    else:
-        powers = ar.binary(ctx, "POW", gap, order, "power")
-        result = ar.binary(ctx, "POW", ar.reduce(ctx, "SUM", powers, [-1], role="sum"), 1 / order)
-    return ar.cast(ctx, result, dtype)
+    return ar.cast(ctx, ar.norm(ctx, gap, order, [-1]), dtype)
 
 
 # --- bags ------------------------------------------------------------------------------------------------------------
-def _bag_work(call: Call) -> Sequence[Any]:
-    return [*call.value("indices").shape, *call.out[0].shape]
-
-
 @FAMILY.converter(
     aten._embedding_bag.default,
     aten._embedding_bag_forward_only.default,
     conditions=[
         dtype_of("weight", FLOATS),
         only_results(0, "what the backward pass needs"),
-        limited_work("`indices` times the result", _bag_work),
+        limited_work("`indices` times the bags", lambda call: [*call.value("indices").shape, call.out[0].shape[0]]),
+        limited_work("`indices` times a row", lambda call: [*call.value("indices").shape, call.out[0].shape[1]]),
     ],
 )
 def embedding_bag(ctx: ConverterContext, call: Call) -> tuple[Tensor | None, ...]:
@@ -109,11 +130,12 @@ def embedding_bag(ctx: ConverterContext, call: Call) -> tuple[Tensor | None, ...
         column = shapes.unsqueeze(ctx, ar.cast(ctx, factors, torch.float32, "wide"), 1, "factors")
         rows = ar.elementwise(ctx, "PROD", rows, column, "weighted")
     bag = shapes.unsqueeze(ctx, _bag_of(ctx, call, indices, offsets), 1, "bag")
-    hit = hits(ctx, bag, bags, 0)
+    work = [*call.value("indices").shape, *call.out[0].shape]
+    where = Destinations.of(ctx, bag, 0, bags, most_values(work, call.value("indices").shape[0]))
     mode = call.value("mode")
-    result = combined(ctx, "MAX" if mode == 2 else "SUM", hit, rows, 0)
+    result = where.total("MAX" if mode == 2 else "SUM", rows)
     if mode:
-        count = counted(ctx, hit, 0, torch.float32)
+        count = where.count(torch.float32)
         if mode == 1:
             result = ar.elementwise(ctx, "DIV", result, ar.clamp(ctx, count, 1.0, None, "count"), "mean")
         result = ar.where(ctx, ar.compare(ctx, "GREATER", count, 0, "filled"), result, 0.0, "bags")

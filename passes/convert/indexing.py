@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import sympy
 import torch
 
 from ...compiler.call import Call
-from ...compiler.symbols import Dim, dims_of, product, simplified
+from ...compiler.symbols import Dim, product, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.tensor import Tensor
-from .registry import Condition, Family
+from .masks import NONZERO_FOR_MASKS, has_mask, masked_elements
+from .registry import Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
@@ -61,6 +63,8 @@ def index_select(ctx: ConverterContext, call: Call) -> Tensor:
 def gather(ctx: ConverterContext, call: Call) -> Tensor:
     """Elements of a dimension, one place for each."""
     x, index = ctx.tensor(call.arg("self")), ctx.tensor(call.arg("index"))
+    if 0 in index.shape:
+        return shapes.full(ctx, index.shape, ctx.scalar(0, x.dtype, index.rank))
     if not x.rank or not index.rank:
         flat = gathered(ctx, shapes.flatten(ctx, x, role="flat"), shapes.flatten(ctx, index, role="flat"), 0)
         return shapes.reshape(ctx, flat, index.shape, "shape")
@@ -91,21 +95,16 @@ class Places:
     linear: Tensor
 
 
-def _has_bool_index(call: Call) -> str | None:
-    for index in call.value("indices"):
-        if index is not None and index.dtype in (torch.bool, torch.uint8):
-            return f"{call.op}: an index is a mask, so the size of the result depends on its values"
-    return None
-
-
 @FAMILY.converter(
     aten.index.Tensor,
     aten._unsafe_index.Tensor,
-    conditions=[Condition("TP204", "no index is a mask of booleans", _has_bool_index)],
+    requires=[NONZERO_FOR_MASKS],
     composite=True,
 )
 def index(ctx: ConverterContext, call: Call) -> Tensor:
-    """Elements at the places of one or more tensors, which are broadcast."""
+    """Elements at the places of one or more tensors, which are broadcast, or where masks are True."""
+    if has_mask(call):
+        return masked_elements(ctx, call)
     x, indices = ctx.tensor(call.arg("self")), call.arg("indices")
     axes = [axis for axis, item in enumerate(indices) if item is not None]
     if len(axes) == 1:
@@ -160,42 +159,36 @@ def scatter(ctx: ConverterContext, call: Call) -> Tensor:
             updates = shapes.slice_axis(ctx, updates, dim, 0, size, role="cut")
     if not x.rank:
         return shapes.reshape(ctx, updates, (), "shape")
-    layer = ctx.network.add_scatter(x.trt, places.trt, updates.trt, ctx.trt.ScatterMode.ELEMENT)
+    return written_elements(ctx, x, places, updates, x.axis(call.value("dim")))
+
+
+def written_elements(ctx: ConverterContext, x: Tensor, places: Tensor, updates: Tensor, axis: int) -> Tensor:
+    """A copy of `x` with updates written along an axis, one place for each; of several at one place any is written."""
+    size, count = x.shape[axis], places.shape[axis]
+    # TensorRT refuses more updates in a row than the data has places.
+    more = simplified(sympy.Max(count - size, 0))
+    after = [more if dim == axis else 0 for dim in range(x.rank)]
+    long = shapes.pad(ctx, x, [0] * x.rank, after, role="long")
+    layer = ctx.network.add_scatter(long.trt, places.trt, updates.trt, ctx.trt.ScatterMode.ELEMENT)
     if layer is not None:
-        layer.axis = x.axis(call.value("dim"))
-    return ctx.emit(layer, x.shape)
+        layer.axis = axis
+    written = ctx.emit(layer, long.shape, "" if more == 0 else "written")
+    return shapes.slice_axis(ctx, written, axis, 0, size)
 
 
-@FAMILY.converter(aten.select_scatter.default, composite=True)
-def select_scatter(ctx: ConverterContext, call: Call) -> Tensor:
-    """A copy with one element of a dimension replaced."""
-    x, src = ctx.tensor(call.arg("self")), ctx.tensor(call.arg("src"))
-    axis, start = x.axis(call.value("dim")), shapes.size_of(call.value("index"))
-    if isinstance(start, int) and start < 0:
-        start = simplified(start + x.shape[axis])
-    return _replaced(ctx, x, shapes.unsqueeze(ctx, ar.cast(ctx, src, x.dtype), axis, "part"), axis, start)
-
-
-def _step_is_one(call: Call) -> str | None:
-    step = call.value("step")
-    return None if step == 1 else f"{call.op}: step is {step}, but it must be 1"
-
-
-@FAMILY.converter(
-    aten.slice_scatter.default, conditions=[Condition("TP205", "`step` is 1", _step_is_one)], composite=True
-)
-def slice_scatter(ctx: ConverterContext, call: Call) -> Tensor:
-    """A copy with a slice of a dimension replaced."""
-    x, src = ctx.tensor(call.arg("self")), ar.cast(ctx, ctx.tensor(call.arg("src")), call.out.dtype)
-    axis = x.axis(call.value("dim"))
-    start, _ = shapes.bounds(call.value("start"), call.value("end"), x.shape[axis])
-    part = dims_of(call.value("src").shape)
-    return _replaced(ctx, x, shapes.expand(ctx, src, part, "part"), axis, start)
-
-
-def _replaced(ctx: ConverterContext, x: Tensor, part: Tensor, axis: int, start: Dim) -> Tensor:
-    end = simplified(start + part.shape[axis])
-    before = shapes.slice_axis(ctx, x, axis, 0, start, role="before")
-    after = shapes.slice_axis(ctx, x, axis, end, simplified(x.shape[axis] - end), role="after")
-    pieces = [piece for piece in (before, part, after) if piece.shape[axis] != 0]
-    return shapes.concatenate(ctx, pieces or [x], axis)
+@FAMILY.converter(aten.embedding_renorm.default)
+def embedding_renorm(ctx: ConverterContext, call: Call) -> Tensor:
+    """A table whose rows at some places are scaled down to a norm that they exceed."""
+    weight, indices = ctx.tensor(call.arg("self")), ctx.tensor(call.arg("indices"))
+    most = float(call.value("max_norm"))
+    wide = ar.cast(ctx, weight, torch.float32, "wide")
+    norm = ar.norm(ctx, wide, float(call.value("norm_type")), [1], True, "norm")
+    # The small number is PyTorch's.
+    factor = ar.binary(ctx, "DIV", most, ar.add(ctx, norm, 1e-7, "norm"), "factor")
+    factor = ar.where(ctx, ar.compare(ctx, "GREATER", norm, most, "longer"), factor, 1.0, "factor")
+    scaled = ar.cast(ctx, ar.multiply(ctx, wide, factor, "scaled"), weight.dtype)
+    places = shapes.reshape(ctx, indices, (product(indices.shape), 1), "places")
+    rows = gathered(ctx, scaled, shapes.flatten(ctx, indices, role="rows"), 0, "rows")
+    # A row that is written twice is written the same way.
+    layer = ctx.network.add_scatter(weight.trt, places.trt, rows.trt, ctx.trt.ScatterMode.ND)
+    return ctx.emit(layer, weight.shape)

@@ -117,6 +117,28 @@ def baddbmm(ctx: ConverterContext, call: Call) -> Tensor:
     )
 
 
+@FAMILY.converter(aten.addbmm.default, conditions=[dtype_of("batch1", FLOATS)])
+def addbmm(ctx: ConverterContext, call: Call) -> Tensor:
+    """beta * self + alpha * (the sum of the matrices batch1 @ batch2)."""
+    left, right = ctx.tensor(call.arg("batch1")), ctx.tensor(call.arg("batch2"))
+    # Side by side and one below the other, the matrices are one product, with one sum.
+    row = shapes.flatten(ctx, shapes.swap(ctx, left, 0, 1, "row"), 1, 2, "row")
+    return _plus(ctx, call, product(ctx, row, shapes.flatten(ctx, right, 0, 1, "column"), role="product"))
+
+
+@FAMILY.converter(aten._trilinear.default, conditions=[dtype_of("i1", FLOATS)])
+def trilinear(ctx: ConverterContext, call: Call) -> Tensor:
+    """The product of three tensors, each with some dimensions added, summed over some dimensions."""
+    result: Tensor | None = None
+    for name in ("i1", "i2", "i3"):
+        part = ctx.tensor(call.arg(name))
+        for dim in sorted(call.value(name.replace("i", "expand"))):
+            part = shapes.unsqueeze(ctx, part, dim, "expand")
+        result = part if result is None else ar.elementwise(ctx, "PROD", result, part, "product")
+    assert result is not None
+    return ar.reduce(ctx, "SUM", result, call.value("sumdim"))
+
+
 @FAMILY.converter(aten.addmv.default, conditions=[dtype_of("mat", FLOATS)], composite=True)
 def addmv(ctx: ConverterContext, call: Call) -> Tensor:
     """beta * self + alpha * (mat @ vec)."""

@@ -1,4 +1,4 @@
-"""Normalization over layers, groups, instances and batches."""
+"""Normalization over layers and groups."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...compiler.call import Call
-from ...compiler.symbols import Dim, product
+from ...compiler.symbols import Dim, dims_of, product
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.tensor import Tensor
-from .conditions import FLOATS, dtype_of, only_results, static_dims, value_is
+from .conditions import FLOATS, dtype_of, only_results, static_dims, used_results
 from .registry import Family
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def normalized(
     """(x - mean) / sqrt(variance + eps) * weight + bias, in f32 inside; weight and bias have the rank of `x`."""
     shape = weight.shape if weight is not None else bias.shape if bias is not None else (1,) * x.rank
     parts = [
-        ar.cast(ctx, part, x.dtype) if part is not None else _filled(ctx, shape, value, x.dtype)
+        ar.cast(ctx, part, x.dtype) if part is not None else filled(ctx, shape, value, x.dtype)
         for part, value in ((weight, 1.0), (bias, 0.0))
     ]
     add = (
@@ -47,8 +47,33 @@ def normalized(
     return ctx.emit(layer, x.shape)
 
 
-def _filled(ctx: ConverterContext, shape: Sequence[Dim], value: float, dtype: torch.dtype) -> Tensor:
+def filled(ctx: ConverterContext, shape: Sequence[Dim], value: float, dtype: torch.dtype) -> Tensor:
     return shapes.full(ctx, shape, ctx.scalar(value, dtype, len(shape)), "unit")
+
+
+def statistics(
+    ctx: ConverterContext, call: Call, x: Tensor, axes: Sequence[int], eps: str = "eps"
+) -> tuple[Tensor | None, Tensor | None]:
+    """The mean and 1 / sqrt(variance + eps) over some dimensions, as results 1 and 2 of a call that reads them."""
+    used = used_results(call)
+    if not used & {1, 2}:
+        return None, None
+    mean, variance = moments(ctx, x, axes)
+    root = ar.unary(ctx, "SQRT", ar.add(ctx, variance, call.value(eps), "eps"), "deviation")
+    parts = (mean, ar.unary(ctx, "RECIP", root, "reciprocal"))
+    first, second = (
+        shapes.reshape(ctx, ar.cast(ctx, part, out.dtype), dims_of(out.shape), "statistics")
+        for part, out in zip(parts, call.out[1:3], strict=True)
+    )
+    return first, second
+
+
+def moments(ctx: ConverterContext, x: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The mean and the biased variance, in f32, the dimensions kept."""
+    wide = ar.cast(ctx, x, torch.float32, "wide")
+    mean = ar.reduce(ctx, "AVG", wide, axes, True, "mean")
+    squares = ar.square(ctx, ar.elementwise(ctx, "SUB", wide, mean, "centred"))
+    return mean, ar.reduce(ctx, "AVG", squares, axes, True, "variance")
 
 
 # --- layer and root mean square --------------------------------------------------------------------------------------
@@ -62,7 +87,7 @@ def _layer_norm(ctx: ConverterContext, call: Call) -> Tensor:
     parts = [None if part is None else shapes.with_rank(ctx, part, x.rank) for part in (weight, bias)]
     if parts[0] is None and parts[1] is None:
         ones: list[Dim] = [1] * (x.rank - len(_last_dims(call)))
-        parts[0] = _filled(ctx, [*ones, *x.shape[len(ones) :]], 1.0, x.dtype)
+        parts[0] = filled(ctx, [*ones, *x.shape[len(ones) :]], 1.0, x.dtype)
     return normalized(ctx, x, _last_dims(call), call.value("eps"), *parts)
 
 
@@ -75,12 +100,10 @@ def layer_norm(ctx: ConverterContext, call: Call) -> Tensor:
     return _layer_norm(ctx, call)
 
 
-@FAMILY.converter(
-    aten.native_layer_norm.default, conditions=[*_LAYER_NORM_CONDITIONS, only_results(0, "the mean and deviation")]
-)
+@FAMILY.converter(aten.native_layer_norm.default, conditions=_LAYER_NORM_CONDITIONS)
 def native_layer_norm(ctx: ConverterContext, call: Call) -> tuple[Tensor | None, ...]:
-    """Normalization over the last dimensions."""
-    return _layer_norm(ctx, call), None, None
+    """Normalization over the last dimensions, the mean, and the reciprocal deviation."""
+    return _layer_norm(ctx, call), *statistics(ctx, call, ctx.tensor(call.arg("input")), _last_dims(call))
 
 
 def _rms_norm(ctx: ConverterContext, call: Call) -> Tensor:
@@ -113,7 +136,7 @@ def fused_rms_norm(ctx: ConverterContext, call: Call) -> tuple[Tensor, None]:
     return _rms_norm(ctx, call), None
 
 
-# --- groups and instances --------------------------------------------------------------------------------------------
+# --- groups ----------------------------------------------------------------------------------------------------------
 def per_channel(ctx: ConverterContext, parameter: Tensor | None, rank: int) -> Tensor | None:
     """A parameter [C] as [1, C, 1, …]."""
     if parameter is None:
@@ -121,11 +144,15 @@ def per_channel(ctx: ConverterContext, parameter: Tensor | None, rank: int) -> T
     return shapes.reshape(ctx, parameter, (1, parameter.shape[0], *[1] * (rank - 2)), "channel")
 
 
+def _groups(ctx: ConverterContext, x: Tensor, groups: int) -> Tensor:
+    """One row per group, [N, groups, elements]: its statistics are those of a layer norm."""
+    return shapes.reshape(ctx, x, (x.shape[0], groups, product(x.shape[1:]) // groups), "groups")
+
+
 def _group_norm(ctx: ConverterContext, call: Call, groups: int) -> Tensor:
     x = ctx.tensor(call.arg("input"))
     weight, bias = (per_channel(ctx, ctx.optional(call.arg(name)), x.rank) for name in ("weight", "bias"))
-    # One row per group: its statistics are those of a layer norm.
-    rows = shapes.reshape(ctx, x, (x.shape[0], groups, product(x.shape[1:]) // groups), "groups")
+    rows = _groups(ctx, x, groups)
     result = shapes.reshape(ctx, normalized(ctx, rows, [2], call.value("eps")), x.shape, "shape")
     if weight is not None:
         result = ar.elementwise(ctx, "PROD", result, ar.cast(ctx, weight, x.dtype), "weighted")
@@ -141,95 +168,8 @@ def group_norm(ctx: ConverterContext, call: Call) -> Tensor:
     return _group_norm(ctx, call, call.value("num_groups"))
 
 
-@FAMILY.converter(
-    aten.native_group_norm.default,
-    conditions=[dtype_of("input", FLOATS), _CHANNELS, only_results(0, "the mean and deviation")],
-)
+@FAMILY.converter(aten.native_group_norm.default, conditions=[dtype_of("input", FLOATS), _CHANNELS])
 def native_group_norm(ctx: ConverterContext, call: Call) -> tuple[Tensor | None, ...]:
-    """Normalization over the elements of each group of channels."""
-    return _group_norm(ctx, call, call.value("group")), None, None
-
-
-@FAMILY.converter(aten.instance_norm.default, conditions=[dtype_of("input", FLOATS)], composite=True)
-def instance_norm(ctx: ConverterContext, call: Call) -> Tensor:
-    """Normalization over the elements of each channel; with running statistics as batch norm."""
-    if not call.value("use_input_stats"):
-        return _with_statistics(ctx, call)
-    x = ctx.tensor(call.arg("input"))
-    weight, bias = (per_channel(ctx, ctx.optional(call.arg(name)), x.rank) for name in ("weight", "bias"))
-    return normalized(ctx, x, range(2, x.rank), call.value("eps"), *_channel_sized(ctx, x, weight, bias))
-
-
-def _channel_sized(
-    ctx: ConverterContext, x: Tensor, weight: Tensor | None, bias: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
-    if weight is None and bias is None:
-        weight = _filled(ctx, (1, x.shape[1], *[1] * (x.rank - 2)), 1.0, x.dtype)
-    return weight, bias
-
-
-# --- batches ---------------------------------------------------------------------------------------------------------
-@FAMILY.converter(
-    aten._native_batch_norm_legit_no_training.default,
-    conditions=[dtype_of("input", FLOATS), only_results(0, "the statistics")],
-)
-def batch_norm(ctx: ConverterContext, call: Call) -> tuple[Tensor | None, ...]:
-    """Normalization with running statistics: one scale and one shift per channel."""
-    return _with_statistics(ctx, call), None, None
-
-
-@FAMILY.converter(
-    aten._native_batch_norm_legit.no_stats,
-    conditions=[
-        dtype_of("input", FLOATS),
-        only_results(0, "the statistics"),
-        value_is("training", bool, "True, since there are no running statistics"),
-    ],
-)
-def batch_norm_of_batch(ctx: ConverterContext, call: Call) -> tuple[Tensor | None, ...]:
-    """Normalization with the statistics of the batch itself."""
-    x = ctx.tensor(call.arg("input"))
-    weight, bias = (per_channel(ctx, ctx.optional(call.arg(name)), x.rank) for name in ("weight", "bias"))
-    parts = _channel_sized(ctx, x, weight, bias)
-    return normalized(ctx, x, [0, *range(2, x.rank)], call.value("eps"), *parts), None, None
-
-
-def _with_statistics(ctx: ConverterContext, call: Call) -> Tensor:
-    x = ctx.tensor(call.arg("input"))
-    # In f32, as PyTorch does: rounding the product would lose what the shift takes away.
-    wide = ar.cast(ctx, x, torch.float32, "wide")
-    scale, shift = _constant_affine(ctx, call, wide) or _affine(ctx, call, wide)
-    result = ar.elementwise(ctx, "SUM", ar.elementwise(ctx, "PROD", wide, scale, "scaled"), shift)
-    return ar.cast(ctx, result, x.dtype)
-
-
-def _constant_affine(ctx: ConverterContext, call: Call, x: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Scale and shift computed now, if all four parameters are constants."""
-    names = ("weight", "bias", "running_mean", "running_var")
-    values = [ctx.constant_value(call.arg(name)) for name in names]
-    if any(value is None and call.arg(name) is not None for name, value in zip(names, values, strict=True)):
-        return None
-    weight, bias, mean, variance = (None if value is None else value.double() for value in values)
-    if mean is None or variance is None:
-        return None
-    scale = torch.rsqrt(variance + call.value("eps"))
-    scale = scale if weight is None else scale * weight
-    shift = -mean * scale
-    shift = shift if bias is None else shift + bias
-    shape = (1, -1, *[1] * (x.rank - 2))
-    return tuple(ctx.constant(part.to(x.dtype).reshape(shape), "folded") for part in (scale, shift))  # type: ignore[return-value]
-
-
-def _affine(ctx: ConverterContext, call: Call, x: Tensor) -> tuple[Tensor, Tensor]:
-    parts = [ctx.optional(call.arg(name)) for name in ("weight", "bias", "running_mean", "running_var")]
-    wide = [None if part is None else ar.cast(ctx, part, torch.float32, "wide") for part in parts]
-    weight, bias, mean, variance = (per_channel(ctx, part, x.rank) for part in wide)
-    assert mean is not None
-    assert variance is not None
-    root = ar.unary(ctx, "SQRT", ar.add(ctx, variance, call.value("eps"), "eps"), "sqrt")
-    scale = ar.unary(ctx, "RECIP", root, "rsqrt")
-    if weight is not None:
-        scale = ar.elementwise(ctx, "PROD", scale, weight, "scale")
-    offset = ar.elementwise(ctx, "PROD", mean, scale, "offset")
-    shift = ar.unary(ctx, "NEG", offset, "shift") if bias is None else ar.elementwise(ctx, "SUB", bias, offset, "shift")
-    return scale, shift
+    """Normalization over the elements of each group of channels, the mean, and the reciprocal deviation."""
+    rows = _groups(ctx, ctx.tensor(call.arg("input")), call.value("group"))
+    return _group_norm(ctx, call, call.value("group")), *statistics(ctx, call, rows, [2])

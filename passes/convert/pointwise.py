@@ -1,4 +1,4 @@
-"""Elementwise arithmetic and rounding: binary operators, unary functions, clamps."""
+"""Elementwise arithmetic and rounding: binary operators and unary functions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from ...compiler.call import Call
 from ...compiler.tensorrt import arithmetic as ar
+from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.tensor import Tensor, is_float
 from .registry import Family
 
@@ -25,6 +26,9 @@ FAMILY = Family("pointwise")
 def add(ctx: ConverterContext, call: Call) -> Tensor:
     """self + alpha * other."""
     left, right = ar.promoted(ctx, call, "self", "other")
+    if left.dtype == torch.bool and call.value("alpha") is False:
+        # TensorRT-RTX cannot build a disjunction with what is always False.
+        return shapes.expand(ctx, left, shapes.broadcast(left.shape, right.shape))
     return ar.add(ctx, left, _times_alpha(ctx, call, right))
 
 
@@ -104,8 +108,19 @@ def power(ctx: ConverterContext, call: Call) -> Tensor:
         return _whole_power(ctx, ar.cast(ctx, ctx.tensor(call.arg("self")), dtype), int(exponent))
     if isinstance(exponent, float) and exponent in _ROOTS:
         return _ROOTS[exponent](ctx, ar.cast(ctx, ctx.tensor(call.arg("self")), dtype))
-    base, raised = (ar.operand(ctx, call.arg(name)) for name in ("self", "exponent"))
-    return ar.elementwise(ctx, "POW", *ar.pair(ctx, base, raised, dtype))
+    base, raised = ar.pair(ctx, ar.operand(ctx, call.arg("self")), ar.operand(ctx, call.arg("exponent")), dtype)
+    if is_float(dtype) or isinstance(exponent, int):
+        return ar.elementwise(ctx, "POW", base, raised)
+    return _integer_power(ctx, base, raised)
+
+
+def _integer_power(ctx: ConverterContext, base: Tensor, exponent: Tensor) -> Tensor:
+    """An integer to an integer: to a negative one 0, except of 1 and -1, whose reciprocals are integers."""
+    negative = ar.compare(ctx, "LESS", exponent, 0, "negative")
+    unit = ar.compare(ctx, "EQUAL", ar.unary(ctx, "ABS", base, "abs"), 1, "unit")
+    size = ar.unary(ctx, "ABS", exponent, "exponent")
+    power = ar.elementwise(ctx, "POW", base, size, "power")
+    return ar.where(ctx, negative, ar.where(ctx, unit, power, 0, "reciprocal"), power)
 
 
 def _whole_power(ctx: ConverterContext, x: Tensor, exponent: int) -> Tensor:
@@ -128,25 +143,6 @@ _ROOTS: dict[float, Callable[[ConverterContext, Tensor], Tensor]] = {
 }
 
 
-@FAMILY.converter(aten.maximum.default)
-def maximum(ctx: ConverterContext, call: Call) -> Tensor:
-    """The greater of two elements."""
-    return _extreme(ctx, call, "MAX")
-
-
-@FAMILY.converter(aten.minimum.default)
-def minimum(ctx: ConverterContext, call: Call) -> Tensor:
-    """The lesser of two elements."""
-    return _extreme(ctx, call, "MIN")
-
-
-def _extreme(ctx: ConverterContext, call: Call, operation: str) -> Tensor:
-    left, right = ar.promoted(ctx, call, "self", "other")
-    if left.dtype == torch.bool:
-        operation = "OR" if operation == "MAX" else "AND"
-    return ar.elementwise(ctx, operation, left, right)
-
-
 @FAMILY.converter(aten.atan2.default)
 def atan2(ctx: ConverterContext, call: Call) -> Tensor:
     """The angle of the point (other, self), from -pi to pi."""
@@ -158,6 +154,27 @@ def atan2(ctx: ConverterContext, call: Call) -> Tensor:
     result = ar.where(ctx, left, ar.add(ctx, angle, turn, "turned"), angle, "half")
     both_zero = ar.elementwise(ctx, "AND", ar.compare(ctx, "EQUAL", x, 0), ar.compare(ctx, "EQUAL", y, 0))
     return ar.where(ctx, both_zero, 0.0, result)
+
+
+@FAMILY.converter(aten.hypot.default)
+def hypot(ctx: ConverterContext, call: Call) -> Tensor:
+    """sqrt(self² + other²), without overflow: the greater times sqrt(1 + (the lesser / the greater)²)."""
+    parts = (ar.cast(ctx, part, torch.float32, "wide") for part in _in_dtype(ctx, call, call.out.dtype))
+    left, right = (ar.unary(ctx, "ABS", part, "abs") for part in parts)
+    great, small = (ar.elementwise(ctx, kind, left, right, kind.lower()) for kind in ("MAX", "MIN"))
+    ratio = ar.elementwise(ctx, "DIV", small, great, "ratio")
+    root = ar.unary(ctx, "SQRT", ar.add(ctx, ar.square(ctx, ratio), 1.0, "plus"), "sqrt")
+    border = ar.compare(ctx, "EQUAL", great, 0, "zero")
+    border = ar.elementwise(ctx, "OR", border, ar.unary(ctx, "ISINF", great, "infinite"), "border")
+    return ar.cast(ctx, ar.where(ctx, border, great, ar.elementwise(ctx, "PROD", great, root), "root"), call.out.dtype)
+
+
+@FAMILY.converter(aten.ldexp.Tensor)
+def ldexp(ctx: ConverterContext, call: Call) -> Tensor:
+    """self * 2 ** other."""
+    x, exponent = _in_dtype(ctx, call, call.out.dtype)
+    power = ar.elementwise(ctx, "POW", ctx.scalar(2.0, exponent.dtype, exponent.rank), exponent, "power")
+    return ar.elementwise(ctx, "PROD", x, power)
 
 
 # --- unary -----------------------------------------------------------------------------------------------------------
@@ -234,26 +251,6 @@ def exp2(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.elementwise(ctx, "POW", ctx.scalar(2.0, x.dtype, x.rank), x)
 
 
-@FAMILY.converter(aten.abs.default)
-def absolute(ctx: ConverterContext, call: Call) -> Tensor:
-    """The magnitude."""
-    x = ctx.tensor(call.arg("self"))
-    return x if x.dtype == torch.bool else ar.unary(ctx, "ABS", x)
-
-
-@FAMILY.converter(aten.neg.default)
-def neg(ctx: ConverterContext, call: Call) -> Tensor:
-    """-self."""
-    return ar.unary(ctx, "NEG", ctx.tensor(call.arg("self")))
-
-
-@FAMILY.converter(aten.sign.default, aten.sgn.default)
-def sign(ctx: ConverterContext, call: Call) -> Tensor:
-    """-1, 0 or 1."""
-    x = ctx.tensor(call.arg("self"))
-    return x if x.dtype == torch.bool else ar.unary(ctx, "SIGN", x)
-
-
 @FAMILY.converter(*_ROUNDINGS)
 def rounding(ctx: ConverterContext, call: Call) -> Tensor:
     """Round up, down, or to the nearest (of two the even one); integers are what they are."""
@@ -292,28 +289,3 @@ def square(ctx: ConverterContext, call: Call) -> Tensor:
     """self * self."""
     x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
     return ar.square(ctx, x, "")
-
-
-# --- clamps ----------------------------------------------------------------------------------------------------------
-@FAMILY.converter(aten.clamp.default, aten.clamp.Tensor)
-def clamp(ctx: ConverterContext, call: Call) -> Tensor:
-    """min(max(self, min), max)."""
-    return _clamped(ctx, call, call.arg("min"), call.arg("max"))
-
-
-@FAMILY.converter(aten.clamp_min.default, aten.clamp_min.Tensor, composite=True)
-def clamp_min(ctx: ConverterContext, call: Call) -> Tensor:
-    """max(self, min)."""
-    return _clamped(ctx, call, call.arg("min"), None)
-
-
-@FAMILY.converter(aten.clamp_max.default, aten.clamp_max.Tensor, composite=True)
-def clamp_max(ctx: ConverterContext, call: Call) -> Tensor:
-    """min(self, max)."""
-    return _clamped(ctx, call, None, call.arg("max"))
-
-
-def _clamped(ctx: ConverterContext, call: Call, low: object, high: object) -> Tensor:
-    x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
-    least, most = (None if bound is None else ar.operand(ctx, bound) for bound in (low, high))
-    return ar.clamp(ctx, x, least, most)

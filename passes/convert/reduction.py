@@ -1,28 +1,23 @@
-"""Reductions, extremes with their places, order, and running sums."""
+"""Reductions, extremes with their places, and running sums."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 
 from ...compiler.call import Call
-from ...compiler.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.tensor import Tensor, is_float
-from .conditions import static_dims, value_is
-from .registry import Condition, Family
+from .registry import Family
+from .sorting import selected
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
 
 aten = torch.ops.aten
 FAMILY = Family("reduction")
-
-MAX_K = 3840
-"""The most elements that TensorRT's top-k layer selects."""
 
 
 def _dims(call: Call) -> list[int] | None:
@@ -74,6 +69,18 @@ def _extreme(ctx: ConverterContext, operation: str, x: Tensor, dims: list[int] |
     if x.dtype != torch.bool:
         return ar.reduce(ctx, operation, x, dims, keepdim)
     return ar.any_of(ctx, x, dims, keepdim, every=operation == "MIN")
+
+
+@FAMILY.converter(aten.aminmax.default, composite=True)
+def extremes(ctx: ConverterContext, call: Call) -> tuple[Tensor, Tensor]:
+    """The least and the greatest element of all, or along a dimension."""
+    x, dim = ctx.tensor(call.arg("self")), call.value("dim")
+    # Without a dimension, keepdim keeps all of them.
+    least, greatest = (
+        _extreme(ctx, operation, x, None if dim is None else [dim], call.value("keepdim"))
+        for operation in ("MIN", "MAX")
+    )
+    return least, greatest
 
 
 @FAMILY.converter(aten.any.default, aten.any.dim, aten.any.dims)
@@ -148,7 +155,7 @@ def place(ctx: ConverterContext, call: Call) -> Tensor:
     operation = "MAX" if call.target is aten.argmax.default else "MIN"
     if dim is None:
         flat = shapes.flatten(ctx, x, role="flat")
-        index = _selected(ctx, operation, flat, 0, 1)[1]
+        index = selected(ctx, operation, flat, 0, 1, nan_greatest=operation == "MAX")[1]
         return shapes.reshape(ctx, index, (1,) * x.rank if keepdim else (), "shape")
     return _extreme_and_place(ctx, operation, x, dim, keepdim)[1]
 
@@ -165,68 +172,10 @@ def _extreme_and_place(
 ) -> tuple[Tensor, Tensor]:
     if not x.rank:
         return x, ctx.scalar(0, torch.int64)
-    values, indices = _selected(ctx, operation, x, dim, 1)
+    values, indices = selected(ctx, operation, x, dim, 1, nan_greatest=operation == "MAX")
     if keepdim:
         return values, indices
     return shapes.squeeze(ctx, values, [dim], "shape"), shapes.squeeze(ctx, indices, [dim], "shape")
-
-
-def _selected(ctx: ConverterContext, operation: str, x: Tensor, dim: int, k: Dim) -> tuple[Tensor, Tensor]:
-    """The k greatest or least elements of a dimension in order, and their indices as int64."""
-    if x.dtype == torch.bool:
-        values, indices = _selected(ctx, operation, ar.cast(ctx, x, torch.int32), dim, k)
-        return ar.cast(ctx, values, torch.bool), indices
-    if x.rank == 1:
-        # TensorRT's top-k layer wants at least two dimensions.
-        values, indices = _selected(ctx, operation, shapes.unsqueeze(ctx, x, 0, "rank"), 1, k)
-        return shapes.squeeze(ctx, values, [0], "shape"), shapes.squeeze(ctx, indices, [0], "shape")
-    axis = x.axis(dim)
-    shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
-    layer = ctx.network.add_topk(
-        x.trt, getattr(ctx.trt.TopKOperation, operation), k if isinstance(k, int) else 1, 1 << axis
-    )
-    if layer is not None and not isinstance(k, int):
-        layer.set_input(1, shapes.reshape(ctx, ctx.sizes.tensor(k), (), "k").trt)
-    ctx.enter(layer, "")
-    values, indices = ctx.output(layer, 0, shape), ctx.output(layer, 1, shape)
-    return values, ar.cast(ctx, indices, torch.int64)
-
-
-@FAMILY.converter(
-    aten.topk.default,
-    conditions=[value_is("k", lambda k: not isinstance(k, int) or k <= MAX_K, f"at most {MAX_K}")],
-)
-def topk(ctx: ConverterContext, call: Call) -> tuple[Tensor, Tensor]:
-    """The k greatest (or least) elements of a dimension, and their indices."""
-    x, k, dim = ctx.tensor(call.arg("self")), shapes.size_of(call.value("k")), call.value("dim")
-    if not x.rank:
-        return x, ctx.scalar(0, torch.int64)
-    return _selected(ctx, "MAX" if call.value("largest") else "MIN", x, dim, k)
-
-
-def _sorted_size(call: Call) -> str | None:
-    x = call.value("self")
-    size = x.shape[call.value("dim")] if x.dim() else 1
-    if not isinstance(size, int) or size <= MAX_K:
-        return None
-    return f"{call.op}: the sorted dimension has {size} elements, but TensorRT sorts at most {MAX_K}"
-
-
-@FAMILY.converter(
-    aten.sort.default,
-    aten.sort.stable,
-    conditions=[
-        static_dims("self", lambda call: [call.value("dim")], "the sorted dimension"),
-        Condition("TP205", f"the sorted dimension has at most {MAX_K} elements", _sorted_size),
-    ],
-)
-def sort(ctx: ConverterContext, call: Call) -> tuple[Tensor, Tensor]:
-    """The elements of a dimension in order, and their indices."""
-    x = ctx.tensor(call.arg("self"))
-    if not x.rank:
-        return x, ctx.scalar(0, torch.int64)
-    axis = x.axis(call.value("dim"))
-    return _selected(ctx, "MAX" if call.value("descending") else "MIN", x, axis, x.shape[axis])
 
 
 @FAMILY.converter(aten.cumsum.default)
@@ -262,17 +211,5 @@ def vector_norm(ctx: ConverterContext, call: Call) -> Tensor:
     """The p-norm along dimensions, summed in f32: (sum of |x|**p) ** (1/p), the extremes of |x|, or a count."""
     x, order = ctx.tensor(call.arg("self")), float(call.value("ord"))
     dims, keepdim = _dims(call), call.value("keepdim")
-    size = ar.unary(ctx, "ABS", ar.cast(ctx, x, torch.float32, "wide"), "abs")
-    if math.isinf(order):
-        result = ar.reduce(ctx, "MAX" if order > 0 else "MIN", size, dims, keepdim)
-    elif order == 0:
-        present = ar.cast(ctx, ar.cast(ctx, size, torch.bool), torch.float32, "present")
-        result = ar.reduce(ctx, "SUM", present, dims, keepdim)
-    elif order == 1:
-        result = ar.reduce(ctx, "SUM", size, dims, keepdim)
-    elif order == 2:
-        result = ar.unary(ctx, "SQRT", ar.reduce(ctx, "SUM", ar.square(ctx, size), dims, keepdim, "sum"))
-    else:
-        powers = ar.binary(ctx, "POW", size, order, "power")
-        result = ar.binary(ctx, "POW", ar.reduce(ctx, "SUM", powers, dims, keepdim, "sum"), 1 / order)
+    result = ar.norm(ctx, ar.cast(ctx, x, torch.float32, "wide"), order, dims, keepdim)
     return ar.cast(ctx, result, call.out.dtype)

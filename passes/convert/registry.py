@@ -9,11 +9,12 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...compiler.call import Call
 from ...compiler.ledger import Reason
 from ...compiler.reasons import REASON_CODES
+from ...compiler.tensorrt.loader import TensorRT
 from ...compiler.text import op_name
 
 if TYPE_CHECKING:
@@ -44,9 +45,50 @@ class Condition:
             raise ValueError(f"condition {self.doc!r} has the unknown reason code {self.code!r}")
 
     def violation(self, call: Call) -> Reason | None:
-        """The reason for which a call does not meet the condition, or None."""
-        message = self.check(call)
+        """The reason for which a call does not meet the condition, or None; TP501 if the check itself raises."""
+        try:
+            message = self.check(call)
+        except Exception as error:  # a faulty check must not take the rest of the model down with it
+            text = f"{call.op}: the check that {self.doc} raised {type(error).__name__}: {error}"
+            return Reason("TP501", text)
         return None if message is None else Reason(self.code, message)
+
+
+def _always(call: Call) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A layer that a converter needs and that not every TensorRT can build.
+
+    Attributes:
+        capability: the property of `loader.TensorRT` that says whether it can, such as "can_build_nonzero".
+        layer: the layer's name in TensorRT.
+        applies: whether a call needs the layer; by default every call does.
+    """
+
+    capability: str
+    layer: str
+    applies: Callable[[Call], bool] = _always
+    code: ClassVar[str] = "TP209"
+
+    def __post_init__(self) -> None:
+        if not isinstance(getattr(TensorRT, self.capability, None), property):
+            raise ValueError(f"TensorRT has no property {self.capability!r}")
+
+    @property
+    def doc(self) -> str:
+        """One sentence for the documentation."""
+        sometimes = "" if self.applies is _always else " (for some arguments)"
+        return f"this TensorRT builds {self.layer}{sometimes}"
+
+    def violation(self, call: Call, library: TensorRT | None) -> Reason | None:
+        """Why a call cannot be converted with a TensorRT; without one, TensorRT-RTX is assumed, which builds less."""
+        if not self.applies(call) or (library is not None and getattr(library, self.capability)):
+            return None
+        which = library or "TensorRT-RTX, which is assumed as none is installed,"
+        return Reason(self.code, f"{call.op} needs {self.layer}, which {which} cannot build.")
 
 
 @dataclass(frozen=True)
@@ -58,12 +100,24 @@ class Converter:
         convert: `(ctx, call) -> Tensor`, or a tuple for operators with several results.
         conditions: what a call must meet.
         composite: whether `decompose` must keep the operators whole.
+        requires: what the TensorRT at hand must be able to build.
     """
 
     targets: tuple[Any, ...]
     convert: ConvertFunction
     conditions: tuple[Condition, ...] = ()
     composite: bool = False
+    requires: tuple[Requirement, ...] = ()
+
+    @property
+    def rules(self) -> tuple[Requirement | Condition, ...]:
+        """All that must hold, each with its reason code and its sentence for the documentation."""
+        return (*self.requires, *self.conditions)
+
+    def unbuildable(self, call: Call, library: TensorRT | None) -> tuple[Reason, ...]:
+        """The reasons for which a TensorRT (None: whichever will be used) cannot build what the call needs."""
+        reasons = (requirement.violation(call, library) for requirement in self.requires)
+        return tuple(reason for reason in reasons if reason is not None)
 
     def violations(self, call: Call) -> tuple[Reason, ...]:
         """The reasons for which the call cannot be converted; empty if it can."""
@@ -118,12 +172,16 @@ class Family:
     converters: list[Converter] = field(default_factory=list)
 
     def converter(
-        self, *targets: Any, conditions: Iterable[Condition] = (), composite: bool = False
+        self,
+        *targets: Any,
+        conditions: Iterable[Condition] = (),
+        composite: bool = False,
+        requires: Iterable[Requirement] = (),
     ) -> Callable[[ConvertFunction], ConvertFunction]:
         """Register the decorated function as the converter of `targets`."""
 
         def register(function: ConvertFunction) -> ConvertFunction:
-            self.converters.append(Converter(targets, function, tuple(conditions), composite))
+            self.converters.append(Converter(targets, function, tuple(conditions), composite, tuple(requires)))
             return function
 
         return register
@@ -137,28 +195,39 @@ def families() -> tuple[Family, ...]:
     from . import (
         activation,
         attention,
+        batch_norm,
         bitwise,
+        bounds,
         comparison,
+        control_flow,
         convolution,
         creation,
+        data_dependent,
         distance,
+        grid,
         indexing,
         linear,
         normalization,
         pointwise,
         pooling,
+        recurrent,
         reduction,
         resize,
         scan,
         scatter,
+        searching,
         shape,
+        signs,
+        sorting,
+        strided,
         symbolic,
     )
 
     modules = (
         *(pointwise, comparison, activation, reduction, linear, convolution, pooling, normalization),
         *(attention, shape, indexing, creation, resize, symbolic),
-        *(scatter, bitwise, scan, distance),
+        *(scatter, bitwise, scan, distance, grid, batch_norm, strided, signs, bounds, recurrent, sorting, searching),
+        *(data_dependent, control_flow),
     )
     return tuple(module.FAMILY for module in modules)
 

@@ -1,9 +1,4 @@
-"""Writes that combine values meeting at one place, and writes under a mask.
-
-TensorRT's scatter layers overwrite. Where values may meet, every place asks all values instead: a comparison of the
-places with 0, 1, …, size - 1 masks the values, and one reduction combines them. Unlike a product with a one-hot matrix,
-this holds for integers too, for products and extremes, and next to infinities and NaNs.
-"""
+"""Writes that combine values meeting at one place, and writes under a mask."""
 
 from __future__ import annotations
 
@@ -18,9 +13,10 @@ from ...compiler.call import Call
 from ...compiler.symbols import Dim, dims_of, product, same, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
-from ...compiler.tensorrt.tensor import Tensor, is_float, is_integer
-from .conditions import limited_work, rank_of
-from .indexing import gathered, places_of
+from ...compiler.tensorrt.tensor import Tensor, is_float
+from .combining import Destinations, most_values
+from .conditions import MAX_WORK, largest, limited_work
+from .indexing import gathered, places_of, wrapped
 from .registry import Condition, Family
 
 if TYPE_CHECKING:
@@ -41,51 +37,16 @@ _OPERATIONS = {
 """The layer's operation for each name that PyTorch's operators use."""
 
 
-# --- combining values by place ---------------------------------------------------------------------------------------
-def hits(ctx: ConverterContext, places: Tensor, size: Dim, axis: int) -> Tensor:
-    """Which value goes where: bool [..., K, size, ...] for places [..., K, ...] with K at `axis`."""
-    column = shapes.unsqueeze(ctx, places, axis + 1, "column")
-    shape = (*(1,) * (axis + 1), size, *(1,) * (places.rank - 1 - axis))
-    row = shapes.reshape(ctx, shapes.ramp(ctx, size), shape, "row")
-    return ar.compare(ctx, "EQUAL", column, row, "hits")
-
-
-def combined(ctx: ConverterContext, operation: str, hit: Tensor, values: Tensor, axis: int) -> Tensor:
-    """SUM, PROD, MAX or MIN of the values [..., K, ...] at every place: [..., size, ...]; neutral where none is."""
-    neutral = _neutral(operation, values.dtype)
-    if operation in ("SUM", "PROD") or not is_float(values.dtype):
-        return _reduced(ctx, operation, hit, values, neutral, axis)
-    unknown = ar.unary(ctx, "ISNAN", values, "isnan")
-    result = _reduced(ctx, operation, hit, ar.where(ctx, unknown, neutral, values, "known"), neutral, axis)
-    met = ar.elementwise(ctx, "AND", hit, shapes.unsqueeze(ctx, unknown, axis + 1, "isnan"), "met")
-    return ar.where(ctx, ar.any_of(ctx, met, [axis], False), math.nan, result, "extreme")
-
-
-def _reduced(ctx: ConverterContext, operation: str, hit: Tensor, values: Tensor, neutral: float, axis: int) -> Tensor:
-    masked = ar.where(ctx, hit, shapes.unsqueeze(ctx, values, axis + 1, "values"), neutral, "masked")
-    return ar.reduce(ctx, operation, masked, [axis], role="combined")
-
-
-def counted(ctx: ConverterContext, hit: Tensor, axis: int, dtype: torch.dtype) -> Tensor:
-    """How many values go to each place, in a numeric dtype."""
-    return ar.reduce(ctx, "SUM", ar.cast(ctx, hit, dtype, "hits"), [axis], role="count")
-
-
-def _neutral(operation: str, dtype: torch.dtype) -> float:
-    if operation in ("SUM", "PROD"):
-        return {"SUM": 0, "PROD": 1}[operation] if is_integer(dtype) else {"SUM": 0.0, "PROD": 1.0}[operation]
-    if is_float(dtype):
-        return -math.inf if operation == "MAX" else math.inf
-    limits = torch.iinfo(dtype)
-    return limits.min if operation == "MAX" else limits.max
-
-
 @dataclass(frozen=True)
 class _Update:
-    """How values change a tensor: `reduce` names the combination as PyTorch does, `axis` is the written dimension."""
+    """How values change a tensor: `reduce` names the combination as PyTorch does, `axis` is the written dimension.
+
+    `most` is how many values there can be in a row, or None if they are few.
+    """
 
     reduce: str
     axis: int
+    most: int | None
     include_self: bool = True
 
     def apply(self, ctx: ConverterContext, x: Tensor, places: Tensor, values: Tensor) -> Tensor:
@@ -96,13 +57,13 @@ class _Update:
         dtype = torch.float32 if is_float(x.dtype) else torch.int32 if x.dtype == torch.bool else x.dtype
         base, values = ar.cast(ctx, x, dtype, "wide"), ar.cast(ctx, values, dtype, "wide")
         operation = _OPERATIONS[self.reduce]
-        hit = hits(ctx, places, x.shape[self.axis], self.axis)
-        total = combined(ctx, operation, hit, values, self.axis)
+        where = Destinations.of(ctx, places, self.axis, x.shape[self.axis], self.most)
+        total = where.total(operation, values)
         if self.include_self:
             total = _joined(ctx, operation, base, total)
         if self.include_self and self.reduce != "mean":
             return ar.cast(ctx, total, x.dtype)
-        count = counted(ctx, hit, self.axis, dtype)
+        count = where.count(dtype)
         if self.reduce == "mean":
             total = self._divided(ctx, total, count)
         if not self.include_self:
@@ -126,12 +87,17 @@ def _joined(ctx: ConverterContext, operation: str, base: Tensor, total: Tensor) 
 
 
 # --- one place for each element --------------------------------------------------------------------------------------
-def _scatter_work(call: Call) -> Sequence[Any]:
-    x = call.value("self")
-    return [*call.value("index").shape, x.shape[call.value("dim")] if x.dim() else 1]
+_SCATTER = [limited_work("`index`", lambda call: call.value("index").shape)]
 
 
-_SCATTER = [rank_of("self", 0, 7), limited_work("`index` times the size of `dim`", _scatter_work)]
+def _most_in_row(call: Call, values: Any) -> int | None:
+    """How many of these values there can be along `dim`, or None if they are few."""
+    x, dim = call.value("self"), call.value("dim")
+    if not x.dim():
+        return None
+    sizes = [*values.shape, x.shape[dim]]
+    # Comparing all with all needs one more dimension than TensorRT's 8.
+    return largest(values.shape[dim]) if x.dim() == 8 else most_values(sizes, values.shape[dim] if values.dim() else 1)
 
 
 @FAMILY.converter(aten.scatter_add.default, conditions=_SCATTER)
@@ -161,7 +127,7 @@ def _scattered(ctx: ConverterContext, call: Call, reduce: str, include_self: boo
         for dim, size in enumerate(places.shape):
             values = shapes.slice_axis(ctx, values, dim, 0, size, role="cut")
     axis = whole.axis(call.value("dim"))
-    update = _Update(reduce, axis, include_self)
+    update = _Update(reduce, axis, _most_in_row(call, call.value("index")), include_self)
     if 0 in places.shape or 0 in whole.shape:
         return ctx.tensor(call.arg("self"))
 
@@ -189,18 +155,15 @@ def _in_front(
 
 
 # --- one place for each slice ----------------------------------------------------------------------------------------
-def _slice_work(call: Call) -> Sequence[Any]:
-    x = call.value("self")
-    return [*call.value("source").shape, x.shape[call.value("dim")] if x.dim() else 1]
-
-
-_SLICES = [rank_of("self", 0, 7), limited_work("`source` times the size of `dim`", _slice_work)]
+_SLICES = [limited_work("`source`", lambda call: call.value("source").shape)]
 
 
 @FAMILY.converter(aten.index_add.default, conditions=_SLICES, composite=True)
 def index_add(ctx: ConverterContext, call: Call) -> Tensor:
     """alpha times the slices of a tensor added at the places of a vector."""
     source, alpha = ctx.tensor(call.arg("source")), call.value("alpha")
+    if source.dtype == torch.bool and alpha is False:
+        return ctx.tensor(call.arg("self"))
     if not isinstance(alpha, int | float) or alpha != 1:
         source = ar.multiply(ctx, *ar.pair(ctx, source, ar.operand(ctx, call.arg("alpha")), source.dtype), "scaled")
     return _slices(ctx, call, source, "sum", True)
@@ -219,7 +182,8 @@ def _slices(ctx: ConverterContext, call: Call, source: Tensor, reduce: str, incl
     index = ctx.tensor(call.arg("index"))
     shape = tuple(product(index.shape) if dim == axis else 1 for dim in range(x.rank))
     places = shapes.reshape(ctx, index, shape, "places")
-    written = _Update(reduce, axis, include_self).apply(ctx, x, places, source)
+    most = _most_in_row(call, call.value("source"))
+    written = _Update(reduce, axis, most, include_self).apply(ctx, x, places, source)
     return written if call.value("self").dim() else shapes.reshape(ctx, written, (), "shape")
 
 
@@ -240,20 +204,21 @@ def _aligned(sizes: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
     return [(*(1,) * (rank - len(each)), *each) for each in sizes]
 
 
-def _put_work(call: Call) -> Sequence[Any]:
+def _places(call: Call) -> tuple[Any, ...]:
+    """The shape that the indices broadcast to."""
+    return shapes.broadcast(*_aligned([index.shape for index in call.value("indices") if index is not None]))
+
+
+def _rest(call: Call) -> list[Any]:
+    """The sizes of the dimensions that are not indexed."""
     x, indices = call.value("self"), call.value("indices")
-    if not call.value("accumulate") or any(map(_is_mask, indices)):
+    return [size for axis, size in enumerate(x.shape) if axis >= len(indices) or indices[axis] is None]
+
+
+def _put_work(call: Call) -> Sequence[Any]:
+    if not call.value("accumulate") or any(map(_is_mask, call.value("indices"))):
         return []
-    places = shapes.broadcast(*_aligned([index.shape for index in indices if index is not None]))
-    return [*x.shape, *places]
-
-
-def _put_rank(call: Call) -> str | None:
-    indices = call.value("indices")
-    rest = call.value("self").dim() - sum(index is not None for index in indices)
-    if not call.value("accumulate") or any(map(_is_mask, indices)) or rest <= 6:
-        return None
-    return f"{call.op}: {rest} dimensions of self are not indexed, but to add values there must be at most 6"
+    return [*_places(call), *_rest(call)]
 
 
 @FAMILY.converter(
@@ -261,8 +226,7 @@ def _put_rank(call: Call) -> str | None:
     aten._unsafe_index_put.default,
     conditions=[
         Condition("TP204", "an index that is a mask stands alone", _mask_among_indices),
-        Condition("TP202", "with `accumulate`, at most 6 dimensions are not indexed", _put_rank),
-        limited_work("with `accumulate`, `self` times the number of places", _put_work),
+        limited_work("with `accumulate`, the places times the dimensions not indexed", _put_work),
     ],
     composite=True,
 )
@@ -284,7 +248,7 @@ def index_put(ctx: ConverterContext, call: Call) -> Tensor:
     updates = _updates(ctx, values, places.linear.shape, rest, places.axes)
     if call.value("accumulate"):
         column = shapes.reshape(ctx, places.linear, (count, *(1,) * len(rest)), "column")
-        written = _Update("sum", 0).apply(ctx, places.rows, column, updates)
+        written = _Update("sum", 0, _most_places(call)).apply(ctx, places.rows, column, updates)
     else:
         column = shapes.reshape(ctx, places.linear, (count, 1), "column")
         layer = ctx.network.add_scatter(places.rows.trt, column.trt, updates.trt, ctx.trt.ScatterMode.ND)
@@ -292,6 +256,15 @@ def index_put(ctx: ConverterContext, call: Call) -> Tensor:
     order = [*places.axes, *places.rest]
     spread = shapes.reshape(ctx, written, [x.shape[axis] for axis in order], "spread")
     return shapes.permute(ctx, spread, [order.index(axis) for axis in range(x.rank)], "back")
+
+
+def _most_places(call: Call) -> int | None:
+    many, rest = _places(call), _rest(call)
+    if len(rest) > 6:
+        # Comparing all with all needs a dimension for the values and one for the places.
+        return math.prod(map(largest, many))
+    few = math.prod(map(largest, (*call.value("self").shape, *many))) <= MAX_WORK
+    return None if few else math.prod(map(largest, many))
 
 
 def _updates(
@@ -330,6 +303,26 @@ def _running_place(ctx: ConverterContext, mask: Tensor, count: Dim) -> Tensor:
     last = simplified(count - 1)
     most: Tensor | int = last if isinstance(last, int) else shapes.reshape(ctx, ctx.sizes.tensor(last), (), "size")
     return ar.clamp(ctx, before, None, most, "place")
+
+
+@FAMILY.converter(aten.put.default, conditions=[limited_work("`index`", lambda call: call.value("index").shape)])
+def put(ctx: ConverterContext, call: Call) -> Tensor:
+    """Values written (or added) at places in the elements of a tensor, counted in order."""
+    x, index, source = (ctx.tensor(call.arg(name)) for name in ("self", "index", "source"))
+    flat = shapes.flatten(ctx, x, role="flat")
+    count = product(index.shape)
+    if count == 0 or flat.shape[0] == 0:
+        return x
+    places = shapes.reshape(ctx, wrapped(ctx, index, flat.shape[0]), (count,), "places")
+    updates = shapes.reshape(ctx, ar.cast(ctx, source, x.dtype), (count,), "updates")
+    if call.value("accumulate"):
+        whole, many = call.value("self").numel(), call.value("index").numel()
+        written = _Update("sum", 0, most_values((whole, many), many)).apply(ctx, flat, places, updates)
+    else:
+        column = shapes.unsqueeze(ctx, places, 1, "column")
+        layer = ctx.network.add_scatter(flat.trt, column.trt, updates.trt, ctx.trt.ScatterMode.ND)
+        written = ctx.emit(layer, flat.shape, "written")
+    return shapes.reshape(ctx, written, x.shape, "shape")
 
 
 @FAMILY.converter(aten.masked_scatter.default)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import sympy
 from torch.fx import Node
@@ -41,7 +42,12 @@ def convert_segment(
         SegmentFailed: with all nodes that cannot be converted, not only the first.
     """
     nodes = program.nodes_by_name
-    builder = NetworkBuilder(library, program.constants, ranges)
+
+    def converter_of(target: Any) -> Any:
+        converter = registry.get(target)
+        return None if converter is None else converter.convert
+
+    builder = NetworkBuilder(library, program.constants, ranges, converter_of)
     builder.add_inputs(nodes[name] for name in segment.inputs)
     failures: dict[str, Reason] = {}
     for done, name in enumerate(segment.nodes):

@@ -59,6 +59,7 @@ def copy(ctx: ConverterContext, call: Call) -> Tensor:
     aten.squeeze.dims,
     aten.flatten.using_ints,
     aten._reshape_alias.default,
+    aten.view_copy.default,
 )
 def reshape(ctx: ConverterContext, call: Call) -> Tensor:
     """The same elements in the shape that the exporter found."""
@@ -87,7 +88,7 @@ def regroup(ctx: ConverterContext, call: Call) -> Tensor:
 
 
 # --- order -----------------------------------------------------------------------------------------------------------
-@FAMILY.converter(aten.permute.default)
+@FAMILY.converter(aten.permute.default, aten.permute_copy.default)
 def permute(ctx: ConverterContext, call: Call) -> Tensor:
     """Dimensions in another order."""
     return shapes.permute(ctx, ctx.tensor(call.arg("self")), call.value("dims"))
@@ -147,7 +148,7 @@ def slice_(ctx: ConverterContext, call: Call) -> Tensor:
     return shapes.slice_axis(ctx, x, axis, start, dims_of(call.out.shape)[axis], step)
 
 
-@FAMILY.converter(aten.narrow.default, composite=True)
+@FAMILY.converter(aten.narrow.default, aten.narrow_copy.default, composite=True)
 def narrow(ctx: ConverterContext, call: Call) -> Tensor:
     """`length` elements of a dimension."""
     x = ctx.tensor(call.arg("self"))
@@ -178,28 +179,11 @@ def split(ctx: ConverterContext, call: Call) -> tuple[Tensor, ...]:
     return tuple(pieces)
 
 
-@FAMILY.converter(aten.unbind.int)
+@FAMILY.converter(aten.unbind.int, aten.unbind_copy.int)
 def unbind(ctx: ConverterContext, call: Call) -> tuple[Tensor, ...]:
     """The elements of a dimension as tensors."""
     x, dim = ctx.tensor(call.arg("self")), call.value("dim")
     return tuple(shapes.select_index(ctx, x, dim, index) for index in range(len(call.out)))
-
-
-@FAMILY.converter(aten.diagonal.default)
-def diagonal(ctx: ConverterContext, call: Call) -> Tensor:
-    """The diagonal of two dimensions, as the last dimension."""
-    x, offset = ctx.tensor(call.arg("self")), call.value("offset")
-    first, second = x.axis(call.value("dim1")), x.axis(call.value("dim2"))
-    rest = [axis for axis in range(x.rank) if axis not in (first, second)]
-    moved = shapes.permute(ctx, x, [*rest, first, second], "move")
-    columns = moved.shape[-1]
-    length = dims_of(call.out.shape)[-1]
-    flat = shapes.flatten(ctx, moved, -2, -1, "flat")
-    step = shapes.ramp(
-        ctx, length, offset if offset >= 0 else simplified(-offset * columns), simplified(columns + 1), "places"
-    )
-    layer = ctx.network.add_gather(flat.trt, step.trt, flat.rank - 1)
-    return ctx.emit(layer, (*flat.shape[:-1], length))
 
 
 @FAMILY.converter(aten.unfold.default, composite=True)
@@ -322,6 +306,14 @@ def _padded(ctx: ConverterContext, call: Call, amounts: Sequence[Any], mode: str
     for index in range(len(amounts) // 2):
         before[-1 - index] = shapes.size_of(amounts[2 * index])
         after[-1 - index] = shapes.size_of(amounts[2 * index + 1])
+    if mode == "WRAP":
+        # PyTorch cuts first, and repeats what is left.
+        first, last = (
+            [min(amount, 0) if isinstance(amount, int) else 0 for amount in amounts] for amounts in (before, after)
+        )
+        x = shapes.pad(ctx, x, first, last, role="cut")
+        before = [simplified(amount - less) for amount, less in zip(before, first, strict=True)]
+        after = [simplified(amount - less) for amount, less in zip(after, last, strict=True)]
     if x.dtype == torch.bool and mode == "FILL":
         wide = ar.cast(ctx, x, torch.int32)
         filled = shapes.pad(ctx, wide, before, after, ctx.scalar(int(bool(value)), torch.int32), mode)

@@ -34,8 +34,12 @@ _SIZE_FUNCTIONS = (
     operator.le,
     operator.gt,
     operator.ge,
+    operator.lshift,
+    operator.rshift,
     operator.and_,
     operator.or_,
+    operator.abs,
+    round,
     math.ceil,
     math.floor,
     math.trunc,
@@ -46,11 +50,17 @@ _SIZE_FUNCTIONS = (
     torch.sym_not,
     torch.sym_ite,
     torch.sym_sum,
+    torch.sym_sqrt,
 )
 
 
 @FAMILY.converter(
-    aten.sym_size.int, aten.sym_stride.int, aten.sym_numel.default, aten.sym_storage_offset.default, *_SIZE_FUNCTIONS
+    aten.sym_size.int,
+    aten.sym_stride.int,
+    aten.sym_numel.default,
+    aten.sym_storage_offset.default,
+    aten.sym_is_contiguous.default,
+    *_SIZE_FUNCTIONS,
 )
 def size(ctx: ConverterContext, call: Call) -> None:
     """A size needs no layer: whoever uses it computes it from its symbolic expression."""

@@ -117,5 +117,7 @@ def _content(tensor: torch.Tensor) -> tuple[Any, ...]:
     layout = (tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.device)
     if tensor.numel() * tensor.element_size() > 1 << 16:
         return (*layout, tensor.data_ptr())
-    data = tensor.contiguous().reshape(-1).view(torch.uint8) if tensor.numel() else tensor.new_empty(0)
+    # A clone, since `contiguous` keeps the stride 0 of an expanded dimension of size 1, which cannot be seen as bytes.
+    flat = tensor.clone(memory_format=torch.contiguous_format).reshape(-1)
+    data = flat.view(torch.uint8) if tensor.numel() else flat
     return (*layout, hashlib.sha256(data.cpu().numpy().tobytes()).digest())

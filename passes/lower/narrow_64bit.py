@@ -9,7 +9,7 @@ import torch
 from torch.fx import Node
 
 from ...compiler.pass_base import Context, Pass
-from ...compiler.program import Program
+from ...compiler.program import Program, is_getitem
 from .casts import Casts, has_dtype, retype
 
 
@@ -37,14 +37,17 @@ class Narrow64Bit(Pass):
         if not ctx.settings.truncate_double or not wide:
             return program
         casts = Casts(program.graph)
-        borders = {node for node in program.graph.nodes if node.op in ("placeholder", "get_attr")}
+        # Operators that take graphs keep their types, as the nodes of these graphs do.
+        whole = [node for node in program.op_nodes if _takes_graphs(node)]
+        borders = {node for node in program.graph.nodes if node.op in ("placeholder", "get_attr") or _is_whole(node)}
         results = {node for node in wide if has_dtype(node, torch.float64)}
         for node in wide:
             casts.cast_arguments(node, torch.float64, torch.float32, borders)
             node.args = tuple(_narrow_dtype(value) for value in node.args)
             node.kwargs = {name: _narrow_dtype(value) for name, value in node.kwargs.items()}
             retype(node, torch.float64, torch.float32)
-        casts.cast_arguments(program.output_node, torch.float32, torch.float64, results)
+        for node in (*whole, program.output_node):
+            casts.cast_arguments(node, torch.float32, torch.float64, results)
         ctx.note(f"truncate_double: {len(wide)} op nodes compute in float32 instead of float64 ({casts.count} casts).")
         return program
 
@@ -52,9 +55,18 @@ class Narrow64Bit(Pass):
 def _computes_wide(node: Node) -> bool:
     """Whether a node reads or yields float64, other than to cast an input or an output of the program."""
     involved = (node, *node.all_input_nodes)
-    return not _is_border(node) and (
+    return not (_is_border(node) or _is_whole(node)) and (
         any(has_dtype(item, torch.float64) for item in involved) or torch.float64 in node.kwargs.values()
     )
+
+
+def _takes_graphs(node: Node) -> bool:
+    return isinstance(node.target, torch._ops.HigherOrderOperator)
+
+
+def _is_whole(node: Node) -> bool:
+    """Whether a node takes graphs, or picks a result of one that does."""
+    return _takes_graphs(node) or (is_getitem(node) and _is_whole(node.all_input_nodes[0]))
 
 
 def _is_border(node: Node) -> bool:

@@ -13,7 +13,7 @@ from trt_passes.compiler.symbols import (
     dims_of,
     product,
     same,
-    shape_range,
+    symbol_ranges,
     symbol_sources,
 )
 
@@ -79,6 +79,12 @@ def exported(low, high):
 
 def result_of(program):
     return program.output_node.args[0][0].meta["val"]
+
+
+def shape_range(program, value):
+    """The smallest, usual and largest shape of a tensor of the program."""
+    corners = [dim_range(dim, symbol_ranges(program)) for dim in dims_of(value.shape)]
+    return tuple(zip(*corners, strict=True))
 
 
 def test_declared_inputs_decide_the_profile():

@@ -37,7 +37,7 @@ def test_rows_know_module_and_source() -> None:
 
 def test_data_dependent_size() -> None:
     report = annotated(NonZero(), torch.randn(8))
-    assert codes(report, "aten.nonzero") == ["TP204"]
+    assert codes(report, "aten.nonzero") == ["TP209"]
     assert [row.verdict for row in report.ledger if row.op == "aten.mul.Tensor"] == ["trt", "trt"]
 
 

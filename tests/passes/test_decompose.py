@@ -1,8 +1,13 @@
 """Decomposition: what it leaves is what converters take."""
 
+import pytest
 import torch
 import trt_passes as tp
 from torch import nn
+from trt_passes.compiler.annotations import annotate_node, kept_whole
+from trt_passes.compiler.facts import FACTS
+from trt_passes.compiler.pass_base import Context
+from trt_passes.passes import decompose
 from trt_passes.passes.decompose import is_decomposed
 
 
@@ -31,3 +36,46 @@ def test_the_number_of_elements_of_a_dynamic_tensor():
     for batch in (1, 5, 8):
         x = torch.randn(batch, 4)
         torch.testing.assert_close(compiled(x), Halves()(x))
+
+
+class Scaled(nn.Module):
+    """addcmul of relu(x) f32[2,3], then sigmoid; `in_place` writes to a tensor of its own."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.in_place = in_place
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x.relu()
+        if self.in_place:
+            y.add_(1.0)
+        return torch.addcmul(y, y, y).sigmoid()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_failing_decomposition_leaves_one_node_whole(monkeypatch, in_place):
+    def fails(*_, **__):
+        raise RuntimeError("no such luck\nmore lines")
+
+    table = {**decompose.decompositions(), torch.ops.aten.addcmul.default: fails}
+    monkeypatch.setattr(decompose, "decompositions", lambda: table)
+    model, x = Scaled(in_place).eval(), torch.randn(2, 3)
+    with torch.no_grad():
+        exported = torch.export.export(model, (x,))
+    compiled = tp.compile(exported, [x], min_block_size=1, executor="reference")
+    rows = {row.op: row for row in compiled.report.ledger}
+    assert rows["aten.addcmul"].verdict == "unsupported"
+    assert [reason.code for reason in rows["aten.addcmul"].reasons] == ["TP103"]
+    assert "RuntimeError: no such luck" in rows["aten.addcmul"].reasons[0].message
+    assert rows["aten.relu"].verdict == rows["aten.sigmoid"].verdict == "trt"
+    torch.testing.assert_close(compiled(x), model(x))
+
+
+def test_a_decomposition_that_works_again_forgets_the_failure(monkeypatch):
+    x = torch.randn(2, 3)
+    program = tp.trace(torch.export.export(Scaled(False), (x,)))
+    node = next(node for node in program.op_nodes if "addcmul" in node.name)
+    annotate_node(node, whole="it failed before")
+    program = decompose.Decompose().run(program, Context())
+    assert FACTS["core-aten"].holds(program)
+    assert not any(map(kept_whole, program.op_nodes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import networkx as nx
 import torch
+import trt_passes as tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -24,6 +25,21 @@ def test_crossing_tensors_and_bytes() -> None:
     assert (crossing.label, crossing.nbytes) == ("f32[2,8]\n64 B", 2 * 8 * 4)
     back = edges["pytorch:sort", "segment-01"]
     assert back.nbytes == 2 * 8 * (4 + 8)
+
+
+def test_a_custom_operator_keeps_its_namespace() -> None:
+    @torch.library.custom_op("overview_test::halve", mutates_args=())
+    def halve(x: torch.Tensor) -> torch.Tensor:
+        return x / 2
+
+    halve.register_fake(torch.empty_like)
+    module = nn.Module()
+    module.forward = lambda x: torch.relu(halve(torch.relu(x)))
+    program = tp.trace(module, (torch.ones(4),))
+    settings = tp.Settings(min_block_size=1)
+    report = tp.PassManager("decompose,annotate,partition", settings=settings).run(program)
+    labels = [box.lines[0] for box in overview_picture(report.program).boxes if box.kind == "island"]
+    assert labels == ["overview_test.halve"]
 
 
 def test_before_partition_the_modules_are_shown() -> None:

@@ -15,6 +15,8 @@ from .call import Call, Handler
 def resize(call: Call) -> tuple[Tensor, ...]:
     x = call.wide(0)
     sizes = _output_sizes(call, x)
+    if 0 in sizes:
+        return (x.new_empty(sizes),)
     for axis, size in enumerate(sizes):
         if size != x.shape[axis] or (_has_scales(call) and call.handle.scales[axis] != 1):
             x = _resize_axis(call, x, axis, size)

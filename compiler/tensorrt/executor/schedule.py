@@ -179,20 +179,27 @@ class _Scheduler:
                 if self._enclosing[loop] == scope:
                     loops.setdefault(loop, []).append((index, layer))
             elif self._variance[index] == scope:
-                guard = self._guards[index]
+                guard = self._known(self._guards[index], scope)
                 reads = self._reads[index] + tuple(name for name, _ in guard)
                 condition = self._control(layer, {})[0] if layer.kind == "CONDITIONAL_OUTPUT" else None
                 steps.append(LayerStep(index, layer, guard, reads, _names(layer.outputs), condition))
-        steps += [self._loop(scope | {loop}, boundary) for loop, boundary in loops.items()]
+        steps += [self._loop(loop, boundary) for loop, boundary in loops.items()]
         return _sorted(steps)
 
-    def _loop(self, scope: frozenset[int], boundary: list[tuple[int, Layer]]) -> LoopStep:
-        steps = self._scope(scope)
+    def _known(self, guard: Guard, scope: frozenset[int]) -> Guard:
+        """The part of a guard that is decided in a scope: what does not vary with a loop is computed outside of it."""
+        decided = [
+            self._variance[self._producer[name]] <= scope if name in self._producer else True for name, _ in guard
+        ]
+        return guard[: decided.index(False)] if False in decided else guard
+
+    def _loop(self, loop: int, boundary: list[tuple[int, Layer]]) -> LoopStep:
+        steps = self._scope(self._enclosing[loop] | {loop})
         kinds: dict[str, list[Layer]] = {kind: [] for kind in _LOOP_BOUNDARY}
         for _, layer in boundary:
             kinds[layer.kind].append(layer)
         outputs = [index for index, layer in boundary if layer.kind == "LOOP_OUTPUT"]
-        guard = _common_prefix([self._guards[index] for index in outputs])
+        guard = self._known(_common_prefix([self._guards[index] for index in outputs]), self._enclosing[loop])
         inside = {name for step in steps for name in step.writes}
         inside |= {
             name for kind in ("RECURRENCE", "ITERATOR") for layer in kinds[kind] for name in _names(layer.outputs)

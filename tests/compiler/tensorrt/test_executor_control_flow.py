@@ -115,6 +115,26 @@ def test_conditional_evaluates_the_taken_branch_only(net: Any) -> None:
         net.run(x=torch.zeros(3), wanted=torch.tensor(True))
 
 
+def test_what_a_branch_in_a_loop_needs_from_outside_is_computed_before_the_loop(net: Any) -> None:
+    """Whether the branch is taken is known only inside of the loop; the negated input is computed outside of it."""
+    x = net.input("x", F32, (2,))
+    negated = net.network.add_unary(x, net.module.UnaryOperation.NEG).get_output(0)
+    loop = net.network.add_loop()
+    loop.add_trip_limit(net.constant(3, I32), net.module.TripLimit.COUNT)
+    state = loop.add_recurrence(net.constant(torch.zeros(2)))
+    total = net.network.add_reduce(state.get_output(0), net.module.ReduceOperation.SUM, 1, False).get_output(0)
+    conditional = net.network.add_if_conditional()
+    below = net.network.add_elementwise(total, net.constant(-5.0), net.module.ElementWiseOperation.GREATER)
+    conditional.set_condition(below.get_output(0))
+    inside = conditional.add_input(state.get_output(0)).get_output(0)
+    then = _sum(net, inside, negated)
+    otherwise = net.network.add_unary(inside, net.module.UnaryOperation.ABS).get_output(0)
+    state.set_input(1, conditional.add_output(then, otherwise).get_output(0))
+    net.output(loop.add_loop_output(state.get_output(0), net.module.LoopOutput.LAST_VALUE).get_output(0))
+    torch.testing.assert_close(net.result(x=torch.tensor([1.0, 1.0])), torch.tensor([-3.0, -3.0]))
+    torch.testing.assert_close(net.result(x=torch.tensor([2.0, 1.0])), torch.tensor([4.0, 2.0]))
+
+
 def test_value_used_inside_and_outside_of_a_branch_is_always_evaluated(net: Any) -> None:
     x, wanted = net.input("x", F32, (2,)), net.input("wanted", BOOL, ())
     negated = net.network.add_unary(x, net.module.UnaryOperation.NEG).get_output(0)

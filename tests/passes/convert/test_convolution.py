@@ -44,3 +44,16 @@ def test_kernel_computed_at_run_time():
 @pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
 def test_low_precision(kind, dtype):
     check(kind(3, 4, 3, 2, 1).to(dtype), [torch.randn(2, 3, 8, 8).to(dtype)], build=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_transposed_with_stride_and_dilation(dtype):
+    def function(x, y, w):
+        one = F.conv_transpose1d(x[:, :, 0], w[:, :, 0], stride=3, padding=1, output_padding=2, dilation=4, groups=2)
+        two = F.conv_transpose2d(x, w, stride=(3, 2), padding=(1, 2), output_padding=(2, 3), dilation=4, groups=2)
+        return one, two, F.conv_transpose3d(y, w[:, :, None], stride=2, dilation=(1, 3, 2), groups=2)
+
+    inputs = [torch.randn(2, 4, 5, 6), torch.randn(2, 4, 2, 3, 4), torch.randn(4, 2, 3, 4)]
+    inputs = [x.to(dtype) for x in inputs]
+    loose = (6e-2, 6e-2) if dtype == torch.bfloat16 else (1e-2, 1e-2) if dtype == torch.float16 else None
+    check(function, inputs, [{0: "n"}, {0: "n"}, None], {"n": (1, 2, 3)}, build=True, tolerance=loose)

@@ -1,12 +1,9 @@
 """Gathers and scatters against eager."""
 
-import pytest
 import torch
 import torch.nn.functional as F
-from trt_passes.compiler.call import Call
-from trt_passes.passes.convert import default_registry
 
-from tests.oracle import check, traced
+from tests.oracle import check
 
 table = torch.randn(10, 4)
 y = torch.randn(3, 4, 5)
@@ -61,15 +58,26 @@ def test_writes():
     check(function, [y, a, c, torch.randn(3, 2)], build=True)
 
 
-@pytest.mark.parametrize(
-    ("function", "code", "message"),
-    [
-        (lambda y: torch.ops.aten.slice_scatter(y, y[:, ::2], 1, None, None, 2), "TP205", "step is 2"),
-    ],
-)
-def test_refusals(function, code, message):
-    _, program = traced(function, [y])
-    nodes = [node for node in program.op_nodes if default_registry().get(node.target) is not None]
-    reasons = [reason for node in nodes for reason in default_registry().get(node.target).violations(Call(node))]
-    assert [reason.code for reason in reasons] == [code]
-    assert message in reasons[0].message
+def test_more_writes_in_a_row_than_there_are_places():
+    places = torch.tensor([[2, 0, 1, 1], [0, 2, 1, 1]])
+    src = torch.tensor([[1.0, 2, 3, 3], [4, 5, 6, 6]])
+
+    def function(x, places, src):
+        return x.scatter(1, places, src), x.scatter(1, places, 7.0)
+
+    ranges = {"k": (2, 4, 6), "m": (3, 3, 5)}
+    check(function, [torch.zeros(2, 3), places, src], build=True)
+    check(function, [torch.zeros(2, 3), places * 0, src * 0 + 1], [{1: "m"}, {1: "k"}, {1: "k"}], ranges, build=True)
+
+
+def test_rows_of_limited_length():
+    def function(i, t):
+        limited = (torch.ops.aten.embedding_renorm(t, i, 1.0, p) for p in (2.0, 1.0, float("inf")))
+        return tuple(limited)
+
+    check(function, [torch.tensor([1, 5, 1]), table], [{0: "n"}, None], {"n": (1, 3, 6)}, build=True)
+
+
+def test_no_elements():
+    none = torch.zeros(2, 0, dtype=torch.long)
+    check(lambda x, i: (x.gather(0, i), x[:0].gather(0, i)), [torch.randn(5, 3), none])

@@ -4,8 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from trt_passes.compiler.call import Call
+from trt_passes.passes.convert import default_registry
 
-from tests.oracle import check
+from tests.oracle import check, traced
 
 BATCH = {"n": (2, 2, 5)}
 rows, image = (2, 3, 4), (2, 6, 5, 5)
@@ -51,3 +53,59 @@ def test_low_precision(module, dtype):
 def test_statistics_computed_at_run_time():
     parameters = [torch.randn(6), torch.randn(6), torch.randn(6), torch.rand(6)]
     check(lambda x, w, b, m, v: F.batch_norm(x, m, v, w, b), [torch.randn(image), *parameters], build=True)
+
+
+aten = torch.ops.aten
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_statistics_of_the_input(dtype):
+    def function(x, w):
+        return (
+            *aten.native_layer_norm(x, [5, 5], None, None, 1e-5),
+            *aten.native_group_norm(x, w, None, x.shape[0], 6, 25, 3, 1e-5),
+            *aten._native_batch_norm_legit.no_stats(x, w, None, True, 0.1, 1e-5),
+        )
+
+    inputs = [torch.randn(image).to(dtype), torch.randn(6).to(dtype)]
+    loose = (1e-2, 1e-2) if dtype == torch.float16 else None
+    check(function, inputs, [{0: "n"}, None], BATCH, build=True, tolerance=loose)
+
+
+def test_training_moves_the_running_statistics():
+    def function(x, w, b, m, v):
+        return tuple(aten._native_batch_norm_legit_functional(x, w, b, m, v, True, 0.3, 1e-5))
+
+    inputs = [torch.randn(image), torch.randn(6), torch.randn(6), torch.randn(6), torch.rand(6)]
+    check(function, inputs, [{0: "n"}, *[None] * 4], BATCH, build=True)
+
+
+def test_native_batch_norm():
+    parameters = [torch.randn(6), torch.randn(6), torch.randn(6), torch.rand(6)]
+
+    def function(x, w, b, m, v):
+        evaluated = aten.native_batch_norm(x, w, b, m, v, False, 0.1, 1e-5)[0]
+        return evaluated, *aten.native_batch_norm(x, w, b, None, None, True, 0.1, 1e-5)
+
+    check(function, [torch.randn(image), *parameters], build=True)
+
+
+def reasons(function, inputs):
+    _, program = traced(function, inputs)
+    found = [(default_registry().get(node.target), Call(node)) for node in program.op_nodes]
+    return [reason for converter, call in found if converter for reason in converter.violations(call)]
+
+
+@pytest.mark.parametrize(
+    ("training", "result", "message"),
+    [
+        (True, 0, "training is True, which changes the running statistics in place"),
+        (False, 1, "the statistics (results 1 and 2) are used, but they are computed in training only"),
+    ],
+)
+def test_refusals(training, result, message):
+    def function(x, m, v):
+        return aten.native_batch_norm(x, None, None, m, v, training, 0.1, 1e-5)[result]
+
+    (reason,) = reasons(function, [torch.randn(image), torch.randn(6), torch.rand(6)])
+    assert message in reason.message

@@ -54,19 +54,78 @@ def test_one_and_three_dimensions():
     check(function, [torch.randn(2, 3, 9), torch.randn(2, 3, 6, 6, 6)], build=True)
 
 
+def test_places_of_maxima():
+    def function(x):
+        x = (x * 2).round()  # with equal elements, of which the first counts
+        return (
+            *F.max_pool2d(x, 3, 2, 1, return_indices=True),
+            *F.max_pool2d(x, (2, 3), dilation=(3, 2), ceil_mode=True, return_indices=True),
+            F.max_pool2d(x, 3, dilation=2),
+            *F.adaptive_max_pool2d(x, (3, 4), return_indices=True),
+            *F.adaptive_max_pool2d(x, (1, None), return_indices=True),
+            *F.max_pool2d(torch.full_like(x, -torch.inf), 3, 2, 1, return_indices=True),
+        )
+
+    check(function, [image], [{0: "n"}], {"n": (1, 2, 3)}, build=True)
+
+
+def test_places_of_maxima_in_one_and_three_dimensions():
+    def function(x, y):
+        one = *F.max_pool1d(x, 3, 2, 1, return_indices=True), *F.adaptive_max_pool1d(x, 4, return_indices=True)
+        three = (
+            *F.max_pool3d(y, 3, 2, 1, return_indices=True),
+            *F.adaptive_max_pool3d(y, (2, 1, 3), return_indices=True),
+        )
+        return *one, *three
+
+    check(function, [torch.randn(2, 3, 9), torch.randn(2, 3, 6, 5, 4)], build=True)
+
+
+def test_integers():
+    x = torch.randint(-9, 9, (2, 7, 8))
+    check(lambda x: (*F.max_pool2d(x, 3, 2, 1, return_indices=True), F.max_pool2d(x, 2)), [x])
+
+
+def test_places_of_maxima_in_dynamic_images():
+    def function(x):
+        return *F.max_pool2d(x, 3, 2, 1, dilation=2, return_indices=True), *F.adaptive_max_pool2d(x, 1, True)
+
+    check(function, [image], [{0: "n", 2: "h"}], {"n": (1, 2, 3), "h": (6, 9, 14)}, build=True)
+
+
+def test_ceil_mode_of_dynamic_images():
+    def function(x):
+        x = torch.cat([x, x[:, :, 1:]], 2)  # torch.export can follow the last window of odd heights only
+        return (
+            F.max_pool2d(x, 3, 2, 1, ceil_mode=True),
+            F.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
+            F.avg_pool2d(x, 3, 2, ceil_mode=True, divisor_override=3),
+            F.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
+            *F.max_pool2d(x, 3, 2, 1, ceil_mode=True, return_indices=True),
+        )
+
+    check(function, [image], [{0: "n", 2: "h"}], {"n": (1, 2, 3), "h": (4, 9, 14)}, build=True)
+
+
 @pytest.mark.parametrize(
-    ("function", "code", "message"),
+    ("function", "dynamic", "code", "message"),
     [
         (
-            lambda x: F.max_pool2d(x, 2, return_indices=True),
+            lambda x: F.max_pool2d(x[..., :1], (1, 2), padding=(0, 1), dilation=2),
+            None,
             "TP205",
-            "the places of the maxima .result 1. is used",
+            "a window of 2 elements, 2 apart, misses all 1 elements",
         ),
-        (lambda x: F.max_pool2d(x, 3, dilation=2), "TP205", "dilation is .2, 2., but it must be 1"),
+        (
+            lambda x: F.adaptive_max_pool2d(x, 4),
+            [{2: "h"}],
+            "TP203",
+            "dimension -2 of self .* is dynamic, but dimensions pooled to more than one must be static",
+        ),
     ],
 )
-def test_refusals(function, code, message):
-    _, program = traced(function, [image])
+def test_refusals(function, dynamic, code, message):
+    _, program = traced(function, [image], dynamic, {"h": (5, 9, 12)} if dynamic else None)
     node = next(node for node in program.op_nodes if "pool" in node.name)
     (reason,) = default_registry().get(node.target).violations(Call(node))
     assert reason.code == code

@@ -164,11 +164,49 @@ def reasons(function, inputs, *dynamic):
     return [reason for converter, call in found if converter for reason in converter.violations(call)]
 
 
-def test_large_work_is_refused():
-    x, index = torch.zeros(9000), torch.zeros(9000, dtype=torch.long)
-    (reason,) = reasons(lambda x, i: x.scatter_add(0, i, x), [x, index])
+def test_many_values_are_combined_in_order():
+    count = 9000
+
+    def function(x, i, v):
+        reduced = (x.scatter_reduce(0, i, v, r, include_self=r != "amax") for r in ("sum", "mean", "amax"))
+        return *reduced, x.index_put([i], v, accumulate=True), x.put(i, v, accumulate=True)
+
+    x, values = torch.zeros(count), torch.randint(-9, 9, (count,)).float()
+    values[:3] = torch.tensor([math.nan, math.inf, -math.inf])
+    check(function, [x, places(50, count), values])
+
+
+def test_many_rows_are_combined_in_order():
+    def function(x, i, v):
+        return x.index_add(0, i, v), x.index_put([i], v, accumulate=True)
+
+    inputs = [numbers(2000, 8), places(2000, 5000), numbers(5000, 8)]
+    assert not reasons(function, inputs)
+    converted = check(function, inputs, [None, {0: "k"}, {0: "k"}], {"k": (100, 5000, 6000)})
+    assert "LOOP_OUTPUT" in converted.layers()  # the sorting network
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int64])
+def test_values_at_rank_8_are_combined_in_order(dtype):
+    shape = (2, 1, 3, 1, 2, 1, 2, 4)
+    x, values, index = numbers(*shape, dtype=dtype), numbers(*shape, dtype=dtype), places(3, *shape)
+
+    def function(x, i, v):
+        reduced = (x.scatter_reduce(2, i, v, r, include_self=False) for r in ("sum", "prod", "mean", "amax", "amin"))
+        return (
+            *reduced,
+            x.scatter_add(-6, i, v),
+            aten.index_put(x, [None, None, i[0, 0, 0, 0, 0, 0, 0]], v[:, :, :1], True),
+        )
+
+    check(function, [x, index, values], build=True)
+
+
+def test_too_many_values_are_refused():
+    x, index = torch.zeros(2, device="meta"), torch.zeros(70_000_000, dtype=torch.long, device="meta")
+    (reason,) = reasons(lambda x, i: x.scatter_add(0, i, i.float()), [x, index])
     assert reason.code == "TP205"
-    assert "9000 x 9000 = 81000000 elements, but at most 67108864" in reason.message
+    assert "`index` is 70000000 = 70000000 elements, but at most 67108864" in reason.message
 
 
 def test_dynamic_work_counts_at_its_largest():
@@ -177,18 +215,20 @@ def test_dynamic_work_counts_at_its_largest():
 
     inputs, names = [torch.zeros(6, 8), torch.zeros(6, dtype=torch.long)], [{0: "n"}, {0: "n"}]
     assert not reasons(function, inputs, names, {"n": (5, 6, 1000)})
-    (reason,) = reasons(function, inputs, names, {"n": (5, 6, 2_000_000)})
-    assert "2000000 x 8 x 5 = 80000000" in reason.message
+    (reason,) = reasons(function, inputs, names, {"n": (5, 6, 20_000_000)})
+    assert "20000000 x 8 = 160000000" in reason.message
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_put(dtype):
+    def function(x, i, v):
+        return x.put(i, v), x.put(i, v, accumulate=True), x[0, 0].put(i[:1, :1] * 0, v[0, :1]), x.put(i[:0], v[:0])
+
+    x, index = numbers(3, 4, dtype=dtype), torch.tensor([[0, -1], [5, 7]])
+    check(function, [x, index, numbers(2, 2, dtype=dtype)], [{0: "n"}, None, None], {"n": (3, 3, 5)}, build=True)
 
 
 def test_a_mask_among_indices_is_refused():
     x, mask, a = numbers(3, 4), torch.tensor([True, False, True]), torch.tensor([1, 2])
     found = reasons(lambda x, m, a: aten.index_put(x, [m, a], x[:2, 0], True), [x, mask, a])
     assert [reason.code for reason in found] == ["TP204"]
-
-
-def test_rank_8_is_refused():
-    x, a = torch.ones((2,) * 8), torch.tensor([1])
-    (reason,) = reasons(lambda x, a: aten.index_put(x, [a], x[:1], True), [x, a])
-    assert reason.code == "TP202"
-    assert "7 dimensions of self are not indexed" in reason.message

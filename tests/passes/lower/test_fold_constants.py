@@ -29,6 +29,13 @@ def test_casts_a_large_weight_but_does_not_expand_one() -> None:
     assert_same(before, after, [torch.randn(2, 4)], rtol=1e-6, atol=1e-5)
 
 
+def test_folds_an_expanded_weight_of_one_element() -> None:
+    before = program_of(lambda w, x: x + w.expand(1) * 2, [X], [torch.tensor(3.0)])
+    after = lowered(before, FoldConstants())
+    assert ops(after) == ["aten.add.Tensor"]
+    assert_same(before, after, [X])
+
+
 def test_leaves_random_numbers_and_dynamic_sizes() -> None:
     def function(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x + torch.rand(1), torch.arange(x.shape[0]) + x

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from trt_passes.compiler.cli import main
 from trt_passes.compiler.cli_view import export_model_explorer, page_of
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.ledger import Ledger
@@ -101,3 +103,16 @@ def test_where_the_export_goes_and_what_it_needs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read as the page of a dump"):
         export_model_explorer(str(tmp_path))
     assert page_of(str(tmp_path)) == tmp_path / "index.html"
+
+
+def test_the_command_names_the_files_and_refuses_a_file_without_a_viewer(dump: Path, tmp_path: Path) -> None:
+    graphs = tmp_path / "graphs.json"
+    result = CliRunner().invoke(main, ["view", str(dump), "--export", "model-explorer", "-o", str(graphs)])
+    assert result.exit_code == 0
+    assert result.stdout.split() == [str(graphs), str(tmp_path / "graphs.verdicts.json")]
+    refused = CliRunner().invoke(main, ["view", str(dump), "-o", str(graphs)])
+    assert refused.exit_code == 1
+    assert "add --export model-explorer" in refused.stderr
+    nowhere = CliRunner().invoke(main, ["view", str(dump), "--export", "model-explorer", "-o", f"{tmp_path}/no/f.json"])
+    assert nowhere.exit_code == 1
+    assert "cannot be written" in nowhere.stderr

@@ -1,0 +1,57 @@
+"""A node's call as a function that can be traced: what its operator's decomposition does with its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import Node
+from torch.fx.node import map_arg
+
+
+class NotExpandable(Exception):
+    """A node's decomposition cannot be put in its place."""
+
+
+@dataclass(frozen=True)
+class ExpandedCall:
+    """A node as a function of its input values; `key` is equal for calls whose traces are equal."""
+
+    run: Callable[..., Any]
+    values: tuple[Any, ...]
+    key: Any
+
+    @classmethod
+    def of(cls, node: Node, rule: Callable[..., Any]) -> ExpandedCall:
+        inputs = node.all_input_nodes
+        positions = {source: index for index, source in enumerate(inputs)}
+
+        def run(*values: Any) -> Any:
+            args = map_arg(node.args, lambda source: values[positions[source]])
+            kwargs = map_arg(node.kwargs, lambda source: values[positions[source]])
+            result = rule(*_plain(args), **_plain(kwargs))
+            if result is NotImplemented:
+                raise NotExpandable(f"{node.target} has no decomposition for these arguments")
+            # fx would make a named tuple by a call of its class, which is no operator.
+            return tuple(result) if isinstance(result, tuple) else result
+
+        values = tuple(source.meta["val"] for source in inputs)
+        text = str(map_arg((node.args, dict(node.kwargs)), lambda source: f"%{positions[source]}"))
+        return cls(run, values, (node.target, text, tuple(_signature(value) for value in values)))
+
+
+def _plain(argument: Any) -> Any:
+    """An argument with Python's lists and dicts in place of fx's, which rules cannot change."""
+    if isinstance(argument, dict):
+        return {key: _plain(item) for key, item in argument.items()}
+    if isinstance(argument, list):
+        return [_plain(item) for item in argument]
+    return tuple(map(_plain, argument)) if type(argument) is tuple else argument
+
+
+def _signature(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return (value.dtype, tuple(map(str, value.shape)), tuple(map(str, value.stride())), value.device)
+    return str(value)

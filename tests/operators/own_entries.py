@@ -1,0 +1,78 @@
+"""Entries for operators that `op_db` has no samples of: folding, and the recurrent networks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch.testing import make_tensor
+from torch.testing._internal.common_dtype import floating_types_and
+from torch.testing._internal.opinfo.core import OpInfo, SampleInput
+
+_RECURRENT: Mapping[str, Callable[..., torch.nn.Module]] = MappingProxyType(
+    {
+        "lstm": torch.nn.LSTM,
+        "gru": torch.nn.GRU,
+        "rnn_tanh": torch.nn.RNN,
+        "rnn_relu": functools.partial(torch.nn.RNN, nonlinearity="relu"),
+    }
+)
+
+
+def own_entries() -> list[OpInfo]:
+    """The entries, made like those of `op_db`."""
+    floats = floating_types_and(torch.float16)
+    fold = OpInfo(
+        "nn.functional.fold",
+        op=torch.nn.functional.fold,
+        dtypes=floats,
+        sample_inputs_func=_fold_samples,
+        supports_out=False,
+    )
+    recurrent = [
+        OpInfo(name, op=_recurrent, dtypes=floats, sample_inputs_func=_recurrent_samples, supports_out=False)
+        for name in _RECURRENT
+    ]
+    return [fold, *recurrent]
+
+
+def _fold_samples(
+    info: OpInfo, device: Any, dtype: torch.dtype, requires_grad: bool, **_: Any
+) -> Iterator[SampleInput]:
+    cases: list[tuple[tuple[int, ...], tuple[int, int], dict[str, Any]]] = [
+        ((2, 12, 12), (4, 5), {"kernel_size": (2, 2)}),
+        ((12, 12), (4, 5), {"kernel_size": 2}),
+        ((1, 18, 16), (4, 4), {"kernel_size": 3, "padding": 1}),
+        ((2, 8, 6), (4, 6), {"kernel_size": 2, "stride": 2}),
+        ((1, 4, 9), (5, 5), {"kernel_size": 2, "dilation": 2}),
+        ((3, 6, 6), (5, 6), {"kernel_size": (2, 3), "stride": (2, 2), "padding": (1, 0), "dilation": (2, 1)}),
+    ]
+    for shape, size, kwargs in cases:
+        yield SampleInput(make_tensor(shape, device=device, dtype=dtype), size, **kwargs)
+
+
+def _recurrent_samples(
+    info: OpInfo, device: Any, dtype: torch.dtype, requires_grad: bool, **_: Any
+) -> Iterator[SampleInput]:
+    steps, batch, features, hidden = 5, 3, 4, 2
+    for layers, bidirectional, bias, batch_first in (
+        (1, False, True, False),
+        (1, False, False, True),
+        (2, False, True, True),
+        (1, True, True, False),
+        (2, True, True, True),
+    ):
+        module = _RECURRENT[info.name](
+            features, hidden, layers, bias=bias, batch_first=batch_first, bidirectional=bidirectional, dtype=dtype
+        ).eval()
+        shape = (batch, steps, features) if batch_first else (steps, batch, features)
+        state = make_tensor((layers * (1 + bidirectional), batch, hidden), device=device, dtype=dtype, low=-1, high=1)
+        states = (state, state + 0.5) if info.name == "lstm" else state
+        yield SampleInput(make_tensor(shape, device=device, dtype=dtype, low=-2, high=2), args=(states, module))
+
+
+def _recurrent(x: torch.Tensor, states: Any, module: torch.nn.Module) -> Any:
+    return module(x, states)
