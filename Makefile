@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs images clean
+.PHONY: demo test check docs site operators clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,14 +34,18 @@ check: $(VENV)/.installed-dev
 	MYPYPATH=$(VENV)/typed $(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
+# Generated pages, excerpts of real runs, pictures, and the outputs of the notebooks.
 docs: $(VENV)/.installed
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.generator.notebooks
 
-images: $(VENV)/.installed
-	$(BIN)/trt-passes run examples/fallbacks.py:model --until partition --dump-dir dump-images
-	mkdir -p docs/images
-	cp dump-images/*-partition/overview.svg docs/images/partition.svg
-	rm -r dump-images
+site: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+
+# All of PyTorch's samples, on two processes: half an hour at most. docs/operators.md is made from the results.
+operators: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.operators --processes 2
+	$(BIN)/python -m docs.generate
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[rtx,viz,examples,test]"
@@ -49,6 +53,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[docs]"
 	touch $@
 
 $(VENV)/bin/python:

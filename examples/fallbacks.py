@@ -1,4 +1,4 @@
-"""A detector that cannot become one engine, for four different reasons, to see what the report says about each.
+"""A detector that cannot become one engine, for three different reasons, to see what the report says about each.
 
 trt-passes run examples/fallbacks.py:model --dump-dir dump
 cat dump/why.txt
@@ -15,7 +15,7 @@ class Detector(nn.Module):
     """Scores every cell of an image and refines those that matter.
 
     images f32[B,3,H,W] -> refined cells f32[u0,16] (as many as the images have), best scores f32[B,5], calibration
-    f32[B,2], typical cells f32[B,16].
+    f32[B,2], singular values of the cells f32[B,16].
     """
 
     def __init__(self) -> None:
@@ -35,15 +35,15 @@ class Detector(nn.Module):
         # How many cells are kept depends on the image.
         refined = self.refine(cells[scores > 0.5])
 
-        # The cells in order of their scores, of which the first five are looked at.
+        # The five best scores: a sort, which TensorRT can do.
         ranked, _ = torch.sort(scores, dim=1, descending=True, stable=True)
 
         # float64, which TensorRT does not have: truncate_double=True computes it in float32.
         calibration = torch.exp(scores.mean(1, keepdim=True).double() / self.temperature).float()
 
-        # An order statistic, for which there is no converter.
-        typical = torch.kthvalue(cells, cells.shape[1] // 2, dim=1).values
-        return refined, ranked[:, :5], calibration, torch.tanh(typical)
+        # A matrix decomposition, for which there is no converter.
+        strength = torch.linalg.svdvals(cells)
+        return refined, ranked[:, :5], calibration, torch.tanh(strength)
 
 
 def model() -> tuple[nn.Module, tuple[tp.Input, ...]]:
