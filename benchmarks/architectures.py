@@ -35,6 +35,7 @@ class Architecture:
         """The module with seeded weights, and its inputs."""
         torch.manual_seed(0)
         module, inputs = self.make()
+        spread_weights(module)
         return module.eval(), inputs
 
     def ranges(self) -> dict[str, Any]:
@@ -49,6 +50,20 @@ class Architecture:
                 low[1], high[1] = LENGTHS[name]
             found[name] = tp.Input(min_shape=low, opt_shape=tensor.shape, max_shape=high, dtype=tensor.dtype)
         return found
+
+
+def spread_weights(module: nn.Module) -> None:
+    """Give weights a variance of 1 / fan-in, and biases some spread.
+
+    With the usual initialisation, made for training, signals fade until outputs hardly depend on inputs: a wrong
+    attention would not be noticed.
+    """
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, parameter[0].numel() ** -0.5)
+            elif name.endswith("bias"):
+                parameter.normal_(0, 0.1)
 
 
 def resized(inputs: Inputs, ranges: Mapping[str, Any], corner: str) -> dict[str, torch.Tensor]:

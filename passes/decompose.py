@@ -85,7 +85,8 @@ def _batch_norm(
 
 def _take(self: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Elements by their places in the flattened tensor; PyTorch's own rule reads the value of a 0-d index."""
-    return aten.index.Tensor(self.reshape(-1), [index])
+    result: torch.Tensor = aten.index.Tensor(self.reshape(-1), [index])
+    return result
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _stepped_over(call: Call) -> str | None:
     pool = _Pool.of(call)
     for size, dilation in zip(call.value("self").shape[-len(pool.kernel) :], pool.dilation, strict=True):
         if smallest(size) < dilation:
-            return f"{call.op}: a window whose elements are {dilation} apart may miss all {size} elements"
+            return f"{call.op}: a window of elements {dilation} apart may miss all of a dimension of size {size}"
     return None
 
 

@@ -24,7 +24,11 @@ def test_every_option_is_documented_and_normalized() -> None:
 def test_json_holds_every_option_but_the_folder() -> None:
     values = Settings(dump_dir="x", enabled_precisions={torch.float16}).to_json()
     assert json.loads(json.dumps(values)) == values
-    assert set(values) == {item.name for item in dataclasses.fields(Settings)} - {"dump_dir", "cache_dir", "runtime_cache_path"}
+    assert set(values) == {item.name for item in dataclasses.fields(Settings)} - {
+        "dump_dir",
+        "cache_dir",
+        "runtime_cache_path",
+    }
     assert values["enabled_precisions"] == ["float16"]
 
 

@@ -36,7 +36,6 @@ _WAYS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType(
         # scale is 1 / sqrt(eps) = 316 where a channel has one value.
         "native_batch_norm": _in_double,
         "_native_batch_norm_legit": _in_double,
-        "nn.functional.batch_norm": _in_double,
         # Reads a wrong row of a contiguous image whose width, before or between the two directions, is 1.
         "_upsample_bilinear2d_aa": _channels_last,
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch.export import Dim
+from trt_passes.compiler.annotations import kept_whole
 from trt_passes.compiler.pass_base import Context
 from trt_passes.compiler.program import Program
 from trt_passes.compiler.text import op_name
@@ -92,3 +93,14 @@ def test_failures_are_told_apart() -> None:
 
 def _broken(*_: object, **__: object) -> object:
     raise TypeError("'immutable_list' object does not support mutation\nmore")
+
+
+def test_a_rule_that_cannot_be_traced_alone_is_traced_with_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> object:
+        raise RuntimeError("SymIntArrayRef expected to contain only concrete integers")
+
+    monkeypatch.setattr("trt_passes.passes.expansion.dispatch_functionalize", fails)
+    program = decomposed(lambda x, y: torch.isclose(x, y), X, X + 1e-6, dynamic=True)
+    assert not any(map(kept_whole, program.op_nodes))
+    assert "aten.isclose" not in {op_name(node.target) for node in program.op_nodes}
+    assert program.exported.module()(X, X + 1e-6).equal(torch.isclose(X, X + 1e-6))

@@ -530,6 +530,7 @@ def test_resize_to_a_shape_from_an_input(net: Any, mode: str, transformation: st
     for size in ((9, 4), (3, 17)):
         result = net.result(x=x, shape=torch.tensor([2, 3, *size]))
         close(result, F.interpolate(x, size=size, **options), 1e-5)
+    assert net.result(x=x, shape=torch.tensor([2, 3, 0, 4])).shape == (2, 3, 0, 4)
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])

@@ -68,3 +68,10 @@ def test_a_fixed_number_of_places():
 
     check(function, [x], build=True)
     check(function, [x], [{0: "n", 1: "m"}], {"n": (1, 3, 4), "m": (1, 4, 9)}, build=True)
+
+
+def test_places_in_what_has_no_elements():
+    def function(x, y):
+        return torch.nonzero_static(x, size=2, fill_value=7) + y
+
+    check(function, [torch.ones(3, 0), torch.tensor([1, 2])], build=True)

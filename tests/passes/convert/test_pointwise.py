@@ -149,3 +149,8 @@ def test_softmax(values):
         return F.softmax(x, 0), F.softmax(x, -1), F.log_softmax(x, 0), F.log_softmax(x * 50, -1), wide
 
     check(function, [values], build=True)
+
+
+def test_booleans_added_zero_times():
+    false = (lambda x, y: torch.add(x, y, alpha=False), lambda x, y: x.unsqueeze(0).add(y, alpha=False))
+    check(lambda x, y: tuple(function(x, y) for function in false), [b, b[0]], [{0: "n"}, None], BATCH, build=True)

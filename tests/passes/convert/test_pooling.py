@@ -111,10 +111,10 @@ def test_ceil_mode_of_dynamic_images():
     ("function", "dynamic", "code", "message"),
     [
         (
-            lambda x: F.max_pool2d(x[..., :1], (1, 2), padding=(0, 1), dilation=2),
+            lambda x: F.max_pool2d(x[..., :1], (1, 2), padding=(0, 1), dilation=2, return_indices=True),
             None,
             "TP205",
-            "a window of 2 elements, 2 apart, misses all 1 elements",
+            "a window of elements 2 apart may miss all of a dimension of size 1",
         ),
         (
             lambda x: F.adaptive_max_pool2d(x, 4),
@@ -130,3 +130,24 @@ def test_refusals(function, dynamic, code, message):
     (reason,) = default_registry().get(node.target).violations(Call(node))
     assert reason.code == code
     assert re.search(message, reason.message)
+
+
+def test_dilated_windows_without_elements():
+    def function(x):
+        values = F.max_pool2d(x, (3, 2), 1, 1, (1, 2)), F.max_pool2d(x, 2, 1, 1, 2)
+        return *values, F.max_pool2d(x.to(torch.int64), 2, 1, 1, 2)
+
+    ranges = {"h": (1, 4, 6), "w": (1, 5, 7)}
+    check(function, [torch.randn(2, 3, 4, 5)], [{2: "h", 3: "w"}], ranges, build=True)
+    check(function, [torch.randn(2, 3, 1, 1)], build=True)
+
+
+@pytest.mark.parametrize(("least", "refused"), [(1, True), (3, False)])
+def test_places_in_windows_without_elements_are_refused(least, refused):
+    def function(x):
+        return F.max_pool2d(x, (3, 2), 1, 1, (1, 2), return_indices=True)
+
+    _, program = traced(function, [torch.randn(2, 3, 4, 5)], [{3: "w"}], {"w": (least, 5, 7)})
+    node = next(node for node in program.op_nodes if "max_pool" in node.name)
+    reasons = default_registry().get(node.target).violations(Call(node))
+    assert [reason.code for reason in reasons] == (["TP205"] if refused else [])

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from trt_passes.compiler.call import Call
 from trt_passes.passes.convert import default_registry
 
-from tests.oracle import check, traced
+from tests.oracle import check, compare, converted, traced
 
 image = torch.randn(2, 3, 4, 5)
 
@@ -113,3 +113,18 @@ def test_a_cubic_factor_of_a_dynamic_height_must_be_whole():
     (reason,) = default_registry().get(node.target).violations(Call(node))
     assert reason.code == "TP205"
     assert "the factor 1.7 of the dynamic dimension -2 is not a whole number" in reason.message
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_half_precision_places_of_a_wide_image(mode):
+    x = torch.arange(5000, dtype=torch.float32).reshape(1, 1, 1, 5000).remainder(7).half()
+    places = torch.tensor([0.9, 0.5004, -0.3, 0.25]).half()
+    grid = torch.stack([places, torch.zeros(4)], -1).reshape(1, 1, 4, 2).half()
+
+    def function(x, g):
+        return F.grid_sample(x, g, mode=mode, align_corners=False)
+
+    (actual,) = converted(function, [x, grid]).run([x, grid])
+    assert actual.dtype == torch.float16
+    # PyTorch's kernel for the CPU computes the places in half precision, those for devices do not.
+    compare(actual, function(x.double(), grid.double()).half(), "grid_sample")

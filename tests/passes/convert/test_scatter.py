@@ -232,3 +232,12 @@ def test_a_mask_among_indices_is_refused():
     x, mask, a = numbers(3, 4), torch.tensor([True, False, True]), torch.tensor([1, 2])
     found = reasons(lambda x, m, a: aten.index_put(x, [m, a], x[:2, 0], True), [x, mask, a])
     assert [reason.code for reason in found] == ["TP204"]
+
+
+def test_booleans_added_zero_times():
+    x, source, index = numbers(3, 4, dtype=torch.bool), numbers(3, 2, dtype=torch.bool), torch.tensor([1, 3])
+
+    def function(x, index, source):
+        return x.index_add(1, index, source, alpha=False).logical_not(), x.index_add(1, index, source)
+
+    check(function, [x, index, source], build=True)
