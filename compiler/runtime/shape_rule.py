@@ -136,6 +136,7 @@ def _source(spec: EngineSpec) -> str:
     for name, read in (known | _solved(spec, known)).items():
         lines.append(f"    {name} = {read}")
         known[name] = read
+    known = _read_whole(spec) | known
     rows = [
         "("
         + "".join(f"({''.join(f'{_checked(size, spec, known)}, ' for size in binding.shape)}), " for binding in side)
@@ -144,6 +145,16 @@ def _source(spec: EngineSpec) -> str:
     ]
     lines.append(f"    return {rows[0]}, {rows[1]}")
     return "\n".join(lines)
+
+
+def _read_whole(spec: EngineSpec) -> dict[str, str]:
+    """Sizes of inputs that are no symbols, such as `s0*s1`: where an output has the same, it need not be computed."""
+    return {
+        size: f"inputs[{index}][{dim}]"
+        for index, binding in reversed(list(enumerate(spec.inputs)))
+        for dim, size in enumerate(binding.shape)
+        if isinstance(size, str) and not size.isidentifier()
+    }
 
 
 def _solved(spec: EngineSpec, known: Mapping[str, str]) -> dict[str, str]:
@@ -200,6 +211,8 @@ def _checked(size: Dim, spec: EngineSpec, known: Mapping[str, str]) -> str:
         return str(size)
     tree = _parsed(size, spec)
     unknown = sorted(_names(tree) - set(known))
+    if unknown and size in known:
+        return known[size]
     if unknown:
         raise UserError(f"the engine {spec.name!r} has the size {size!r}, but no input's shape tells {unknown[0]}.")
     fractional = any(isinstance(part, ast.Div) for part in ast.walk(tree))

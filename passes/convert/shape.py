@@ -164,6 +164,7 @@ def select(ctx: ConverterContext, call: Call) -> Tensor:
     return shapes.select_index(ctx, x, call.value("dim"), shapes.size_of(call.value("index")))
 
 
+@FAMILY.converter(aten.unsafe_chunk.default, composite=True)
 @FAMILY.converter(
     aten.split.Tensor, aten.split.sizes, aten.split_with_sizes.default, aten.chunk.default, aten.tensor_split.sections
 )

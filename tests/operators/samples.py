@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,10 +82,15 @@ def samples(operator: str, dtype: torch.dtype, most: int) -> Iterator[Sample]:
     """At most `most` samples of an entry, spread evenly over all that it has."""
     seed()
     entry = entries()[operator]
-    found = list(entry.sample_inputs("cpu", dtype, requires_grad=False))
+    found = [item for item in entry.sample_inputs("cpu", dtype, requires_grad=False) if _stays_on_cpu(item.kwargs)]
     for index in spread(len(found), most):
         item = found[index]
         yield sample_of(operator, dtype, index, entry.op, (item.input, *item.args), item.kwargs)
+
+
+def _stays_on_cpu(kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call asks for no other device; where there is a GPU, some samples do."""
+    return torch.device(kwargs.get("device") or "cpu").type == "cpu"
 
 
 def sample_of(

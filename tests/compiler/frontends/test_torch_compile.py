@@ -9,6 +9,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from torch import nn
 
 from tests.models import ConvNet, Counter, Sorted, seeded
 
+installed = pytest.mark.skipif(
+    not entry_points(group="torch_dynamo_backends", name="trt_passes"),
+    reason="the package is importable here but not installed, so torch.compile does not know its name",
+)
 OPTIONS: dict[str, Any] = {"executor": "reference", "min_block_size": 1, "pass_through_build_failures": True}
 
 
@@ -308,6 +313,7 @@ def test_a_build_that_fails_falls_back_with_one_warning(monkeypatch: pytest.Monk
         torch.compile(model, backend=backend(pipeline=[fail]))(x)
 
 
+@installed
 def test_mistakes_in_options_are_said_as_such() -> None:
     with pytest.raises(tp.UserError, match=r"unknown option 'min_blok'\. Did you mean 'min_block_size'"):
         tp.TorchCompileBackend(min_blok=3)
@@ -331,6 +337,7 @@ def test_compile_with_inputs_is_ready_for_their_ranges() -> None:
     assert [graph.builds for graph in compiled.graphs] == [1]
 
 
+@installed
 def test_by_name_in_a_process_that_does_not_import_the_package() -> None:
     script = """
 import torch

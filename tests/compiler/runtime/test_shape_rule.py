@@ -115,3 +115,7 @@ def test_symbolic_sizes_stay_symbolic() -> None:
     exported = torch.export.export(Probe(), (torch.ones(5, 2),), dynamic_shapes=({0: Dim("n", min=1, max=20)},))
     for size in (1, 2, 3, 11):
         assert exported.module()(torch.ones(size, 2)).shape == (max(size, 3) + 2 * size,)
+
+
+def test_a_size_that_an_input_has_as_a_whole_is_read_there() -> None:
+    assert rule([("s0*s1", 4)], [(2, "s0*s1")]).output_shapes([(6, 4)]) == ((2, 6),)

@@ -86,6 +86,7 @@ def test_integers():
     check(lambda x: (*F.max_pool2d(x, 3, 2, 1, return_indices=True), F.max_pool2d(x, 2)), [x])
 
 
+@pytest.mark.skipif(TORCH_RELEASE < (2, 13), reason="torch.export before 2.13 wants heights of one parity only")
 def test_places_of_maxima_in_dynamic_images():
     def function(x):
         return *F.max_pool2d(x, 3, 2, 1, dilation=2, return_indices=True), *F.adaptive_max_pool2d(x, 1, True)

@@ -6,9 +6,13 @@ import trt_passes as tp
 from torch import nn
 from trt_passes.compiler.runtime.recurrent_operators import WholeRecurrentLayers
 
+from tests.models import TORCH_RELEASE
 from tests.oracle import check
 
-KINDS = [nn.LSTM, nn.GRU, nn.RNN]
+exported_lstm = pytest.mark.skipif(
+    TORCH_RELEASE < (2, 13), reason="torch 2.11 records wrong shapes for the states of an LSTM that is exported whole"
+)
+KINDS = [pytest.param(nn.LSTM, marks=exported_lstm), nn.GRU, nn.RNN]
 x = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(1))
 
 
@@ -38,6 +42,7 @@ def test_no_biases_and_initial_states(kind):
     check(Flat(kind, 4, 6, bias=False, bidirectional=True), [x, *states])
 
 
+@exported_lstm
 def test_projections():
     check(Flat(nn.LSTM, 4, 6, num_layers=2, proj_size=2, bidirectional=True), [x], build=True)
 
