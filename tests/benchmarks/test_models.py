@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 pytest.importorskip("transformers", reason="the transformers package makes the architectures")
 
@@ -58,4 +59,6 @@ def test_rows_measured_again(name, results):
     for kind in ("static", "dynamic"):
         assert "failed" not in row[kind]
         assert max(row[kind]["errors"]) < WRONG
-        assert row[kind]["engines"] <= kept[kind]["engines"]
+        # Other releases of torch and transformers export other operators.
+        if results["versions"]["torch"] == torch.__version__:
+            assert row[kind]["engines"] <= kept[kind]["engines"]
