@@ -39,7 +39,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m docs.generator.notebooks
 
-site: $(VENV)/.installed-docs
+site: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 # All of PyTorch's samples, on two processes: half an hour at most. docs/operators.md is made from the results.
@@ -48,15 +48,11 @@ operators: $(VENV)/.installed
 	$(BIN)/python -m docs.generate
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --disable-pip-version-check -e ".[rtx,viz,examples,test]"
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[rtx,viz,examples,test,docs]"
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
-	touch $@
-
-$(VENV)/.installed-docs: $(VENV)/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check -e ".[docs]"
 	touch $@
 
 $(VENV)/bin/python:

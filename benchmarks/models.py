@@ -2,9 +2,10 @@
 
     python benchmarks/models.py [MODEL ...] [--page]
 
-Compiles every architecture of architectures.py (random weights, small sizes) once for fixed shapes and once for ranges,
-compares the networks with PyTorch through the reference executor, prints one line each, and without MODEL arguments
-writes benchmarks/models.json and docs/models.md. `--page` only writes the page again, from the figures kept.
+Needs `pip install -e .[rtx,bench]`. Compiles every architecture of architectures.py (random weights, small sizes) once
+for fixed shapes and once for ranges, compares the networks with PyTorch through the reference executor, prints one line
+each, and without MODEL arguments writes benchmarks/models.json and docs/models.md. `--page` only writes the page again,
+from the figures kept.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from trt_passes.compiler.text import op_name
 from trt_passes.passes.convert import default_registry
 
 from tests.operators.catalog import RANDOM, group_of
-from tests.operators.results import FILE, summary
+from tests.operators.results import CAPS, FILE, summary
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,7 @@ def test_enough_float32_samples_are_right(measured: Any) -> None:
 
 
 def test_the_run_was_a_whole_one(measured: Any) -> None:
+    assert measured["caps"] == json.loads(json.dumps(CAPS))
     assert sum(entry["group"] == "promised" for entry in measured["entries"].values()) > 350
 
 
