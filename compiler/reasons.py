@@ -48,7 +48,8 @@ _ROWS = (
     ReasonCode(
         "TP102",
         "no converter for control flow or a custom operator",
-        "The node calls a higher-order operator, or an operator from outside ATen, that no converter is registered for.",
+        "The node calls a higher-order operator, or an operator from outside ATen, "
+        "that no converter is registered for.",
         "Express the line with ATen operators, or write a converter for the operator.",
     ),
     ReasonCode(

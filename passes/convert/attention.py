@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 FAMILY = Family("attention")
 
+SMALLEST_HEAD = 16
+"""Size of a head below which a fused kernel gains nothing, and what it rounds shows the most."""
+
 
 @FAMILY.converter(
     aten.scaled_dot_product_attention.default,
@@ -37,14 +40,14 @@ def attention(ctx: ConverterContext, call: Call) -> Tensor:
     """softmax(query @ key.T * scale + mask) @ value; rows whose mask hides every key are zero."""
     query, key, value = (ctx.tensor(call.arg(name)) for name in ("query", "key", "value"))
     mask = _mask(ctx, call)
-    scale = call.value("scale")
-    query = _scaled(ctx, query, 1 / math.sqrt(int(query.shape[-1])) if scale is None else scale)
     compute = _fused if _fits(query, key, value) else _composed
     result = compute(ctx, call, query, key, value, mask)
     return result if mask is None or _no_hidden_row(ctx, call) else _without_hidden_rows(ctx, result, mask)
 
 
-def _scaled(ctx: ConverterContext, query: Tensor, scale: Any) -> Tensor:
+def _scaled(ctx: ConverterContext, call: Call, query: Tensor) -> Tensor:
+    scale = call.value("scale")
+    scale = 1 / math.sqrt(int(query.shape[-1])) if scale is None else scale
     return query if scale == 1 else ar.multiply(ctx, query, ar.operand(ctx, scale), "scale")
 
 
@@ -60,13 +63,16 @@ def _fits(query: Tensor, key: Tensor, value: Tensor) -> bool:
     if not query.rank == key.rank == value.rank == 4 or query.dtype == torch.float32:
         # TensorRT-RTX 1.6 fuses f16 and bf16 only, and crashes while it decomposes several f32 layers on the same keys.
         return False
+    if int(query.shape[-1]) < SMALLEST_HEAD:
+        return False
     return query.shape[0] == key.shape[0] == value.shape[0] and key.shape == value.shape
 
 
 def _fused(ctx: ConverterContext, call: Call, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     kind = ctx.trt.AttentionNormalizationOp.SOFTMAX
     causal = call.value("is_causal")
-    operands = (query.trt, key.trt, value.trt, kind)
+    # The layer has no scale. In a half the scaled query is rounded: up to 2**-11 of every product that a score adds up.
+    operands = (_scaled(ctx, call, query).trt, key.trt, value.trt, kind)
     if ctx.library.has_layer("add_attention_v2"):
         kinds = ctx.trt.CausalMaskKind
         layer = ctx.network.add_attention_v2(*operands, kinds.UPPER_LEFT if causal else kinds.NONE)
@@ -88,8 +94,11 @@ def _full_mask(ctx: ConverterContext, query: Tensor, key: Tensor, mask: Tensor) 
 def _composed(
     ctx: ConverterContext, call: Call, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> Tensor:
+    """Attention of single layers; of halves the scores and their softmax in f32, as PyTorch computes them."""
     if call.value("enable_gqa"):
         key, value = (_repeated_heads(ctx, part, query) for part in (key, value))
+    query = _scaled(ctx, call, ar.cast(ctx, query, torch.float32, "query"))
+    key = ar.cast(ctx, key, torch.float32, "key")
     scores = product(ctx, query, key, transposed=(False, True), role="scores")
     if call.value("is_causal"):
         scores = _causal(ctx, scores)
@@ -98,10 +107,10 @@ def _composed(
         scores = (
             ar.where(ctx, mask, scores, hidden, "masked")
             if mask.dtype == torch.bool
-            else ar.binary(ctx, "SUM", scores, mask, "masked")
+            else ar.binary(ctx, "SUM", scores, ar.cast(ctx, mask, torch.float32, "mask"), "masked")
         )
     weights = normalized_exponential(ctx, scores, scores.rank - 1, "softmax")
-    return product(ctx, weights, value)
+    return product(ctx, ar.cast(ctx, weights, value.dtype, "weights"), value)
 
 
 def _repeated_heads(ctx: ConverterContext, x: Tensor, query: Tensor) -> Tensor:

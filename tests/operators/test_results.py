@@ -18,18 +18,9 @@ def measured() -> Any:
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="attention in float16 with scores in the hundreds is up to 0.09 off: the query is scaled, and so rounded, first",
-)
 def test_nothing_is_wrong(measured: Any) -> None:
     assert measured["wrong"] == []
     assert summary(measured["entries"])["wrong"] == 0
-
-
-def test_nothing_else_is_wrong(measured: Any) -> None:
-    name = "nn.functional.scaled_dot_product_attention f16 "
-    assert [text for text in measured["wrong"] if not text.startswith(name)] == []
 
 
 def test_enough_float32_samples_are_right(measured: Any) -> None:
