@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch.fx import Node
@@ -10,12 +11,17 @@ from torch.fx import Node
 from .ledger import Reason, Verdict
 
 KEY = "trt_passes"
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def annotations_of(node: Node) -> dict[str, Any]:
     """The annotations of a node; an empty dict (not attached) when there are none."""
-    custom = node.meta.get("custom") or {}
-    return dict(custom.get(KEY, {}))
+    return dict(_known(node))
+
+
+def _known(node: Node) -> Mapping[str, Any]:
+    custom: Mapping[str, Mapping[str, Any]] = node.meta.get("custom") or _NONE
+    return custom.get(KEY, _NONE)
 
 
 def annotate_node(node: Node, **facts: Any) -> None:
@@ -44,18 +50,18 @@ def set_verdict(node: Node, verdict: Verdict, reasons: Iterable[Reason] = (), be
 
 def verdict_of(node: Node) -> Verdict | None:
     """The verdict of a node, or None before `annotate`."""
-    value = annotations_of(node).get("verdict")
+    value = _known(node).get("verdict")
     return None if value is None else Verdict(value)
 
 
 def reasons_of(node: Node) -> tuple[Reason, ...]:
     """All reasons of a node's verdict."""
-    return tuple(Reason(**reason) for reason in annotations_of(node).get("reasons", ()))
+    return tuple(Reason(**reason) for reason in _known(node).get("reasons", ()))
 
 
 def segment_of(node: Node) -> str | None:
     """The name of the segment that a node belongs to, or None."""
-    value = annotations_of(node).get("segment")
+    value = _known(node).get("segment")
     return None if value is None else str(value)
 
 

@@ -14,6 +14,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec,
 from torch.fx import Graph, GraphModule, Node
 
 from .annotations import annotations_of, clear, reasons_of, segment_of, verdict_of
+from .collector import collector_paused
 from .graph import sync_signature
 from .inputs import Input
 from .ledger import Ledger, LedgerRow
@@ -169,7 +170,9 @@ class Program:
     # --- copies ----------------------------------------------------------------------------------------------------
     def copy(self) -> Program:
         """A program with a graph and annotations of its own; tensors, networks and engines are shared."""
-        return replace(self, exported=rebuild(self.exported, copy_graph(self.graph)))
+        # A copy makes no garbage, and the collector would go through all that a large one is made of several times.
+        with collector_paused():
+            return replace(self, exported=rebuild(self.exported, copy_graph(self.graph)))
 
     def synced(self) -> Program:
         """The program with its export signature brought up to date with its graph, and checked.

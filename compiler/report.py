@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
     from ..visualize.table import Table
-    from .analysis import BoundaryBill
+    from .analysis import BoundaryBill, Island
 
 SCHEMA = 1
 """Version of the layout of `run.json`; it grows when a field changes its meaning or goes away."""
@@ -112,7 +112,14 @@ class Report:
         """The tensors that enter and leave each engine on every call, with bytes and casts."""
         from .analysis import boundary_bill
 
-        return boundary_bill(self.program)
+        return boundary_bill(self.program, self.islands)
+
+    @cached_property
+    def islands(self) -> tuple[Island, ...]:
+        """What PyTorch runs between the engines, in an order in which they can run; none before `partition`."""
+        from .analysis import islands
+
+        return islands(self.program) if self.program.segments else ()
 
     @cached_property
     def modules(self) -> ModuleCoverage:

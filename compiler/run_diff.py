@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from .dump_folder import DumpFolder
 from .ledger import LedgerRow, Verdict
 
 _LISTED = 20
 _NAMED = 3
+
+_Key: TypeAlias = Callable[[LedgerRow], Hashable]
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,9 @@ class RunDifference:
 def compare_runs(before: DumpFolder, after: DumpFolder) -> RunDifference:
     """What differs between two dumped runs.
 
-    Nodes are the same if they have name, operator and module in common; else operator, module and source line, and then
-    operator and module, each time in graph order: names and lines shift when a model is edited.
+    Two nodes are the same only if operator and module are, whatever they are called: names shift when a model is
+    edited. Among those, nodes of the same source line are paired, then those of the same name, then what is left, each
+    time in graph order; where there are as many nodes on other lines, the lines moved, and only the order counts.
 
     Raises:
         UserError: a run stopped before it had a ledger.
@@ -142,35 +145,57 @@ def compare_runs(before: DumpFolder, after: DumpFolder) -> RunDifference:
     )
 
 
-_KEYS: tuple[Callable[[LedgerRow], Hashable], ...] = (
-    lambda row: (row.node, row.op, row.module),
-    lambda row: (row.op, row.module, row.source),
-    lambda row: (row.op, row.module),
-)
-
-
 def _matched(
     before: Iterable[LedgerRow], after: Iterable[LedgerRow]
 ) -> tuple[list[tuple[LedgerRow, LedgerRow]], list[LedgerRow], list[LedgerRow]]:
     """Pairs of rows of the same node, and the rows without a partner on each side, all in graph order."""
     old, new = list(before), list(after)
+    there = _by(_kind_and_module, new)
+    pairs = [pair for key, rows in _by(_kind_and_module, old).items() for pair in _paired(rows, there.get(key, []))]
     position = {row.node: index for index, row in enumerate(old)}
-    pairs = []
-    for key in _KEYS:
-        waiting: dict[Hashable, deque[LedgerRow]] = defaultdict(deque)
-        for row in old:
-            waiting[key(row)].append(row)
-        left = []
+    pairs.sort(key=lambda pair: position[pair[0].node])
+    gone, known = {was.node for was, _ in pairs}, {now.node for _, now in pairs}
+    return pairs, [row for row in old if row.node not in gone], [row for row in new if row.node not in known]
+
+
+def _paired(old: list[LedgerRow], new: list[LedgerRow]) -> Iterator[tuple[LedgerRow, LedgerRow]]:
+    """Pairs of rows of one operator in one module.
+
+    A line number can only be trusted while the lines did not move: as many nodes on other lines are the same nodes.
+    """
+    keys: tuple[_Key, ...] = (_source, _name, _kind_and_module)
+    if len(old) == len(new) and Counter(map(_source, old)) != Counter(map(_source, new)):
+        keys = (_kind_and_module,)
+    for key in keys:
+        waiting, left = {name: deque(rows) for name, rows in _by(key, old).items()}, []
         for row in new:
-            partners = waiting[key(row)]
+            partners = waiting.get(key(row))
             if partners:
-                pairs.append((partners.popleft(), row))
+                yield partners.popleft(), row
             else:
                 left.append(row)
         new = left
-        old = sorted((row for rows in waiting.values() for row in rows), key=lambda row: position[row.node])
-    pairs.sort(key=lambda pair: position[pair[0].node])
-    return pairs, old, new
+        unpaired = {row.node for rows in waiting.values() for row in rows}
+        old = [row for row in old if row.node in unpaired]
+
+
+def _by(key: _Key, rows: Iterable[LedgerRow]) -> dict[Hashable, list[LedgerRow]]:
+    groups: dict[Hashable, list[LedgerRow]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def _kind_and_module(row: LedgerRow) -> Hashable:
+    return row.op, row.module
+
+
+def _source(row: LedgerRow) -> Hashable:
+    return row.source
+
+
+def _name(row: LedgerRow) -> Hashable:
+    return row.node
 
 
 def _facts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:

@@ -11,6 +11,7 @@ from torch.fx import Node
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)\n?(?P<text>[^\n]*)')
 _LIBRARY = re.compile(r"(^|/)(torch|torchvision|trt_passes)/")
+_CALL_NUMBER = re.compile(r"@\d+$")
 _COMPILER = f"{Path(__file__).parent}{os.sep}"
 
 
@@ -19,7 +20,12 @@ def source_frame(node: Node) -> tuple[str, int, str] | None:
 
     The file is as Python recorded it, possibly absolute; use it to open the file, `source_of` to show it.
     """
-    own = _own_frames(node.meta.get("stack_trace") or "")
+    return _innermost(node.meta.get("stack_trace") or "", os.getcwd())
+
+
+@functools.lru_cache(maxsize=2048)  # nodes of one line share their trace, and are asked for it after every pass
+def _innermost(trace: str, folder: str) -> tuple[str, int, str] | None:
+    own = _own_frames(trace, folder)
     if not own:
         return None
     return own[-1]["file"], int(own[-1]["line"]), own[-1]["text"].strip()
@@ -27,12 +33,12 @@ def source_frame(node: Node) -> tuple[str, int, str] | None:
 
 def frames_in(text: str) -> list[str]:
     """All "file:line" places outside PyTorch in a traceback or an error message, outermost first."""
-    return [f"{_short(frame['file'])}:{frame['line']}" for frame in _own_frames(text)]
+    return [f"{_short(frame['file'])}:{frame['line']}" for frame in _own_frames(text, os.getcwd())]
 
 
-def _own_frames(text: str) -> list[re.Match[str]]:
+def _own_frames(text: str, folder: str) -> list[re.Match[str]]:
     frames = (frame for frame in _FRAME.finditer(text) if not frame["file"].startswith(_COMPILER))
-    return [frame for frame in frames if not _LIBRARY.search(_short(frame["file"]))]
+    return [frame for frame in frames if not _LIBRARY.search(_relative(frame["file"], folder))]
 
 
 def source_of(node: Node) -> str | None:
@@ -46,7 +52,7 @@ def module_of(node: Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     paths = [entry[0] for entry in stack.values() if isinstance(entry[0], str)]
     paths = [path for path in paths if not path.startswith("_empty_nn_module_stack")]
-    return re.sub(r"@\d+$", "", paths[-1]) if paths else ""
+    return _CALL_NUMBER.sub("", paths[-1]) if paths else ""
 
 
 def _short(file: str) -> str:

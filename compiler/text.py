@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -15,8 +16,7 @@ from .tensorrt.dtypes import short_name
 def op_name(target: Any) -> str:
     """The operator's name as users write it: "aten.addmm", "aten.mean.dim", "aten.sym_size.int", "getitem"."""
     if isinstance(target, torch._ops.OpOverload):
-        name = f"{target.namespace}.{target._schema.name.split('::')[1]}"
-        return name if target._overloadname == "default" else f"{name}.{target._overloadname}"
+        return _overload_name(target)
     if isinstance(target, torch._ops.HigherOrderOperator):
         return f"higher_order.{target.__name__}"
     if target is operator.getitem:
@@ -24,10 +24,16 @@ def op_name(target: Any) -> str:
     return str(getattr(target, "__name__", target))
 
 
+@functools.lru_cache(maxsize=1024)  # a model has thousands of nodes of a few dozen operators
+def _overload_name(target: torch._ops.OpOverload) -> str:
+    name = f"{target.namespace}.{target._schema.name.split('::')[1]}"
+    return name if target._overloadname == "default" else f"{name}.{target._overloadname}"
+
+
 def type_text(value: Any) -> str:
     """The type of a node's value: "f32[2,16,s0]", "i64" for a size, a comma list in parentheses for several."""
     if isinstance(value, torch.Tensor):
-        return f"{short_name(value.dtype)}[{','.join(str(size) for size in value.shape)}]"
+        return f"{short_name(value.dtype)}[{','.join(map(str, value.shape))}]"
     if isinstance(value, bool | torch.SymBool):
         return "bool"
     if isinstance(value, int | torch.SymInt):

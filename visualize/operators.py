@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
@@ -30,8 +31,8 @@ def program_picture(
 
     Repeated blocks are drawn once. Above `limit` boxes, modules are folded until the picture has at most 400.
     """
-    picture = graph_picture(program.graph, parameter_labels(program), touched, title)
-    return collapsed(picture, limit, min(limit, SEGMENT_LIMIT))
+    picture = _untold(program.graph, parameter_labels(program), touched, title)
+    return _told(collapsed(picture, limit, min(limit, SEGMENT_LIMIT)), program.nodes_by_name)
 
 
 def segment_picture(program: Program, segment: Segment, limit: int = SEGMENT_LIMIT) -> Picture:
@@ -41,11 +42,12 @@ def segment_picture(program: Program, segment: Segment, limit: int = SEGMENT_LIM
 
 def segment_pictures(program: Program, segments: Iterable[Segment], limit: int = SEGMENT_LIMIT) -> dict[str, Picture]:
     """The pictures of several segments of one program by name, for the price of little more than one."""
-    whole = graph_picture(program.graph, parameter_labels(program))
+    whole, nodes = _untold(program.graph, parameter_labels(program)), program.nodes_by_name
     pictures = {}
     for segment in segments:
         title = f"{segment.name}: {len(segment.nodes):,} op node{'' if len(segment.nodes) == 1 else 's'}"
-        pictures[segment.name] = collapsed(replace(_cut_out(whole, program, segment), title=title), limit, limit)
+        part = replace(_cut_out(whole, nodes, segment), title=title)
+        pictures[segment.name] = _told(collapsed(part, limit, limit), nodes)
     return pictures
 
 
@@ -60,6 +62,13 @@ def graph_picture(
         touched: names of nodes that get a thick border.
         title: of the picture.
     """
+    return _told(_untold(graph, parameters, touched, title), {node.name: node for node in graph.nodes})
+
+
+def _untold(
+    graph: Graph, parameters: Mapping[str, str] | None = None, touched: Collection[str] = (), title: str = "graph"
+) -> Picture:
+    """The picture of a graph whose boxes have no tooltips yet: most of a large graph's boxes are never drawn."""
     known = dict(parameters or {})
     known.update({node.name: str(node.target).rsplit(".", 1)[-1] for node in graph.nodes if node.op == "get_attr"})
     drawn = [node for node in graph.nodes if node.name not in known and not is_getitem(node)]
@@ -67,14 +76,27 @@ def graph_picture(
     merged: dict[str, list[Node]] = {}
     for node in graph.nodes:
         merged.setdefault(owner.get(node.name, node.name), []).append(node)
-    boxes = tuple(_box(node, merged[node.name], known, set(touched)) for node in drawn)
-    edges = [
-        Edge(source.name, node.name, is_size=is_symbolic(source), tooltip=_edge_tooltip(source))
+    thick = frozenset(touched)
+    boxes = tuple(_box(node, merged[node.name], known, thick) for node in drawn)
+    leaving = {
+        node: Edge(node.name, "", is_size=is_symbolic(node), tooltip=_edge_tooltip(node))
         for node in graph.nodes
+        if node.name not in known
+    }
+    edges = (
+        replace(leaving[source], target=node.name)
+        for node in graph.nodes
+        if not is_getitem(node)
         for source in node.all_input_nodes
-        if source.name not in known and not (is_getitem(node) and node.op != "output")
-    ]
+        if source in leaving
+    )
     return Picture(title, boxes, merged_edges(edges, owner))
+
+
+def _told(picture: Picture, nodes: Mapping[str, Node]) -> Picture:
+    """The picture with a tooltip for each box that stands for an operator, an input or an output."""
+    boxes = (box if box.tooltip else replace(box, tooltip=tooltip_of(nodes[box.nodes[0]])) for box in picture.boxes)
+    return replace(picture, boxes=tuple(boxes))
 
 
 def parameter_labels(program: Program) -> dict[str, str]:
@@ -106,10 +128,8 @@ def _box(node: Node, members: list[Node], parameters: Mapping[str, str], touched
     title, types = _title(node), _value_text(node)
     codes = " ".join(dict.fromkeys(reason.code for reason in reasons_of(node)))
     lines = [line for line in (title, types, ", ".join(reads), codes) if line]
-    verdicts: dict[str, int] = {}
-    for member in members:
-        if member.op not in ("placeholder", "output"):
-            verdicts[str(verdict_of(member) or "")] = verdicts.get(str(verdict_of(member) or ""), 0) + 1
+    judged = (member for member in members if member.op not in ("placeholder", "output"))
+    verdicts = dict(Counter(str(verdict_of(member) or "") for member in judged))
     return Box(
         id=node.name,
         lines=tuple(_shortened(line) for line in lines),
@@ -120,7 +140,6 @@ def _box(node: Node, members: list[Node], parameters: Mapping[str, str], touched
         touched=any(member.name in touched for member in members),
         nodes=tuple(member.name for member in members),
         segment=segment_of(node),
-        tooltip=tooltip_of(node),
         url=f"#node={node.name}",
     )
 
@@ -181,14 +200,14 @@ def _shortened(line: str) -> str:
     return line if len(line) <= _MAX_LINE else f"{line[: _MAX_LINE - 1]}…"
 
 
-def _cut_out(picture: Picture, program: Program, segment: Segment) -> Picture:
+def _cut_out(picture: Picture, nodes: Mapping[str, Node], segment: Segment) -> Picture:
     """The part of a program's picture that one segment covers, with boxes for what crosses its border."""
     inside = set(segment.nodes)
     owner = {name: box.id for box in picture.boxes for name in box.nodes}
     boxes = [box for box in picture.boxes if inside.intersection(box.nodes)]
     kept = {box.id for box in boxes}
-    entering = [_border_box(program, name, "input") for name in segment.inputs]
-    leaving = [_border_box(program, name, "output") for name in segment.outputs]
+    entering = [_border_box(nodes[name], "input") for name in segment.inputs]
+    leaving = [_border_box(nodes[name], "output") for name in segment.outputs]
     sources = {owner.get(name, name): f"in_{name}" for name in segment.inputs}
     edges = [edge for edge in picture.edges if edge.source in kept and edge.target in kept]
     for edge in picture.edges:
@@ -198,8 +217,7 @@ def _cut_out(picture: Picture, program: Program, segment: Segment) -> Picture:
     return Picture(segment.name, (*entering, *boxes, *leaving), tuple(edges))
 
 
-def _border_box(program: Program, name: str, kind: Kind) -> Box:
-    node = program.node(name)
+def _border_box(node: Node, kind: Kind) -> Box:
     prefix = "in" if kind == "input" else "out"
-    lines = (name, type_text(node.meta.get("val")))
-    return Box(f"{prefix}_{name}", lines, kind, nodes=(name,), tooltip=tooltip_of(node), url=f"#node={name}")
+    lines = (node.name, type_text(node.meta.get("val")))
+    return Box(f"{prefix}_{node.name}", lines, kind, nodes=(node.name,), url=f"#node={node.name}")

@@ -92,7 +92,12 @@ def _lines(program: Program) -> Iterator[str]:
 
 def _placeholder_text(node: Node, spec: InputSpec) -> str:
     target = f"  # {spec.target}" if spec.target else ""
-    return f"%{node.name} = {_KINDS[spec.kind]} : {_value_type(node)}{target}"
+    return f"%{node.name} = {input_kind(spec)} : {_value_type(node)}{target}"
+
+
+def input_kind(spec: InputSpec) -> str:
+    """What a placeholder stands for in a word: "parameter", "buffer", "constant", "object", "token" or "input"."""
+    return _KINDS[spec.kind]
 
 
 def _value_type(node: Node) -> str:

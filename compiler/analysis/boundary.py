@@ -13,7 +13,7 @@ from torch.fx import Node
 from ..program import Program, Segment, is_symbolic
 from ..tensorrt.dtypes import short_name
 from ..text import op_name, type_text
-from .islands import islands
+from .islands import Island, islands
 from .tensor_bytes import TensorBytes, bytes_text
 
 CALLER = "caller"
@@ -180,21 +180,26 @@ class BoundaryBill:
                 yield f"  {crossing.direction:3} {crossing}"
 
 
-def boundary_bill(program: Program) -> BoundaryBill:
-    """What crosses the boundaries of a partitioned program's engines; an empty bill where there are no segments."""
+def boundary_bill(program: Program, between: Iterable[Island] | None = None) -> BoundaryBill:
+    """What crosses the boundaries of a partitioned program's engines; an empty bill where there are no segments.
+
+    Args:
+        program: the program.
+        between: its `islands`, if they are known already.
+    """
     if not program.segments:
         return BoundaryBill(())
-    surveyor = _Surveyor(program)
+    surveyor = _Surveyor(program, islands(program) if between is None else between)
     return BoundaryBill(tuple(map(surveyor.boundary, program.segments)))
 
 
 class _Surveyor:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, between: Iterable[Island]) -> None:
         self._nodes = program.nodes_by_name
         self._bytes = TensorBytes(program)
         kinds = {name: spec.kind for name, spec in program.input_specs.items()}
         self._place = {name: CALLER if kind is InputKind.USER_INPUT else STATE for name, kind in kinds.items()}
-        self._place |= {name: island.name for island in islands(program) for name in island.nodes}
+        self._place |= {name: island.name for island in between for name in island.nodes}
         self._place |= {name: item.name for item in program.segments for name in item.nodes}
         self._taken: dict[str, list[str]] = {}
         for spec in program.exported.graph_signature.output_specs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.fx import Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
@@ -29,7 +31,8 @@ class TensorBytes:
 
     def _sum(self, node: Node) -> int | None:
         total = 0
-        for leaf in pytree.tree_leaves(node.meta.get("val")):
+        value = node.meta.get("val")
+        for leaf in (value,) if isinstance(value, torch.Tensor) else pytree.tree_leaves(value):
             size = self._bytes(leaf) if isinstance(leaf, torch.Tensor) else 0
             if size is None:
                 return None
@@ -37,10 +40,13 @@ class TensorBytes:
         return total
 
     def _bytes(self, tensor: torch.Tensor) -> int | None:
+        shape = tensor.shape
+        if all(type(size) is int for size in shape):
+            return tensor.element_size() * math.prod(shape)
         if free_unbacked_symbols(tensor):
             return None
         total = tensor.element_size()
-        for dim in dims_of(tensor.shape):
+        for dim in dims_of(shape):
             try:
                 total *= dim_range(dim, self._ranges)[1]
             except UnderivableSize:

@@ -14,6 +14,7 @@ from pathlib import Path
 from ...visualize.page import Contents, Measure, Recording, StageFiles, index_html
 from ...visualize.why import why_text
 from ..analysis import fallback_gains
+from ..collector import collector_paused
 from ..coverage import module_coverage
 from ..errors import PassFailure, UserError
 from ..pass_base import Cancelled, Context, Pass
@@ -140,7 +141,9 @@ class Dump(Instrument):
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            with as_user_error(self.folder):
+            # Nothing that is made here is in a cycle, and the collector would go through a large program several times,
+            # which also unshares its memory with the copies of the process that save it.
+            with as_user_error(self.folder), collector_paused():
                 yield
         except BaseException as error:
             self._broken = isinstance(error, UserError)
@@ -166,11 +169,15 @@ class Dump(Instrument):
 
     def _record(self, step: Step, folder: str) -> None:
         name, about = step.item.name, " ".join((inspect.getdoc(step.item) or "").split("\n\n")[0].split())
-        compiled = step.after.compiled is not None and step.before.compiled is None
-        if step.change.empty and not compiled:
+        if step.after.compiled is not None and step.before.compiled is None:
+            segments = {segment.name for segment in step.after.segments}
+            self._recording.add_compiled(folder, name, about, step.after.compiled, segments)
+        elif step.change.empty:
             self._recording.repeat(folder, name, about)
+        elif step.item.kind != "transform" and not step.change.graph_changed and step.after.compiled is None:
+            self._recording.add_facts(folder, name, about, step.after)
         else:
-            self._recording.add(folder, name, about, step.after, compiled)
+            self._recording.add(folder, name, about, step.after)
 
     def _write_run(self) -> None:
         assert self._report is not None

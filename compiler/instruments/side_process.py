@@ -21,9 +21,15 @@ class SideProcess:
     work must only read memory and write files, and must not use a GPU.
     """
 
-    def __init__(self, work: Callable[[], object]) -> None:
+    def __init__(self, work: Callable[[], object], in_copy: Callable[[], object] | None = None) -> None:
+        """Start.
+
+        Args:
+            work: what to do.
+            in_copy: called before it, in the copy only: what it changes there, nobody else sees.
+        """
         self._work = work
-        self._process = _fork(work)
+        self._process = _fork(work, in_copy)
         self._ended: bool | None = None  # how it ended, once that was noticed
 
     @property
@@ -48,7 +54,7 @@ class SideProcess:
         self._process = self._ended = None
 
 
-def _fork(work: Callable[[], object]) -> int | None:
+def _fork(work: Callable[[], object], in_copy: Callable[[], object] | None) -> int | None:
     if not hasattr(os, "fork"):
         return None
     with warnings.catch_warnings():
@@ -59,14 +65,16 @@ def _fork(work: Callable[[], object]) -> int | None:
         except OSError:
             return None
     if process == 0:
-        _run_and_exit(work)
+        _run_and_exit(work, in_copy)
     return process
 
 
-def _run_and_exit(work: Callable[[], object]) -> None:
+def _run_and_exit(work: Callable[[], object], in_copy: Callable[[], object] | None) -> None:
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if in_copy is not None:
+            in_copy()
         work()
         status = 0
     finally:

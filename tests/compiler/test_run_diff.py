@@ -75,10 +75,26 @@ def test_nodes_are_found_again_where_names_and_lines_moved(tmp_path: Path) -> No
         row("tanh_1", "aten.tanh", Verdict.UNSUPPORTED, line=9, module="head"),
     ]
     found = compared(tmp_path, before, after)
-    # %relu_1 keeps its name; %relu, then, is %relu_2 by operator and module, and %tanh is %tanh_1.
-    assert [(item.before.node, item.after.node) for item in found.lost] == [("relu", "relu_2"), ("tanh", "tanh_1")]
+    # What was %relu_1 is %relu_2 now, since it stands on the same line of the same module; %relu_1 was %relu.
+    assert [(item.before.node, item.after.node) for item in found.lost] == [("relu_1", "relu_2"), ("tanh", "tanh_1")]
     assert [item.node for item in found.added] == ["relu"]
     assert "%tanh, now %tanh_1 aten.tanh at model.py:9" in str(found)
+
+
+def test_a_name_that_another_node_has_now_does_not_pair_them(tmp_path: Path) -> None:
+    before = [row("relu", line=3), row("relu_1", verdict=Verdict.UNSUPPORTED, line=4)]
+    after = [row("relu", verdict=Verdict.UNSUPPORTED, line=2), row("relu_1", line=3)]
+    after.append(row("relu_2", verdict=Verdict.UNSUPPORTED, line=4))
+    found = compared(tmp_path, before, after)
+    assert (found.lost, found.gained, found.changed, found.removed) == ((), (), (), ())
+    assert [item.node for item in found.added] == ["relu"]
+
+
+def test_lines_that_moved_keep_their_order(tmp_path: Path) -> None:
+    before = [row("relu", line=3), row("relu_1", verdict=Verdict.UNSUPPORTED, line=4)]
+    after = [row("relu", line=4), row("relu_1", verdict=Verdict.UNSUPPORTED, line=5)]
+    found = compared(tmp_path, before, after)
+    assert (found.lost, found.gained, found.removed, found.added) == ((), (), (), ())
 
 
 def test_nodes_that_are_gone_are_not_lost(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...compiler.analysis import Gains, islands
+from ...compiler.analysis import Gains
 from ...compiler.ledger import Verdict
 from ...compiler.reasons import REASON_CODES
 from ...compiler.report import Report
@@ -78,7 +78,7 @@ class Contents:
             "passes": self._passes(),
             **self.recording.to_json(),
             "segments": self._segments(),
-            "islands": self._islands(),
+            "islands": [island.to_json() for island in self.report.islands],
             "gains": None if self.gains is None else self.gains.to_json(),
             "measures": [
                 _measure_json(measure) for measure in (*self.measures, *self._build_seconds()) if measure.values
@@ -128,9 +128,6 @@ class Contents:
                 if match is not None:
                     found[match["segment"]] = self.folder / stage.folder / name  # type: ignore[operator]
         return {segment: parse(path.read_text(encoding="utf-8")) for segment, path in found.items()}
-
-    def _islands(self) -> list[dict[str, Any]]:
-        return [island.to_json() for island in islands(self.report.program)] if self.report.segments else []
 
     def _build_seconds(self) -> Iterable[Measure]:
         nodes = {segment.name: segment.nodes for segment in self.report.program.segments}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch.export.graph_signature import InputKind
-from torch.fx import Graph, Node
+from torch.fx import Graph, GraphModule, Node
 
 from ...compiler.analysis.tensor_bytes import TensorBytes
 from ...compiler.annotations import annotations_of
@@ -15,21 +14,13 @@ from ...compiler.program import Program, is_getitem, is_symbolic
 from ...compiler.source import module_of, source_frame, source_of
 from ...compiler.text import argument_text, op_name, type_text
 from ..sizes import value_bytes
+from ..text import input_kind
 
 NODE_COLUMNS = ("name", "kind", "op", "arguments", "type", "module", "source", "bytes", "inputs")
 """What the page knows of a node. `inputs` are indexes of names; so are all but `bytes`, of strings."""
 
 FACT_COLUMNS = ("verdict", "reasons", "because", "segment")
 """What the page knows of a verdict. A reason is a code and a message."""
-
-_INPUT_KINDS = {
-    InputKind.PARAMETER: "parameter",
-    InputKind.BUFFER: "buffer",
-    InputKind.CONSTANT_TENSOR: "constant",
-    InputKind.CUSTOM_OBJ: "object",
-    InputKind.TOKEN: "token",
-    InputKind.USER_INPUT: "input",
-}
 
 
 @dataclass(frozen=True)
@@ -61,28 +52,32 @@ class Recording:
     _fact_lists: dict[tuple[int, ...], int] = field(default_factory=dict)
     _sources: dict[str, int] = field(default_factory=dict)
 
-    def add(self, folder: str, name: str, about: str, program: Program, compiled: bool = False) -> None:
-        """Record the program that a pass left; with `compiled`, its compiled module."""
-        if compiled and program.compiled is not None:
-            graph, segments = program.compiled.graph, frozenset(item.name for item in program.segments)
-            nodes = [self._node(node, "", _bytes_as_exported) for node in graph.nodes]
-            facts = [self._fact(node, segments) for node in graph.nodes]
-        else:
-            graph, kinds = program.graph, {name: _INPUT_KINDS[s.kind] for name, s in program.input_specs.items()}
-            bytes_of = TensorBytes(program).of
-            nodes = [self._node(node, kinds.get(node.name, ""), bytes_of) for node in graph.nodes]
-            facts = [self._fact(node) for node in graph.nodes]
-        self.passes.append(
-            RecordedPass(
-                folder, name, about, _index(self._graphs, tuple(nodes)), _index(self._fact_lists, tuple(facts))
-            )
-        )
-        self._note_modules(graph)
+    def add(self, folder: str, name: str, about: str, program: Program) -> None:
+        """Record the program that a pass left."""
+        kinds = {name: input_kind(spec) for name, spec in program.input_specs.items()}
+        bytes_of = TensorBytes(program).of
+        nodes = tuple(self._node(node, kinds.get(node.name, ""), bytes_of) for node in program.graph.nodes)
+        self._note_modules(program.graph)
+        self._append(folder, name, about, _index(self._graphs, nodes), map(self._fact, program.graph.nodes))
+
+    def add_compiled(self, folder: str, name: str, about: str, module: GraphModule, segments: Container[str]) -> None:
+        """Record the compiled module that a pass made; `segments` names the engines that it may call."""
+        nodes = tuple(self._node(node, "", _bytes_as_exported) for node in module.graph.nodes)
+        self._note_modules(module.graph)
+        facts = (self._fact(node, segments) for node in module.graph.nodes)
+        self._append(folder, name, about, _index(self._graphs, nodes), facts)
+
+    def add_facts(self, folder: str, name: str, about: str, program: Program) -> None:
+        """Record what a pass found out that left the nodes of the pass before it as they were."""
+        self._append(folder, name, about, self.passes[-1].graph, map(self._fact, program.graph.nodes))
 
     def repeat(self, folder: str, name: str, about: str) -> None:
         """Record a pass that changed nothing."""
         last = self.passes[-1]
         self.passes.append(RecordedPass(folder, name, about, last.graph, last.facts))
+
+    def _append(self, folder: str, name: str, about: str, graph: int, facts: Iterable[int]) -> None:
+        self.passes.append(RecordedPass(folder, name, about, graph, _index(self._fact_lists, tuple(facts))))
 
     def to_json(self) -> dict[str, Any]:
         """The JSON-able form; runs of nodes and of equal facts are written as pairs."""
@@ -124,7 +119,7 @@ class Recording:
             known = self._sources[trace] = self._string(source)
         return known
 
-    def _fact(self, node: Node, segments: frozenset[str] = frozenset()) -> int:
+    def _fact(self, node: Node, segments: Container[str] = ()) -> int:
         known = annotations_of(node)
         maker = node.args[0] if is_getitem(node) else node
         called = maker.name.replace("_", "-") if isinstance(maker, Node) else ""

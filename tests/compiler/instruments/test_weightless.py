@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
-from trt_passes.compiler.instruments.weightless import archive, weightless
+from torch._export.serde import serialize
+from trt_passes.compiler.instruments.side_process import SideProcess
+from trt_passes.compiler.instruments.weightless import archive, save_without_rehearsal, weightless
 
 
 class Everything(nn.Module):
@@ -45,6 +48,21 @@ def test_small_archive_that_loads_as_the_same_program() -> None:
             assert isinstance(found[name], nn.Parameter) == isinstance(tensor, nn.Parameter)
             assert found[name].requires_grad == tensor.requires_grad
     assert loaded.module()(torch.ones(1024, 512)).shape == (1024, 512)
+
+
+def test_saving_without_rehearsal_writes_the_same_bytes_and_changes_nothing_here(tmp_path: Path) -> None:
+    hollow = weightless(torch.export.export(Everything(), (torch.randn(4, 512),)))
+    canonicalize = serialize.canonicalize
+    file, calls = tmp_path / "program.pt2", tmp_path / "calls"
+
+    def save() -> None:
+        file.write_bytes(archive(hollow))
+        calls.write_text("here" if serialize.canonicalize is canonicalize else "without")
+
+    SideProcess(save, save_without_rehearsal).finish()
+    assert file.read_bytes() == archive(hollow)
+    assert calls.read_text() == ("without" if hasattr(os, "fork") else "here")
+    assert serialize.canonicalize is canonicalize
 
 
 def test_the_program_itself_keeps_its_weights() -> None:

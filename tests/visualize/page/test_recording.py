@@ -77,6 +77,18 @@ def test_a_pass_that_changed_nothing_shares_its_graph() -> None:
     assert recording.passes[1].about == "Do nothing."
 
 
+def test_the_facts_alone_are_recorded_as_the_whole_program_is() -> None:
+    plain, program = stack(2), judged(stack(2), {})
+    whole, facts = Recording(), Recording()
+    for recording in (whole, facts):
+        recording.add("00-input", "input", "", plain)
+    whole.add("01-annotate", "annotate", "Judge.", program)
+    facts.add_facts("01-annotate", "annotate", "Judge.", program)
+    assert facts.to_json() == whole.to_json()
+    assert facts.passes == whole.passes
+    assert facts.passes[1].facts != facts.passes[0].facts
+
+
 def test_sizes_and_constants_have_kinds_of_their_own() -> None:
     class Sized(torch.nn.Module):
         def __init__(self) -> None:
