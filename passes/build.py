@@ -76,7 +76,7 @@ def _built(program: Program, ctx: Context) -> tuple[Program, Mapping[str, BuildE
 def _split_large(program: Program, ctx: Context) -> Program:
     """Partition again with smaller segments where a network has more layers than the builder should get."""
     while True:
-        sizes = {s.name: s.network.network.num_layers for s in program.segments if s.network and s.engine is None}
+        sizes = {s.name: s.network.size for s in program.segments if s.network and s.engine is None}
         large = [segment for segment in program.segments if sizes.get(segment.name, 0) > MAX_LAYERS]
         partition = program.partitioned_by
         if not large or not isinstance(partition, Partition):

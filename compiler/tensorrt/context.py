@@ -62,6 +62,7 @@ class ConverterContext:
         self._values: dict[str, Value] = {}
         self._segment_values = self._values
         self._shared: dict[Any, Tensor] = {}
+        self._copies: dict[Any, torch.Tensor] = {}
         self._constant_tensors: set[str] = set()
         self._node = ""
         self._owners: tuple[str, ...] = ()
@@ -121,7 +122,7 @@ class ConverterContext:
             ConversionError: the node yields no tensor here.
         """
         if name not in self._values and name in self._constants:
-            self._values[name] = self._constant_of(name)
+            self._values[name] = self._stored(name, self._constants[name])
         value = self._values.get(name)
         if not isinstance(value, Tensor):
             raise ConversionError(self._node, f"its input %{name} is not a tensor of this network")
@@ -225,6 +226,24 @@ class ConverterContext:
         """Whether a tensor is the result of a constant layer."""
         return tensor.trt.name in self._constant_tensors
 
+    def with_rank(self, argument: Any, rank: int) -> Tensor | None:
+        """A parameter, buffer or constant of the model with dimensions of size 1 in front, up to `rank`; else None.
+
+        It is one constant layer on the model's memory, where reshaping `tensor(argument)` takes another layer.
+        """
+        values = self.constant_value(argument)
+        return None if values is None else self._stored(argument.name, values[(None,) * (rank - values.dim())])
+
+    def transposed(self, argument: Any, rank: int) -> Tensor | None:
+        """Like `with_rank`, a matrix with its dimensions exchanged: a copy of it, for as long as the network lives."""
+        values = self.constant_value(argument)
+        if values is None or values.dim() != 2:
+            return None
+        key = ("transposed", *identity_of(values))
+        if key not in self._copies:
+            self._copies[key] = values.t().contiguous()
+        return self._stored(argument.name, self._copies[key][(None,) * (rank - 2)])
+
     def scalar(self, value: Any, dtype: torch.dtype | None = None, rank: int = 0) -> Tensor:
         """A Python number, SymInt or SymFloat as a tensor of size 1 in each of `rank` dimensions, made once."""
         value = expression(value)
@@ -245,12 +264,12 @@ class ConverterContext:
         scalar = self.emit(layer, (), "size")
         return Tensor(scalar.trt, scalar.dtype, (), weak=True)
 
-    def _constant_of(self, name: str) -> Tensor:
-        tensor = self._constants[name]
-        key = identity_of(tensor)
+    def _stored(self, name: str, values: torch.Tensor) -> Tensor:
+        """A constant of the model as a layer of its name, once for the same memory in the same shape."""
+        key = identity_of(values)
         if key not in self._shared:
             node, self._node = self._node, name
-            self._shared[key] = self.constant(tensor, role="")
+            self._shared[key] = self.constant(values, role="")
             self._node = node
         return self._shared[key]
 

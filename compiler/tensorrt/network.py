@@ -45,6 +45,12 @@ class BuiltNetwork:
     layer_nodes: Mapping[str, str] = field(repr=False)
     kept_alive: tuple[torch.Tensor, ...] = field(repr=False)
 
+    @property
+    def size(self) -> int:
+        """Number of layers other than constants, which cost the builder nothing."""
+        constant = self.trt.module.LayerType.CONSTANT
+        return sum(self.network.get_layer(index).type != constant for index in range(self.network.num_layers))
+
     def text(self) -> str:
         """One line per input, layer and output, with the fx nodes they come from."""
         return network_text(self.trt, self.network)

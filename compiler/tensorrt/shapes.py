@@ -89,6 +89,13 @@ def with_rank(ctx: ConverterContext, x: Tensor, rank: int) -> Tensor:
     return reshape(ctx, x, (1,) * (rank - x.rank) + x.shape, "rank")
 
 
+def operand_with_rank(ctx: ConverterContext, argument: Any, rank: int) -> Tensor | None:
+    """An argument of a call as `with_rank` gives it, a parameter without a layer for it; None for None."""
+    if argument is None:
+        return None
+    return ctx.with_rank(argument, rank) or with_rank(ctx, ctx.tensor(argument), rank)
+
+
 def unsqueeze(ctx: ConverterContext, x: Tensor, dim: int, role: str = "") -> Tensor:
     """A new dimension of size 1 at `dim` (negative: counted from the end of the result)."""
     dim %= x.rank + 1

@@ -83,8 +83,7 @@ def _last_dims(call: Call) -> range:
 
 def _layer_norm(ctx: ConverterContext, call: Call) -> Tensor:
     x = ctx.tensor(call.arg("input"))
-    weight, bias = (ctx.optional(call.arg(name)) for name in ("weight", "bias"))
-    parts = [None if part is None else shapes.with_rank(ctx, part, x.rank) for part in (weight, bias)]
+    parts = [shapes.operand_with_rank(ctx, call.arg(name), x.rank) for name in ("weight", "bias")]
     if parts[0] is None and parts[1] is None:
         ones: list[Dim] = [1] * (x.rank - len(_last_dims(call)))
         parts[0] = filled(ctx, [*ones, *x.shape[len(ones) :]], 1.0, x.dtype)
@@ -153,7 +152,9 @@ def _group_norm(ctx: ConverterContext, call: Call, groups: int) -> Tensor:
     x = ctx.tensor(call.arg("input"))
     weight, bias = (per_channel(ctx, ctx.optional(call.arg(name)), x.rank) for name in ("weight", "bias"))
     rows = _groups(ctx, x, groups)
-    result = shapes.reshape(ctx, normalized(ctx, rows, [2], call.value("eps")), x.shape, "shape")
+    # TensorRT-RTX 1.6 has one kernel for this, with what follows, if the weight that does nothing has all groups.
+    unit = filled(ctx, (1, groups, 1), 1.0, x.dtype)
+    result = shapes.reshape(ctx, normalized(ctx, rows, [2], call.value("eps"), unit), x.shape, "shape")
     if weight is not None:
         result = ar.elementwise(ctx, "PROD", result, ar.cast(ctx, weight, x.dtype), "weighted")
     return result if bias is None else ar.elementwise(ctx, "SUM", result, ar.cast(ctx, bias, x.dtype), "biased")

@@ -68,7 +68,7 @@ split_with_sizes_copy tensor_split hsplit vsplit dsplit unbind unbind_copy narro
 permute_copy transpose transpose_copy t t_copy T H mT mH view view_as view_copy reshape reshape_as ravel
 flatten unflatten squeeze squeeze.multiple squeeze_copy unsqueeze unsqueeze_copy atleast_1d atleast_2d atleast_3d
 sum_to_size clone contiguous alias_copy to bfloat16 bool float half int long trace
-nn.functional.fold lstm gru rnn_tanh rnn_relu
+nn.functional.fold lstm gru rnn_tanh rnn_relu scaled_dot_product_attention_heads
 nn.functional.multi_head_attention_forward nn.functional.cosine_similarity nn.functional.pairwise_distance
 """
 BEYOND_CORE = frozenset(_BEYOND_CORE.split())

@@ -1,4 +1,4 @@
-"""Entries for operators that `op_db` has no samples of: folding, and the recurrent networks."""
+"""Entries for what `op_db` has no samples of: folding, recurrent networks, and attention with heads of usual sizes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,33 @@ def own_entries() -> list[OpInfo]:
         OpInfo(name, op=_recurrent, dtypes=floats, sample_inputs_func=_recurrent_samples, supports_out=False)
         for name in _RECURRENT
     ]
-    return [fold, *recurrent]
+    attention = OpInfo(
+        "scaled_dot_product_attention_heads",
+        op=torch.nn.functional.scaled_dot_product_attention,
+        dtypes=floats,
+        sample_inputs_func=_attention_samples,
+        supports_out=False,
+    )
+    return [fold, *recurrent, attention]
+
+
+def _attention_samples(
+    info: OpInfo, device: Any, dtype: torch.dtype, requires_grad: bool, **_: Any
+) -> Iterator[SampleInput]:
+    """Queries and keys of the size that normalized activations have: scores of a few units."""
+    make = functools.partial(make_tensor, device=device, low=-2, high=2)
+    shape, longer = (2, 3, 5), (2, 3, 7)
+    for head in (16, 20, 32, 40, 64, 80, 96, 128):
+        operands = [make((*sizes, head), dtype=dtype) for sizes in (shape, longer, longer)]
+        mask = make((2, 1, 5, 7), dtype=torch.float32) > -1
+        mask[0, 0, 2] = False
+        yield SampleInput(operands[0], args=tuple(operands[1:]))
+        yield SampleInput(operands[0], args=tuple(operands[1:]), kwargs={"is_causal": True})
+        yield SampleInput(operands[0], args=(*operands[1:], mask))
+        yield SampleInput(operands[0], args=(*operands[1:], mask[:, :, :1]))
+        yield SampleInput(operands[0], args=(*operands[1:], make((5, 7), dtype=dtype)), kwargs={"scale": 0.3})
+    few = [make((2, 2, 7, 32), dtype=dtype) for _ in range(2)]
+    yield SampleInput(make((2, 4, 5, 32), dtype=dtype), args=tuple(few), kwargs={"enable_gqa": True})
 
 
 def _fold_samples(

@@ -1,8 +1,12 @@
 """Scaled dot-product attention against eager."""
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
+import trt_passes as tp
+from trt_passes.compiler.tensorrt import loader
 
 from tests.models import TORCH_RELEASE
 from tests.oracle import check
@@ -59,3 +63,50 @@ def test_three_dimensions_and_other_value_sizes():
         return sdpa(q[0], k[0], v[0], is_causal=True), sdpa(q, k, v[..., :4])
 
     check(function, [q.half(), k.half(), v.half()], build=True)
+
+
+def test_padding_needs_no_layer_after_attention():
+    """A mask that is the same for all queries, with its rows repeated by an operator, and one that is not."""
+
+    class Padded(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("everything", torch.ones(5, 1, dtype=torch.bool))
+
+        def forward(self, q, k, v, padding, causal):
+            return sdpa(q, k, v, padding[:, None, None, :] & self.everything), sdpa(q, k, v, causal)
+
+    padding = torch.tensor([[True] * 4 + [False] * 3, [False] * 7])
+    text = check(Padded(), [q, k, v, padding, mask], build=True).built.text()
+    assert re.findall(r"%(\S+seen\S*) = SELECT", text) == [
+        "scaled_dot_product_attention.seen_value",
+        "scaled_dot_product_attention_1.seen",
+    ]
+
+
+@pytest.mark.parametrize("head", [16, 24])
+def test_halves_are_scaled_by_a_power_of_two_before_their_product(head):
+    query, key, value = (torch.randn(1, 2, size, head).half() for size in (5, 7, 7))
+    result = check(sdpa, [query, key, value], build=True)
+    scales = [row for row in result.built.text().splitlines() if "scale" in row and "PROD" in row]
+    assert len(scales) == (1 if head == 16 else 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.skipif(loader.available() is None, reason="needs TensorRT")
+@pytest.mark.parametrize("head", [16, 32, 64, 128])
+def test_scores_in_the_hundreds_are_not_rounded_to_halves_on_a_gpu(head):
+    class Attention(torch.nn.Module):
+        def forward(self, q, k, v):
+            return sdpa(q, k, v)
+
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 8, 256, head).half().cuda() * size for size in (6, 6, 1)]
+    compiled = tp.compile(
+        Attention(), inputs, enabled_precisions={torch.float16}, executor="tensorrt", min_block_size=1
+    )
+    exact = sdpa(*(part.double() for part in inputs))
+    error = torch.linalg.vector_norm(compiled(*inputs) - exact) / torch.linalg.vector_norm(exact)
+    # Rounding each scaled query, let alone each score, makes it 3e-3 and more.
+    assert error < 2e-3

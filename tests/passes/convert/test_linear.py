@@ -13,9 +13,24 @@ weight, bias = torch.randn(5, 4), torch.randn(5)
 
 def test_linear_keeps_the_layout_of_its_weight():
     result = check(nn.Linear(4, 5), [x], [{0: "n"}], BATCH, build=True)
-    assert result.layers() == ["CONSTANT", "CONSTANT", "SHUFFLE", "MATRIX_MULTIPLY", "SHUFFLE", "ELEMENTWISE"]
+    assert result.layers() == ["CONSTANT", "CONSTANT", "MATRIX_MULTIPLY", "ELEMENTWISE"]
     kept = [tensor.data_ptr() for tensor in result.built.kept_alive]
     assert result.module.weight.data_ptr() in kept
+
+
+def test_the_weight_of_halves_is_transposed_once():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4, bias=False)
+
+        def forward(self, x):
+            return self.layer(self.layer(x))
+
+    result = check(Twice().half(), [x.half()], [{0: "n"}], BATCH, build=True)
+    assert result.layers() == ["CONSTANT", "MATRIX_MULTIPLY", "MATRIX_MULTIPLY"]
+    (kept,) = result.built.kept_alive
+    assert kept.squeeze().equal(result.module.layer.weight.t())
 
 
 def test_linear_of_half():
