@@ -9,6 +9,7 @@ replay_ms            median GPU time of the call captured in a CUDA graph (None 
 host_us              median time until a call returns, without waiting for the GPU
 error                relative L2 distance from float32 eager (TF32 off)
 engines, peak_mb     TensorRT engines; peak GPU memory that PyTorch allocated, and that the device lost in all
+versions, gpu, date  what it was measured with, on and when
 Pairs that are in --out already are left out, so that an interrupted run goes on where it stopped.
 """
 
@@ -21,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,7 @@ def _parsed(model: Any, inputs: tuple[Any, ...]) -> Prepared:
 
 
 def _torch_tensorrt(model: Any, inputs: tuple[Any, ...]) -> Prepared:
+    import tensorrt_rtx
     import torch
     import torch_tensorrt
 
@@ -116,7 +119,8 @@ def _torch_tensorrt(model: Any, inputs: tuple[Any, ...]) -> Prepared:
         program, inputs=list(inputs), use_explicit_typing=True, min_block_size=1, truncate_double=True
     )
     engines = sum("_run_on_acc" in name and "." not in name for name, _ in compiled.named_modules())
-    return Prepared(compiled, engines, {"torch_tensorrt": torch_tensorrt.__version__})
+    versions = {"torch_tensorrt": torch_tensorrt.__version__, "tensorrt_rtx": tensorrt_rtx.__version__}
+    return Prepared(compiled, engines, versions)
 
 
 def measure(name: str, peer: str) -> dict[str, Any]:
@@ -226,7 +230,7 @@ def run(models: list[str], peers: list[str], out: Path, limit: float, each: floa
             left = limit - (time.monotonic() - started)
             if (name, peer) in done or left < 20:
                 continue
-            line = _in_child(name, peer, min(each, left))
+            line = {**_in_child(name, peer, min(each, left)), "date": str(date.today())}
             print(_shown(line), flush=True)
             with out.open("a") as file:
                 file.write(json.dumps(line) + "\n")

@@ -26,6 +26,18 @@ def _images(batch: int, size: int = 224) -> tuple[torch.Tensor]:
     return (torch.randn(batch, 3, size, size),)
 
 
+@torch.no_grad()
+def with_statistics(model: nn.Module, *inputs: torch.Tensor) -> nn.Module:
+    """The model with its batch norms' statistics from the inputs: with those that they start with, the signal of a deep
+    network of random weights vanishes in half precision."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if norms:
+        for norm in norms:
+            norm.momentum = None
+        model.train()(*inputs)
+    return model
+
+
 def _torchvision(name: str, batch: int) -> Made:
     import torchvision
 
@@ -33,7 +45,8 @@ def _torchvision(name: str, batch: int) -> Made:
     if name.startswith("vit"):
         # torchvision starts the head at zero, and a result of zeros has no relative error.
         nn.init.trunc_normal_(model.heads.head.weight, std=0.02)
-    return model, _images(batch)
+    inputs = _images(batch)
+    return with_statistics(model, *inputs), inputs
 
 
 def _bert(batch: int, length: int) -> Made:

@@ -241,7 +241,7 @@ class ConverterContext:
             return None
         key = ("transposed", *identity_of(values))
         if key not in self._copies:
-            self._copies[key] = values.t().contiguous()
+            self._copies[key] = values.cpu().t().contiguous()
         return self._stored(argument.name, self._copies[key][(None,) * (rank - 2)])
 
     def scalar(self, value: Any, dtype: torch.dtype | None = None, rank: int = 0) -> Tensor:
