@@ -69,7 +69,8 @@ def page(results: Results, why: str) -> str:
         NOTICE,
         *_introduction(results),
         "## At a glance",
-        "What this project aims at, and for how many models it is so; the others are [below](#where-it-falls-short).",
+        "What this project aims at, and for how many models it is so beside the compilers that were measured: some were"
+        " on [few models or none](#what-is-not-measured). The others are [below](#where-it-falls-short).",
         _goals(verdicts),
         "Geometric means over the models that both sides ran. Calls and first calls are relative to those with CUDA "
         "graphs here, GPU times to a replay of the plain call here, errors to eager float16's. More than 1 is slower, "

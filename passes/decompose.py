@@ -14,8 +14,9 @@ from torch.fx import Node
 
 from ..compiler.annotations import annotate_node, clear, kept_whole
 from ..compiler.pass_base import Context, Kind, Pass
-from ..compiler.program import Program
+from ..compiler.program import Program, fake_mode_of
 from .convert.registry import default_registry
+from .expanded_call import sizes_stay_open
 from .expansion import Expansion, expandable, summary_of
 from .partition_graph import SHAPE_QUERIES
 
@@ -126,7 +127,8 @@ class Decompose(Pass):
 
 
 def _retraced(program: Program, table: Mapping[Any, Callable[..., Any]]) -> Program:
-    return replace(program, exported=program.exported.run_decompositions(dict(table)))
+    with sizes_stay_open(getattr(fake_mode_of(program.graph), "shape_env", None)):
+        return replace(program, exported=program.exported.run_decompositions(dict(table)))
 
 
 def _as_far_as_possible(program: Program, expansion: Expansion, reasons: Mapping[Node, str], why: str) -> Program:

@@ -2,17 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import sympy
 import torch
 from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.node import map_arg
+
+_LOGGER = logging.getLogger("torch.fx.experimental.symbolic_shapes")
 
 
 class NotExpandable(Exception):
     """A node's decomposition cannot be put in its place."""
+
+
+@contextmanager
+def sizes_stay_open(shape_env: ShapeEnv | None) -> Iterator[None]:
+    """While a call is traced, refuse to fix a size that varies.
+
+    A rule that reads a size as a number makes PyTorch note that it has this value, and from then on the whole program
+    would be for that size alone.
+
+    Raises:
+        NotExpandable: the rule did so; the sizes are as they were.
+    """
+    if shape_env is None:
+        yield
+        return
+    note, ranges, guards = shape_env._set_replacement, dict(shape_env.var_to_range), len(shape_env.guards)
+
+    def checked(symbol: sympy.Symbol, value: sympy.Expr, reason: str) -> None:
+        if symbol in ranges and value.is_number:
+            # Raised here, since an answer would be cached, and given again without asking.
+            raise NotExpandable(f"its decomposition holds for one size only ({symbol} = {value}), which varies here")
+        note(symbol, value, reason)
+
+    shape_env._set_replacement = checked  # type: ignore[method-assign]
+    level = _LOGGER.level
+    # It logs whatever is raised while it answers.
+    _LOGGER.setLevel(logging.ERROR)
+    try:
+        yield
+    except NotExpandable:
+        del shape_env.guards[guards:]
+        shape_env.var_to_range.update(ranges)
+        raise
+    finally:
+        _LOGGER.setLevel(level)
+        del shape_env._set_replacement  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)

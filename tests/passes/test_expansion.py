@@ -91,6 +91,24 @@ def test_failures_are_told_apart() -> None:
     assert "aten.aminmax" in {op_name(node.target) for node in program.op_nodes}
 
 
+def test_a_rule_that_fixes_a_varying_size_leaves_its_node_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    silu = torch.ops.aten.silu.default
+
+    def rule(x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(int(x.shape[0]), -1).sigmoid() * x
+
+    monkeypatch.setattr("trt_passes.passes.decompose.decompositions", lambda: {silu: rule})
+    monkeypatch.setattr("trt_passes.passes.decompose.is_decomposed", lambda target: target is silu)
+    program = decomposed(lambda x: torch.nn.functional.silu(x) * 2, X, dynamic=True)
+    (node,) = (node for node in program.op_nodes if node.target is silu)
+    assert "one size only" in str(kept_whole(node))
+    assert isinstance(node.meta["val"].shape[0], torch.SymInt)
+    assert str(node.meta["val"].shape[0]) != str(X.shape[0])
+    longer = torch.randn(X.shape[0] + 3, *X.shape[1:])
+    torch.testing.assert_close(program.exported.module()(longer), torch.nn.functional.silu(longer) * 2)
+    assert not any(map(kept_whole, decomposed(lambda x: torch.nn.functional.silu(x) * 2, X).op_nodes))
+
+
 def _broken(*_: object, **__: object) -> object:
     raise TypeError("'immutable_list' object does not support mutation\nmore")
 
