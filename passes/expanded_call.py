@@ -42,7 +42,7 @@ def sizes_stay_open(shape_env: ShapeEnv | None) -> Iterator[None]:
             raise NotExpandable(f"its decomposition holds for one size only ({symbol} = {value}), which varies here")
         note(symbol, value, reason)
 
-    shape_env._set_replacement = checked  # type: ignore[method-assign]
+    vars(shape_env)["_set_replacement"] = checked
     level = _LOGGER.level
     # It logs whatever is raised while it answers.
     _LOGGER.setLevel(logging.ERROR)
@@ -54,7 +54,7 @@ def sizes_stay_open(shape_env: ShapeEnv | None) -> Iterator[None]:
         raise
     finally:
         _LOGGER.setLevel(level)
-        del shape_env._set_replacement  # type: ignore[method-assign]
+        del vars(shape_env)["_set_replacement"]
 
 
 @dataclass(frozen=True)
