@@ -14,7 +14,7 @@ from torch.fx import Node
 
 from ..compiler.annotations import annotate_node, clear, kept_whole
 from ..compiler.pass_base import Context, Kind, Pass
-from ..compiler.program import Program, fake_mode_of
+from ..compiler.program import Program
 from .convert.registry import default_registry
 from .expanded_call import sizes_stay_open
 from .expansion import Expansion, expandable, summary_of
@@ -127,7 +127,7 @@ class Decompose(Pass):
 
 
 def _retraced(program: Program, table: Mapping[Any, Callable[..., Any]]) -> Program:
-    with sizes_stay_open(getattr(fake_mode_of(program.graph), "shape_env", None)):
+    with sizes_stay_open(program.graph):
         return replace(program, exported=program.exported.run_decompositions(dict(table)))
 
 

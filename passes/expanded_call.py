@@ -10,9 +10,11 @@ from typing import Any
 
 import sympy
 import torch
-from torch.fx import Node
+from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.node import map_arg
+
+from ..compiler.program import fake_mode_of
 
 _LOGGER = logging.getLogger("torch.fx.experimental.symbolic_shapes")
 
@@ -22,8 +24,8 @@ class NotExpandable(Exception):
 
 
 @contextmanager
-def sizes_stay_open(shape_env: ShapeEnv | None) -> Iterator[None]:
-    """While a call is traced, refuse to fix a size that varies.
+def sizes_stay_open(graph: Graph) -> Iterator[None]:
+    """While a graph, or a call of it, is traced anew, refuse to fix a size that varies.
 
     A rule that reads a size as a number makes PyTorch note that it has this value, and from then on the whole program
     would be for that size alone.
@@ -31,6 +33,7 @@ def sizes_stay_open(shape_env: ShapeEnv | None) -> Iterator[None]:
     Raises:
         NotExpandable: the rule did so; the sizes are as they were.
     """
+    shape_env: ShapeEnv | None = getattr(fake_mode_of(graph), "shape_env", None)
     if shape_env is None:
         yield
         return

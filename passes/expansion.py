@@ -87,7 +87,7 @@ class Expansion:
         call = ExpandedCall.of(node, self.table.get(target, target))
         if call.key not in self._traced:
             mode = fake_mode_of(node.graph) or nullcontext()
-            with torch.no_grad(), mode, sizes_stay_open(getattr(mode, "shape_env", None)):
+            with torch.no_grad(), mode, sizes_stay_open(node.graph):
                 body = make_fx(call.run, decomposition_table=dict(self.table))(*call.values)
                 if not expandable(body.graph):
                     # PyTorch's own rules write to tensors that they made themselves.

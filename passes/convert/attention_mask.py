@@ -20,8 +20,9 @@ aten = torch.ops.aten
 HIDDEN = -1e30
 """Score of a hidden key where nothing is skipped; its weight is zero unless all keys are hidden."""
 
-_POINTWISE = frozenset(
+_SAME_FOR_ROWS = frozenset(
     {
+        aten.expand.default,
         aten.bitwise_and.Tensor,
         aten.bitwise_or.Tensor,
         aten.bitwise_not.default,
@@ -30,6 +31,7 @@ _POINTWISE = frozenset(
         aten.logical_not.default,
     }
 )
+"""Operators whose result is the same in all rows if their operands are."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def _rows_alike(ctx: ConverterContext, mask: Any) -> bool:
     constant = ctx.constant_value(mask)
     if constant is not None:
         return bool((constant == constant[..., :1, :]).all())
-    return mask.target in {*_POINTWISE, aten.expand.default} and all(
+    return mask.target in _SAME_FOR_ROWS and all(
         _rows_alike(ctx, source) for source in mask.all_input_nodes if isinstance(source.meta.get("val"), torch.Tensor)
     )
 

@@ -24,26 +24,17 @@ _RECURRENT: Mapping[str, Callable[..., torch.nn.Module]] = MappingProxyType(
 
 def own_entries() -> list[OpInfo]:
     """The entries, made like those of `op_db`."""
-    floats = floating_types_and(torch.float16)
-    fold = OpInfo(
-        "nn.functional.fold",
-        op=torch.nn.functional.fold,
-        dtypes=floats,
-        sample_inputs_func=_fold_samples,
-        supports_out=False,
-    )
-    recurrent = [
-        OpInfo(name, op=_recurrent, dtypes=floats, sample_inputs_func=_recurrent_samples, supports_out=False)
-        for name in _RECURRENT
+    attention = torch.nn.functional.scaled_dot_product_attention
+    return [
+        _entry("nn.functional.fold", torch.nn.functional.fold, _fold_samples),
+        *(_entry(name, _recurrent, _recurrent_samples) for name in _RECURRENT),
+        _entry("scaled_dot_product_attention_heads", attention, _attention_samples),
     ]
-    attention = OpInfo(
-        "scaled_dot_product_attention_heads",
-        op=torch.nn.functional.scaled_dot_product_attention,
-        dtypes=floats,
-        sample_inputs_func=_attention_samples,
-        supports_out=False,
-    )
-    return [fold, *recurrent, attention]
+
+
+def _entry(name: str, op: Callable[..., Any], samples: Callable[..., Iterator[SampleInput]]) -> OpInfo:
+    floats = floating_types_and(torch.float16)
+    return OpInfo(name, op=op, dtypes=floats, sample_inputs_func=samples, supports_out=False)
 
 
 def _attention_samples(
