@@ -1,8 +1,11 @@
 """This project beside what its users could pick instead, on one GPU, in float16.
 
-    python benchmarks/peers.py [--models NAME …] [--peers NAME …] [--seconds LIMIT] [--out peers.jsonl]
+    python benchmarks/peers.py [--models NAME …] [--peers NAME …] [--gpus N] [--seconds LIMIT] [--out peers.jsonl]
 
-Every pair of model and peer runs in a process of its own (killed after --each seconds) and adds one JSON line to --out:
+Every pair of model and peer runs in a process of its own (killed after --each seconds), with empty caches of compiled
+kernels, and adds one JSON line to --out. With --gpus, so many run at a time, each on a GPU and a share of the cores of
+its own. Torch-TensorRT needs another release of TensorRT-RTX than this project: --torch-tensorrt-path names a folder
+with both, whose packages come before the others for that peer alone. What a line holds:
 first_call_seconds   from the model in memory to the first result: export, compilation, engine load, first call
 call_ms              median wall-clock time of a call, synchronised
 replay_ms            median GPU time of the call captured in a CUDA graph (None where it cannot be captured)
@@ -17,13 +20,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any
 
 FOLDER = Path(__file__).parent
@@ -72,12 +79,10 @@ def prepare(peer: str, model: Any, inputs: tuple[Any, ...]) -> Prepared:
 
 def _parsed(model: Any, inputs: tuple[Any, ...]) -> Prepared:
     """torch.onnx.export, TensorRT-RTX's ONNX parser, and its engine called with PyTorch's tensors."""
-    import tempfile
-
     import tensorrt_rtx as trt
     import torch
 
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         path = str(Path(folder) / "model.onnx")
         torch.onnx.export(model, inputs, path, dynamo=True, external_data=True, verbose=False)
         logger = trt.Logger(trt.Logger.ERROR)
@@ -217,36 +222,77 @@ def _replay_ms(call: Callable[..., Any], inputs: tuple[Any, ...]) -> float | Non
     return _median([begin.elapsed_time(end) for begin, end in zip(starts, ends, strict=True)])
 
 
-def run(models: list[str], peers: list[str], out: Path, limit: float, each: float) -> None:
-    """All pairs one after the other, until the time limit."""
+@dataclass(frozen=True)
+class Limits:
+    """How much runs at a time, and for how long at most, in seconds."""
+
+    gpus: int
+    whole: float
+    each: float
+
+
+def run(models: list[str], peers: list[str], out: Path, limits: Limits, other_packages: Path | None) -> None:
+    """All pairs, the peers one after the other, until the time limit; a model always on the same GPU."""
     started = time.monotonic()
     done = (
         {(line["model"], line["peer"]) for line in map(json.loads, out.read_text().splitlines())}
         if out.exists()
         else set()
     )
-    for name in models:
+    writing = Lock()
+
+    def work(gpu: int) -> None:
         for peer in peers:
-            left = limit - (time.monotonic() - started)
-            if (name, peer) in done or left < 20:
-                continue
-            line = {**_in_child(name, peer, min(each, left)), "date": str(date.today())}
-            print(_shown(line), flush=True)
-            with out.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            child = Child(gpu, limits.gpus, other_packages if peer == "torch-tensorrt" else None)
+            for name in models[gpu :: limits.gpus]:
+                left = limits.whole - (time.monotonic() - started)
+                if (name, peer) in done or left < 20:
+                    continue
+                line = {**child.measured(name, peer, min(limits.each, left)), "date": str(date.today())}
+                with writing, out.open("a") as file:
+                    print(_shown(line), flush=True)
+                    file.write(json.dumps(line) + "\n")
+
+    with ThreadPoolExecutor(limits.gpus) as pool:
+        list(pool.map(work, range(limits.gpus)))
 
 
-def _in_child(name: str, peer: str, seconds: float) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", name, peer]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return {"model": name, "peer": peer, "failed": f"not finished after {seconds:.0f} s"}
-    for text in reversed(done.stdout.splitlines()):
-        if text.startswith('{"model"'):
-            return dict(json.loads(text))
-    last = [text for text in done.stderr.splitlines() if text.strip()][-1:] or ["no output"]
-    return {"model": name, "peer": peer, "failed": f"exit code {done.returncode}: {last[0][:300]}"}
+@dataclass(frozen=True)
+class Child:
+    """A process for one pair: its GPU, of how many, and packages that come before the installed ones."""
+
+    gpu: int
+    gpus: int
+    packages: Path | None
+
+    def measured(self, name: str, peer: str, seconds: float) -> dict[str, Any]:
+        """The line that the process prints, or why there is none."""
+        command = [sys.executable, __file__, "--child", name, peer, "--cores", self.cores()]
+        with TemporaryDirectory() as caches:
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=seconds, check=False, env=self.environment(caches)
+                )
+            except subprocess.TimeoutExpired:
+                return {"model": name, "peer": peer, "failed": f"not finished after {seconds:.0f} s"}
+        for text in reversed(done.stdout.splitlines()):
+            if text.startswith('{"model"'):
+                return dict(json.loads(text))
+        last = [text for text in done.stderr.splitlines() if text.strip()][-1:] or ["no output"]
+        return {"model": name, "peer": peer, "failed": f"exit code {done.returncode}: {last[0][:300]}"}
+
+    def cores(self) -> str:
+        """Its share of the processor's cores, as `a,b,…`."""
+        return ",".join(map(str, sorted(os.sched_getaffinity(0))[self.gpu :: self.gpus]))
+
+    def environment(self, caches: str) -> dict[str, str]:
+        """This process's environment with one GPU and the packages, and with empty caches of compiled kernels."""
+        chosen = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": f"{caches}/inductor", "CUDA_CACHE_PATH": f"{caches}/cuda"}
+        if self.gpus > 1:
+            chosen["CUDA_VISIBLE_DEVICES"] = str(self.gpu)
+        if self.packages is not None:
+            chosen["PYTHONPATH"] = os.pathsep.join(filter(None, [str(self.packages), chosen.get("PYTHONPATH")]))
+        return chosen
 
 
 def _shown(line: dict[str, Any]) -> str:
@@ -272,12 +318,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("peers.jsonl"))
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start nothing new after this long")
     parser.add_argument("--each", type=float, default=300, help="longest time of one pair")
+    parser.add_argument("--gpus", type=int, default=1, help="how many pairs run at a time, each on a GPU of its own")
+    parser.add_argument("--torch-tensorrt-path", type=Path, help="folder of packages for torch-tensorrt alone")
     parser.add_argument("--child", nargs=2, metavar=("MODEL", "PEER"), help=argparse.SUPPRESS)
+    parser.add_argument("--cores", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
+        os.sched_setaffinity(0, map(int, arguments.cores.split(",")))
         print(json.dumps(measure(*arguments.child)))
     else:
-        run(arguments.models, arguments.peers, arguments.out, arguments.seconds, arguments.each)
+        limits = Limits(arguments.gpus, arguments.seconds, arguments.each)
+        run(arguments.models, arguments.peers, arguments.out, limits, arguments.torch_tensorrt_path)
 
 
 if __name__ == "__main__":

@@ -26,18 +26,6 @@ def _images(batch: int, size: int = 224) -> tuple[torch.Tensor]:
     return (torch.randn(batch, 3, size, size),)
 
 
-@torch.no_grad()
-def with_statistics(model: nn.Module, *inputs: torch.Tensor) -> nn.Module:
-    """The model with its batch norms' statistics from the inputs: with those that they start with, the signal of a deep
-    network of random weights vanishes in half precision."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if norms:
-        for norm in norms:
-            norm.momentum = None
-        model.train()(*inputs)
-    return model
-
-
 def _torchvision(name: str, batch: int) -> Made:
     import torchvision
 
@@ -45,8 +33,7 @@ def _torchvision(name: str, batch: int) -> Made:
     if name.startswith("vit"):
         # torchvision starts the head at zero, and a result of zeros has no relative error.
         nn.init.trunc_normal_(model.heads.head.weight, std=0.02)
-    inputs = _images(batch)
-    return with_statistics(model, *inputs), inputs
+    return model, _images(batch)
 
 
 def _bert(batch: int, length: int) -> Made:
@@ -118,12 +105,35 @@ MODELS: Mapping[str, Callable[[], Made]] = MappingProxyType(
 )
 
 
+@torch.no_grad()
+def fill_zeros(model: nn.Module) -> None:
+    """Give parameters that start as zeros, which are mostly biases, values: compilers drop zeros, which are in no
+    trained model."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
+
+
+@torch.no_grad()
+def measure_statistics(model: nn.Module, *inputs: torch.Tensor) -> None:
+    """Give batch norms the statistics of the inputs: with those that they start with, the signal of a deep network of
+    random weights vanishes in half precision."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if norms:
+        for norm in norms:
+            norm.momentum = None
+        model.train()(*inputs)
+
+
 def made(name: str) -> Made:
     """A model in eval mode in float32 on the GPU with seeded weights, and its inputs."""
     torch.manual_seed(0)
     with torch.device("cuda"):
         model, inputs = MODELS[name]()
-    return model.eval().cuda(), tuple(tensor.cuda() for tensor in inputs)
+    model, inputs = model.cuda(), tuple(tensor.cuda() for tensor in inputs)
+    fill_zeros(model)
+    measure_statistics(model, *inputs)
+    return model.eval(), inputs
 
 
 def halved(inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -74,6 +74,11 @@ class Settings:
         False, "Raise, with the reasons, unless the whole model becomes one engine."
     )
     disable_tf32: bool = _option(False, "Do not let TensorRT use TF32 for float32 matrix products and convolutions.")
+    use_fp32_acc: bool = _option(
+        True,
+        "Add up the terms of float16 matrix products in float32, as PyTorch does; False took 1 to 6 % less GPU time "
+        "for most transformers on an H200, at 1.1 to 2.3 times the error. Attention itself is not concerned.",
+    )
     workspace_size: int = _option(0, "Upper limit of TensorRT's workspace in bytes; 0 leaves TensorRT's default.")
     optimization_level: int | None = _option(
         None, "TensorRT's builder optimization level, 0 to 5 (6 on TensorRT-RTX); None leaves TensorRT's default."
@@ -286,6 +291,7 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "truncate_double": _bool,
         "require_full_compilation": _bool,
         "disable_tf32": _bool,
+        "use_fp32_acc": _bool,
         "workspace_size": lambda name, value: _int(name, value, 0),
         "optimization_level": lambda name, value: None if value in (None, "none", "") else _int(name, value, 0, 6),
         "compute_capabilities": _capabilities,

@@ -100,7 +100,9 @@ def _failed_nodes(program: Program, errors: Mapping[str, BuildError], ctx: Conte
 
     def attempt(part: Segment) -> tuple[str, ...] | None:
         try:
-            network = convert_segment(program, part, ctx.converters, library, ranges)
+            network = convert_segment(
+                program, part, ctx.converters, library, ranges, use_fp32_acc=ctx.settings.use_fp32_acc
+            )
         except SegmentFailed:
             # A part may lack the shape that a size comes from; that is not what is searched for.
             return None

@@ -89,6 +89,8 @@ def converted(
     inputs: Sequence[torch.Tensor],
     dynamic: Dynamic | None = None,
     ranges: Mapping[str, Range] | None = None,
+    *,
+    use_fp32_acc: bool = True,
 ) -> Converted:
     """A function as one network."""
     module, program = traced(function, inputs, dynamic, ranges)
@@ -99,7 +101,9 @@ def converted(
     users = program.user_inputs
     used = [index for index, node in enumerate(users) if node.users]
     segment = Segment("segment-00", tuple(n.name for n in nodes), tuple(users[i].name for i in used), outputs)
-    built = convert_segment(program, segment, default_registry(), load(), symbol_ranges(program))
+    built = convert_segment(
+        program, segment, default_registry(), load(), symbol_ranges(program), use_fp32_acc=use_fp32_acc
+    )
     return Converted(module, program, built, tuple(used))
 
 

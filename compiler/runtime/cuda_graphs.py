@@ -61,11 +61,12 @@ class CudaGraphs:
         """The results of `run(module, *args, **kwargs)`, from a CUDA graph where that is possible."""
         if self.reason is not None:
             return run(module, *args, **kwargs)
-        leaves: Sequence[Any] = args
-        structure = None
-        if kwargs or not _TENSORS.issuperset(map(type, args)):
+        if args and not kwargs and _TENSORS.issuperset(map(type, args)):
+            leaves: Sequence[Any] = args
+            structure, device = None, args[0].device
+        else:
             leaves, structure = pytree.tree_flatten((args, kwargs))
-        device = next((item.device for item in leaves if isinstance(item, torch.Tensor)), None)
+            device = next((item.device for item in leaves if isinstance(item, torch.Tensor)), None)
         if device is None or not _can_replay_on(device):
             return run(module, *args, **kwargs)
         if device.index != torch.cuda.current_device():

@@ -76,6 +76,9 @@ class Capture:
         return self._structured(outputs)
 
     def _copied_outputs(self) -> list[Any]:
+        if len(self.outputs) == 1 and isinstance(self.outputs[0], torch.Tensor):
+            return [self.outputs[0].clone()]
+        # One kernel for all copies.
         outputs = [torch.empty_like(item) if isinstance(item, torch.Tensor) else item for item in self.outputs]
         pairs = [pair for pair in zip(outputs, self.outputs, strict=True) if isinstance(pair[0], torch.Tensor)]
         _copy([copy for copy, _ in pairs], [output for _, output in pairs])

@@ -43,6 +43,7 @@ class ConverterContext:
         layer_nodes: the fx node of every layer, by layer name.
         sizes: computes symbolic sizes.
         converter_of: the function that converts calls of an operator, for graphs inside of operators; None if none.
+        use_fp32_acc: whether the terms of matrix products of halves are added up in float32.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class ConverterContext:
         log: Any,
         constants: Mapping[str, torch.Tensor] | None = None,
         converter_of: Callable[[Any], Any] = lambda target: None,
+        use_fp32_acc: bool = True,
     ) -> None:
         self.library, self.network, self.converter_of = library, network, converter_of
+        self.use_fp32_acc = use_fp32_acc
         self.kept_alive: list[torch.Tensor] = []
         self.layer_nodes: dict[str, str] = {}
         self.sizes = Sizes(self)

@@ -64,6 +64,7 @@ class NetworkBuilder:
         constants: the model's constant tensors by placeholder name.
         ranges: the range of every symbol of the program.
         converter_of: the function that converts calls of an operator, for graphs inside of operators; None if none.
+        use_fp32_acc: whether the terms of matrix products of halves are added up in float32.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class NetworkBuilder:
         constants: Mapping[str, torch.Tensor],
         ranges: Mapping[sympy.Symbol, Range],
         converter_of: Callable[[Any], Any] = lambda target: None,
+        use_fp32_acc: bool = True,
     ) -> None:
         self._library, self._ranges = library, ranges
         self._log = collecting_logger(library.module)
@@ -80,7 +82,7 @@ class NetworkBuilder:
         self._network = library.create_network(self._builder)
         self._inputs: list[Binding] = []
         self._names: set[str] = set()
-        self.context = ConverterContext(library, self._network, self._log, constants, converter_of)
+        self.context = ConverterContext(library, self._network, self._log, constants, converter_of, use_fp32_acc)
 
     def add_inputs(self, nodes: Iterable[Node]) -> None:
         """Make nodes inputs of the network; sizes are computed from their shapes."""

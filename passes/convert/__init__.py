@@ -82,4 +82,12 @@ class Convert(Pass):
                 raise Cancelled(f"stopped while converting {segment.name}")
             ctx.progress(f"convert {segment.name}", done, len(segment.nodes))
 
-        return convert_segment(program, segment, ctx.converters, ctx.tensorrt(), ranges, step)
+        return convert_segment(
+            program,
+            segment,
+            ctx.converters,
+            ctx.tensorrt(),
+            ranges,
+            step,
+            use_fp32_acc=ctx.settings.use_fp32_acc,
+        )

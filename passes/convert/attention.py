@@ -64,7 +64,7 @@ def attention(ctx: ConverterContext, call: Call) -> Tensor:
     if mask is not None:
         scores, value = mask.applied(ctx, scores), mask.visible(ctx, value)
     weights = ar.cast(ctx, normalized_exponential(ctx, scores, scores.rank - 1, "softmax"), value.dtype, "weights")
-    result = product(ctx, weights, value)
+    result = product(ctx, weights, value, exact_sums=False)
     return mask.cleared(ctx, result) if mask is not None else result
 
 
@@ -84,7 +84,7 @@ def _scores(ctx: ConverterContext, call: Call, query: Tensor, key: Tensor) -> Te
         return product(ctx, query, ar.cast(ctx, key, torch.float32, "key"), transposed=(False, True), role="scores")
     if isinstance(scale, float | int) and scale:
         exact = min(max(2.0 ** (math.frexp(scale)[1] - 1), _EXACT_SCALES[0]), _EXACT_SCALES[1])
-    scores = product(ctx, _times(ctx, query, exact), key, transposed=(False, True), role="product")
+    scores = product(ctx, _times(ctx, query, exact), key, transposed=(False, True), role="product", exact_sums=False)
     return _times(ctx, ar.cast(ctx, scores, torch.float32, "scores"), scale / exact)
 
 

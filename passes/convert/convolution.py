@@ -13,6 +13,7 @@ from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of, rank_of, static_dims
+from .linear import bias_of
 from .registry import Family
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _transposed(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, ou
     inner = (*out[:2], *(size - more for size, more in zip(out[2:], beyond, strict=True)))
     result = ctx.emit(layer, inner)
     result = shapes.pad(ctx, result, [0] * result.rank, [0, 0, *beyond], role="output_padding")
-    bias = ctx.optional(call.arg("bias"))
+    bias = ctx.optional(bias_of(ctx, call.arg("bias")))
     if bias is None:
         return result
     column = shapes.reshape(ctx, ar.cast(ctx, bias, x.dtype), (1, maps, *[1] * spatial), "bias")
@@ -134,6 +135,6 @@ def _configure(ctx: ConverterContext, call: Call, layer: Any, weight: Tensor, sp
 
 
 def _set_bias(ctx: ConverterContext, call: Call, layer: Any, dtype: torch.dtype) -> None:
-    bias = ctx.optional(call.arg("bias"))
+    bias = ctx.optional(bias_of(ctx, call.arg("bias")))
     if bias is not None:
         layer.set_input(2, ar.cast(ctx, bias, dtype, "bias").trt)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,20 +29,47 @@ def product(
     *,
     transposed: tuple[bool, bool] = (False, False),
     role: str = "",
+    exact_sums: bool = True,
 ) -> Tensor:
     """A matrix product of tensors of at least two dimensions, batch dimensions broadcast.
 
-    `transposed` says of each operand whether its last two dimensions are meant exchanged.
+    TensorRT-RTX adds up halves in half precision. Between casts to float32 and back, which it takes into its kernel
+    for halves, it adds up in float32, as PyTorch does.
+
+    Args:
+        ctx: builds the network.
+        left, right: the operands, of the same dtype.
+        transposed: of each operand, whether its last two dimensions are meant exchanged.
+        role: as for `ConverterContext.emit`.
+        exact_sums: add up halves in float32, if the option `use_fp32_acc` says so too.
     """
     rank = max(left.rank, right.rank)
     left, right = shapes.with_rank(ctx, left, rank), shapes.with_rank(ctx, right, rank)
+    batch = shapes.broadcast(left.shape[:-2], right.shape[:-2])
+    widened = exact_sums and ctx.use_fp32_acc and left.dtype == torch.float16
+    if widened:
+        left, right = _in_float32(ctx, left, batch), _in_float32(ctx, right, batch)
     operations = ctx.trt.MatrixOperation
     kinds = [operations.TRANSPOSE if flag else operations.NONE for flag in transposed]
     layer = ctx.network.add_matrix_multiply(left.trt, kinds[0], right.trt, kinds[1])
-    batch = shapes.broadcast(left.shape[:-2], right.shape[:-2])
     rows = left.shape[-1] if transposed[0] else left.shape[-2]
     columns = right.shape[-2] if transposed[1] else right.shape[-1]
-    return ctx.emit(layer, (*batch, rows, columns), role)
+    result = ctx.emit(layer, (*batch, rows, columns), "sums" if widened else role)
+    return ar.cast(ctx, result, torch.float16, role) if widened else result
+
+
+def _in_float32(ctx: ConverterContext, x: Tensor, batch: Sequence[Dim]) -> Tensor:
+    """An operand in float32, with the batch of the product: no cast goes into a kernel that repeats some matrices."""
+    if any(size != 1 for size in x.shape[:-2]):
+        x = shapes.expand(ctx, x, (*batch, *x.shape[-2:]), "repeated")
+    return ar.cast(ctx, x, torch.float32, "float32")
+
+
+def bias_of(ctx: ConverterContext, argument: Any) -> Any:
+    """An argument that is added to sums; None if it is a constant of zeros, whose addition can keep TensorRT from
+    taking a faster kernel."""
+    values = ctx.constant_value(argument)
+    return argument if values is None or values.any() else None
 
 
 @FAMILY.converter(
@@ -52,7 +80,7 @@ def linear(ctx: ConverterContext, call: Call) -> Tensor:
     x = ctx.tensor(call.arg("input"))
     if call.value("weight").dim() == 1 or x.rank == 1:
         return _vector_linear(ctx, call, x)
-    bias = shapes.operand_with_rank(ctx, call.arg("bias"), x.rank)
+    bias = shapes.operand_with_rank(ctx, bias_of(ctx, call.arg("bias")), x.rank)
     result = _times_weight(ctx, call, x, role="product" if bias is not None else "")
     return result if bias is None else ar.elementwise(ctx, "SUM", result, bias)
 
@@ -69,7 +97,7 @@ def _times_weight(ctx: ConverterContext, call: Call, x: Tensor, role: str) -> Te
 
 
 def _vector_linear(ctx: ConverterContext, call: Call, x: Tensor) -> Tensor:
-    weight, bias = ctx.tensor(call.arg("weight")), ctx.optional(call.arg("bias"))
+    weight, bias = ctx.tensor(call.arg("weight")), ctx.optional(bias_of(ctx, call.arg("bias")))
     if weight.rank == 1:
         result = _vectors(ctx, x, weight)
     else:
@@ -166,10 +194,9 @@ def _plus(ctx: ConverterContext, call: Call, result: Tensor) -> Tensor:
     alpha, beta = call.value("alpha"), call.value("beta")
     if alpha != 1:
         result = ar.multiply(ctx, *ar.pair(ctx, result, ar.operand(ctx, call.arg("alpha")), result.dtype), "alpha")
-    if beta == 0:
+    bias = shapes.operand_with_rank(ctx, bias_of(ctx, call.arg("self")), result.rank) if beta != 0 else None
+    if bias is None:
         return result
-    bias = shapes.operand_with_rank(ctx, call.arg("self"), result.rank)
-    assert bias is not None
     if beta != 1:
         bias = ar.multiply(ctx, *ar.pair(ctx, bias, ar.operand(ctx, call.arg("beta")), bias.dtype), "beta")
     return ar.binary(ctx, "SUM", result, bias)

@@ -35,8 +35,10 @@ def convert_segment(
     library: TensorRT,
     ranges: Mapping[sympy.Symbol, Range],
     step: Callable[[int], None] = lambda done: None,
+    *,
+    use_fp32_acc: bool = True,
 ) -> BuiltNetwork:
-    """The network of a segment. `step(done)` is called before each node.
+    """The network of a segment. `step(done)` is called before each node; `use_fp32_acc` is the option of that name.
 
     Raises:
         SegmentFailed: with all nodes that cannot be converted, not only the first.
@@ -47,7 +49,7 @@ def convert_segment(
         converter = registry.get(target)
         return None if converter is None else converter.convert
 
-    builder = NetworkBuilder(library, program.constants, ranges, converter_of)
+    builder = NetworkBuilder(library, program.constants, ranges, converter_of, use_fp32_acc)
     builder.add_inputs(nodes[name] for name in segment.inputs)
     failures: dict[str, Reason] = {}
     for done, name in enumerate(segment.nodes):

@@ -18,6 +18,11 @@ from .values import tensor_of
 
 aten = torch.ops.aten
 
+_CONVERTED = frozenset(
+    {torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64, torch.float16, torch.bfloat16}
+)
+"""Types from which a model converts to float32 for its range or precision; half precision holds smaller integers."""
+
 
 @dataclass(frozen=True)
 class CastPrecision(Pass):
@@ -26,7 +31,8 @@ class CastPrecision(Pass):
     Inputs and outputs of the program keep their types. Matrix products, convolutions and attention go to the narrow
     type, and what only moves or scales their results goes along. Norms, softmax, sums and everything that can leave the
     range of float16 stay in float32 (see `precision_table`), with whatever uses their results before the next matrix
-    product, unless those are bounded.
+    product, unless those are bounded. What the model computes from constants, and from tensors that it converts to
+    float32 itself, stays in float32 too: angles of rotary positions, say.
 
     Before:
         %linear = aten.linear(%x, %p_w) : f32[2,4]
@@ -67,22 +73,26 @@ class CastPrecision(Pass):
 class _Choice:
     """Which nodes compute in the narrow type, decided in graph order.
 
-    `risky` are the float32 values that the narrow type may not be able to hold.
+    `risky` are the float32 values that the narrow type may not be able to hold, and `chosen` those that the model
+    computes in float32 by choice: from constants, and from what it converts to float32 itself.
     """
 
     narrow: torch.dtype
     constants: Mapping[str, torch.Tensor]
     narrowed: set[Node] = field(default_factory=set)
     risky: set[Node] = field(default_factory=set)
+    chosen: set[Node] = field(default_factory=set)
 
     def decide(self, node: Node) -> None:
         """Put the node into `narrowed`, or into `risky` if it stays in float32 and its result may be large."""
         sources = [source for source in node.all_input_nodes if has_dtype(source, torch.float32)]
+        if self._is_chosen(node):
+            self.chosen.add(node)
         if node.target is operator.getitem:
             self._like(node, node.all_input_nodes[0])
         elif node.target in COMPUTE_NARROW:
             if has_dtype(node, torch.float32):
-                self.narrowed.add(node)
+                (self.risky if node in self.chosen else self.narrowed).add(node)
         elif follows(node, self.narrow):
             risky = any(self._is_risky(source) for source in sources)
             if any(source in self.narrowed for source in sources) and not risky:
@@ -96,6 +106,12 @@ class _Choice:
         for group in (self.narrowed, self.risky):
             if producer in group:
                 group.add(node)
+
+    def _is_chosen(self, node: Node) -> bool:
+        tensors = {source: tensor for source in node.all_input_nodes if (tensor := tensor_of(source)) is not None}
+        if node.target is aten._to_copy.default and any(tensor.dtype in _CONVERTED for tensor in tensors.values()):
+            return has_dtype(node, torch.float32)
+        return all(source.name in self.constants or source in self.chosen for source in tensors)
 
     def _is_risky(self, source: Node) -> bool:
         tensor = self.constants.get(source.name)

@@ -1,10 +1,14 @@
 """Matrix products against eager."""
 
+import pytest
 import torch
 import torch.nn.functional as F
+import trt_passes as tp
 from torch import nn
+from trt_passes.compiler.settings import Settings
+from trt_passes.compiler.tensorrt import engine_builder, loader
 
-from tests.oracle import check
+from tests.oracle import check, converted
 
 BATCH = {"n": (2, 3, 5)}
 x = torch.randn(2, 3, 4)
@@ -28,7 +32,7 @@ def test_the_weight_of_halves_is_transposed_once():
             return self.layer(self.layer(x))
 
     result = check(Twice().half(), [x.half()], [{0: "n"}], BATCH, build=True)
-    assert result.layers() == ["CONSTANT", "MATRIX_MULTIPLY", "MATRIX_MULTIPLY"]
+    assert [layer for layer in result.layers() if layer != "CAST"] == ["CONSTANT", "MATRIX_MULTIPLY", "MATRIX_MULTIPLY"]
     (kept,) = result.built.kept_alive
     assert kept.squeeze().equal(result.module.layer.weight.t())
 
@@ -74,3 +78,73 @@ def test_batches_and_einsum():
         )
 
     check(function, [x, torch.randn(2, 4, 5)], [{0: "n"}, {0: "n"}], BATCH, build=True)
+
+
+def halves(*shape):
+    return torch.randn(shape).half()
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs", "dynamic"),
+    [
+        (nn.Linear(64, 32).half(), [halves(2, 16, 64)], None),
+        (nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 64)).half(), [halves(2, 16, 64)], [{0: "n"}]),
+        (lambda a, c: a @ c, [halves(4, 16, 64), halves(4, 64, 16)], None),
+        (lambda a, c: a[:, None] @ c, [halves(4, 16, 64), halves(2, 64, 16)], None),
+        (lambda a, b, c: torch.addmm(a, b, c), [halves(32), halves(16, 64), halves(64, 32)], None),
+    ],
+)
+def test_halves_are_added_up_in_float32_in_kernels_for_halves(function, inputs, dynamic):
+    ranges = {"n": (2, 3, 5)} if dynamic else None
+    check(function, inputs, dynamic, ranges)
+    network = converted(function, inputs, dynamic, ranges).built
+    assert sum(line.count("f32") for line in network.text().splitlines() if "MATRIX_MULTIPLY" in line)
+    artifact = engine_builder.build_engine(
+        network, Settings(), name="s", progress=lambda text, done, total: None, cancelled=lambda: False
+    )
+    products = [kernel for kernel in artifact.layers if kernel["type"] in ("gemm", "runtime_fusion")]
+    assert products
+    for kernel in products:
+        assert all(" f16" in tensor for tensor in (*kernel["inputs"], *kernel["outputs"]))
+
+
+def test_sums_in_half_precision_are_an_option():
+    network = converted(nn.Linear(64, 32).half(), [halves(16, 64)], use_fp32_acc=False).built
+    assert "f32" not in network.text()
+    compiled = tp.compile(nn.Linear(64, 32).half(), [halves(16, 64)], min_block_size=1, use_fp32_acc=False)
+    assert "CAST" not in compiled.report.program.segments[0].network.text()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_bias_of_zeros_is_not_added(dtype):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 4, 3)
+            self.linear = nn.Linear(4, 5)
+            self.weight, self.bias = nn.Parameter(torch.randn(5, 3)), nn.Parameter(torch.zeros(3))
+            nn.init.zeros_(self.convolution.bias)
+            nn.init.zeros_(self.linear.bias)
+
+        def forward(self, x):
+            rows = self.linear(self.convolution(x).mean((2, 3)))
+            return torch.addmm(self.bias, rows, self.weight), self.linear(rows[0, :4])
+
+    result = check(Model().to(dtype), [torch.randn(2, 3, 8, 8).to(dtype)], build=True)
+    assert "ELEMENTWISE" not in result.layers()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.skipif(loader.available() is None, reason="needs TensorRT")
+@pytest.mark.parametrize("use_fp32_acc", [True, False])
+def test_products_of_halves_are_as_exact_as_eager_on_a_gpu(use_fp32_acc):
+    torch.manual_seed(0)
+    layer, inputs = nn.Linear(8192, 256).half().cuda().eval(), torch.randn(256, 8192).half().cuda()
+    compiled = tp.compile(layer, [inputs], min_block_size=1, executor="tensorrt", use_fp32_acc=use_fp32_acc)
+    exact = F.linear(inputs.double(), layer.weight.double(), layer.bias.double())
+    ours, eager = (
+        torch.linalg.vector_norm(result - exact) / torch.linalg.vector_norm(exact)
+        for result in (compiled(inputs), layer(inputs))
+    )
+    assert (ours < 2 * eager) == use_fp32_acc

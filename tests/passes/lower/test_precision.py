@@ -81,6 +81,46 @@ def test_a_fully_masked_row_of_an_attention_stays_finite() -> None:
     torch.testing.assert_close(result[..., 1:, :], expected[..., 1:, :], rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_angles_of_positions_stay_in_float32(dtype: torch.dtype) -> None:
+    """A product in float16 would turn position 300 by up to 0.1 radians more or less."""
+
+    def angles(positions: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+        # Two terms, because PyTorch makes a multiplication of a product with one.
+        return positions[:, None].float().expand(-1, 2) @ (inverse.float()[None].expand(2, -1) / 2)
+
+    def function(inverse: torch.Tensor, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        turned = angles(positions, inverse).cos() + angles(torch.arange(300), inverse).sin()
+        return x @ (x.mT @ turned)
+
+    inputs = [torch.randn(300, 16) / 50, torch.arange(300)]
+    before = program_of(function, inputs, [(10000.0 ** (-torch.arange(0, 64, 2) / 64)).to(dtype)])
+    after = lowered(before, CastPrecision(), **HALF)
+    products = [node.meta["val"].dtype for node in after.op_nodes if node.target is torch.ops.aten.mm.default]
+    assert sorted(map(str, products)) == ["torch.float16"] * 2 + ["torch.float32"] * 2
+    assert_same(before, after, inputs, rtol=1e-2, atol=1e-2)
+
+
+def test_what_a_model_converts_to_float32_stays_there() -> None:
+    def function(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return (x.float() @ w).half()
+
+    before = program_of(function, [torch.randn(4, 8).half()], [torch.randn(8, 8)])
+    after = lowered(before, CastPrecision(), **HALF)
+    assert ops(after) == ops(before)
+
+
+def test_small_integers_are_converted_without_loss() -> None:
+    before = program_of(lambda w, x: x.float() @ w, [torch.ones(4, 8, dtype=torch.uint8)], [torch.randn(8, 8)])
+    assert types(lowered(before, CastPrecision(), **HALF), "aten.mm") == {torch.float16}
+
+
+def test_rows_of_a_weight_are_read_in_half_precision() -> None:
+    before = program_of(lambda w, x: F.embedding(x, w) @ w.mT, [torch.arange(4)], [torch.randn(8, 8)])
+    after = lowered(before, CastPrecision(), **HALF)
+    assert types(after, "aten.embedding") == types(after, "aten.mm") == {torch.float16}
+
+
 def test_moving_half_of_a_tensor_stays_narrow() -> None:
     """An open end of a slice is the largest integer, which is no number that float16 has to hold."""
     before = program_of(lambda w, x: (x @ w)[:, 2:] * 2, [torch.randn(2, 4)], [torch.randn(4, 4)])
