@@ -1,11 +1,12 @@
 """Where the GPU time of a model goes, kernel by kernel, here and in the engine that TensorRT's ONNX parser leads to.
 
-    python benchmarks/kernels.py [--models convnext-t-b8 …] [--peers trt-passes onnx-tensorrt-rtx] [--json kernels.json]
+    python benchmarks/kernels.py [--models convnext-t-b8 …] [--peers trt-passes onnx-tensorrt-rtx] [--out kernels.jsonl]
 
 The peers are those of benchmarks/peers.py. Every call is captured in a CUDA graph, which is replayed --replays times,
-the peers in turns, on an idle GPU under PyTorch's profiler. For every peer: the number of kernels, the sum of their
-times, and the time in which none of them runs. For two peers: what they run in different ways, by the sequence of the
-kernels, and kernels of the same name whose times differ most. All times are microseconds, medians over the replays.
+the peers in turns, on an idle GPU under PyTorch's profiler. For every peer: the number of kernels, their times by kind,
+and the time in which none of them runs; with --out also as a JSON line. For two peers: what they run in different ways,
+by the sequence of the kernels, and kernels of the same name whose times differ most. All times are microseconds,
+medians over the replays.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import date
 from difflib import SequenceMatcher
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from peers import PEERS, prepare
 
 ON_GPU = frozenset({"kernel", "gpu_memcpy", "gpu_memset"})
+KINDS = MappingProxyType({"attention": "mha", "convolution": "convFwd", "product": "matMul"})
+"""What a kernel computes, with what is fused to it, by a part of the names that TensorRT-RTX gives."""
+
 PAUSE = 0.005
 """Seconds between replays, by which they are told apart."""
 
@@ -36,6 +42,11 @@ class Kernel:
 
     name: str
     us: float
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`, or "other": normalisation, softmax, arithmetic, moves."""
+        return next((kind for kind, part in KINDS.items() if part in self.name), "other")
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,13 @@ class Trace:
     def busy_us(self) -> float:
         """The sum of the kernels' times."""
         return sum(kernel.us for kernel in self.kernels)
+
+    def by_kind(self) -> dict[str, float]:
+        """The sum of the kernels' times for each kind."""
+        sums = dict.fromkeys([*KINDS, "other"], 0.0)
+        for kernel in self.kernels:
+            sums[kernel.kind] += kernel.us
+        return sums
 
 
 @dataclass(frozen=True)
@@ -166,12 +184,24 @@ def _graph(call: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Any, Any]
     return graph, (call, kept)
 
 
+def line(model: str, trace: Trace) -> dict[str, Any]:
+    """What --out keeps of a trace."""
+    return {
+        "model": model,
+        "peer": trace.peer,
+        "kernels": len(trace.kernels),
+        "us": round(trace.us, 1),
+        "idle_us": round(trace.idle_us, 1),
+        **{f"{kind}_us": round(us, 1) for kind, us in trace.by_kind().items()},
+    }
+
+
 def _print(model: str, traces: Sequence[Trace], shown: int) -> None:
     print(f"\n{model}")
     for trace in traces:
+        kinds = ", ".join(f"{kind} {us:.1f}" for kind, us in trace.by_kind().items())
         print(
-            f"  {trace.peer:24} {len(trace.kernels):5} kernels  {trace.us:9.1f} us, of them {trace.busy_us:9.1f} in "
-            f"kernels and {trace.idle_us:7.1f} idle"
+            f"  {trace.peer:24} {len(trace.kernels):5} kernels  {trace.us:9.1f} us: {kinds}, none {trace.idle_us:.1f}"
         )
     if len(traces) == 2:
         for item in differences(*traces)[:shown]:
@@ -183,7 +213,8 @@ def _joined(names: tuple[str, ...]) -> str:
 
 
 def main() -> None:
-    """Trace the models, print what differs, and write JSON."""
+    """Trace the models, print what differs, and add lines to --out."""
+    import torch
     from peers_models import MODELS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -191,15 +222,16 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=["trt-passes", "onnx-tensorrt-rtx"])
     parser.add_argument("--replays", type=int, default=20)
     parser.add_argument("--shown", type=int, default=15, help="how many differences are printed")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    record = {}
     for name in arguments.models:
         traces = measure(name, arguments.peers, arguments.replays)
         _print(name, traces, arguments.shown)
-        record[name] = [asdict(trace) for trace in traces]
-        if arguments.json:
-            arguments.json.write_text(json.dumps(record) + "\n")
+        if arguments.out:
+            with arguments.out.open("a") as file:
+                for trace in traces:
+                    known = {"gpu": torch.cuda.get_device_name(), "date": str(date.today())}
+                    file.write(json.dumps({**line(name, trace), **known}) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -278,8 +279,7 @@ class Child:
         for text in reversed(done.stdout.splitlines()):
             if text.startswith('{"model"'):
                 return dict(json.loads(text))
-        last = [text for text in done.stderr.splitlines() if text.strip()][-1:] or ["no output"]
-        return {"model": name, "peer": peer, "failed": f"exit code {done.returncode}: {last[0][:300]}"}
+        return {"model": name, "peer": peer, "failed": f"exit code {done.returncode}: {_last_words(done.stderr)}"}
 
     def cores(self) -> str:
         """Its share of the processor's cores, as `a,b,…`."""
@@ -293,6 +293,13 @@ class Child:
         if self.packages is not None:
             chosen["PYTHONPATH"] = os.pathsep.join(filter(None, [str(self.packages), chosen.get("PYTHONPATH")]))
         return chosen
+
+
+def _last_words(text: str) -> str:
+    """The last line of a traceback that names an exception, else the last line."""
+    lines = [line for line in text.splitlines() if line.strip()] or ["no output"]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Unsupported|Violation)\w*:", line)]
+    return (named or lines)[-1][:300]
 
 
 def _shown(line: dict[str, Any]) -> str:
