@@ -189,7 +189,7 @@ def test_a_real_culprit_is_narrowed_down() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         convert = build_module.convert_segment
-        patch.setattr(build_module, "convert_segment", lambda *args: spoil(convert(*args)))
+        patch.setattr(build_module, "convert_segment", lambda *args, **options: spoil(convert(*args, **options)))
         segment = replace(program.segments[0], network=spoil(program.segments[0].network))
         after = Build().run(program.with_segments((segment,)), ctx)
     assert [row.node for row in after.ledger if row.verdict is Verdict.FAILED] == ["tanh_1"]
