@@ -47,9 +47,12 @@ class BuiltNetwork:
 
     @property
     def size(self) -> int:
-        """Number of layers other than constants, which cost the builder nothing."""
-        constant = self.trt.module.LayerType.CONSTANT
-        return sum(self.network.get_layer(index).type != constant for index in range(self.network.num_layers))
+        """Number of layers other than constants and casts of them, which cost the builder nothing."""
+        kinds = self.trt.module.LayerType
+        layers = [self.network.get_layer(index) for index in range(self.network.num_layers)]
+        constants = {layer.get_output(0).name for layer in layers if layer.type == kinds.CONSTANT}
+        folded = [layer for layer in layers if layer.type == kinds.CAST and layer.get_input(0).name in constants]
+        return len(layers) - len(constants) - len(folded)
 
     def text(self) -> str:
         """One line per input, layer and output, with the fx nodes they come from."""

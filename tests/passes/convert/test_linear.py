@@ -108,6 +108,12 @@ def test_halves_are_added_up_in_float32_in_kernels_for_halves(function, inputs, 
         assert all(" f16" in tensor for tensor in (*kernel["inputs"], *kernel["outputs"]))
 
 
+def test_weights_and_their_casts_are_not_counted_as_layers():
+    result = converted(nn.Linear(64, 32).half(), [halves(16, 64)])
+    assert result.layers() == ["CONSTANT", "CONSTANT", "CAST", "CAST", "MATRIX_MULTIPLY", "CAST", "ELEMENTWISE"]
+    assert result.built.size == 4
+
+
 def test_sums_in_half_precision_are_an_option():
     network = converted(nn.Linear(64, 32).half(), [halves(16, 64)], use_fp32_acc=False).built
     assert "f32" not in network.text()
