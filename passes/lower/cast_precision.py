@@ -74,7 +74,7 @@ class _Choice:
     """Which nodes compute in the narrow type, decided in graph order.
 
     `risky` are the float32 values that the narrow type may not be able to hold, and `chosen` those that the model
-    computes in float32 by choice: from constants, and from what it converts to float32 itself.
+    computes in float32 by choice: from constants, and from what it converts to float32 itself, up to the next product.
     """
 
     narrow: torch.dtype
@@ -86,13 +86,15 @@ class _Choice:
     def decide(self, node: Node) -> None:
         """Put the node into `narrowed`, or into `risky` if it stays in float32 and its result may be large."""
         sources = [source for source in node.all_input_nodes if has_dtype(source, torch.float32)]
-        if self._is_chosen(node):
+        chosen = self._is_chosen(node)
+        if node.target in COMPUTE_NARROW:
+            if has_dtype(node, torch.float32):
+                (self.risky if chosen else self.narrowed).add(node)
+            return
+        if chosen:
             self.chosen.add(node)
         if node.target is operator.getitem:
             self._like(node, node.all_input_nodes[0])
-        elif node.target in COMPUTE_NARROW:
-            if has_dtype(node, torch.float32):
-                (self.risky if node in self.chosen else self.narrowed).add(node)
         elif follows(node, self.narrow):
             risky = any(self._is_risky(source) for source in sources)
             if any(source in self.narrowed for source in sources) and not risky:

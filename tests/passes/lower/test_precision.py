@@ -110,6 +110,18 @@ def test_what_a_model_converts_to_float32_stays_there() -> None:
     assert ops(after) == ops(before)
 
 
+def test_what_follows_a_product_of_converted_values_is_narrow_again() -> None:
+    class Converting(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.float() / 32)
+
+    model = Converting(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 8))
+    before = program_of(model, [torch.arange(32).reshape(4, 8)])
+    after = lowered(before, CastPrecision(), **HALF)
+    products = [node.meta["val"].dtype for node in after.op_nodes if node.target is torch.ops.aten.linear.default]
+    assert products == [torch.float32, torch.float16, torch.float16]
+
+
 def test_small_integers_are_converted_without_loss() -> None:
     before = program_of(lambda w, x: x.float() @ w, [torch.ones(4, 8, dtype=torch.uint8)], [torch.randn(8, 8)])
     assert types(lowered(before, CastPrecision(), **HALF), "aten.mm") == {torch.float16}
