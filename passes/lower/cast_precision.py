@@ -32,7 +32,7 @@ class CastPrecision(Pass):
     type, and what only moves or scales their results goes along. Norms, softmax, sums and everything that can leave the
     range of float16 stay in float32 (see `precision_table`), with whatever uses their results before the next matrix
     product, unless those are bounded. What the model computes from constants, and from tensors that it converts to
-    float32 itself, stays in float32 too: angles of rotary positions, say.
+    float32 itself, stays in float32 up to and with the next product: angles of rotary positions, say.
 
     Before:
         %linear = aten.linear(%x, %p_w) : f32[2,4]
