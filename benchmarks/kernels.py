@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from difflib import SequenceMatcher
@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from peers import PEERS, prepare
+from peers import PEERS, captured, prepare
 
 ON_GPU = frozenset({"kernel", "gpu_memcpy", "gpu_memset"})
 KINDS = MappingProxyType({"attention": "mha", "convolution": "convFwd", "product": "matMul"})
@@ -38,7 +38,7 @@ PAUSE = 0.005
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel, copy or fill of one call: its place in the order of starting, and its median microseconds."""
+    """A kernel, copy or fill of one call, and its median microseconds."""
 
     name: str
     us: float
@@ -57,11 +57,6 @@ class Trace:
     kernels: tuple[Kernel, ...]
     us: float
     idle_us: float
-
-    @property
-    def busy_us(self) -> float:
-        """The sum of the kernels' times."""
-        return sum(kernel.us for kernel in self.kernels)
 
     def by_kind(self) -> dict[str, float]:
         """The sum of the kernels' times for each kind."""
@@ -154,7 +149,8 @@ def measure(name: str, peers: Sequence[str], replays: int) -> list[Trace]:
     model, inputs = made(name)
     model, inputs = model.half(), halved(inputs)
     with torch.no_grad():
-        graphs = [_graph(prepare(peer, model, inputs).call, inputs) for peer in peers]
+        calls = [prepare(peer, model, inputs).call for peer in peers]
+        graphs = [captured(call, inputs) for call in calls]
         for graph, _ in graphs * 5:
             graph.replay()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
@@ -168,20 +164,6 @@ def measure(name: str, peers: Sequence[str], replays: int) -> list[Trace]:
         path = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(path))
         return traces_of(json.loads(path.read_text())["traceEvents"], peers, replays)
-
-
-def _graph(call: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-    """The call as a CUDA graph, and what must live as long."""
-    import torch
-
-    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            call(*inputs)
-    torch.cuda.synchronize()
-    with torch.cuda.graph(graph, stream=stream):
-        kept = call(*inputs)
-    return graph, (call, kept)
 
 
 def line(model: str, trace: Trace) -> dict[str, Any]:

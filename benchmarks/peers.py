@@ -197,18 +197,30 @@ def _host_us(call: Callable[..., Any], inputs: tuple[Any, ...]) -> float:
     return _median(times)
 
 
+def captured(call: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+    """A call as a `torch.cuda.CUDAGraph`, and its result, which every replay overwrites.
+
+    Raises:
+        RuntimeError: it cannot be captured.
+    """
+    import torch
+
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call(*inputs)
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph, stream=stream):
+        result = call(*inputs)
+    return graph, result
+
+
 def _replay_ms(call: Callable[..., Any], inputs: tuple[Any, ...]) -> float | None:
     """The GPU time of one replay of the whole call; None when it cannot be captured (or replays a graph itself)."""
     import torch
 
-    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                call(*inputs)
-        torch.cuda.synchronize()
-        with torch.cuda.graph(graph, stream=stream):
-            call(*inputs)
+        graph, _ = captured(call, inputs)
     except RuntimeError as error:
         print(f"not captured: {str(error)[:200]}", file=sys.stderr)
         return None
