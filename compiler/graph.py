@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +49,41 @@ def replace_node(node: Node, replacement: Node) -> None:
     """Let all users of `node` read `replacement`, and erase `node`."""
     node.replace_all_uses_with(replacement)
     node.graph.erase_node(node)
+
+
+def refresh_values(graph: Graph, changed: Iterable[Node]) -> None:
+    """Recompute the values of nodes that read others whose memory layout has changed, and of what reads those.
+
+    Where a view of the new layout is impossible, it gets a contiguous copy to read.
+    """
+    affected = set(changed)
+    for node in graph.nodes:
+        if node.op != "call_function" or affected.isdisjoint(node.all_input_nodes):
+            continue
+        before = _layouts(node.meta["val"])
+        try:
+            value = fake_value(node)
+        except (RuntimeError, ValueError):
+            if node.target not in _NEEDS_LAYOUT:
+                raise
+            source = node.all_input_nodes[0]
+            with graph.inserting_before(node):
+                layout = {"memory_format": torch.contiguous_format}
+                copy = insert_call(graph, torch.ops.aten.clone.default, (source,), layout, like=node)
+            node.replace_input_with(source, copy)
+            value = fake_value(node)
+        if _layouts(value) != before:
+            node.meta["val"] = value
+            affected.add(node)
+
+
+_NEEDS_LAYOUT = frozenset({torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default})
+
+
+def _layouts(value: Any) -> list[tuple[Any, ...]]:
+    """The strides of a tensor, or of several."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [tuple(map(str, item.stride())) for item in values if isinstance(item, torch.Tensor)]
 
 
 def sync_signature(exported: ExportedProgram) -> ExportedProgram:

@@ -170,7 +170,7 @@ def _exported_range(program: Program, symbol: sympy.Symbol, size: Any) -> Range:
     bounds = program.exported.range_constraints.get(symbol)
     low = _finite(bounds.lower) if bounds is not None else None
     high = _finite(bounds.upper) if bounds is not None else None
-    hint = _hint(size)
+    hint = example_size(size)
     low = 0 if low is None else max(low, 0)
     usual = max(hint if hint is not None else (low if high is None else (low + high) // 2), low, 1)
     if high is None:
@@ -184,10 +184,11 @@ def _finite(bound: Any) -> int | None:
     return int(bound)
 
 
-def _hint(size: Any) -> int | None:
-    if not isinstance(size, torch.SymInt) or not size.node.has_hint():
-        return None
-    return int(size.node.hint)
+def example_size(size: Any) -> int | None:
+    """A size (a number or SymInt) as it was in the example inputs; None if that is not known."""
+    if isinstance(size, torch.SymInt):
+        return int(size.node.hint) if size.node.has_hint() else None
+    return size if isinstance(size, int) else None
 
 
 def dim_range(dim: Dim, ranges: Mapping[sympy.Symbol, Range]) -> Range:

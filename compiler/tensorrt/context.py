@@ -237,14 +237,22 @@ class ConverterContext:
         values = self.constant_value(argument)
         return None if values is None else self._stored(argument.name, values[(None,) * (rank - values.dim())])
 
-    def transposed(self, argument: Any, rank: int) -> Tensor | None:
-        """Like `with_rank`, a matrix with its dimensions exchanged: a copy of it, for as long as the network lives."""
+    def transposed(self, argument: Any, rank: int, columns: int | None = None) -> Tensor | None:
+        """Like `with_rank`, a matrix with its dimensions exchanged: a copy of it, for as long as the network lives.
+
+        Args:
+            argument: a constant of two dimensions; for anything else there is no result.
+            rank: of the result.
+            columns: of the result, if it shall have more than `argument` has rows; the others are zeros.
+        """
         values = self.constant_value(argument)
         if values is None or values.dim() != 2:
             return None
-        key = ("transposed", *identity_of(values))
+        columns = columns or values.shape[0]
+        key = ("transposed", columns, *identity_of(values))
         if key not in self._copies:
-            self._copies[key] = values.cpu().t().contiguous()
+            self._copies[key] = values.new_zeros(values.shape[1], columns, device="cpu")
+            self._copies[key][:, : values.shape[0]] = values.t()
         return self._stored(argument.name, self._copies[key][(None,) * (rank - 2)])
 
     def scalar(self, value: Any, dtype: torch.dtype | None = None, rank: int = 0) -> Tensor:

@@ -47,6 +47,10 @@ def _spectrum(self: Any, x: torch.Tensor) -> torch.Tensor:
     return torch.tanh(self.after(torch.fft.rfft(torch.relu(self.before(x))).abs()))
 
 
+def _heads(projection: torch.Tensor) -> torch.Tensor:
+    return projection.view(2, 5, 4, 8).transpose(1, 2)
+
+
 _AUDIO = Example(
     _spectrum,
     (torch.ones(2, 8),),
@@ -72,6 +76,11 @@ EXAMPLES: Mapping[str, Example] = {
         {"linear": lambda: nn.Linear(4, 4, bias=False)},
     ),
     "lower.deduplicate": Example(lambda self, x: torch.relu(x) + torch.relu(x), (torch.ones(4),)),
+    "lower.pack-projections": Example(
+        lambda self, x: _heads(self.query(x)) @ _heads(self.key(x)).mT,
+        (torch.ones(2, 5, 16, dtype=torch.float16),),
+        parts={"query": lambda: nn.Linear(16, 32).half(), "key": lambda: nn.Linear(16, 32).half()},
+    ),
     "lower.fold-constants": Example(
         lambda self, x: x + self.scale() * torch.full((4,), 2.0), (torch.ones(4),), parts={"scale": lambda: Weight(4)}
     ),

@@ -105,8 +105,8 @@ def _tree(path: Path) -> str:
     for folder in sorted(item for item in path.iterdir() if item.is_dir()):
         names = sorted(item.name for item in folder.iterdir() if item.is_file())
         inner = [item for item in sorted(folder.iterdir()) if item.is_dir()]
-        lines.append(f"  {f'{folder.name}/':26}{'  '.join(names)}".rstrip())
+        lines.append(f"  {f'{folder.name}/':28}{'  '.join(names)}".rstrip())
         for item in inner:
             inside = sorted(file.name for file in item.iterdir())
-            lines.append(f"    {f'{item.name}/':24}{'  '.join(inside)}")
+            lines.append(f"    {f'{item.name}/':26}{'  '.join(inside)}")
     return "\n".join(lines)

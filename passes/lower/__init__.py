@@ -8,6 +8,7 @@ from .deduplicate import Deduplicate
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .narrow_64bit import Narrow64Bit
+from .pack_projections import PackProjections
 from .remove_noops import RemoveNoops
 
 PASSES: tuple[type[Pass], ...] = (
@@ -16,6 +17,7 @@ PASSES: tuple[type[Pass], ...] = (
     FoldBatchNorm,
     CastPrecision,
     Deduplicate,
+    PackProjections,
     FoldConstants,
 )
 """The lowering passes in the order that `lower` runs them: constants are folded last, casts of weights included."""

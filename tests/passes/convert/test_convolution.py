@@ -57,3 +57,38 @@ def test_transposed_with_stride_and_dilation(dtype):
     inputs = [x.to(dtype) for x in inputs]
     loose = (6e-2, 6e-2) if dtype == torch.bfloat16 else (1e-2, 1e-2) if dtype == torch.float16 else None
     check(function, inputs, [{0: "n"}, {0: "n"}, None], {"n": (1, 2, 3)}, build=True, tolerance=loose)
+
+
+PATCHES = {
+    "an image": nn.Conv2d(3, 8, 4, 4),
+    "windows that are not square": nn.Conv2d(5, 8, (2, 4), (2, 4), bias=False),
+    "single pixels": nn.Conv2d(3, 8, 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", PATCHES)
+def test_windows_side_by_side_are_one_product_of_halves(name, dtype):
+    module, batch = PATCHES[name].to(dtype), [{0: "n"}]
+    x = torch.randn(2, module.in_channels, 8, 12).to(dtype)
+    result = check(module, [x], batch, BATCH, build=True)
+    assert "MATRIX_MULTIPLY" in result.layers()
+    assert "CONVOLUTION" not in result.layers()
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        pytest.param(nn.Conv2d(3, 8, 4, 4), (2, 3, 8, 8), id="float32"),
+        pytest.param(nn.Conv2d(3, 8, 4, 4).half(), (2, 3, 9, 8), id="a row is left over"),
+        pytest.param(nn.Conv2d(3, 8, 4, 3).half(), (2, 3, 10, 10), id="windows overlap"),
+        pytest.param(nn.Conv2d(3, 8, 2, 2, 1).half(), (2, 3, 8, 8), id="padding"),
+        pytest.param(nn.Conv2d(3, 8, 2, 2, dilation=3).half(), (2, 3, 8, 8), id="dilation"),
+        pytest.param(nn.Conv2d(6, 6, 2, 2, groups=2).half(), (2, 6, 8, 8), id="groups"),
+        pytest.param(nn.Conv2d(8, 8, 2, 2).half(), (2, 8, 8, 8), id="8 channels"),
+        pytest.param(nn.ConvTranspose2d(3, 8, 2, 2).half(), (2, 3, 8, 8), id="transposed"),
+    ],
+)
+def test_other_convolutions_stay(module, shape):
+    result = check(module, [torch.randn(shape).to(module.weight.dtype)], build=True)
+    assert {"CONVOLUTION", "DECONVOLUTION"} & set(result.layers())

@@ -7,6 +7,7 @@ import trt_passes as tp
 from torch import nn
 from trt_passes.compiler.settings import Settings
 from trt_passes.compiler.tensorrt import engine_builder, loader
+from trt_passes.passes.convert import activation, linear
 
 from tests.oracle import check, converted
 
@@ -84,6 +85,14 @@ def halves(*shape):
     return torch.randn(shape).half()
 
 
+def kernels_of(network):
+    """The kernels that TensorRT builds for a network: what it calls them, and what they compute."""
+    artifact = engine_builder.build_engine(
+        network, Settings(), name="s", progress=lambda text, done, total: None, cancelled=lambda: False
+    )
+    return artifact.layers
+
+
 @pytest.mark.parametrize(
     ("function", "inputs", "dynamic"),
     [
@@ -99,13 +108,37 @@ def test_halves_are_added_up_in_float32_in_kernels_for_halves(function, inputs, 
     check(function, inputs, dynamic, ranges)
     network = converted(function, inputs, dynamic, ranges).built
     assert sum(line.count("f32") for line in network.text().splitlines() if "MATRIX_MULTIPLY" in line)
-    artifact = engine_builder.build_engine(
-        network, Settings(), name="s", progress=lambda text, done, total: None, cancelled=lambda: False
-    )
-    products = [kernel for kernel in artifact.layers if kernel["type"] in ("gemm", "runtime_fusion")]
+    products = [kernel for kernel in kernels_of(network) if kernel["type"] in ("gemm", "runtime_fusion")]
     assert products
     for kernel in products:
         assert all(" f16" in tensor for tensor in (*kernel["inputs"], *kernel["outputs"]))
+
+
+@pytest.mark.parametrize(("many", "dynamic"), [(True, None), (True, [{0: "n"}]), (False, None)])
+def test_gelu_of_many_halves_is_no_part_of_the_product_before_it(many, dynamic, monkeypatch):
+    ranges = {"n": (2, 3, 5)} if dynamic else None
+    inputs = [halves(3, 16, 64)]
+    monkeypatch.setattr(activation, "MANY", 3 * 16 * 128 + (not many))
+    function = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 64)).half()
+    check(function, inputs, dynamic, ranges)
+    kernels = kernels_of(converted(function, inputs, dynamic, ranges).built)
+    fused = [kernel for kernel in kernels if kernel["type"] == "runtime_fusion" and "gelu" in kernel["nodes"]]
+    alone = [kernel for kernel in kernels if kernel["type"] == "kgen" and "gelu" in kernel["nodes"]]
+    assert (len(fused), len(alone)) == ((0, 1) if many else (1, 0))
+
+
+def test_a_product_of_halves_for_a_vocabulary_has_columns_to_spare(monkeypatch):
+    monkeypatch.setattr(linear, "VOCABULARY", 100)
+    for count, padded in ((100, 128), (104, 104), (99, 99)):
+        for bias in (True, False):
+            layer = nn.Linear(64, count, bias=bias).half()
+            network = check(layer, [halves(2, 3, 64)], [{0: "n"}], BATCH, build=True).built
+            (kept,) = (tensor for tensor in network.kept_alive if tensor.dim() == 3 and tensor.shape[1] == 64)
+            assert kept.shape == (1, 64, padded)
+            assert kept[0, :, :count].equal(layer.weight.t())
+            assert not kept[..., count:].any()
+    whole = check(nn.Linear(64, 100), [torch.randn(3, 64)])
+    assert whole.layers() == ["CONSTANT", "CONSTANT", "MATRIX_MULTIPLY", "ELEMENTWISE"]
 
 
 def test_weights_and_their_casts_are_not_counted_as_layers():

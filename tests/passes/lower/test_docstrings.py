@@ -38,6 +38,20 @@ def with_norm() -> nn.Module:
     return module.eval()
 
 
+def with_heads() -> nn.Module:
+    """Two projections of 16 features to 4 heads of 8."""
+    module = nn.Module()
+    for name in ("query", "key"):
+        layer = nn.Linear(16, 32).half()
+        setattr(module, name, layer.weight)
+        setattr(module, f"{name}_bias", layer.bias)
+    return module
+
+
+def heads(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return nn.functional.linear(x, weight, bias).view(2, 5, 4, 8).transpose(1, 2)
+
+
 EXAMPLES = {
     "lower.remove-noops": Example(lambda self, x: torch.relu(x.clone() * 1.0), (torch.randn(2, 4),)),
     "lower.fold-batch-norm": Example(
@@ -53,6 +67,11 @@ EXAMPLES = {
         weighted((4, 4)),
     ),
     "lower.deduplicate": Example(lambda self, x: torch.relu(x) + torch.relu(x), (torch.randn(4),)),
+    "lower.pack-projections": Example(
+        lambda self, x: (heads(x, self.query, self.query_bias), heads(x, self.key, self.key_bias)),
+        (torch.randn(2, 5, 16).half(),),
+        module=with_heads(),
+    ),
     "lower.fold-constants": Example(
         lambda self, x: x + self.w * torch.full((4,), 2.0), (torch.randn(4),), module=weighted((4,))
     ),

@@ -1,0 +1,199 @@
+"""The pass `lower.pack-projections`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch.fx import Node
+
+from ...compiler.graph import insert_call, refresh_values
+from ...compiler.pass_base import Context, Pass
+from ...compiler.program import Program
+from .casts import named
+from .head_views import Heads, heads_of
+from .layout import Layout
+from .values import is_pure, remove_dead, same_sizes, tensor_of
+
+aten = torch.ops.aten
+
+_HALVES = frozenset({torch.float16, torch.bfloat16})
+
+
+@dataclass(frozen=True)
+class PackProjections(Pass):
+    """Compute query, key and value of an attention by one product of halves, and cut it where its heads are apart.
+
+    TensorRT-RTX moves each of the three by a kernel of its own otherwise, also if the model itself computes them by
+    one product. Scalings by numbers come after the cut.
+
+    Before:
+        %linear = aten.linear(%x, %p_query, %p_query_bias) : f16[2,5,32]
+        %view = aten.view(%linear, [2, 5, 4, 8]) : f16[2,5,4,8]
+        %permute = aten.permute(%view, [0, 2, 1, 3]) : f16[2,4,5,8]
+        %linear_1 = aten.linear(%x, %p_key, %p_key_bias) : f16[2,5,32]
+        %view_1 = aten.view(%linear_1, [2, 5, 4, 8]) : f16[2,5,4,8]
+        %permute_1 = aten.permute(%view_1, [0, 2, 1, 3]) : f16[2,4,5,8]
+    After:
+        %p_query_packed = aten.cat([%p_query, %p_key]) : f16[64,16]
+        %p_query_bias_packed = aten.cat([%p_query_bias, %p_key_bias]) : f16[64]
+        %linear_packed = aten.linear(%x, %p_query_packed, %p_query_bias_packed) : f16[2,5,64]
+        %view_2 = aten.view(%linear_packed, [2, 5, 8, 8]) : f16[2,5,8,8]
+        %slice_1 = aten.slice.Tensor(%view_2, 2, 0, 4) : f16[2,5,4,8]
+        %permute_2 = aten.permute(%slice_1, [0, 2, 1, 3]) : f16[2,4,5,8]
+        %slice_2 = aten.slice.Tensor(%view_2, 2, 4, 8) : f16[2,5,4,8]
+        %permute_3 = aten.permute(%slice_2, [0, 2, 1, 3]) : f16[2,4,5,8]
+    """
+
+    name: ClassVar[str] = "lower.pack-projections"
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Edit the graph in place."""
+        packed = [node for group in _groups(program) for node in _pack(group)]
+        remove_dead(program.graph)
+        refresh_values(program.graph, packed)
+        return program
+
+
+@dataclass(frozen=True)
+class _Projection:
+    """A product whose result is read as heads only.
+
+    Attributes:
+        product: the call.
+        input: what it multiplies; where its rows are exchanged first, the tensor before that.
+        parts: the heads.
+    """
+
+    product: Node
+    input: Node
+    parts: list[Heads]
+
+    @property
+    def columns(self) -> int:
+        """Of the product."""
+        tensor = tensor_of(self.product)
+        assert tensor is not None
+        return int(tensor.shape[-1])
+
+
+def _groups(program: Program) -> list[list[_Projection]]:
+    """Products of the same input with heads of the same size: together, or alone if their parts are several."""
+    alike: dict[Any, list[_Projection]] = {}
+    constants = _constant_nodes(program)
+    for node in program.op_nodes:
+        projection = _projection(node)
+        if projection is None:
+            continue
+        # Weights that are computed at run time would have to be put together in every call.
+        joins = node.target is aten.linear.default and constants.issuperset(_parameters(node))
+        key = (projection.input, projection.parts[0].size) if joins else node
+        alike.setdefault(key, []).append(projection)
+    return [group for group in alike.values() if _is_packable([part for item in group for part in item.parts])]
+
+
+def _projection(node: Node) -> _Projection | None:
+    tensor = tensor_of(node)
+    if node.target not in (aten.linear.default, aten.addmm.default) or tensor is None or tensor.dtype not in _HALVES:
+        return None
+    source: Any = node.args[0 if node.target is aten.linear.default else 1]
+    if node.target is aten.linear.default and source.target is aten.permute.default and source.args[1] == [1, 0, 2]:
+        source, (inner, outer, columns) = source.args[0], tensor.shape
+        start = Layout.contiguous((outer, inner, columns)).permute((1, 0, 2))
+    else:
+        start = Layout.contiguous(tensor.shape)
+    parts = heads_of(node, start)
+    if not parts or not all(_has_known_rows(part, source) for part in parts):
+        return None
+    return _Projection(node, source, parts)
+
+
+def _has_known_rows(part: Heads, source: Node) -> bool:
+    """Whether the rows are numbers, or the first two of three dimensions of what is multiplied."""
+    tensor = tensor_of(source)
+    assert tensor is not None
+    static = all(isinstance(size, int) for size in part.rows)
+    return static or (tensor.dim() == 3 and same_sizes(part.rows, tensor.shape[:2]))
+
+
+def _is_packable(parts: Sequence[Heads]) -> bool:
+    """Whether there are several parts, and all are heads of the same rows and size."""
+    first = parts[0]
+    return len(parts) > 1 and all(part.size == first.size and same_sizes(part.rows, first.rows) for part in parts)
+
+
+def _parameters(linear: Node) -> list[Node]:
+    return [argument for argument in linear.args[1:] if isinstance(argument, Node)]
+
+
+def _constant_nodes(program: Program) -> set[Node]:
+    """Parameters, buffers and constants, and what is computed from nothing else."""
+    nodes = program.nodes_by_name
+    found = {nodes[name] for name in program.constants}
+    for node in program.op_nodes:
+        if node.all_input_nodes and is_pure(node) and found.issuperset(node.all_input_nodes):
+            found.add(node)
+    return found
+
+
+def _pack(group: Sequence[_Projection]) -> list[Node]:
+    """Put one product in place of a group, and return what stands for its parts; nothing if weights come too late."""
+    first, part = group[0].product, group[0].parts[0]
+    position = {node: index for index, node in enumerate(first.graph.nodes)}
+    if any(position[item] > position[first] for other in group[1:] for item in _parameters(other.product)):
+        return []
+    starts = [total // part.size for total in itertools.accumulate((item.columns for item in group), initial=0)]
+    with first.graph.inserting_before(first.next):
+        product = first if len(group) == 1 and group[0].input in first.args else _joined(group)
+        whole = _as_heads(product, part, starts[-1])
+        cuts = []
+        for projection, start in zip(group, starts, strict=False):
+            for item in projection.parts:
+                cuts.append(_cut(whole, item, start))
+                item.node.replace_all_uses_with(cuts[-1])
+    return cuts
+
+
+def _joined(group: Sequence[_Projection]) -> Node:
+    """One linear layer in place of several of the same input."""
+    first, graph = group[0].product, group[0].product.graph
+    biases: list[Any] = [item.product.args[2] if len(item.product.args) > 2 else None for item in group]
+    args = [group[0].input, _concatenated([item.product.args[1] for item in group], first)]
+    if any(bias is not None for bias in biases):
+        tensor = tensor_of(first)
+        assert tensor is not None
+        kind = {"dtype": tensor.dtype, "device": tensor.device}
+        filled = [
+            insert_call(graph, aten.full.default, ([item.columns], 0.0), kind, like=first) if bias is None else bias
+            for item, bias in zip(group, biases, strict=True)
+        ]
+        args.append(_concatenated(filled, first))
+    return named(insert_call(graph, aten.linear.default, tuple(args), like=first), f"{first.name}_packed")
+
+
+def _concatenated(parts: list[Any], like: Node) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    return named(insert_call(like.graph, aten.cat.default, (parts,), like=like), f"{parts[0].name}_packed")
+
+
+def _as_heads(product: Node, part: Heads, count: int) -> Node:
+    """The product as [outer, inner, count, size]."""
+    rows = [
+        size if isinstance(size, int) else insert_call(product.graph, aten.sym_size.int, (product, dim), like=product)
+        for dim, size in enumerate(part.rows)
+    ]
+    return insert_call(product.graph, aten.view.default, (product, [*rows, count, part.size]), like=product)
+
+
+def _cut(whole: Node, part: Heads, start: int) -> Node:
+    """One part of the heads, with its dimensions and scalings."""
+    first = start + part.first
+    node = insert_call(whole.graph, aten.slice.Tensor, (whole, 2, first, first + part.count), like=part.node)
+    node = insert_call(whole.graph, aten.permute.default, (node, list(part.order)), like=part.node)
+    for scaling in part.scalings:
+        node = insert_call(whole.graph, scaling.target, (node, scaling.args[1]), like=scaling)
+    return node

@@ -1,0 +1,191 @@
+"""Projections to heads become one product; what is not heads, or not of halves, stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from trt_passes.passes.lower import FoldConstants, PackProjections
+
+from tests.passes.lower.lowering import assert_same, lowered, ops, program_of
+
+HEADS, SIZE = 4, 8
+WIDTH = HEADS * SIZE
+
+
+class Separate(nn.Module):
+    """As in BERT: three layers; as in Whisper, the key has no bias and the query is scaled first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.value = nn.Linear(16, WIDTH), nn.Linear(16, WIDTH)
+        self.key = nn.Linear(16, WIDTH, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def heads(y: torch.Tensor) -> torch.Tensor:
+            return y.view(*x.shape[:2], HEADS, SIZE).transpose(1, 2)
+
+        query, key = heads(self.query(x) * SIZE**-0.5), heads(self.key(x))
+        return F.scaled_dot_product_attention(query, key, heads(self.value(x)), scale=1.0)
+
+
+class Grouped(Separate):
+    """Fewer heads of keys than of queries, and no bias at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(16, WIDTH, bias=False)
+        self.key, self.value = (nn.Linear(16, WIDTH // 2, bias=False) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = (layer(x).unflatten(-1, (-1, SIZE)).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        return F.scaled_dot_product_attention(*parts, enable_gqa=True)
+
+
+class Windows(nn.Module):
+    """As in Swin: one layer, cut after a permutation; the key is multiplied with its dimensions exchanged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packed = nn.Linear(16, 3 * WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        packed = self.packed(x).reshape(*x.shape[:2], 3, HEADS, SIZE).permute(2, 0, 3, 1, 4)
+        query, key, value = packed[0] * SIZE**-0.5, packed[1], packed[2]
+        return F.softmax(query.matmul(key.transpose(-2, -1)), -1).matmul(value)
+
+
+class Split(nn.Module):
+    """As in GPT-2: a product of matrices, cut before it is seen as heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(16, 3 * WIDTH)), nn.Parameter(torch.randn(3 * WIDTH))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        packed = torch.addmm(self.bias, x.view(-1, 16), self.weight).view(*x.shape[:2], 3 * WIDTH)
+        parts = (part.view(*x.shape[:2], HEADS, SIZE).transpose(1, 2) for part in packed.split(WIDTH, dim=2))
+        return F.scaled_dot_product_attention(*parts)
+
+
+class Torch(nn.Module):
+    """PyTorch's own layer: one product of rows that are exchanged before and after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+        self.before = nn.Linear(16, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.before(x).relu()
+        return self.attention(y, y, y, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("kind", [Separate, Grouped, Windows, Split])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_one_product_is_cut_once(kind: type[nn.Module], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 16, dtype=dtype)
+    before = program_of(kind().to(dtype), [x])
+    after = lowered(before, PackProjections(), FoldConstants())
+    products = [name for name in ops(after) if name in ("aten.linear", "aten.addmm")]
+    assert len(products) == 1
+    first = ops(after).index(products[0])
+    cuts = ["aten.view", *["aten.slice.Tensor", "aten.permute"] * 3]
+    assert [name for name in ops(after)[first + 1 :] if name in cuts][: len(cuts)] == cuts
+    assert "aten.cat" not in ops(after)
+    assert_same(before, after, [x], rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("kind", [Separate, Grouped, Windows])
+def test_of_any_batch_and_length(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    shapes = {0: torch.export.Dim("batch", min=1, max=8), 1: torch.export.Dim("length", min=2, max=64)}
+    before = program_of(kind().half(), [torch.randn(2, 5, 16).half()], dynamic_shapes=(shapes,))
+    after = lowered(before, PackProjections(), FoldConstants())
+    assert ops(after).count("aten.linear") == 1
+    assert_same(before, after, [torch.randn(3, 7, 16).half()], rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rows_are_not_exchanged(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 16, dtype=dtype)
+    before = program_of(Torch().to(dtype), [x])
+    after = lowered(before, PackProjections(), FoldConstants())
+    assert ops(before)[:4] == ["aten.linear", "aten.relu", "aten.permute", "aten.linear"]
+    assert ops(after)[:4] == ["aten.linear", "aten.relu", "aten.linear", "aten.view"]
+    assert ops(after).count("aten.slice.Tensor") == 3
+    assert_same(before, after, [x], rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 16), (2, 1, 16), (1, 1, 16)])
+@pytest.mark.parametrize("kind", [Separate, Windows, Split, Torch])
+def test_a_batch_or_sequence_of_one(kind: type[nn.Module], shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(shape).half()
+    before = program_of(kind().half(), [x])
+    after = lowered(before, PackProjections(), FoldConstants())
+    assert ops(after).count("aten.slice.Tensor") == 3
+    assert_same(before, after, [x], rtol=2e-2, atol=2e-2)
+
+
+def test_one_step_of_any_batch() -> None:
+    torch.manual_seed(0)
+    shapes = {0: torch.export.Dim("batch", min=1, max=8)}
+    before = program_of(Separate().half(), [torch.randn(2, 1, 16).half()], dynamic_shapes=(shapes,))
+    after = lowered(before, PackProjections(), FoldConstants())
+    assert_same(before, after, [torch.randn(3, 1, 16).half()], rtol=2e-2, atol=2e-2)
+
+
+class CrossAttention(Separate):
+    """Keys and values are of another input than queries."""
+
+    def forward(self, x: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        query, key, value = self.query(x), self.key(memory), self.value(memory)
+        parts = (item.view(2, -1, HEADS, SIZE).transpose(1, 2) for item in (query, key, value))
+        return F.scaled_dot_product_attention(*parts)
+
+
+def test_only_products_of_the_same_input_are_joined() -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 5, 16).half(), torch.randn(2, 7, 16).half()]
+    before = program_of(CrossAttention().half(), inputs)
+    after = lowered(before, PackProjections(), FoldConstants())
+    assert ops(after).count("aten.linear") == 2
+    assert ops(after).count("aten.slice.Tensor") == 2
+    assert_same(before, after, inputs, rtol=2e-2, atol=2e-2)
+
+
+def heads(product: torch.Tensor, count: int = HEADS) -> torch.Tensor:
+    return product.view(2, 5, count, -1).transpose(1, 2)
+
+
+weight, other = torch.randn(WIDTH, 16).half(), torch.randn(WIDTH, 16).half()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda w, o, x: heads(F.linear(x, w)).relu(), id="one part"),
+        pytest.param(lambda w, o, x: (heads(y := F.linear(x, w)).relu(), heads(y).exp(), y.sin()), id="read whole"),
+        pytest.param(lambda w, o, x: heads(F.linear(x, w)) + heads(F.linear(x, o), 2).sum(), id="other sizes"),
+        pytest.param(lambda w, o, x: heads(F.linear(x, w)) + heads(F.linear(x, o + x.sum())), id="computed weight"),
+        pytest.param(lambda w, o, x: heads(F.linear(x, w))[:, :, :2] + heads(F.linear(x, o))[:, :, :2], id="rows"),
+        pytest.param(lambda w, o, x: heads(F.linear(x, w))[..., :4] + heads(F.linear(x, o))[..., :4], id="elements"),
+        pytest.param(lambda w, o, x: heads(F.linear(x, w)) + heads(F.linear(x.relu(), o)), id="other inputs"),
+        pytest.param(lambda w, o, x: F.linear(x, w).relu() + F.linear(x, o), id="no heads"),
+        pytest.param(
+            lambda w, o, x: heads(F.linear(x.float(), w.float())) + heads(F.linear(x.float(), o.float())), id="float32"
+        ),
+    ],
+)
+def test_leaves_the_rest(function: Any) -> None:
+    x = torch.randn(2, 5, 16).half()
+    before = program_of(function, [x], [weight, other])
+    after = lowered(before, PackProjections())
+    assert ops(after) == ops(before)
+    assert_same(before, after, [x])
