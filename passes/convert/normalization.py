@@ -82,12 +82,36 @@ def _last_dims(call: Call) -> range:
 
 
 def _layer_norm(ctx: ConverterContext, call: Call) -> Tensor:
+    if _is_in_place_of_a_move(call):
+        return _of_channels(ctx, call)
     x = ctx.tensor(call.arg("input"))
     parts = [shapes.operand_with_rank(ctx, call.arg(name), x.rank) for name in ("weight", "bias")]
     if parts[0] is None and parts[1] is None:
         ones: list[Dim] = [1] * (x.rank - len(_last_dims(call)))
         parts[0] = filled(ctx, [*ones, *x.shape[len(ones) :]], 1.0, x.dtype)
     return normalized(ctx, x, _last_dims(call), call.value("eps"), *parts)
+
+
+def _is_in_place_of_a_move(call: Call) -> bool:
+    """Whether one dimension becomes the last to be normalized, and then goes back to its place."""
+    moves = [call.arg("input"), *call.node.users]
+    if len(call.value("normalized_shape")) != 1 or any(move.target is not aten.permute.default for move in moves):
+        return False
+    there, *backs = [[dim % len(move.args[1]) for dim in move.args[1]] for move in moves]
+    return bool(backs) and all([there[dim] for dim in back] == sorted(there) for back in backs)
+
+
+def _of_channels(ctx: ConverterContext, call: Call) -> Tensor:
+    """The normalization where the dimension was: TensorRT-RTX makes two kernels of one and a move of its result."""
+    source, order = call.arg("input").args
+    x = ctx.tensor(source)
+    axis = x.axis(order[-1])
+    shape = [x.shape[axis] if dim == axis else 1 for dim in range(x.rank)]
+    parts = [ctx.optional(call.arg(name)) for name in ("weight", "bias")]
+    if parts[0] is None and parts[1] is None:
+        parts[0] = filled(ctx, shape[axis : axis + 1], 1.0, x.dtype)
+    placed = [None if part is None else shapes.reshape(ctx, part, shape, "channels") for part in parts]
+    return shapes.permute(ctx, normalized(ctx, x, [axis], call.value("eps"), *placed), order, "last")
 
 
 _LAYER_NORM_CONDITIONS = (dtype_of("input", FLOATS),)

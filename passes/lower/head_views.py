@@ -112,15 +112,27 @@ def _shape(node: Node) -> Sequence[Any]:
     return tensor.shape
 
 
+def _permuted(layout: Layout, node: Node) -> Layout | None:
+    order: Any = node.args[1]
+    return layout.permute(order)
+
+
+def _transposed(layout: Layout, node: Node) -> Layout | None:
+    dims: Any = node.args[1:]
+    return layout.transpose(*dims)
+
+
 def _sliced(layout: Layout, node: Node) -> Layout | None:
-    _, dim, start, _, step = (*node.args, *(0, None, None, 1)[len(node.args) - 1 :])
-    start = start or 0
-    known = isinstance(start, int) and start >= 0 and step == 1 and isinstance(dim, int)
+    dim: Any = node.args[1] if len(node.args) > 1 else 0
+    start: Any = (node.args[2] if len(node.args) > 2 else None) or 0
+    step = node.args[4] if len(node.args) > 4 else 1
+    known = isinstance(start, int) and start >= 0 and step == 1
     return layout.narrow(dim, start, _shape(node)[dim]) if known else None
 
 
 def _selected(layout: Layout, node: Node) -> Layout | None:
-    _, dim, index = node.args
+    args: Any = node.args
+    _, dim, index = args
     known = isinstance(dim, int) and isinstance(index, int) and index >= 0
     return layout.select(dim, index) if known else None
 
@@ -155,8 +167,8 @@ _RESHAPES = (
 _VIEWS: Mapping[Any, Callable[[Layout, Node], Layout | None]] = MappingProxyType(
     {
         **dict.fromkeys(_RESHAPES, _reshaped),
-        aten.permute.default: lambda layout, node: layout.permute(node.args[1]),
-        aten.transpose.int: lambda layout, node: layout.transpose(*node.args[1:]),
+        aten.permute.default: _permuted,
+        aten.transpose.int: _transposed,
         aten.t.default: lambda layout, node: layout.transpose(0, -1),
         aten.select.int: _selected,
         aten.slice.Tensor: _sliced,

@@ -50,6 +50,44 @@ def test_low_precision(module, dtype):
     check(prepared(module).to(dtype), [torch.randn(image).to(dtype)], build=True, tolerance=loose)
 
 
+class Channels(nn.Module):
+    """As in ConvNeXt: a norm over the channels of an image, for which they become the last dimension."""
+
+    def __init__(self, norm, back=(0, 3, 1, 2)):
+        super().__init__()
+        self.norm, self.back = norm, back
+
+    def forward(self, x):
+        return self.norm(x.permute(0, 2, 3, 1)).permute(self.back).relu()
+
+
+NORMS = {"affine": nn.LayerNorm(6), "without bias": nn.LayerNorm(6, bias=False)} | {
+    "without affine": nn.LayerNorm(6, elementwise_affine=False)
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("name", NORMS)
+def test_a_norm_over_channels_moves_nothing(name, dtype):
+    module = prepared(Channels(NORMS[name])).to(dtype)
+    result = check(module, [torch.randn(image).to(dtype)], [{0: "n"}], BATCH, build=True)
+    assert "NORMALIZATION(axes=[1]" in result.built.text()
+
+
+@pytest.mark.parametrize("back", [(0, 3, 2, 1), (0, 1, 2, 3)])
+def test_a_norm_over_channels_that_stay_elsewhere(back):
+    module = prepared(Channels(nn.LayerNorm(6), back))
+    check(module, [torch.randn(image)], [{0: "n"}], BATCH, build=True)
+
+
+def test_a_norm_over_channels_that_is_also_read_as_it_is():
+    def function(x):
+        y = F.layer_norm(x.permute(0, 2, 3, 1), (6,))
+        return y.permute(0, 3, 1, 2).relu(), y.exp()
+
+    check(function, [torch.randn(image)], [{0: "n"}], BATCH, build=True)
+
+
 def test_statistics_computed_at_run_time():
     parameters = [torch.randn(6), torch.randn(6), torch.randn(6), torch.rand(6)]
     check(lambda x, w, b, m, v: F.batch_norm(x, m, v, w, b), [torch.randn(image), *parameters], build=True)
