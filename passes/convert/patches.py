@@ -24,7 +24,8 @@ def embeds_patches(ctx: ConverterContext, call: Call) -> bool:
     """Whether a convolution is better one product: of halves, in two dimensions, with windows side by side.
 
     Where the number of channels is a multiple of 8, TensorRT-RTX's convolutions are as fast. With the three of an
-    image, that of ViT-B/16 took 133 us for 8 images on an H200, and the product with its move 13.
+    image, that of ViT-B/16 took 133 us for 8 images on an H200, and the product with its move 13. Those of EfficientNet
+    with 4 to 28 channels and one pixel took 12 us each, and products 2.
     """
     x, weight = call.value("input"), ctx.constant_value(call.arg("weight"))
     return (
