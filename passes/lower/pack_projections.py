@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from torch.fx import Node
 from ...compiler.graph import insert_call, refresh_values
 from ...compiler.pass_base import Context, Pass
 from ...compiler.program import Program
+from .aliasing import mutates
 from .casts import named
 from .head_views import Heads, heads_of
 from .layout import Layout
@@ -21,6 +23,8 @@ from .values import is_pure, remove_dead, same_sizes, tensor_of
 aten = torch.ops.aten
 
 _HALVES = frozenset({torch.float16, torch.bfloat16})
+_INPUTS: Mapping[Any, int] = MappingProxyType({aten.linear.default: 0, aten.addmm.default: 1})
+"""Products, with the position of what they multiply by a weight."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class PackProjections(Pass):
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place."""
+        if mutates(program.graph):
+            return program
         packed = [node for group in _groups(program) for node in _pack(group)]
         remove_dead(program.graph)
         refresh_values(program.graph, packed)
@@ -97,9 +103,9 @@ def _groups(program: Program) -> list[list[_Projection]]:
 
 def _projection(node: Node) -> _Projection | None:
     tensor = tensor_of(node)
-    if node.target not in (aten.linear.default, aten.addmm.default) or tensor is None or tensor.dtype not in _HALVES:
+    if node.target not in _INPUTS or node.kwargs or tensor is None or tensor.dtype not in _HALVES:
         return None
-    source: Any = node.args[0 if node.target is aten.linear.default else 1]
+    source: Any = node.args[_INPUTS[node.target]]
     if node.target is aten.linear.default and source.target is aten.permute.default and source.args[1] == [1, 0, 2]:
         source, (inner, outer, columns) = source.args[0], tensor.shape
         start = Layout.contiguous((outer, inner, columns)).permute((1, 0, 2))

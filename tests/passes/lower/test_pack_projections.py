@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import trt_passes as tp
 from torch import nn
 from trt_passes.passes.lower import FoldConstants, PackProjections
 
-from tests.passes.lower.lowering import assert_same, lowered, ops, program_of
+from tests.passes.lower.lowering import Function, assert_same, lowered, ops, program_of
 
 HEADS, SIZE = 4, 8
 WIDTH = HEADS * SIZE
@@ -189,3 +190,14 @@ def test_leaves_the_rest(function: Any) -> None:
     after = lowered(before, PackProjections())
     assert ops(after) == ops(before)
     assert_same(before, after, [x])
+
+
+def test_leaves_graphs_that_write_to_their_tensors() -> None:
+    def function(w: torch.Tensor, o: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        query = heads(F.linear(x, w))
+        return query.add_(1) + heads(F.linear(x, o))
+
+    exported = torch.export.export(Function(function, [weight, other]), (torch.randn(2, 5, 16).half(),), strict=False)
+    before = tp.Program(exported)
+    assert any("add_" in name for name in ops(before))
+    assert ops(lowered(before, PackProjections())) == ops(before)
