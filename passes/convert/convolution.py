@@ -13,8 +13,8 @@ from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of, rank_of, static_dims
+from .few_channels import better_form
 from .linear import bias_of
-from .patches import embeds_patches, patch_embedding
 from .registry import Family
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ FAMILY = Family("convolution")
 )
 def convolution(ctx: ConverterContext, call: Call) -> Tensor:
     """A convolution; in one dimension as one of two, of which the first has size 1."""
-    if embeds_patches(ctx, call):
-        return patch_embedding(ctx, call, ctx.tensor(call.arg("input")), dims_of(call.out.shape))
+    form = better_form(ctx, call)
+    if form is not None:
+        return form(ctx, call, ctx.tensor(call.arg("input")), dims_of(call.out.shape))
     x, weight = ctx.tensor(call.arg("input")), _kernel(ctx, call)
     spatial = weight.rank - 2
     flat = call.value("weight").dim() == 3

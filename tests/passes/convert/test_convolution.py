@@ -76,9 +76,33 @@ def test_windows_side_by_side_are_one_product_of_halves(name, dtype):
     assert "CONVOLUTION" not in result.layers()
 
 
+BLOCKS = {
+    "ResNet": nn.Conv2d(3, 8, 7, 2, 3, bias=False),
+    "windows that are not square": nn.Conv2d(3, 8, (5, 8), (2, 3), (1, 0)),
+    "whole blocks": nn.Conv2d(6, 8, 6, 2, 2),
+    "a row is left over": nn.Conv2d(3, 8, 7, 4, 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", BLOCKS)
+def test_large_windows_are_of_blocks_of_halves(name, dtype):
+    module = BLOCKS[name].to(dtype)
+    x = torch.randn(2, module.in_channels, 17, 20).to(dtype)
+    result = check(module, [x], [{0: "n"}], BATCH, build=True)
+    (line,) = (line for line in result.built.text().splitlines() if " CONVOLUTION(" in line)
+    assert "stride" not in line
+    channels = -(-module.in_channels * module.stride[0] * module.stride[1] // 8) * 8
+    (kernel,) = (tensor for tensor in result.built.kept_alive if tensor.dim() == 4)
+    assert kernel.shape[1] == channels
+
+
 @pytest.mark.parametrize(
     ("module", "shape"),
     [
+        pytest.param(nn.Conv2d(3, 8, 7, 2, 3), (2, 3, 16, 16), id="float32 of large windows"),
+        pytest.param(nn.Conv2d(3, 8, 3, 2, 1).half(), (2, 3, 8, 8), id="small windows"),
+        pytest.param(nn.Conv2d(3, 8, 7, 1, 3).half(), (2, 3, 8, 8), id="every pixel"),
         pytest.param(nn.Conv2d(3, 8, 4, 4), (2, 3, 8, 8), id="float32"),
         pytest.param(nn.Conv2d(3, 8, 4, 4).half(), (2, 3, 9, 8), id="a row is left over"),
         pytest.param(nn.Conv2d(3, 8, 4, 3).half(), (2, 3, 10, 10), id="windows overlap"),
