@@ -19,9 +19,11 @@ Pairs that are in --out already are left out, so that an interrupted run goes on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -281,17 +283,28 @@ class Child:
     def measured(self, name: str, peer: str, seconds: float) -> dict[str, Any]:
         """The line that the process prints, or why there is none."""
         command = [sys.executable, __file__, "--child", name, peer, "--cores", self.cores()]
-        with TemporaryDirectory() as caches:
+        # Processes that compile kernels can outlive the one that started them, and write to the caches meanwhile.
+        with (
+            TemporaryDirectory(ignore_cleanup_errors=True) as caches,
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=self.environment(caches),
+                start_new_session=True,
+            ) as process,
+        ):
             try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=seconds, check=False, env=self.environment(caches)
-                )
+                printed, errors = process.communicate(timeout=seconds)
             except subprocess.TimeoutExpired:
                 return {"model": name, "peer": peer, "failed": f"not finished after {seconds:.0f} s"}
-        for text in reversed(done.stdout.splitlines()):
+            finally:
+                _kill_group(process.pid)
+        for text in reversed(printed.splitlines()):
             if text.startswith('{"model"'):
                 return dict(json.loads(text))
-        return {"model": name, "peer": peer, "failed": f"exit code {done.returncode}: {_last_words(done.stderr)}"}
+        return {"model": name, "peer": peer, "failed": f"exit code {process.returncode}: {_last_words(errors)}"}
 
     def cores(self) -> str:
         """Its share of the processor's cores, as `a,b,…`."""
@@ -305,6 +318,12 @@ class Child:
         if self.packages is not None:
             chosen["PYTHONPATH"] = os.pathsep.join(filter(None, [str(self.packages), chosen.get("PYTHONPATH")]))
         return chosen
+
+
+def _kill_group(leader: int) -> None:
+    """End a process and those that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _last_words(text: str) -> str:

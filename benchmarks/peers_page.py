@@ -105,10 +105,10 @@ def page(results: Results, why: str) -> str:
         _figures(results, MEMORY, apart="eager"),
         *_engines(results),
         "## Where the GPU time goes",
-        "Microseconds of one replay by kind of kernel, under PyTorch's profiler (`python benchmarks/kernels.py`), both "
-        "compilers in one process and in turns, the median of ten replays. What is fused to a matrix product, a "
-        "convolution or attention counts with it. Kernels overlap a little, so that a row can add up to more than its "
-        "last figure.",
+        "Microseconds of one replay by kind of kernel, under PyTorch's profiler, the median of eight replays or more. "
+        "What is fused to a matrix product, a convolution or attention counts with it. Kernels overlap a little, so "
+        "that a row can add up to more than its last figure. The two compilers were traced in different runs; "
+        "`python benchmarks/kernels.py` traces both in turns.",
         _table(*kernel_rows(KERNELS), "llrrrrrrr"),
         "## Where it falls short",
         "Computed from the tables above, the worst first. Of first calls and errors here the larger counts, of the "
@@ -132,7 +132,9 @@ def _introduction(results: Results) -> list[str]:
         "are the number of images or, for text, sequences × tokens. The best figure of a row is **bold**. "
         "[How it was measured](#how-it-was-measured) says what each compiler is.",
         "GPU times of one engine differ by up to 8 % between GPUs of the same kind (0.51 to 0.55 ms for the same "
-        "engine of BERT-base), so all compilers had a model on the same GPU.",
+        "engine of BERT-base), so this project and the ONNX parser had a model on the same GPU, one after the other. "
+        "The others were measured in other runs of the same day on machines of the same kind; where torch.compile was "
+        "measured twice, the faster line is kept.",
     ]
 
 

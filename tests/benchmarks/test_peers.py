@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +81,17 @@ def test_processes_share_neither_cores_nor_gpus_nor_caches() -> None:
 )
 def test_a_failure_is_told_in_its_own_words(stderr: str, kept: str) -> None:
     assert peers._last_words(stderr) == kept
+
+
+@pytest.mark.parametrize("last", ["sleep 60", 'echo \'{"model": "gpt2-1x256", "call_ms": 1.0}\''])
+def test_nothing_outlives_a_measurement(last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python, heartbeat = tmp_path / "python", tmp_path / "heartbeat"
+    busy = f'(mkdir -p "$TORCHINDUCTOR_CACHE_DIR"; while :; do date > {heartbeat}; sleep 0.02; done) > /dev/null 2>&1 &'
+    python.write_text(f"#!/bin/sh\n{busy}\nwhile [ ! -s {heartbeat} ]; do sleep 0.02; done\n{last}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    line = Child(0, 1, None).measured("gpt2-1x256", "compile", 2 if "sleep" in last else 60)
+    assert line.get("failed") == ("not finished after 2 s" if "sleep" in last else None)
+    heartbeat.unlink()
+    time.sleep(0.3)
+    assert not heartbeat.exists()
