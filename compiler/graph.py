@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -58,7 +59,7 @@ def refresh_values(graph: Graph, changed: Iterable[Node]) -> None:
     """
     affected = set(changed)
     for node in graph.nodes:
-        if node.op != "call_function" or affected.isdisjoint(node.all_input_nodes):
+        if not _computes(node.target) or affected.isdisjoint(node.all_input_nodes):
             continue
         before = _layouts(node.meta["val"])
         try:
@@ -75,6 +76,11 @@ def refresh_values(graph: Graph, changed: Iterable[Node]) -> None:
         if _layouts(value) != before:
             node.meta["val"] = value
             affected.add(node)
+
+
+def _computes(target: Any) -> bool:
+    """Whether values can be run through it: not through control flow, whose results have layouts of their own."""
+    return isinstance(target, torch._ops.OpOverload) or target is operator.getitem
 
 
 _NEEDS_LAYOUT = frozenset({torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default})

@@ -139,6 +139,10 @@ class ConverterContext:
             argument = argument.meta.get("val")
         return self.scalar(argument)
 
+    def has(self, node: Node) -> bool:
+        """Whether a node's value is in this network, or is a constant."""
+        return node.name in self._values or node.name in self._constants
+
     def optional(self, argument: Any) -> Tensor | None:
         """Like `tensor`, with None for None."""
         return None if argument is None else self.tensor(argument)

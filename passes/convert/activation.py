@@ -12,6 +12,7 @@ from ...compiler.symbols import Dim, example_size
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.tensor import Tensor, is_float
+from ..limits import MAX_RANK
 from ..lower.aliasing import memory_of
 from .conditions import FLOATS, dtype_of
 from .pointwise import floating
@@ -68,7 +69,8 @@ def _apart(ctx: ConverterContext, call: Call, x: Tensor) -> Tensor:
     """The input of a function that had better be no part of the product before it, in a shape that keeps it out."""
     producer, columns = memory_of(call.arg("self")), x.shape[-1] if x.rank else 1
     many = math.prod(example_size(size) or 1 for size in call.value("self").shape) >= MANY
-    if producer.target not in _PRODUCTS or not many or not isinstance(columns, int) or columns % 2:
+    parts = isinstance(columns, int) and columns % 2 == 0 and x.rank < MAX_RANK
+    if producer.target not in _PRODUCTS or not many or not parts:
         return x
     return shapes.reshape(ctx, x, (*x.shape[:-1], 2, columns // 2), "apart")
 

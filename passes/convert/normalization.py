@@ -82,7 +82,7 @@ def _last_dims(call: Call) -> range:
 
 
 def _layer_norm(ctx: ConverterContext, call: Call) -> Tensor:
-    if _is_in_place_of_a_move(call):
+    if _is_in_place_of_a_move(call) and ctx.has(call.arg("input").args[0]):
         return _of_channels(ctx, call)
     x = ctx.tensor(call.arg("input"))
     parts = [shapes.operand_with_rank(ctx, call.arg(name), x.rank) for name in ("weight", "bias")]

@@ -90,7 +90,7 @@ def _take(left: list[Mode], size: Any) -> tuple[Mode, ...] | None:
             return None
         mode, have = left.pop(0), prod(mode.size for mode in taken)
         whole = have * mode.size
-        if isinstance(whole, int) and isinstance(size, int) and whole > size:
+        if isinstance(whole, int) and isinstance(size, int) and whole > size > 0:
             inner = whole // size
             if whole % size or mode.size % inner:
                 return None

@@ -187,3 +187,10 @@ def test_products_of_halves_are_as_exact_as_eager_on_a_gpu(use_fp32_acc):
         for result in (compiled(inputs), layer(inputs))
     )
     assert (ours < 2 * eager) == use_fp32_acc
+
+
+def test_gelu_of_as_many_dimensions_as_tensorrt_has(monkeypatch):
+    monkeypatch.setattr(activation, "MANY", 1)
+    check(nn.Sequential(nn.Linear(4, 6), nn.GELU()).half(), [halves(1, 1, 2, 1, 1, 1, 2, 4)])
+    check(lambda x, w: F.gelu(F.linear(x, w)), [halves(4), halves(6, 4)])
+    check(lambda x, w: F.gelu(x @ w), [halves(4), halves(4)])

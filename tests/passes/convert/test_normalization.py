@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import trt_passes as tp
 from torch import nn
 from trt_passes.compiler.call import Call
 from trt_passes.passes.convert import default_registry
@@ -72,6 +73,15 @@ def test_a_norm_over_channels_moves_nothing(name, dtype):
     module = prepared(Channels(NORMS[name])).to(dtype)
     result = check(module, [torch.randn(image).to(dtype)], [{0: "n"}], BATCH, build=True)
     assert "NORMALIZATION(axes=[1]" in result.built.text()
+
+
+def test_a_norm_over_channels_whose_move_is_not_in_the_network():
+    module = prepared(Channels(nn.LayerNorm(6)))
+    x = torch.randn(image)
+    compiled = tp.compile(module, [x], torch_executed_ops={"aten.permute"}, min_block_size=1, executor="reference")
+    (segment,) = [item for item in compiled.report.program.segments if "NORMALIZATION" in item.network.text()]
+    assert "NORMALIZATION(axes=[3]" in segment.network.text()
+    torch.testing.assert_close(compiled(x), module(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("back", [(0, 3, 2, 1), (0, 1, 2, 3)])

@@ -73,6 +73,13 @@ def test_views_of_views(data):
         assert elements(layout).equal(tensor)
 
 
+def test_no_elements():
+    empty = Layout.contiguous((0, 4))
+    assert empty.view((0, 2, 2)).shape == (0, 2, 2)
+    assert Layout.contiguous((4, 0)).view((2, 0)).shape == (2, 0)
+    assert Layout.contiguous((2, 3)).view((0, 6)) is None
+
+
 def test_dimensions_that_were_merged_and_parted_again():
     merged = Layout.contiguous((5, 2, 12)).permute((1, 0, 2)).view((10, 12))
     assert merged.view((2, 5, 3, 4)) == Layout.contiguous((5, 2, 3, 4)).permute((1, 0, 2, 3))

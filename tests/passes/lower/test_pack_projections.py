@@ -178,6 +178,10 @@ weight, other = torch.randn(WIDTH, 16).half(), torch.randn(WIDTH, 16).half()
         pytest.param(lambda w, o, x: heads(F.linear(x, w))[:, :, :2] + heads(F.linear(x, o))[:, :, :2], id="rows"),
         pytest.param(lambda w, o, x: heads(F.linear(x, w))[..., :4] + heads(F.linear(x, o))[..., :4], id="elements"),
         pytest.param(lambda w, o, x: heads(F.linear(x, w)) + heads(F.linear(x.relu(), o)), id="other inputs"),
+        pytest.param(
+            lambda w, o, x: torch.as_strided(heads(F.linear(x, w)), (2, 3), (1, 5)) + heads(F.linear(x, o))[0, 0, 0, 0],
+            id="read by place in memory",
+        ),
         pytest.param(lambda w, o, x: F.linear(x, w).relu() + F.linear(x, o), id="no heads"),
         pytest.param(
             lambda w, o, x: heads(F.linear(x.float(), w.float())) + heads(F.linear(x.float(), o.float())), id="float32"
