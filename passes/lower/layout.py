@@ -68,6 +68,8 @@ class Layout:
 
     def view(self, shape: Sequence[Any]) -> Layout | None:
         """The elements in order in another shape."""
+        if _is_empty(shape) or _is_empty(self.shape):
+            return Layout.contiguous(shape) if _is_empty(shape) and _is_empty(self.shape) else None
         left = [mode for dim in self.dims for mode in dim]
         dims = []
         for size in shape:
@@ -78,6 +80,10 @@ class Layout:
         return None if left else replace(self, dims=tuple(dims))
 
 
+def _is_empty(shape: Sequence[Any]) -> bool:
+    return any(isinstance(size, int) and size == 0 for size in shape)
+
+
 def _modes(size: Any, stride: Any) -> tuple[Mode, ...]:
     return () if statically_known_true(size == 1) else (Mode(size, stride),)
 
@@ -85,16 +91,23 @@ def _modes(size: Any, stride: Any) -> tuple[Mode, ...]:
 def _take(left: list[Mode], size: Any) -> tuple[Mode, ...] | None:
     """Remove modes of `size` elements in all from the front, the last of them split if need be."""
     taken: list[Mode] = []
-    while not statically_known_true(prod(mode.size for mode in taken) == size):
+    missing = size
+    while not statically_known_true(missing == 1):
         if not left:
             return None
-        mode, have = left.pop(0), prod(mode.size for mode in taken)
-        whole = have * mode.size
-        if isinstance(whole, int) and isinstance(size, int) and whole > size > 0:
-            inner = whole // size
-            if whole % size or mode.size % inner:
-                return None
-            left.insert(0, Mode(inner, mode.stride))
-            mode = Mode(mode.size // inner, mode.stride * inner)
+        mode = left.pop(0)
+        if _divides(missing, mode.size):
+            inner = mode.size // missing
+            taken.append(Mode(missing, mode.stride * inner))
+            left[:0] = _modes(inner, mode.stride)
+            break
+        if not _divides(mode.size, missing):
+            return None
         taken.append(mode)
+        missing = missing // mode.size
     return tuple(taken)
+
+
+def _divides(divisor: Any, size: Any) -> bool:
+    """Whether a size is known to be a multiple of another, for all values of their symbols."""
+    return statically_known_true((size // divisor) * divisor == size)

@@ -112,17 +112,20 @@ def _projection(node: Node) -> _Projection | None:
     else:
         start = Layout.contiguous(tensor.shape)
     parts = heads_of(node, start)
-    if not parts or not all(_has_known_rows(part, source) for part in parts):
-        return None
-    return _Projection(node, source, parts)
+    return _Projection(node, source, parts) if parts and _rows_from(node, source, parts) is not None else None
 
 
-def _has_known_rows(part: Heads, source: Node) -> bool:
-    """Whether the rows are numbers, or the first two of three dimensions of what is multiplied."""
-    tensor = tensor_of(source)
-    assert tensor is not None
-    static = all(isinstance(size, int) for size in part.rows)
-    return static or (tensor.dim() == 3 and same_sizes(part.rows, tensor.shape[:2]))
+def _rows_from(product: Node, source: Node, parts: Sequence[Heads]) -> Node | None:
+    """A tensor whose first two of three dimensions are the rows of all parts; any, if they are numbers."""
+    if all(isinstance(size, int) for part in parts for size in part.rows):
+        return product
+    for node in (source, *product.users):
+        tensor = tensor_of(node)
+        if tensor is None or tensor.dim() != 3:
+            continue
+        if all(same_sizes(part.rows, tensor.shape[:2]) for part in parts):
+            return node
+    return None
 
 
 def _is_packable(parts: Sequence[Heads]) -> bool:
@@ -152,9 +155,12 @@ def _pack(group: Sequence[_Projection]) -> list[Node]:
     if any(position[item] > position[first] for other in group[1:] for item in _parameters(other.product)):
         return []
     starts = [total // part.size for total in itertools.accumulate((item.columns for item in group), initial=0)]
-    with first.graph.inserting_before(first.next):
+    rows = _rows_from(first, group[0].input, group[0].parts)
+    assert rows is not None
+    behind = max(first, rows, key=lambda node: position[node])
+    with first.graph.inserting_before(behind.next):
         product = first if len(group) == 1 and group[0].input in first.args else _joined(group)
-        whole = _as_heads(product, part, starts[-1])
+        whole = _as_heads(product, part, rows, starts[-1])
         cuts = []
         for projection, start in zip(group, starts, strict=False):
             for item in projection.parts:
@@ -186,13 +192,13 @@ def _concatenated(parts: list[Any], like: Node) -> Any:
     return named(insert_call(like.graph, aten.cat.default, (parts,), like=like), f"{parts[0].name}_packed")
 
 
-def _as_heads(product: Node, part: Heads, count: int) -> Node:
-    """The product as [outer, inner, count, size]."""
-    rows = [
-        size if isinstance(size, int) else insert_call(product.graph, aten.sym_size.int, (product, dim), like=product)
+def _as_heads(product: Node, part: Heads, rows: Node, count: int) -> Node:
+    """The product as [outer, inner, count, size], the first two as many as `rows` has."""
+    sizes = [
+        size if isinstance(size, int) else insert_call(product.graph, aten.sym_size.int, (rows, dim), like=product)
         for dim, size in enumerate(part.rows)
     ]
-    return insert_call(product.graph, aten.view.default, (product, [*rows, count, part.size]), like=product)
+    return insert_call(product.graph, aten.view.default, (product, [*sizes, count, part.size]), like=product)
 
 
 def _cut(whole: Node, part: Heads, start: int) -> Node:
