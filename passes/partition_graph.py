@@ -14,6 +14,7 @@ from torch.fx.experimental.symbolic_shapes import free_symbols, free_unbacked_sy
 from torch.utils import _pytree as pytree
 
 from ..compiler.program import Program, is_getitem, is_symbolic
+from ..compiler.symbols import example_size
 
 _aten = torch.ops.aten
 SHAPE_QUERIES = frozenset(
@@ -100,7 +101,5 @@ def _nbytes(node: Node) -> int:
 
 
 def _size_hint(size: int | torch.SymInt) -> int:
-    if isinstance(size, torch.SymInt):
-        hint = size.node.hint
-        return 1 if hint is None else int(hint)
-    return size
+    known = example_size(size)
+    return 1 if known is None else known

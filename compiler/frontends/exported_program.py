@@ -18,6 +18,7 @@ from ..inputs import Input, as_input
 from ..program import Program
 from ..runtime.recurrent_operators import WholeRecurrentLayers
 from ..source import frames_in
+from ..symbols import example_size
 from .keyword_signature import named_keywords
 from .module_view import has_lines, interpreted, method_module
 
@@ -244,8 +245,8 @@ def _range_of(exported: ExportedProgram, size: int | torch.SymInt) -> tuple[int,
     if limits is None or not limits.upper.is_Integer:
         return None
     low, high = int(limits.lower), int(limits.upper)
-    hint = size.node.hint if size.node.has_hint() else high
-    return low, min(max(int(hint), low), high), high
+    known = example_size(size)
+    return low, min(max(high if known is None else known, low), high), high
 
 
 def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...]) -> Program:

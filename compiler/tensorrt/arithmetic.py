@@ -11,6 +11,7 @@ import torch
 from ..call import Call
 from ..symbols import Dim, product
 from . import shapes
+from .dtypes import HALVES
 from .tensor import Tensor, is_float, is_integer
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def truncate(ctx: ConverterContext, x: Tensor, role: str = "") -> Tensor:
 
 def remainder(ctx: ConverterContext, left: Tensor, right: Tensor, *, sign_of_divisor: bool, role: str = "") -> Tensor:
     """left - quotient * right: with the divisor's sign as `torch.remainder`, or the dividend's as `torch.fmod`."""
-    if left.dtype in (torch.float16, torch.bfloat16):
+    if left.dtype in HALVES:
         # A half's quotient may be rounded up to the next whole number.
         wide = (cast(ctx, part, torch.float32, "wide") for part in (left, right))
         return cast(ctx, remainder(ctx, *wide, sign_of_divisor=sign_of_divisor, role="remainder"), left.dtype, role)

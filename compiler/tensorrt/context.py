@@ -255,8 +255,10 @@ class ConverterContext:
         columns = columns or values.shape[0]
         key = ("transposed", columns, *identity_of(values))
         if key not in self._copies:
-            self._copies[key] = values.new_zeros(values.shape[1], columns, device="cpu")
-            self._copies[key][:, : values.shape[0]] = values.t()
+            copy = values.new_empty(values.shape[1], columns, device="cpu")
+            copy[:, : values.shape[0]] = values.t()
+            copy[:, values.shape[0] :] = 0
+            self._copies[key] = copy
         return self._stored(argument.name, self._copies[key][(None,) * (rank - 2)])
 
     def scalar(self, value: Any, dtype: torch.dtype | None = None, rank: int = 0) -> Tensor:

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+HALVES = frozenset({torch.float16, torch.bfloat16})
+"""Floats of 16 bits."""
+
 _SHORT_NAMES: dict[torch.dtype, str] = {
     torch.float32: "f32",
     torch.float16: "f16",

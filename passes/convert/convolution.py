@@ -15,6 +15,7 @@ from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of, rank_of, static_dims
 from .few_channels import better_form
 from .linear import bias_of
+from .per_axis import per_axis
 from .registry import Family
 
 if TYPE_CHECKING:
@@ -69,10 +70,8 @@ def _kernel(ctx: ConverterContext, call: Call) -> Tensor:
 
 def _per_axis(call: Call, name: str, spatial: int, extra: int) -> tuple[int, ...]:
     """A list argument for every spatial dimension, `extra` for the one that a 1-d convolution gets."""
-    values = [int(value) for value in call.value(name)]
     wanted = call.value("weight").dim() - 2
-    values = values * wanted if len(values) == 1 else values
-    return (*([extra] * (spatial - wanted)), *values)
+    return (*([extra] * (spatial - wanted)), *per_axis(map(int, call.value(name)), wanted))
 
 
 def _plain(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, out: Sequence[Dim]) -> Tensor:

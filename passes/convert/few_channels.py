@@ -12,16 +12,16 @@ from ...compiler.call import Call
 from ...compiler.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.dtypes import HALVES
 from ...compiler.tensorrt.tensor import Tensor
 from .linear import bias_of, product
+from .per_axis import per_axis
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
 
 Form = Callable[["ConverterContext", Call, Tensor, Sequence[Dim]], Tensor]
 """Converts the convolution of a tensor [batch, channels, height, width] to one of a shape."""
-
-_HALVES = frozenset({torch.float16, torch.bfloat16})
 
 LARGE = 25
 """Elements of a window from which on its blocks are worth moving; with 9 that took 4 us longer than it saved."""
@@ -38,25 +38,24 @@ def better_form(ctx: ConverterContext, call: Call) -> Form | None:
     if (
         weight is None
         or not weight.dim() == x.dim() == 4
-        or x.dtype not in _HALVES
+        or x.dtype not in HALVES
         or weight.shape[1] % 8 == 0
         or not all(isinstance(size, int) for size in x.shape[2:])
         or call.value("transposed")
         or call.value("groups") != 1
-        or _per_axis(call, "dilation") != (1, 1)
+        or _pair(call, "dilation") != (1, 1)
     ):
         return None
-    window, steps = tuple(weight.shape[2:]), _per_axis(call, "stride")
+    window, steps = tuple(weight.shape[2:]), _pair(call, "stride")
     whole = all(size % step == 0 for size, step in zip(x.shape[2:], window, strict=True))
-    if window == steps and whole and _per_axis(call, "padding") == (0, 0):
+    if window == steps and whole and _pair(call, "padding") == (0, 0):
         return _of_patches
     overlaps = all(size > step > 1 for size, step in zip(window, steps, strict=True))
     return _of_blocks if overlaps and window[0] * window[1] >= LARGE else None
 
 
-def _per_axis(call: Call, name: str) -> tuple[int, int]:
-    values = [int(value) for value in call.value(name)]
-    return values[0], values[-1]
+def _pair(call: Call, name: str) -> tuple[int, ...]:
+    return per_axis(map(int, call.value(name)), spatial=2)
 
 
 def _weight(ctx: ConverterContext, call: Call) -> torch.Tensor:
@@ -86,7 +85,7 @@ def _of_blocks(ctx: ConverterContext, call: Call, x: Tensor, out: Sequence[Dim])
 
     The window gets zeros after it up to whole blocks, and the channels up to a multiple of 8.
     """
-    kernel, steps, padding = _weight(ctx, call), _per_axis(call, "stride"), _per_axis(call, "padding")
+    kernel, steps, padding = _weight(ctx, call), _pair(call, "stride"), _pair(call, "padding")
     channels, maps = kernel.shape[1], kernel.shape[0]
     window = [-(-size // step) for size, step in zip(kernel.shape[2:], steps, strict=True)]
     grid = [int(size) - 1 + blocks for size, blocks in zip(out[2:], window, strict=True)]

@@ -17,6 +17,7 @@ from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.tensor import Tensor, is_float
 from .conditions import FLOATS, dtype_of, smallest, static_dims, used_results
 from .linear import product
+from .per_axis import per_axis
 from .registry import Condition, Family
 from .windows import Windows, even_places, maxima
 
@@ -31,11 +32,6 @@ _NUMBERS = (*FLOATS, torch.int32, torch.int64)
 
 def _spatial(target: Any) -> int:
     return int(target._schema.name[target._schema.name.index("pool") + 4])
-
-
-def _per_axis(values: Any, spatial: int) -> tuple[int, ...]:
-    values = [values] if isinstance(values, int) else list(values)
-    return tuple(values * spatial if len(values) == 1 else values)
 
 
 @dataclass(frozen=True)
@@ -54,13 +50,13 @@ class _Pool:
         """The windows that a call asks for."""
         spatial = _spatial(call.target)
         out = call.out[0] if isinstance(call.out, list | tuple) else call.out
-        kernel = _per_axis(call.value("kernel_size"), spatial)
+        kernel = per_axis(call.value("kernel_size"), spatial)
         stride = call.value("stride")
         return cls(
             kernel,
-            _per_axis(stride, spatial) if stride else kernel,
-            _per_axis(call.value("padding"), spatial),
-            _per_axis(call.args.get("dilation", 1), spatial),
+            per_axis(stride, spatial) if stride else kernel,
+            per_axis(call.value("padding"), spatial),
+            per_axis(call.args.get("dilation", 1), spatial),
             call.value("ceil_mode"),
             dims_of(out.shape[-spatial:]),
         )

@@ -14,6 +14,7 @@ from torch.fx import Node
 from ...compiler.graph import insert_call, refresh_values
 from ...compiler.pass_base import Context, Pass
 from ...compiler.program import Program
+from ...compiler.tensorrt.dtypes import HALVES
 from .aliasing import mutates
 from .casts import named
 from .head_views import Heads, heads_of
@@ -22,7 +23,6 @@ from .values import is_pure, remove_dead, same_sizes, tensor_of
 
 aten = torch.ops.aten
 
-_HALVES = frozenset({torch.float16, torch.bfloat16})
 _INPUTS: Mapping[Any, int] = MappingProxyType({aten.linear.default: 0, aten.addmm.default: 1})
 """Products, with the position of what they multiply by a weight."""
 
@@ -71,11 +71,13 @@ class _Projection:
     Attributes:
         product: the call.
         input: what it multiplies; where its rows are exchanged first, the tensor before that.
+        rows: a tensor whose first two of three dimensions are the rows of all parts; any, if they are numbers.
         parts: the heads.
     """
 
     product: Node
     input: Node
+    rows: Node
     parts: list[Heads]
 
     @property
@@ -103,7 +105,7 @@ def _groups(program: Program) -> list[list[_Projection]]:
 
 def _projection(node: Node) -> _Projection | None:
     tensor = tensor_of(node)
-    if node.target not in _INPUTS or node.kwargs or tensor is None or tensor.dtype not in _HALVES:
+    if node.target not in _INPUTS or node.kwargs or tensor is None or tensor.dtype not in HALVES:
         return None
     source: Any = node.args[_INPUTS[node.target]]
     if node.target is aten.linear.default and source.target is aten.permute.default and source.args[1] == [1, 0, 2]:
@@ -112,11 +114,12 @@ def _projection(node: Node) -> _Projection | None:
     else:
         start = Layout.contiguous(tensor.shape)
     parts = heads_of(node, start)
-    return _Projection(node, source, parts) if parts and _rows_from(node, source, parts) is not None else None
+    rows = _rows_from(node, source, parts) if parts else None
+    return _Projection(node, source, rows, parts) if parts and rows is not None else None
 
 
 def _rows_from(product: Node, source: Node, parts: Sequence[Heads]) -> Node | None:
-    """A tensor whose first two of three dimensions are the rows of all parts; any, if they are numbers."""
+    """What `_Projection.rows` shall be; None if there is no such tensor."""
     if all(isinstance(size, int) for part in parts for size in part.rows):
         return product
     for node in (source, *product.users):
@@ -155,12 +158,10 @@ def _pack(group: Sequence[_Projection]) -> list[Node]:
     if any(position[item] > position[first] for other in group[1:] for item in _parameters(other.product)):
         return []
     starts = [total // part.size for total in itertools.accumulate((item.columns for item in group), initial=0)]
-    rows = _rows_from(first, group[0].input, group[0].parts)
-    assert rows is not None
-    behind = max(first, rows, key=lambda node: position[node])
+    behind = max(first, group[0].rows, key=lambda node: position[node])
     with first.graph.inserting_before(behind.next):
         product = first if len(group) == 1 and group[0].input in first.args else _joined(group)
-        whole = _as_heads(product, part, rows, starts[-1])
+        whole = _as_heads(product, part, group[0].rows, starts[-1])
         cuts = []
         for projection, start in zip(group, starts, strict=False):
             for item in projection.parts:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..dtypes import UnknownDType, from_trt, short_name
+from ..dtypes import HALVES, UnknownDType, from_trt, short_name
 from ..layers import Layer, iter_layers, tensor_text
 from ..loader import TensorRT, tensor_shape
 from . import (
@@ -182,7 +182,7 @@ class _Run:
     def _checked(self, layer: Layer, name: str, result: Tensor) -> Tensor:
         """The result rounded to its declared type, if type and shape are as declared."""
         dtype, dims = self._declared[name]
-        if result.dtype == torch.float32 and dtype in (torch.float16, torch.bfloat16):
+        if result.dtype == torch.float32 and dtype in HALVES:
             result = result.to(dtype)
         if result.dtype != dtype or not _fits(result.shape, dims):
             declared = "an unknown shape" if dims is None else f"{short_name(dtype)}{list(dims)}"
