@@ -3,9 +3,10 @@
     python benchmarks/peers.py [--models NAME …] [--peers NAME …] [--gpus N] [--seconds LIMIT] [--out peers.jsonl]
 
 Every pair of model and peer runs in a process of its own (killed after --each seconds), with empty caches of compiled
-kernels, and adds one JSON line to --out. With --gpus, so many run at a time, each on a GPU and a share of the cores of
-its own. Torch-TensorRT needs another release of TensorRT-RTX than this project: --torch-tensorrt-path names a folder
-with both, whose packages come before the others for that peer alone. What a line holds:
+kernels, and adds one JSON line to --out. The next process imports PyTorch and the model's library meanwhile, and waits.
+With --gpus, so many pairs run at a time, each on a GPU and a share of the cores of its own. Torch-TensorRT needs
+another release of TensorRT-RTX than this project: --torch-tensorrt-path names a folder with both, whose packages come
+before the others for that peer alone. What a line holds:
 first_call_seconds   from the model in memory to the first result: export, compilation, engine load, first call
 call_ms              median wall-clock time of a call, synchronised
 replay_ms            median GPU time of the call captured in a CUDA graph (None where it cannot be captured)
@@ -31,6 +32,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -257,54 +259,38 @@ def run(models: list[str], peers: list[str], out: Path, limits: Limits, other_pa
     writing = Lock()
 
     def work(gpu: int) -> None:
-        for peer in peers:
-            child = Child(gpu, limits.gpus, other_packages if peer == "torch-tensorrt" else None)
-            for name in models[gpu :: limits.gpus]:
+        pairs = [(name, peer) for peer in peers for name in models[gpu :: limits.gpus] if (name, peer) not in done]
+
+        def child_for(name: str, peer: str) -> Child:
+            return Child(Place(gpu, limits.gpus, other_packages if peer == "torch-tensorrt" else None), name, peer)
+
+        following: Child | None = None
+        try:
+            for pair, after in zip_longest(pairs, pairs[1:]):
                 left = limits.whole - (time.monotonic() - started)
-                if (name, peer) in done or left < 20:
-                    continue
-                line = {**child.measured(name, peer, min(limits.each, left)), "date": str(date.today())}
+                if left < 20:
+                    return
+                with contextlib.closing(following or child_for(*pair)) as child:
+                    following = child_for(*after) if after else None
+                    line = {**child.measured(min(limits.each, left)), "date": str(date.today())}
                 with writing, out.open("a") as file:
                     print(_shown(line), flush=True)
                     file.write(json.dumps(line) + "\n")
+        finally:
+            if following is not None:
+                following.close()
 
     with ThreadPoolExecutor(limits.gpus) as pool:
         list(pool.map(work, range(limits.gpus)))
 
 
 @dataclass(frozen=True)
-class Child:
-    """A process for one pair: its GPU, of how many, and packages that come before the installed ones."""
+class Place:
+    """Where a pair is measured: its GPU, of how many, and packages that come before the installed ones."""
 
     gpu: int
     gpus: int
     packages: Path | None
-
-    def measured(self, name: str, peer: str, seconds: float) -> dict[str, Any]:
-        """The line that the process prints, or why there is none."""
-        command = [sys.executable, __file__, "--child", name, peer, "--cores", self.cores()]
-        # Processes that compile kernels can outlive the one that started them, and write to the caches meanwhile.
-        with (
-            TemporaryDirectory(ignore_cleanup_errors=True) as caches,
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=self.environment(caches),
-                start_new_session=True,
-            ) as process,
-        ):
-            try:
-                printed, errors = process.communicate(timeout=seconds)
-            except subprocess.TimeoutExpired:
-                return {"model": name, "peer": peer, "failed": f"not finished after {seconds:.0f} s"}
-            finally:
-                _kill_group(process.pid)
-        for text in reversed(printed.splitlines()):
-            if text.startswith('{"model"'):
-                return dict(json.loads(text))
-        return {"model": name, "peer": peer, "failed": f"exit code {process.returncode}: {_last_words(errors)}"}
 
     def cores(self) -> str:
         """Its share of the processor's cores, as `a,b,…`."""
@@ -318,6 +304,44 @@ class Child:
         if self.packages is not None:
             chosen["PYTHONPATH"] = os.pathsep.join(filter(None, [str(self.packages), chosen.get("PYTHONPATH")]))
         return chosen
+
+
+class Child:
+    """A process for one pair, which imports what it needs and then waits until it is told to go."""
+
+    def __init__(self, place: Place, name: str, peer: str) -> None:
+        self.place, self.name, self.peer = place, name, peer
+        self._ending = contextlib.ExitStack()
+        # Processes that compile kernels can outlive the one that started them, and write to the caches meanwhile.
+        caches = self._ending.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
+        self._process = self._ending.enter_context(
+            subprocess.Popen(
+                [sys.executable, __file__, "--child", name, peer, "--cores", place.cores()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=place.environment(caches),
+                start_new_session=True,
+            )
+        )
+        self._ending.callback(_kill_group, self._process.pid)
+
+    def close(self) -> None:
+        """End the process and those that it started, and delete its caches."""
+        self._ending.close()
+
+    def measured(self, seconds: float) -> dict[str, Any]:
+        """The line that the process prints once it was told to go, or why there is none."""
+        line = {"model": self.name, "peer": self.peer}
+        try:
+            printed, errors = self._process.communicate("go\n", timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return {**line, "failed": f"not finished after {seconds:.0f} s"}
+        for text in reversed(printed.splitlines()):
+            if text.startswith('{"model"'):
+                return dict(json.loads(text))
+        return {**line, "failed": f"exit code {self._process.returncode}: {_last_words(errors)}"}
 
 
 def _kill_group(leader: int) -> None:
@@ -346,7 +370,7 @@ def _shown(line: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure what was asked for."""
-    from peers_models import MODELS
+    from peers_models import MODELS, import_library
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
@@ -363,7 +387,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         os.sched_setaffinity(0, map(int, arguments.cores.split(",")))
-        print(json.dumps(measure(*arguments.child)))
+        import_library(arguments.child[0])
+        if sys.stdin.readline():
+            print(json.dumps(measure(*arguments.child)), flush=True)
+            # Nothing of what is measured comes after this, and the next pair waits for the GPU.
+            os._exit(0)
     else:
         limits = Limits(arguments.gpus, arguments.seconds, arguments.each)
         run(arguments.models, arguments.peers, arguments.out, limits, arguments.torch_tensorrt_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 
 import torch
@@ -134,6 +135,12 @@ def made(name: str) -> Made:
     fill_zeros(model)
     measure_statistics(model, *inputs)
     return model.eval(), inputs
+
+
+def import_library(name: str) -> None:
+    """Import what a model is made of, by making it without memory."""
+    with suppress(RuntimeError), torch.device("meta"):
+        MODELS[name]()
 
 
 def halved(inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
 import os
@@ -12,21 +14,35 @@ from typing import Any
 
 import peers
 import pytest
-from peers import Child, Limits, run
+from peers import Child, Limits, Place, run
 
 MODELS = ["resnet50-b1", "gpt2-1x256", "swin-t-b8"]
-Runs = list[tuple[str, str, Child]]
+
+
+class Untried:
+    """In place of a process that measures a pair."""
+
+    def __init__(self, place: Place, name: str, peer: str) -> None:
+        self.place, self.name, self.peer = place, name, peer
+        self.told: list[str] = []
+
+    def measured(self, seconds: float) -> dict[str, Any]:
+        self.told.append("measure")
+        return {"model": self.name, "peer": self.peer, "failed": f"not tried for {seconds} s"}
+
+    def close(self) -> None:
+        self.told.append("close")
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
-    found: Runs = []
+def children(monkeypatch: pytest.MonkeyPatch) -> list[Untried]:
+    found: list[Untried] = []
 
-    def measured(self: Child, name: str, peer: str, seconds: float) -> dict[str, Any]:
-        found.append((name, peer, self))
-        return {"model": name, "peer": peer, "failed": "not tried"}
+    def child(place: Place, name: str, peer: str) -> Untried:
+        found.append(Untried(place, name, peer))
+        return found[-1]
 
-    monkeypatch.setattr(Child, "measured", measured)
+    monkeypatch.setattr(peers, "Child", child)
     return found
 
 
@@ -34,34 +50,46 @@ def lines(path: Path) -> list[tuple[str, str]]:
     return [(line["model"], line["peer"]) for line in map(json.loads, path.read_text().splitlines())]
 
 
-def test_a_model_stays_on_its_gpu(runs: Runs, tmp_path: Path) -> None:
+def test_a_model_stays_on_its_gpu(children: list[Untried], tmp_path: Path) -> None:
     run(MODELS, ["eager", "compile"], tmp_path / "out.jsonl", Limits(2, math.inf, 9), None)
     assert sorted(lines(tmp_path / "out.jsonl")) == sorted((m, p) for m in MODELS for p in ("eager", "compile"))
-    assert {(name, child.gpu) for name, _, child in runs} == {(MODELS[0], 0), (MODELS[1], 1), (MODELS[2], 0)}
-    assert all(child.gpus == 2 for _, _, child in runs)
+    assert {(child.name, child.place.gpu) for child in children} == {(MODELS[0], 0), (MODELS[1], 1), (MODELS[2], 0)}
+    assert all(child.place.gpus == 2 and child.told == ["measure", "close"] for child in children)
 
 
-def test_an_interrupted_run_goes_on(runs: Runs, tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on(children: list[Untried], tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     run(MODELS[:1], ["eager"], out, Limits(1, math.inf, 9), None)
     run(MODELS[:2], ["eager"], out, Limits(1, math.inf, 9), None)
-    assert [name for name, _, _ in runs] == MODELS[:2]
+    assert [child.name for child in children] == MODELS[:2]
 
 
-def test_nothing_starts_that_could_not_end_in_time(runs: Runs, tmp_path: Path) -> None:
+def test_nothing_starts_that_could_not_end_in_time(children: list[Untried], tmp_path: Path) -> None:
     run(MODELS, ["eager"], tmp_path / "out.jsonl", Limits(1, 10, 9), None)
-    assert not runs
+    assert not children
 
 
-def test_only_torch_tensorrt_gets_other_packages(runs: Runs, tmp_path: Path) -> None:
+def test_the_next_process_waits_and_is_ended_when_time_is_up(
+    children: list[Untried], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(0, 30)
+    monkeypatch.setattr(peers.time, "monotonic", lambda: next(clock))
+    run(MODELS, ["eager"], tmp_path / "out.jsonl", Limits(1, 55, 9), None)
+    assert [(child.name, child.told) for child in children] == [
+        (MODELS[0], ["measure", "close"]),
+        (MODELS[1], ["close"]),
+    ]
+
+
+def test_only_torch_tensorrt_gets_other_packages(children: list[Untried], tmp_path: Path) -> None:
     other = tmp_path / "packages"
     run(MODELS[:1], ["torch-tensorrt", "trt-passes"], tmp_path / "out.jsonl", Limits(1, math.inf, 9), other)
-    assert {peer: child.packages for _, peer, child in runs} == {"torch-tensorrt": other, "trt-passes": None}
+    assert {child.peer: child.place.packages for child in children} == {"torch-tensorrt": other, "trt-passes": None}
 
 
 def test_processes_share_neither_cores_nor_gpus_nor_caches() -> None:
-    here, there = Child(0, 2, None), Child(1, 2, Path("packages"))
-    cores = [{*child.cores().split(",")} - {""} for child in (here, there)]
+    here, there = Place(0, 2, None), Place(1, 2, Path("packages"))
+    cores = [{*place.cores().split(",")} - {""} for place in (here, there)]
     assert not cores[0] & cores[1]
     assert cores[0] | cores[1] == {str(core) for core in os.sched_getaffinity(0)}
     ours, theirs = here.environment("a"), there.environment("b")
@@ -90,7 +118,8 @@ def test_nothing_outlives_a_measurement(last: str, tmp_path: Path, monkeypatch: 
     python.write_text(f"#!/bin/sh\n{busy}\nwhile [ ! -s {heartbeat} ]; do sleep 0.02; done\n{last}\n")
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    line = Child(0, 1, None).measured("gpt2-1x256", "compile", 5 if "sleep" in last else 60)
+    with contextlib.closing(Child(Place(0, 1, None), "gpt2-1x256", "compile")) as child:
+        line = child.measured(5 if "sleep" in last else 60)
     assert line.get("failed") == ("not finished after 5 s" if "sleep" in last else None)
     heartbeat.unlink(missing_ok=True)
     time.sleep(0.3)
