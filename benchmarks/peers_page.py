@@ -71,7 +71,7 @@ def page(results: Results, why: str) -> str:
         *_introduction(results),
         "## At a glance",
         "What this project aims at, and for how many models it is so beside the compilers that were measured: some were"
-        " on [few models or none](#what-is-not-measured). The others are [below](#where-it-falls-short).",
+        " on [fewer models](#what-is-not-measured). Where it is not so is told [below](#where-it-falls-short).",
         _goals(verdicts),
         "Geometric means over the models that both sides ran. Calls and first calls are relative to those with CUDA "
         "graphs here, GPU times to a replay of the plain call here, errors to eager float16's. More than 1 is slower, "
@@ -131,10 +131,9 @@ def _introduction(results: Results) -> list[str]:
         f"{len(results.models)} models in float16 with random weights, each on one GPU ({gpu}), {dates}. In brackets "
         "are the number of images or, for text, sequences × tokens. The best figure of a row is **bold**. "
         "[How it was measured](#how-it-was-measured) says what each compiler is.",
-        "GPU times of one engine differ by up to 8 % between GPUs of the same kind (0.51 to 0.55 ms for the same "
-        "engine of BERT-base), so this project and the ONNX parser had a model on the same GPU, one after the other. "
-        "The others were measured in other runs of the same day on machines of the same kind; where torch.compile was "
-        "measured twice, the faster line is kept.",
+        "All of it is one run on one machine with two GPUs. GPU times of one engine differ by up to 8 % between GPUs "
+        "of the same kind (0.51 to 0.55 ms for the same engine of BERT-base), so each model stayed on one GPU with all "
+        "its compilers.",
     ]
 
 
