@@ -152,13 +152,19 @@ def _constant_nodes(program: Program) -> set[Node]:
 
 
 def _pack(group: Sequence[_Projection]) -> list[Node]:
-    """Put one product in place of a group, and return what stands for its parts; nothing if weights come too late."""
+    """Put one product in place of a group, and return what stands for its parts.
+
+    Nothing if weights are computed after the first product, or a part is read before the sizes of its rows are known.
+    """
     first, part = group[0].product, group[0].parts[0]
     position = {node: index for index, node in enumerate(first.graph.nodes)}
     if any(position[item] > position[first] for other in group[1:] for item in _parameters(other.product)):
         return []
-    starts = [total // part.size for total in itertools.accumulate((item.columns for item in group), initial=0)]
     behind = max(first, group[0].rows, key=lambda node: position[node])
+    readers = (user for item in group for heads in item.parts for user in heads.node.users)
+    if any(position[user] < position[behind] for user in readers):
+        return []
+    starts = [total // part.size for total in itertools.accumulate((item.columns for item in group), initial=0)]
     with first.graph.inserting_before(behind.next):
         product = first if len(group) == 1 and group[0].input in first.args else _joined(group)
         whole = _as_heads(product, part, group[0].rows, starts[-1])

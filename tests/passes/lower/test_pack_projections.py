@@ -196,6 +196,25 @@ def test_leaves_the_rest(function: Any) -> None:
     assert_same(before, after, [x])
 
 
+class ReadBeforeRows(nn.Module):
+    """A part is read before anything has the batch and the length as dimensions of their own."""
+
+    def forward(self, w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        packed = F.linear(x.view(-1, 16), w)
+        first = packed.view(*x.shape[:2], 2 * HEADS, SIZE)[:, :, :HEADS].transpose(1, 2).relu()
+        second = packed.view(*x.shape[:2], 2 * WIDTH)[:, :, WIDTH:].view(*x.shape[:2], HEADS, SIZE)
+        return first + second.transpose(1, 2)
+
+
+def test_leaves_what_is_read_before_its_rows_are_known() -> None:
+    batch = {0: torch.export.Dim("batch", min=1, max=8)}
+    w, x = torch.randn(2 * WIDTH, 16).half(), torch.randn(2, 5, 16).half()
+    before = program_of(ReadBeforeRows(), [w, x], dynamic_shapes=({}, batch))
+    after = lowered(before, PackProjections())
+    assert ops(after) == ops(before)
+    assert_same(before, after, [w, torch.randn(3, 5, 16).half()])
+
+
 def test_leaves_graphs_that_write_to_their_tensors() -> None:
     def function(w: torch.Tensor, o: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         query = heads(F.linear(x, w))
