@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 from .dynamo_graph import Traced
 
 _version = operator.attrgetter("_version")
+_address = torch.Tensor.data_ptr
 Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 
@@ -20,8 +21,9 @@ Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 class BuiltGraph:
     """Runs `module` on the dynamo graph's arguments, as long as they fit what it was built for.
 
-    `constants` are the tensors in it, found at `positions` of the arguments; `versions` are those of the constants that
-    count their writes, which tensors made under torch.inference_mode do not. `limits` are position, dimension, smallest
+    `constants` are the tensors in it, found at `positions` of the arguments, and `addresses` where they were in memory;
+    `versions` are those of the constants that count their writes, which tensors made under torch.inference_mode do not.
+    Writes through `parameter.data` are counted nowhere. `limits` are position, dimension, smallest
     and largest size, and whether the largest may be raised by building again. `writes` says that arguments are written
     to, which must not share memory then.
     """
@@ -31,6 +33,7 @@ class BuiltGraph:
     pick_constants: Pick
     positions: tuple[int, ...]
     constants: tuple[torch.Tensor, ...]
+    addresses: tuple[int, ...]
     counted: tuple[torch.Tensor, ...]
     versions: tuple[int, ...]
     limits: tuple[tuple[int, int, int, int, bool], ...]
@@ -47,6 +50,7 @@ class BuiltGraph:
             _picker(traced.constants),
             traced.constants,
             constants,
+            tuple(map(_address, constants)),
             counted,
             tuple(map(_version, counted)),
             tuple((*place, *limits, place in traced.grows) for place, limits in traced.limits.items()),
@@ -61,6 +65,8 @@ class BuiltGraph:
         """Whether the module computes what the graph would."""
         if not all(map(operator.is_, self.pick_constants(args), self.constants)):
             return False
+        if tuple(map(_address, self.constants)) != self.addresses:
+            return False
         if tuple(map(_version, self.counted)) != self.versions:
             return False
         if any(not low <= args[index].shape[dim] <= high for index, dim, low, high, _ in self.limits):
@@ -68,13 +74,15 @@ class BuiltGraph:
         return not self.writes or _separate(self.pick(args))
 
     def changed(self, args: Sequence[Any]) -> set[int]:
-        """Positions of the constants that were replaced or written to."""
+        """Positions of the constants that were replaced, moved or written to."""
         versions = {id(tensor): version for tensor, version in zip(self.counted, self.versions, strict=True)}
-        triples = zip(self.positions, self.pick_constants(args), self.constants, strict=True)
+        rows = zip(self.positions, self.pick_constants(args), self.constants, self.addresses, strict=True)
         return {
             index
-            for index, now, before in triples
-            if now is not before or (id(now) in versions and now._version != versions[id(now)])
+            for index, now, before, address in rows
+            if now is not before
+            or _address(now) != address
+            or (id(now) in versions and now._version != versions[id(now)])
         }
 
     def can_grow(self, args: Sequence[Any]) -> bool:

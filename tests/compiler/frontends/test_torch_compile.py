@@ -166,7 +166,10 @@ def test_new_weights_are_seen() -> None:
     torch.testing.assert_close(compiled(x), model(x))
     model.load_state_dict({name: tensor + 0.1 for name, tensor in model.state_dict().items()}, assign=True)
     torch.testing.assert_close(compiled(x), model(x))
-    assert sum(graph.builds for graph in chosen.graphs) == 3
+    weights = nn.utils.parameters_to_vector(model.parameters())
+    nn.utils.vector_to_parameters(weights * 2, model.parameters())
+    torch.testing.assert_close(compiled(x), model(x))
+    assert sum(graph.builds for graph in chosen.graphs) == 4
 
 
 @torch.no_grad()
