@@ -13,7 +13,7 @@ from torch.fx import Node
 from ...compiler.pass_base import Context, Pass
 from ...compiler.program import Program
 from .casts import Casts, has_dtype, retype
-from .precision_table import BOUNDED, COMPUTE_NARROW, fits, follows
+from .precision_table import ANGLES, BOUNDED, COMPUTE_NARROW, MOVE, fits, follows, holds_tensor
 from .values import tensor_of
 
 aten = torch.ops.aten
@@ -23,6 +23,8 @@ _CONVERTED = frozenset(
 )
 """Types from which a model converts to float32 for its range or precision; half precision holds smaller integers."""
 
+_SCALINGS = frozenset({aten.mul.Tensor, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar})
+
 
 @dataclass(frozen=True)
 class CastPrecision(Pass):
@@ -31,8 +33,9 @@ class CastPrecision(Pass):
     Inputs and outputs of the program keep their types. Matrix products, convolutions and attention go to the narrow
     type, and what only moves or scales their results goes along. Norms, softmax, sums and everything that can leave the
     range of float16 stay in float32 (see `precision_table`), with whatever uses their results before the next matrix
-    product, unless those are bounded. What the model computes from constants, and from tensors that it converts to
-    float32 itself, stays in float32 up to and with the next product: angles of rotary positions, say.
+    product, unless those are bounded. Products with weights that the narrow type cannot hold, and of angles, stay there
+    too. What the model computes from constants, and from tensors that it converts to float32 itself, stays in float32
+    up to and with the next product: angles of rotary positions, say.
 
     Before:
         %linear = aten.linear(%x, %p_w) : f32[2,4]
@@ -82,6 +85,7 @@ class _Choice:
     narrowed: set[Node] = field(default_factory=set)
     risky: set[Node] = field(default_factory=set)
     chosen: set[Node] = field(default_factory=set)
+    _unfit: dict[Node, bool] = field(default_factory=dict)
 
     def decide(self, node: Node) -> None:
         """Put the node into `narrowed`, or into `risky` if it stays in float32 and its result may be large."""
@@ -89,7 +93,8 @@ class _Choice:
         chosen = self._is_chosen(node)
         if node.target in COMPUTE_NARROW:
             if has_dtype(node, torch.float32):
-                (self.risky if chosen else self.narrowed).add(node)
+                stays = chosen or _is_angle(node) or any(self._is_unfit(source) for source in sources)
+                (self.risky if stays else self.narrowed).add(node)
             return
         if chosen:
             self.chosen.add(node)
@@ -116,15 +121,35 @@ class _Choice:
         return all(source.name in self.constants or source in self.chosen for source in tensors)
 
     def _is_risky(self, source: Node) -> bool:
-        tensor = self.constants.get(source.name)
-        if tensor is None or not tensor.numel():
-            return source in self.risky
-        finite = tensor.detach().nan_to_num(0.0, 0.0, 0.0)
-        return not fits((finite.min().item(), finite.max().item()), self.narrow)
+        return source in self.risky or self._is_unfit(source)
+
+    def _is_unfit(self, source: Node) -> bool:
+        """Whether a value is a constant, moved or not, that the narrow type cannot hold."""
+        if source.target in MOVE:
+            return any(self._is_unfit(item) for item in source.all_input_nodes)
+        if source.name not in self.constants or not has_dtype(source, torch.float32):
+            return False
+        if source not in self._unfit:
+            self._unfit[source] = not holds_tensor(self.constants[source.name], self.narrow)
+        return self._unfit[source]
 
     def _is_literal(self, node: Node) -> bool:
         """Whether the node is filled with one number that the narrow type can hold."""
         return node.target in (aten.full.default, aten.scalar_tensor.default) and fits(node.args, self.narrow)
+
+
+def _is_angle(product: Node) -> bool:
+    """Whether nothing but sines and cosines of a product's results are used, moved, scaled or not."""
+    waiting, seen = [*product.users], {product}
+    while waiting:
+        user = waiting.pop()
+        if user in seen or user.target in ANGLES:
+            continue
+        if user.target not in MOVE and user.target not in _SCALINGS:
+            return False
+        seen.add(user)
+        waiting += user.users
+    return bool(product.users)
 
 
 def _adapt(node: Node, choice: _Choice, casts: Casts) -> None:

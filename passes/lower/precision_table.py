@@ -44,6 +44,9 @@ BOUNDED = _overloads(
 )
 """Operators whose results are small whatever they read, so that half precision can hold them."""
 
+ANGLES = _overloads("sin cos tan")
+"""Operators whose argument is an angle, which must be exact to a fraction of a turn, however many turns it has."""
+
 # Everything else computes in float32: norms, softmax, sums and means add up many numbers; exp, pow, rsqrt and division
 # by a tensor leave the range of float16 easily.
 _DIVISION = _overloads("div")
@@ -59,7 +62,22 @@ def follows(node: Node, narrow: torch.dtype) -> bool:
 
 
 def fits(arguments: Iterable[Any], narrow: torch.dtype) -> bool:
-    """Whether the finite numbers among the arguments are within the range of the type."""
-    limit = torch.finfo(narrow).max
+    """Whether the type holds the finite numbers among the arguments: none is too large, or so small that it is lost."""
     numbers = [item for item in arguments if isinstance(item, int | float) and not isinstance(item, bool)]
-    return all(not math.isfinite(number) or abs(number) <= limit for number in numbers)
+    return all(not math.isfinite(number) or holds(number, narrow) for number in numbers)
+
+
+def holds(number: float, narrow: torch.dtype) -> bool:
+    """Whether a finite number is zero or one of the type's normal numbers."""
+    limits = torch.finfo(narrow)
+    return number == 0 or limits.smallest_normal <= abs(number) <= limits.max
+
+
+def holds_tensor(tensor: torch.Tensor, narrow: torch.dtype) -> bool:
+    """Whether the type holds the largest finite number of a tensor, beside which smaller ones may be lost."""
+    if not tensor.numel():
+        return True
+    low, high = (item.item() for item in tensor.detach().aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        low, high = (item.item() for item in tensor.detach().nan_to_num(0.0, 0.0, 0.0).aminmax())
+    return holds(max(abs(low), abs(high)), narrow)

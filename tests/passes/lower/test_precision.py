@@ -66,6 +66,30 @@ def test_large_numbers_stay_in_float32() -> None:
     assert_same(before, after, inputs, rtol=5e-2, atol=5e-2)
 
 
+@pytest.mark.parametrize("scale", [1e5, 1e-7, 0.0])
+def test_weights_out_of_the_range_stay_in_float32(scale: float) -> None:
+    def function(w: torch.Tensor, rows: torch.Tensor, x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return x @ w.T + F.embedding(ids, rows)
+
+    inputs = [torch.randn(3, 4), torch.tensor([0, 2, 1])]
+    before = program_of(function, inputs, [torch.randn(5, 4) * scale, torch.randn(3, 5) * scale])
+    after = lowered(before, CastPrecision(), **HALF)
+    kept = torch.float32 if scale else torch.float16
+    assert types(after, "aten.embedding") == (types(after, "aten.mm") | types(after, "aten.matmul")) == {kept}
+    assert_same(before, after, inputs)
+
+
+def test_small_numbers_that_keep_from_dividing_by_zero_stay() -> None:
+    def function(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        y = (x @ w).relu()
+        return y / (y.abs() + 1e-8) + y.clamp(min=1e-9).log()
+
+    x = torch.randn(8, 8)
+    before = program_of(function, [x], [torch.randn(8, 8)])
+    after = lowered(before, CastPrecision(), **HALF)
+    assert_same(before, after, [x], rtol=2e-2, atol=2e-2)
+
+
 def test_a_fully_masked_row_of_an_attention_stays_finite() -> None:
     def function(q: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return F.scaled_dot_product_attention(q, q, q, mask)
@@ -79,6 +103,18 @@ def test_a_fully_masked_row_of_an_attention_stays_finite() -> None:
     (expected,), (result,) = results(before, inputs), results(after, inputs)
     assert torch.isfinite(result).all()
     torch.testing.assert_close(result[..., 1:, :], expected[..., 1:, :], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("narrow", [torch.float16, torch.bfloat16])
+def test_a_product_that_is_an_angle_stays_in_float32(narrow: torch.dtype) -> None:
+    def function(inverse: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        angles = (positions[:, None].expand(-1, 2) @ inverse[None].expand(2, -1) / 2).repeat(1, 2) * 2
+        return angles.cos() + angles.sin()
+
+    inputs = [torch.tensor([0.0, 999, 5000])]
+    before = program_of(function, inputs, [1e4 ** -(torch.arange(4) / 4)])
+    after = lowered(before, CastPrecision(), enabled_precisions={narrow})
+    assert ops(after) == ops(before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
