@@ -23,6 +23,7 @@ from .program import Program
 from .report import Report
 from .runtime.output_formats import engine_bytes, whole_engine
 from .settings import Settings
+from .tracing import tracing
 
 __all__ = ["compile", "convert_to_engine", "run", "trace"]
 
@@ -42,6 +43,8 @@ def compile(
 
     Weights and buffers are not copied: a compiled module reads, and where the model does so writes, the model's own.
     For several methods of one model, compile each (`tp.compile(model.encode, …)`, `tp.compile(model.decode, …)`).
+    Threads that compile take turns, since PyTorch traces one model at a time in a process; nor should other threads run
+    models of PyTorch's meanwhile.
 
     Args:
         model: an nn.Module in eval mode, a method of one such as `model.encode`, a GraphModule, an ExportedProgram, a
@@ -81,13 +84,14 @@ def compile(
         backend = TorchCompileBackend(pipeline=pipeline, instruments=instruments, **options)
         return compiled_when_called(model, backend, inputs, kwarg_inputs)
     settings = Settings.from_options(options)
-    program = trace(traceable(model, chosen, inputs, kwarg_inputs), inputs, kwarg_inputs)
-    compiled = compile_program(program, settings, pipeline, instruments)
-    if chosen != "ts":
-        return compiled
-    from .frontends.torchscript_output import script_module
+    with tracing():
+        program = trace(traceable(model, chosen, inputs, kwarg_inputs), inputs, kwarg_inputs)
+        compiled = compile_program(program, settings, pipeline, instruments)
+        if chosen != "ts":
+            return compiled
+        from .frontends.torchscript_output import script_module
 
-    return script_module(compiled)
+        return script_module(compiled)
 
 
 def compile_program(

@@ -21,6 +21,7 @@ from .report import PassRecord, Report, SegmentRecord
 from .settings import Settings
 from .source import source_of
 from .text import type_text
+from .tracing import tracing
 
 
 class PassManager:
@@ -56,6 +57,10 @@ class PassManager:
         if isinstance(program, ExportedProgram):
             program = Program(program)
         self.pipeline.check(facts_of(program))
+        with tracing():
+            return self._run(program)
+
+    def _run(self, program: Program) -> Report:
         notes: list[str] = []
         records: list[PassRecord] = []
         ctx = replace(self.ctx, note=notes.append)

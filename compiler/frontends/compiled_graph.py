@@ -18,6 +18,7 @@ from ..program import Program
 from ..report import Report
 from ..settings import Settings
 from ..source import source_of
+from ..tracing import tracing
 from .built_graph import BuiltGraph
 from .dynamo_graph import DynamoGraph, Traced
 
@@ -77,10 +78,7 @@ class CompiledGraph:
 
     def _rebuilt(self, args: Sequence[Any]) -> BuiltGraph | None:
         """What runs these arguments; None if PyTorch does."""
-        from torch._dynamo.convert_frame import compile_lock
-
-        # Neither dynamo nor torch.export may run in two threads.
-        with compile_lock:
+        with tracing():
             if self._built is not None and self._built.fits(args):
                 return self._built
             if not self._are_plain(args) or (self._built is not None and not self._may_rebuild(args)):

@@ -19,7 +19,7 @@ from torch.fx import GraphModule, Node
 
 from ..inputs import Input
 from ..program import Program
-from .exported_program import export_module, with_inputs
+from .exported_program import export_module, unshared, with_inputs
 from .module_view import name_modules_like_users, run_with_lines, state_path, with_state
 
 
@@ -113,7 +113,7 @@ class DynamoGraph:
         taken = [item for item in self.inputs if item.index not in {*constants, *sizes}]
         module = _GraphWithWeights(self, {i: args[i] for i in constants}, [item.index for item in taken], sizes)
         shapes = tuple(ranges.hints(item) for item in taken)
-        exported = export_module(module, unshared([args[item.index] for item in taken]), {}, shapes)
+        exported = export_module(module, tuple(unshared([args[item.index] for item in taken])), {}, shapes)
         written = _written(exported)
         tensors = [item for item in taken if item.shape is not None]
         program = with_inputs(
@@ -162,19 +162,6 @@ class _GraphWithWeights(nn.Module):
             for kind, dtype in self._autocast:
                 stack.enter_context(torch.autocast(kind, dtype))
             return run_with_lines(self.graph, *(values[index] for index in range(len(values))))
-
-
-def unshared(args: Sequence[Any]) -> tuple[Any, ...]:
-    """The arguments, with copies of those that share memory with an earlier one, which could not be traced."""
-    seen: set[int] = set()
-    result = []
-    for arg in args:
-        if isinstance(arg, torch.Tensor):
-            memory = arg.untyped_storage().data_ptr()
-            arg = arg.clone() if memory in seen else arg
-            seen.add(memory)
-        result.append(arg)
-    return tuple(result)
 
 
 def _registered(module: nn.Module, graph: DynamoGraph, constants: Mapping[int, torch.Tensor]) -> dict[int, str]:

@@ -19,6 +19,7 @@ from ..program import Program
 from ..runtime.recurrent_operators import WholeRecurrentLayers
 from ..source import frames_in
 from ..symbols import example_size
+from ..tracing import tracing
 from .keyword_signature import named_keywords
 from .module_view import has_lines, interpreted, method_module
 
@@ -58,7 +59,7 @@ def trace(
     declared, spec = pytree.tree_flatten((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
     leaves = [_as_leaf(leaf) for leaf in declared]
     device = device_of(model)
-    examples = [_example_of(leaf, device) for leaf in declared]
+    examples = unshared([_example_of(leaf, device) for leaf in declared], _tensors_of(model))
     tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Input))
     try:
         exported = _export(model, pytree.tree_unflatten(examples, spec), leaves)
@@ -135,6 +136,34 @@ def _example_of(declared: Any, device: torch.device) -> Any:
     return _example(_as_leaf(declared), declared if isinstance(declared, torch.Tensor) else None, device)
 
 
+def _tensors_of(model: torch.nn.Module) -> list[torch.Tensor]:
+    """Parameters, buffers, and tensors that are plain attributes."""
+    owned = [*model.parameters(), *model.buffers()]
+    return owned + [
+        item for module in model.modules() for item in vars(module).values() if isinstance(item, torch.Tensor)
+    ]
+
+
+def unshared(values: Sequence[Any], owned: Sequence[torch.Tensor] = ()) -> list[Any]:
+    """The values, with copies of tensors that share memory with an earlier one, or one of `owned`.
+
+    torch.export takes them for one tensor: what the program does with one it would do with the other.
+    """
+    seen = {_memory(tensor) for tensor in owned}
+    result = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            memory = _memory(value)
+            value = value.detach().clone() if memory in seen else value
+            seen.add(memory)
+        result.append(value)
+    return result
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
 def _common_size(inputs: Sequence[Input]) -> int | None:
     """A size that every dynamic dimension may have; None when there is none, or all usual sizes are equal anyway."""
     ranges = [
@@ -185,7 +214,7 @@ def export_module(
         UserError: torch.export rejects the model (with its reason and the user's line).
     """
     try:
-        with torch.no_grad(), WholeRecurrentLayers():
+        with tracing(), torch.no_grad(), WholeRecurrentLayers():
             return torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
     except Exception as error:
         raise UserError(_rejection(error)) from error

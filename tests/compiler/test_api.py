@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pathlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -20,6 +21,14 @@ def test_compiled_module_behaves_like_the_model() -> None:
     assert [segment.name for segment in compiled.report.segments] == ["segment-00"]
     for batch in (1, 2, 4):
         x = torch.randn(batch, 3, 16, 16)
+        torch.testing.assert_close(compiled(x), model(x))
+
+
+def test_threads_that_compile_take_turns() -> None:
+    model, x = seeded(ConvNet()), torch.randn(2, 3, 16, 16)
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda _: tp.compile(model, [x], dryrun=True), range(3)))
+    for compiled in made:
         torch.testing.assert_close(compiled(x), model(x))
 
 

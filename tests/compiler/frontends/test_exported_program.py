@@ -30,6 +30,20 @@ class Keyword(nn.Module):
         return {"y": x * scale if bias is None else x * scale + bias}
 
 
+class Scores(nn.Linear):
+    def forward(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        return super().forward(q) @ k.T
+
+
+def test_examples_that_are_one_tensor_are_inputs_of_their_own() -> None:
+    model, x = seeded(Scores(4, 4)), torch.randn(4, 4)
+    for inputs in ([x, x], [x, x[:]], [model.weight, x], [x, model.weight]):
+        program = tp.trace(model, inputs)
+        assert len(program.inputs) == 2
+        given = torch.randn(4, 4), torch.randn(4, 4)
+        torch.testing.assert_close(program.exported.module()(*given), model(*given))
+
+
 def test_static_input_from_a_tensor() -> None:
     program = tp.trace(seeded(ConvNet()), [torch.randn(2, 3, 16, 16)])
     (item,) = program.inputs
