@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from torch.fx import GraphModule
 from torch.fx.graph import PythonCode
 
 from ..errors import UserError
+from .argument_check import ArgumentCheck
 from .capturable import attributes_read, written_tensors
 from .compiled_segment import CompiledSegment
 from .cuda_graphs import CudaGraphs
@@ -23,11 +24,10 @@ from .direct_calls import SEGMENTS, compiled_segments, direct_forward, engine_ca
 from .engine import Engine
 from .engine_spec import EngineSpec
 from .fallback import move_made_tensors
-from .fixed_arguments import FixedArguments
 from .operator import attach_runner
 from .options import RuntimeOptions
 from .runner import Notice, Runner
-from .runtime_cache import RuntimeCache
+from .runtime_cache import runtime_cache
 from .spliced_graph import SegmentParts
 from .usual_arguments import usual_arguments
 
@@ -55,6 +55,7 @@ class CompiledModule(GraphModule):
     options: RuntimeOptions
     cuda_graphs: CudaGraphs | None
     _read: tuple[str, ...]
+    _versions: Mapping[str, int]
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> CompiledModule:
@@ -132,7 +133,24 @@ class CompiledModule(GraphModule):
                 addresses += [tensor.data_ptr() for tensor in segment.constants()]
         return tuple(executors), tuple(addresses)
 
+    @property
+    def changed_weights(self) -> list[str]:
+        """Names of weights that were written to since engines were built with them."""
+        return [name for name, version in self._versions.items() if _version(self.get_tensor(name)) != version]
+
+    def _remember_weights(self, changed: Sequence[str] = ()) -> None:
+        names = {name for segment in self.segments.values() for name in segment.constant_names}
+        versions = {name: -1 if name in changed else _version(self.get_tensor(name)) for name in names}
+        vars(self)["_versions"] = versions
+
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> CompiledModule:
+        changed = self.changed_weights
+        for dtype in {tensor.dtype for tensor in (*self.parameters(), *self.buffers())}:
+            if fn(torch.empty(0, dtype=dtype)).dtype != dtype:
+                raise UserError(
+                    "a compiled module keeps its data types, for which engines were built: compile a model of others, "
+                    "or with other enabled_precisions."
+                )
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
         # Constants, and tensors that the graph itself makes, must follow; what `fn` does to a tensor tells where.
@@ -145,6 +163,7 @@ class CompiledModule(GraphModule):
         if move_made_tensors(self.graph, moved):
             self.recompile()
         self._forget_captures()
+        self._remember_weights(changed)
         return self
 
     def _forget_captures(self) -> None:
@@ -185,6 +204,7 @@ class CompiledModule(GraphModule):
         if "report" in vars(self):
             vars(twin)["report"] = vars(self)["report"]
         twin.recompile()
+        twin._remember_weights(self.changed_weights)
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -210,7 +230,7 @@ def compiled_module(
         hooks.clear()
     module._forward_hooks_always_called.clear()
     notice, path = Notice(), options.runtime_cache_path
-    cache = None if path is None else RuntimeCache(path)
+    cache = None if path is None else runtime_cache(path)
     for node in engine_calls(module):
         _, engine, spec_text, fallback, _ = node.args
         spec, serialized = EngineSpec.loads(str(spec_text)), _attribute(module, fallback)
@@ -231,9 +251,10 @@ def compiled_module(
     state |= {"options": options, "cuda_graphs": cuda_graphs_for(options)}
     compiled = CompiledModule.from_state(state)
     compiled.meta[SPLICED] = exported
-    arguments = FixedArguments.of(exported)
-    if arguments.fixed:
-        compiled.register_forward_pre_hook(arguments, with_kwargs=True)
+    compiled._remember_weights()
+    check = ArgumentCheck.of(compiled, exported)
+    if check is not None:
+        compiled.register_forward_pre_hook(check, with_kwargs=True)
     return compiled.eval()
 
 
@@ -272,6 +293,11 @@ def current_program(spliced: ExportedProgram, compiled: GraphModule) -> Exported
 def segments_of(module: nn.Module) -> dict[str, CompiledSegment]:
     """The engines of a compiled module, by the name of the node that calls them, in the order in which they run."""
     return dict(vars(getattr(module, SEGMENTS, SimpleNamespace())))
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """How often a tensor was written to; tensors made in inference mode do not count that."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _attribute(module: GraphModule, node: Any) -> torch.Tensor:

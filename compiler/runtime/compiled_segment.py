@@ -33,6 +33,7 @@ class CompiledSegment:
         self.fallback: torch.Tensor = attrgetter(fallback)(module)
         self.spec_text = spec_text
         self.runner: Runner = runner_of(self.engine, spec_text, self.fallback)
+        self.constant_names = constants
         self._module, self._constants = module, tuple(attrgetter(name) for name in constants)
 
     def __call__(self, *inputs: torch.Tensor) -> list[torch.Tensor]:

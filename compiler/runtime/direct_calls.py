@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,6 +95,9 @@ def forward_of(official: Forward, direct: Forward) -> Forward:
     def forward(self: CompiledModule, *args: Any, **kwargs: Any) -> Any:
         if _is_traced():
             return official(self, *args, **kwargs)
+        if torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):
+            with _without_autocast():
+                return forward(self, *args, **kwargs)
         # Engines have no gradients, so what is left of the model has none either. torch.no_grad would cost more than
         # all else here.
         before = torch.is_grad_enabled()
@@ -105,6 +109,15 @@ def forward_of(official: Forward, direct: Forward) -> Forward:
             torch._C._set_grad_enabled(before)
 
     return forward
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    """While entered, operators run in the types of the graph, whatever autocast the caller asked for."""
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def _is_traced() -> bool:

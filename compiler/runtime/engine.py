@@ -28,6 +28,9 @@ class EngineUnavailable(Exception):
 _ALIGNMENT = 256
 """Bytes. TensorRT's kernels may rely on it; PyTorch allocates at multiples of 512, but views can begin anywhere."""
 
+_REMEMBERED = 100
+"""Messages of TensorRT's to look for a reason in, when something fails."""
+
 _IDLE_ADDRESS = 256
 """For empty tensors, whose own address is null: TensorRT refuses that, and reads and writes nothing there."""
 
@@ -81,7 +84,7 @@ class Engine:
         self.trt, self.spec = trt, spec
         self._plan, self._rule, self._options = plan, rule, options or RuntimeOptions()
         self._runtime_cache = runtime_cache
-        self._logger = collecting_logger(trt.module)
+        self._logger = collecting_logger(trt.module, _REMEMBERED)
         self._lock = threading.Lock()
         # TensorRT engines need their runtime for as long as they live.
         self._engines: dict[int, tuple[Any, Any]] = {}
@@ -148,7 +151,7 @@ class Engine:
 
         Raises:
             UserError: an input does not fit, naming it.
-            EngineUnavailable: the engine cannot be deserialized here.
+            EngineUnavailable: the engine cannot be deserialized here, or has no execution context.
         """
         device = inputs[0].device
         index = device.index
@@ -217,7 +220,7 @@ class Engine:
         else:
             context = engine.create_execution_context()
         if context is None:
-            raise RuntimeError(f"{self.trt} has no execution context for {self.spec.name}: {self._said()}")
+            raise EngineUnavailable(f"{self.trt} has no execution context for it: {self._said()}")
         state = Execution(context, [-1] * len(self._input_names), [-1] * len(self._outputs))
         self._local.contexts[device, stream] = state
         return state

@@ -13,6 +13,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ..collector import collector_paused
+from .argument_order import ArgumentOrder
 from .capturable import attributes_read, draws_random_numbers, obstacle, written_tensors
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Capture:
         inputs: the tensors that the graph reads, in order of the flattened arguments.
         outputs: the flattened results: tensors that the graph writes, and values that are the same in every call.
         structure: of the results.
-        written: positions of inputs that the graph writes to, which callers see.
+        written: positions of inputs that the graph writes to, which callers see; `replay` copies them back.
         state: what the graph has of the module, see `CompiledModule.state_for`; another one makes it useless.
         stream: the `torch.cuda.Stream` on which it is replayed.
         kept: what must live as long as the graph.
@@ -129,10 +130,13 @@ def captured(
         given = [item for item in leaves if isinstance(item, torch.Tensor)]
         static = [torch.empty_like(item, memory_format=torch.contiguous_format) for item in given]
 
-        def call() -> Any:
+        def arguments() -> tuple[Sequence[Any], dict[str, Any]]:
             tensors = iter(static)
             flat = [next(tensors) if isinstance(item, torch.Tensor) else item for item in leaves]
-            args, kwargs = (flat, {}) if structure is None else pytree.tree_unflatten(flat, structure)
+            return (flat, {}) if structure is None else pytree.tree_unflatten(flat, structure)
+
+        def call() -> Any:
+            args, kwargs = arguments()
             return run(module, *args, **kwargs)
 
         def fill() -> None:
@@ -140,7 +144,10 @@ def captured(
                 tensor.copy_(value)
 
         side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        _warm_up(module, fill, call, side)
+        try:
+            _warm_up(module, fill, call, side)
+        except torch.OutOfMemoryError as error:
+            raise CannotCapture("the GPU has not enough memory for them") from error
         graph = torch.cuda.CUDAGraph()
         outputs, output_structure = pytree.tree_flatten(_recorded(graph, call, side, pool))
     return Capture(
@@ -148,11 +155,25 @@ def captured(
         inputs=static,
         outputs=outputs,
         structure=output_structure,
-        written=written_tensors(module.graph)[1],
+        written=_written(module, arguments(), static),
         state=module.state_for(device),
         stream=torch.cuda.current_stream(device),
         kept=(contexts, side),
     )
+
+
+def _written(
+    module: CompiledModule, arguments: tuple[Sequence[Any], dict[str, Any]], static: Sequence[torch.Tensor]
+) -> list[int]:
+    """Positions of the static inputs that the module writes to, in whatever order the call gives its arguments."""
+    placeholders = written_tensors(module.graph)[1]
+    order = ArgumentOrder.of(module)
+    args, kwargs = arguments
+    leaves = list(args) if order is None else order.leaves(tuple(args), kwargs)
+    if not placeholders or leaves is None:
+        return []
+    positions = {id(tensor): position for position, tensor in enumerate(static)}
+    return [positions[id(leaves[index])] for index in placeholders]
 
 
 def _warm_up(

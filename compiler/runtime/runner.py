@@ -6,7 +6,7 @@ import copy
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,14 +29,14 @@ Constants = Callable[[], Tensors]
 
 @dataclass
 class Notice:
-    """Warns once for all segments of a compiled module."""
+    """Warns for all segments of a compiled module, once for every reason."""
 
-    given: bool = False
+    given: set[str] = field(default_factory=set)
 
     def warn(self, reason: str) -> None:
         """Warn that segments run in PyTorch, unless that was said before."""
-        if not self.given:
-            self.given = True
+        if reason not in self.given:
+            self.given.add(reason)
             text = f"TensorRT engines run in PyTorch here, because {reason}. Set executor='pytorch' to silence this."
             warnings.warn(text, RuntimeWarning, stacklevel=2)
 
@@ -78,7 +78,7 @@ class Runner:
         self.runtime_cache = runtime_cache
         self._fallback, self._serialized = fallback, serialized_fallback
         self._placed: dict[torch.device, GraphModule] = {}
-        self._moved: dict[torch.device, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+        self._moved: dict[torch.device, tuple[list[torch.Tensor], list[tuple[int, int]], list[torch.Tensor]]] = {}
         self._loading = threading.Lock()
         self._loaded: list[Engine] = []
         self._ready: set[int] = set()
@@ -94,7 +94,12 @@ class Runner:
         if executor == "auto" or executor == "tensorrt":
             engine = self.engine_on(inputs[0].device)
             if engine is not None:
-                return engine(inputs)
+                try:
+                    return engine(inputs)
+                except EngineUnavailable as error:
+                    self._unavailable[inputs[0].device] = str(error)
+                    self._ready.discard(inputs[0].device.index)
+                    self.engine_on(inputs[0].device)
         elif executor == "reference":
             if self.reference is None:
                 raise UserError(
@@ -180,10 +185,11 @@ class Runner:
         if all(tensor.device == device for tensor in constants):
             return constants
         # Weights were left on another device than the inputs: copy them once, not in every call.
-        before, moved = self._moved.get(device, ([], []))
-        if len(before) != len(constants) or any(a is not b for a, b in zip(before, constants, strict=True)):
+        state = [(id(tensor), 0 if tensor.is_inference() else tensor._version) for tensor in constants]
+        _, before, moved = self._moved.get(device, ([], [], []))
+        if state != before:
             moved = [tensor.to(device) for tensor in constants]
-            self._moved[device] = list(constants), moved
+            self._moved[device] = list(constants), state, moved
         return moved
 
     @property

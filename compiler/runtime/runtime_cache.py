@@ -45,7 +45,7 @@ class _Stored:
 
 
 class RuntimeCache:
-    """One cache for all engines of a compiled module.
+    """One cache for all engines that use a file, see `runtime_cache`.
 
     The file is read when the first engine is loaded. It is written, whole, after the first run of every execution
     context and when the process ends, with the kernels of one GPU: the one that has most. Of several processes that
@@ -90,3 +90,17 @@ class RuntimeCache:
         warnings.warn(
             f"option 'runtime_cache_path' is {str(self._stored.path)!r}, which {problem}.", RuntimeWarning, stacklevel=2
         )
+
+
+_OPEN: weakref.WeakValueDictionary[Path, RuntimeCache] = weakref.WeakValueDictionary()
+_OPENING = threading.Lock()
+
+
+def runtime_cache(path: str) -> RuntimeCache:
+    """The cache of a file. All modules of a process share it: none would keep the kernels that another one wrote."""
+    place = Path(path).absolute()
+    with _OPENING:
+        cache = _OPEN.get(place)
+        if cache is None:
+            cache = _OPEN[place] = RuntimeCache(path)
+        return cache

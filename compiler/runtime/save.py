@@ -118,6 +118,11 @@ def _contents(spliced: ExportedProgram, compiled: GraphModule) -> tuple[Exported
             "torch.export.save(torch.export.export(compiled, args), path), or edit the model and compile it again."
         )
     assert isinstance(compiled, CompiledModule)
+    if compiled.changed_weights:
+        raise UserError(
+            f"{min(compiled.changed_weights)} was written to since the engines were built, which hold what it was: "
+            "compile the model again."
+        )
     options = {**compiled.options.to_json(), "executor": _executor_of(compiled)}
     record = {"schema": SCHEMA, "options": options, "report": _report_of(compiled)}
     return on_cpu(current_program(spliced, compiled)), {_EXTRA_FILE: json.dumps(record)}

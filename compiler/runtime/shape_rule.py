@@ -67,13 +67,14 @@ class ShapeRule:
 
     Args:
         spec: the engine's specification; its texts may be untrusted.
+        taker: what takes the inputs, for messages.
 
     Raises:
         UserError: a text is not a size, or a symbol of an output cannot be computed from the inputs.
     """
 
-    def __init__(self, spec: EngineSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: EngineSpec, taker: str = "the engine") -> None:
+        self.spec, self._taker = spec, taker
         source = _source(spec)
         code = compile(source, f"<shapes of {spec.name}>", "exec")
         self._on_ints = _function(code, _ON_INTS)
@@ -88,7 +89,7 @@ class ShapeRule:
     def check(self, shapes: Sequence[Shape]) -> None:
         """Raise UserError, naming the input, its range and the size, unless the engine takes inputs of these shapes."""
         for binding, shape in zip(self.spec.inputs, shapes, strict=True):
-            _check_range(binding, shape)
+            self._check_range(binding, shape)
         for binding, shape, expected in zip(self.spec.inputs, shapes, self._on_ints(shapes)[0], strict=True):
             if tuple(shape) != expected:
                 dim = next(i for i, (a, b) in enumerate(zip(shape, expected, strict=True)) if a != b)
@@ -97,21 +98,20 @@ class ShapeRule:
                     f"{expected[dim]} (= {binding.shape[dim]}): give inputs whose sizes belong together."
                 )
 
-
-def _check_range(binding: Binding, shape: Shape) -> None:
-    if len(shape) != len(binding.shape):
-        raise UserError(
-            f"input {binding.name!r} has shape {tuple(shape)}, but the engine takes {_shape_text(binding)}: give a "
-            f"tensor of rank {len(binding.shape)}."
-        )
-    limits = zip(shape, binding.min_shape, binding.max_shape, strict=True)
-    for dim, (size, low, high) in enumerate(limits):
-        if not low <= size <= high:
-            allowed = f"{low}" if low == high else f"{low} to {high}"
+    def _check_range(self, binding: Binding, shape: Shape) -> None:
+        if len(shape) != len(binding.shape):
             raise UserError(
-                f"input {binding.name!r} has size {size} in dimension {dim} (shape {tuple(shape)}), but the engine "
-                f"takes {allowed}: give such a tensor, or compile for a range that has {size}."
+                f"input {binding.name!r} has shape {tuple(shape)}, but {self._taker} takes {_shape_text(binding)}: "
+                f"give a tensor of rank {len(binding.shape)}."
             )
+        limits = zip(shape, binding.min_shape, binding.max_shape, strict=True)
+        for dim, (size, low, high) in enumerate(limits):
+            if not low <= size <= high:
+                allowed = f"{low}" if low == high else f"{low} to {high}"
+                raise UserError(
+                    f"input {binding.name!r} has size {size} in dimension {dim} (shape {tuple(shape)}), but "
+                    f"{self._taker} takes {allowed}: give such a tensor, or compile for a range that has {size}."
+                )
 
 
 def _shape_text(binding: Binding) -> str:

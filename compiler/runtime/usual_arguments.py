@@ -11,7 +11,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from ..symbols import dims_of, expression
+from ..symbols import dims_of, expression, symbol_sources
 from .engine_spec import EngineSpec
 from .operator import OPERATOR
 
@@ -52,10 +52,14 @@ def _usual_sizes(spliced: ExportedProgram) -> dict[sympy.Symbol, int]:
     sizes: dict[sympy.Symbol, int] = {}
     for call in spliced.graph.find_nodes(op="call_function", target=OPERATOR):
         spec = EngineSpec.loads(str(call.args[2]))
-        for node, binding in zip(call.args[0], spec.inputs, strict=True):
-            for dim, usual in zip(dims_of(node.meta["val"].shape), binding.opt_shape, strict=True):
-                if isinstance(dim, sympy.Symbol):
-                    sizes.setdefault(dim, usual)
+        usual = {binding.name: binding.opt_shape for binding in spec.inputs}
+        rows = zip(call.args[0], spec.inputs, strict=True)
+        shapes = {binding.name: dims_of(node.meta["val"].shape) for node, binding in rows}
+        for symbol, source in symbol_sources(shapes).items():
+            size = source.formula.subs({source.size: usual[source.tensor][source.dim], **sizes})
+            if size.is_Integer:
+                sizes.setdefault(symbol, int(size))
     for symbol, limits in spliced.range_constraints.items():
-        sizes.setdefault(symbol, max(2, int(limits.lower)) if limits.upper >= 2 else int(limits.upper))
+        if isinstance(symbol, sympy.Symbol):
+            sizes.setdefault(symbol, max(2, int(limits.lower)) if limits.upper >= 2 else int(limits.upper))
     return sizes

@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 import torch
+import trt_passes as tp
 from torch import Tensor, nn
 from torch.export import Dim
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from trt_passes.compiler.errors import UserError
-from trt_passes.compiler.runtime.compiled_module import segments_of
+from trt_passes.compiler.runtime.compiled_module import SPLICED, segments_of
 from trt_passes.compiler.runtime.operator import NAME, OPERATOR
 from trt_passes.compiler.runtime.save import load, save
+from trt_passes.compiler.runtime.usual_arguments import usual_arguments
 
 from tests.compiler.runtime.handmade import spliced
 
@@ -145,7 +147,7 @@ def test_the_operator_uses_the_runner_of_the_module(executor: Any) -> None:
     outcomes = []
     for run in (module, official, exported):
         for segment in segments_of(module).values():
-            segment.runner.notice.given = False
+            segment.runner.notice.given.clear()
         outcomes.append(outcome(run))
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert len(calls) == (6 if executor == "reference" else 0)
@@ -154,9 +156,8 @@ def test_the_operator_uses_the_runner_of_the_module(executor: Any) -> None:
 def test_engines_stay_where_they_are_when_the_module_moves() -> None:
     module = compiled()
     engines = {name: (item.engine.data_ptr(), item.fallback.data_ptr()) for name, item in segments_of(module).items()}
-    module.to("meta").to(torch.float64)
+    module.to("meta")
     assert {parameter.device.type for parameter in module.parameters()} == {"meta"}
-    assert {parameter.dtype for parameter in module.parameters()} == {torch.float64}
     for name, item in segments_of(module).items():
         assert engines[name] == (item.engine.data_ptr(), item.fallback.data_ptr())
         assert item.engine.device.type == "cpu"
@@ -278,6 +279,41 @@ def test_a_pickle_is_what_save_writes() -> None:
     same(loaded, module)
     assert loaded.report == {"schema": 1}
     assert {item.executor for item in segments_of(loaded).values()} == {"pytorch"}
+
+
+def test_autocast_of_the_caller_changes_nothing() -> None:
+    module = compiled()
+    expected = module(X, scale=SCALE)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = module(X, scale=SCALE)
+        assert torch.is_autocast_enabled("cpu")
+    assert found.dtype is torch.float32
+    torch.testing.assert_close(found - 1, expected)
+
+
+def test_data_types_stay() -> None:
+    model = Model()
+    module = compiled(model)
+    for change in (nn.Module.half, nn.Module.double, lambda module: module.to(torch.bfloat16)):
+        with pytest.raises(UserError, match="keeps its data types"):
+            change(module)
+    assert {item.dtype for item in (*module.state_dict().values(), *model.state_dict().values())} == {torch.float32}
+    module.to("cpu").float()(X, scale=SCALE)
+
+
+class Halved(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.reshape(-1, 2, 4) * 3).sum(1)
+
+
+def test_warm_up_has_the_sizes_of_engines_where_one_follows_from_another() -> None:
+    half = Dim("half", min=1, max=32)
+    exported = torch.export.export(Halved(), (torch.randn(16, 4),), dynamic_shapes=({0: 2 * half},))
+    module = tp.compile(exported, min_block_size=1, executor="pytorch")
+    (segment,) = segments_of(module).values()
+    args, _ = usual_arguments(module.meta[SPLICED], torch.device("cpu"))
+    assert args[0].reshape(-1, 2, 4).shape == segment.runner.spec.inputs[0].opt_shape
+    module.warm_up()
 
 
 def test_a_compiled_module_is_in_eval_mode() -> None:

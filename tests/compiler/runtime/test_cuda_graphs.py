@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+import trt_passes as tp
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from trt_passes.compiler.runtime import cuda_graphs
+from trt_passes.compiler.runtime import cuda_graphs, graph_capture
 from trt_passes.compiler.runtime.cuda_graphs import CudaGraphs
 from trt_passes.compiler.runtime.graph_capture import CannotCapture, Capture
 
@@ -200,6 +202,37 @@ def test_inputs_that_are_written_to_are_written_back(gpu: SimpleNamespace) -> No
     for expected in (3, 6):
         call(module, accumulate, (torch.ones(3), total), {})
         assert total == expected
+
+
+class Cache(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, step: Any, cache: Tensor, mask: Any = None) -> Tensor:
+        cache.add_(self.layer(x))
+        return cache * 2
+
+
+X = torch.ones(2, 4)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "position"),
+    [
+        ((X, 2.0, X.clone()), {}, 1),
+        ((X, None, X.clone()), {}, 1),
+        ((X, X.clone(), X.clone()), {}, 2),
+        ((X,), {"cache": X.clone(), "step": X.clone()}, 1),
+        ((), {"cache": X.clone(), "step": 1, "x": X}, 0),
+    ],
+)
+def test_written_inputs_are_found_among_the_tensors_of_a_call(args: Any, kwargs: Any, position: int) -> None:
+    order = inspect.signature(Cache.forward).bind(None, *args, **kwargs).arguments
+    program = torch.export.export(Cache().eval(), tuple(order.values())[1:])
+    module = tp.compile(program, min_block_size=1, executor="pytorch")
+    static = [item for item in pytree.tree_leaves((args, kwargs)) if isinstance(item, Tensor)]
+    assert graph_capture._written(module, (args, kwargs), static) == [position]
 
 
 def test_calls_without_tensors_and_on_the_cpu_run_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:

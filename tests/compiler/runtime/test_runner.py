@@ -6,7 +6,8 @@ from torch.fx import GraphModule
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime import runner as runner_module
 from trt_passes.compiler.runtime.compiled_module import segments_of
-from trt_passes.compiler.runtime.runner import unavailable
+from trt_passes.compiler.runtime.engine import EngineUnavailable
+from trt_passes.compiler.runtime.runner import Notice, unavailable
 
 from tests.compiler.runtime.handmade import spliced
 
@@ -30,6 +31,25 @@ def compiled(executor: str) -> GraphModule:
     return spliced(Model(), (torch.randn(3, 4),), in_trt, executor=executor)
 
 
+class NoContext:
+    """An engine that has no memory for an execution context."""
+
+    def __call__(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        raise EngineUnavailable("there is no execution context")
+
+
+def test_an_engine_without_context_falls_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, x = compiled("auto"), torch.randn(3, 4)
+    for segment in segments_of(module).values():
+        monkeypatch.setattr(segment.runner, "_loaded_on", lambda device: NoContext())
+    with pytest.warns(RuntimeWarning, match="because there is no execution context") as caught:
+        found = module(x)
+    assert len(caught) == 1
+    for segment in segments_of(module).values():
+        segment.executor = "pytorch"
+    torch.testing.assert_close(found, module(x))
+
+
 @no_gpu
 def test_auto_warns_once_for_all_segments_and_says_why() -> None:
     module = compiled("auto")
@@ -40,6 +60,15 @@ def test_auto_warns_once_for_all_segments_and_says_why() -> None:
     for segment in segments_of(module).values():
         segment.executor = "pytorch"
     torch.testing.assert_close(results[2], module(x))
+
+
+def test_a_new_reason_is_told_too() -> None:
+    notice = Notice()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for reason in ("a", "b", "a"):
+            notice.warn(reason)
+    assert ["because a" in str(item.message) for item in caught] == [True, False]
 
 
 def test_pytorch_does_not_warn() -> None:

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from trt_passes.compiler.runtime.runtime_cache import RuntimeCache
+from trt_passes.compiler.runtime.runtime_cache import RuntimeCache, runtime_cache
 
 
 class Kernels:
@@ -51,6 +51,13 @@ def test_engines_of_a_device_share_kernels_and_the_next_process_has_them(tmp_pat
     cache.save()
     assert (tmp_path / "kernels").read_bytes() == b"Kone"
     assert attached(RuntimeCache(str(tmp_path / "kernels"))).data == b"Kone"
+
+
+def test_modules_of_a_process_share_the_cache_of_a_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "kernels")
+    first, second = runtime_cache(path), runtime_cache(f"{tmp_path}/other/../kernels".replace("other/../", ""))
+    assert first is second
+    assert runtime_cache(str(tmp_path / "others")) is not first
 
 
 def test_the_file_is_written_only_when_kernels_were_added(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import copy
 import json
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import trt_passes as tp
+from torch import nn
 from torch.export import Dim
 from torch.fx import GraphModule
 from trt_passes.compiler.errors import UserError
@@ -41,6 +44,18 @@ def compiled(executor: str = "pytorch") -> GraphModule:
     return spliced(
         Model(), (torch.randn(3, 4),), in_trt, kwargs={"scale": SCALE}, dynamic_shapes=shapes, executor=executor
     )
+
+
+@torch.no_grad()
+def test_weights_that_engines_no_longer_have_are_not_saved(tmp_path: Path) -> None:
+    model = nn.Linear(4, 4).eval()
+    module = tp.compile(model, [torch.randn(3, 4)], min_block_size=1, executor="pytorch").to("cpu")
+    save(module, tmp_path / "before.pt2")
+    model.weight.mul_(2)
+    for changed in (module, module.to("cpu"), copy.deepcopy(module)):
+        with pytest.raises(UserError, match="weight was written to since the engines were built"):
+            save(changed, tmp_path / "after.pt2")
+    assert [path.name for path in tmp_path.iterdir()] == ["before.pt2"]
 
 
 def test_a_loaded_program_gives_the_same_answers(tmp_path: Path) -> None:
@@ -88,9 +103,7 @@ def test_the_file_is_the_same_wherever_it_is_written(tmp_path: Path) -> None:
 
 def test_what_changed_since_is_saved(tmp_path: Path) -> None:
     module = compiled()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.mul_(0.5)
+    module.calls.add_(7)
     x = torch.ones(2, 4)
     module(x, scale=SCALE)
     save(module, tmp_path / "model.pt2")
