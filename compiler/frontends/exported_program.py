@@ -9,6 +9,7 @@ from typing import Any
 import sympy
 import torch
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 from torch.utils._sympy.value_ranges import ValueRanges
 
@@ -20,8 +21,10 @@ from ..runtime.recurrent_operators import WholeRecurrentLayers
 from ..source import frames_in
 from ..symbols import example_size
 from ..tracing import tracing
+from .given_arguments import check_containers, check_signature, hint_at_shapes
 from .keyword_signature import named_keywords
 from .module_view import has_lines, interpreted, method_module
+from .quiet import quiet_rejection
 
 Leaf = Any
 
@@ -37,8 +40,8 @@ def trace(
         model: an nn.Module (or fx.GraphModule) in eval mode, a method of one such as `model.encode`, or an
             ExportedProgram, which is taken as it is.
         inputs: the positional arguments: `Input`s, example tensors, texts such as "1..8x3:f16", nested lists, tuples
-            and dicts of them, Python numbers and None. A dimension whose smallest and largest sizes differ is exported
-            as dynamic.
+            and dicts of them, Python numbers, texts without a digit, and None. A dimension whose smallest and largest
+            sizes differ is exported as dynamic.
         kwargs: keyword arguments, likewise.
 
     Raises:
@@ -54,8 +57,10 @@ def trace(
             "the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram."
         )
     model = _as_module(model)
+    check_containers(inputs, kwargs)
     if inputs is None and not kwargs:
         raise UserError("the model has no inputs to be exported with: give tp.Input objects or example tensors.")
+    check_signature(model.forward, inputs or (), kwargs or {})
     declared, spec = pytree.tree_flatten((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
     leaves = [_as_leaf(leaf) for leaf in declared]
     device = device_of(model)
@@ -94,6 +99,9 @@ def is_declared(value: Any) -> bool:
 
 
 def _as_leaf(value: Any) -> Leaf:
+    # A text without a number declares no input: it is an argument of the model's.
+    if isinstance(value, str) and not any(map(str.isdigit, value)):
+        return value
     if isinstance(value, Input | torch.Tensor | str):
         return as_input(value)
     if value is None or isinstance(value, bool | int | float):
@@ -214,10 +222,11 @@ def export_module(
         UserError: torch.export rejects the model (with its reason and the user's line).
     """
     try:
-        with tracing(), torch.no_grad(), WholeRecurrentLayers():
+        with tracing(), quiet_rejection(), torch.no_grad(), WholeRecurrentLayers():
             return torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
     except Exception as error:
-        raise UserError(_rejection(error)) from error
+        hint = hint_at_shapes(args)
+        raise UserError(f"{_rejection(error).rstrip('.')}.{hint}" if hint else _rejection(error)) from error
 
 
 def _plain(value: Any) -> Any:
@@ -233,8 +242,16 @@ def _plain(value: Any) -> Any:
 def _rejection(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
-    frames = frames_in(str(error)) or frames_in("".join(_traceback_lines(error)))
+    found = frames_in(str(error)) or frames_in("".join(_traceback_lines(error)))
+    frames = [frame for frame in found if not str(frame).startswith("<")]
     place = f" at {frames[-1]}" if frames else ""
+    if isinstance(error, GuardOnDataDependentSymNode):
+        return (
+            f"the model decides by a value of a tensor{place}, which torch.export cannot follow: use torch.cond or "
+            f"torch.where there, or ir='torch_compile', which leaves that to Python ({reason})."
+        )
+    if "DynamicCache" in reason:
+        reason += ": compile the model without a cache of its own, with use_cache=False in kwarg_inputs or its config"
     return f"torch.export rejects the model{place}: {reason}"
 
 

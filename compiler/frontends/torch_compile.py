@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
@@ -21,6 +23,8 @@ from ..settings import Settings
 from .compiled_graph import CompiledGraph
 from .dynamo_graph import DynamoGraph
 from .exported_program import example_arguments, is_declared
+from .given_arguments import check_containers, check_signature
+from .quiet import quiet_rejection
 
 
 class TorchCompileBackend:
@@ -94,7 +98,7 @@ def compiled_when_called(
     Raises:
         UserError: this is no model that torch.compile takes, or it does not allow the ranges that inputs declare.
     """
-    if isinstance(model, torch.jit.ScriptModule) or not callable(model):
+    if isinstance(model, torch.jit.ScriptModule | ExportedProgram) or not callable(model):
         kind = type(model).__name__
         raise UserError(
             f"ir='torch_compile' takes an nn.Module or a function, and was given a {kind}: use ir='default'."
@@ -103,19 +107,35 @@ def compiled_when_called(
     object.__setattr__(compiled, "graphs", backend.graphs)
     if inputs is None and kwargs is None:
         return compiled
-    args, named = example_arguments(model, inputs or (), kwargs or {})
+    check_containers(inputs, kwargs)
+    check_signature(getattr(model, "forward", model), inputs or (), kwargs or {})
+    args, named = example_arguments(_module_of(model), inputs or (), kwargs or {})
     declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
     mark_dynamic: Any = torch._dynamo.mark_dynamic
     for item, example in zip(declared, pytree.tree_leaves((args, named)), strict=True):
         for dim in item.dynamic_dims if isinstance(item, Input) else ():
             mark_dynamic(example, dim, min=item.min_shape[dim], max=item.max_shape[dim])
     try:
-        with torch.no_grad():
+        with quiet_rejection(), torch.no_grad():
             compiled(*args, **named)
     except torch._dynamo.exc.UserError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(f"the model does not allow the ranges that its inputs declare: {lines[0]}") from error
+    except torch._dynamo.exc.TorchRuntimeError as error:
+        raise UserError(f"the model does not take these inputs: {_last_line(error)}") from error
     return compiled
+
+
+def _module_of(model: Any) -> torch.nn.Module:
+    """The model, or that of which it is a method; an empty one for a function."""
+    owner = model if isinstance(model, torch.nn.Module) else getattr(model, "__self__", None)
+    return owner if isinstance(owner, torch.nn.Module) else torch.nn.Module()
+
+
+def _last_line(error: Exception) -> str:
+    """What an operator said, of all that dynamo tells about it."""
+    found = re.findall(r"got (\w*(?:Error|Exception)\(.*)\)", str(error))
+    return found[0].partition("(")[2].strip("'\"") if found else str(error).splitlines()[0]
 
 
 def _raise(error: UserError, *args: Any) -> None:

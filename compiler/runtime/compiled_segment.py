@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..errors import UserError
 from ..settings import Executor
 from ..tensorrt.dtypes import short_name
 from . import graph_text
@@ -40,6 +41,9 @@ class CompiledSegment:
         """Run the segment on the engine's inputs; new tensors in the order of its outputs."""
         if _PLAIN.issuperset(map(type, inputs)):
             return self.runner(inputs, self.constants)
+        for binding, value in zip(self.runner.spec.inputs, inputs, strict=True):
+            if not isinstance(value, torch.Tensor):
+                raise UserError(f"input {binding.name!r} is a {type(value).__name__}: give a tensor.")
         outputs: list[torch.Tensor] = OPERATOR(
             list(inputs), self.engine, self.spec_text, self.fallback, self.constants()
         )

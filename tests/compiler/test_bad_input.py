@@ -48,7 +48,7 @@ def refused(*arguments: str) -> str:
         ([f"{MODELS}:block"], "Did you mean 'blocks'"),
         ([MODELS], ":NAME. It defines: blocks"),
         ([f"{MODELS}:raising"], "raised KeyError at cli_models.py:"),
-        ([f"{MODELS}:branching"], "torch.export rejects the model at cli_models.py:"),
+        ([f"{MODELS}:branching"], "the model decides by a value of a tensor at cli_models.py:"),
         ([BLOCKS, "--input", "2xx8"], "has the size ''"),
         ([BLOCKS, "--input", "2x8:f17"], "unknown dtype 'f17'"),
         ([BLOCKS, "--input", "8..4..16x8"], "min 8, opt 4, max 16 in dimension 0"),
