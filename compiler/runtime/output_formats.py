@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import operator
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +99,12 @@ def _order(compiled: CompiledModule) -> dict[str, list[str]]:
 
 # --- TorchScript -----------------------------------------------------------------------------------------------------
 def save_torchscript(compiled: GraphModule, path: Path, extra: dict[str, str]) -> None:
-    """Write a compiled module as TorchScript; `extra` are texts to keep in the file, by name."""
-    script = script_module(compiled)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        script.save(str(Path(folder) / path.name), _extra_files=extra)
-        (Path(folder) / path.name).replace(path)
+    """Write a compiled module as TorchScript; `extra` are texts to keep in the file, by name.
+
+    PyTorch makes the archive in memory, where it takes up to three times its size: where it writes TorchScript to a
+    file itself, a full disk ends the process.
+
+    Raises:
+        OSError: the file cannot be written; what was at `path` is then still there.
+    """
+    write_whole(path, [script_module(compiled).save_to_buffer(_extra_files=extra)])

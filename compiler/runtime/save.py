@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from .compiled_module import SPLICED, CompiledModule, compiled_module, current_p
 from .options import RuntimeOptions
 from .output_formats import save_torchscript
 from .portable import on_cpu
+from .whole_file import write_archive
 
 SCHEMA = 1
 """Version of what this release writes besides the archive that torch.export defines."""
@@ -62,13 +62,9 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
     try:
         if chosen == "torchscript":
             save_torchscript(compiled, target, extra)
-            return
-        # A folder, so that the file has its own name from the start: torch.export writes it into the archive.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            torch.export.save(exported, Path(folder) / target.name, extra_files=extra)
-            (Path(folder) / target.name).replace(target)
+        else:
+            write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
     except (OSError, RuntimeError) as error:
-        # PyTorch's archive writer reports a full disk as a RuntimeError.
         raise UserError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}.") from error
 
 

@@ -4,6 +4,7 @@ import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -132,8 +133,8 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     target = tmp_path / "model.pt2"
     target.write_bytes(b"before")
 
-    def full(exported: object, path: Path, **kwargs: object) -> None:
-        path.write_bytes(b"half")
+    def full(exported: object, file: BinaryIO, **kwargs: object) -> None:
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch.export, "save", full)
