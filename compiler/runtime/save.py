@@ -8,7 +8,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch.export import ExportedProgram
@@ -91,7 +91,12 @@ def load(path: str | os.PathLike[str], executor: Executor | None = None, **optio
     source = Path(path)
     if not source.is_file():
         raise UserError(f"{source} does not exist: give the file that tp.save wrote.")
-    return _loaded(source, str(source), options if executor is None else {**options, "executor": executor})
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise UserError(f"cannot read {source}: {error.strerror or error}.") from error
+    with file:
+        return _loaded(file, str(source), options if executor is None else {**options, "executor": executor})
 
 
 def to_bytes(compiled: CompiledModule) -> bytes:
@@ -130,11 +135,10 @@ def _form(graph: Graph) -> list[tuple[str, str, str]]:
     return list(zip((node.op for node in graph.nodes), targets, operands, strict=True))
 
 
-def _loaded(source: Path | io.BytesIO, name: str, options: Mapping[str, Any]) -> CompiledModule:
+def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> CompiledModule:
     record = _record(source, name)
     chosen = record["options"].updated(options)
-    if isinstance(source, io.BytesIO):
-        source.seek(0)
+    source.seek(0)
     try:
         exported = torch.export.load(source)
     except Exception as error:
@@ -145,13 +149,19 @@ def _loaded(source: Path | io.BytesIO, name: str, options: Mapping[str, Any]) ->
     return compiled
 
 
-def _record(source: Path | io.BytesIO, name: str) -> dict[str, Any]:
+def _record(source: BinaryIO, name: str) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(source) as archive:
+            # PyTorch reads without a look at the checksums.
+            damaged = archive.testzip()
             entry = next((item for item in archive.namelist() if item.endswith(f"extra/{_EXTRA_FILE}")), None)
-            text = None if entry is None else archive.read(entry)
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{name} is no .pt2 file, or is truncated: give the file that tp.save wrote.") from error
+            text = None if entry is None or damaged else archive.read(entry)
+    except Exception as error:  # damage in the list of entries raises errors of a dozen kinds
+        raise UserError(
+            f"{name} is no .pt2 file, or is damaged or truncated: give the file that tp.save wrote."
+        ) from error
+    if damaged is not None:
+        raise UserError(f"{name} is damaged (the checksum of {damaged!r} is wrong): copy it or save it again.")
     if text is None:
         raise UserError(f"{name} is no compiled program: give what tp.save wrote, or compile it first.")
     try:

@@ -1,4 +1,5 @@
 import json
+import struct
 import subprocess
 import sys
 import zipfile
@@ -152,6 +153,36 @@ def test_a_truncated_file_is_a_user_error(part: float, tmp_path: Path) -> None:
     target.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(UserError, match="truncated"):
         load(target)
+
+
+@pytest.mark.parametrize("name", ["data/weights/weight_0", "data/constants/tensor_0", "models/model.json"])
+def test_damage_inside_an_entry_is_found(name: str, tmp_path: Path) -> None:
+    target = tmp_path / "model.pt2"
+    save(compiled(), target)
+    data = bytearray(target.read_bytes())
+    with zipfile.ZipFile(target) as archive:
+        entry = next(item for item in archive.infolist() if item.filename.endswith(name))
+    # A local header has 30 bytes, of which four say how long the two fields after them are.
+    lengths = data[entry.header_offset + 26 : entry.header_offset + 30]
+    start = entry.header_offset + 30 + sum(struct.unpack("<HH", lengths))
+    data[start + entry.file_size // 2] ^= 0x40
+    target.write_bytes(data)
+    with pytest.raises(UserError, match=rf"model.pt2 is damaged \(the checksum of '\S+{name}' is wrong\): copy it"):
+        load(target)
+
+
+@pytest.mark.parametrize(("position", "value"), [(4, 255), (8, 255), (10, 99), (34, 255), (42, 255), (46, 255)])
+def test_damage_in_the_list_of_entries_is_a_user_error(position: int, value: int, tmp_path: Path) -> None:
+    target = tmp_path / "model.pt2"
+    save(compiled(), target)
+    data = bytearray(target.read_bytes())
+    with zipfile.ZipFile(target) as archive:
+        data[archive.start_dir + position] = value
+    target.write_bytes(data)
+    try:
+        load(target)
+    except UserError as error:
+        assert "model.pt2" in str(error)
 
 
 def test_a_damaged_entry_is_a_user_error(tmp_path: Path) -> None:
