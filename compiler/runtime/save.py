@@ -167,9 +167,10 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
     try:
         record = json.loads(text)
         newer = record["schema"] > SCHEMA
-        known = {} if newer else {"options": RuntimeOptions().updated(record["options"]), "report": record["report"]}
+        known = {} if newer else {"options": RuntimeOptions.from_json(record["options"]), "report": record["report"]}
     except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
-        raise UserError(f"{name} is damaged ({error!r} in {_EXTRA_FILE}): save it again.") from error
+        reason = str(error).rstrip(".") if isinstance(error, UserError) else repr(error)
+        raise UserError(f"{name} is damaged ({reason}, in {_EXTRA_FILE}): save it again.") from error
     if newer:
         raise UserError(
             f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "

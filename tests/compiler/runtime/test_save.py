@@ -207,6 +207,14 @@ def test_a_newer_schema_is_a_user_error(tmp_path: Path) -> None:
         load(tmp_path / "changed.pt2")
 
 
+@pytest.mark.parametrize("name", ["runtime_cache_path", "runtime_cache", "dump_dir", "nonsense"])
+def test_a_file_sets_no_options_but_those_that_are_saved(name: str, tmp_path: Path) -> None:
+    record = {"schema": save_module.SCHEMA, "options": {name: str(tmp_path / "victim")}, "report": {}}
+    rewrite(tmp_path, "extra/trt_passes.json", json.dumps(record).encode())
+    with pytest.raises(UserError, match=rf"is damaged \('{name}' is no option that a file sets, in trt_passes.json\)"):
+        load(tmp_path / "changed.pt2")
+
+
 def rewrite(folder: Path, suffix: str, content: bytes) -> None:
     """A saved program as changed.pt2, with other content in one entry."""
     save(compiled(), folder / "model.pt2")
