@@ -18,14 +18,14 @@ from .compiled_module import CompiledModule
 from .compiled_segment import CompiledSegment
 from .direct_calls import engine_calls
 from .operator import OPERATOR
-from .whole_file import write_whole
+from .whole_file import whole_files, write_whole
 
 
 def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     """Write the engine of a module that is one engine, for `trtexec`, Triton, or C++: as TensorRT deserializes it.
 
     `PATH.json` beside it has the bindings in the order in which the model takes and returns them, with data types,
-    shapes and ranges, and the TensorRT that can run it.
+    shapes and ranges, and the TensorRT that can run it. If one of the two cannot be written, both stay as they were.
 
     Raises:
         UserError: more than one engine is in the module, or part of it runs in PyTorch; or a file cannot be written.
@@ -35,8 +35,9 @@ def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None
     target = Path(path)
     text = json.dumps({**segment.runner.spec.to_json(), **_order(compiled)}, indent=2) + "\n"
     try:
-        write_whole(target.with_name(f"{target.name}.json"), [text.encode()])
-        write_whole(target, [engine_bytes(segment)])
+        with whole_files(target, f"{target}.json") as (engine_file, text_file):
+            engine_file.write(engine_bytes(segment))
+            text_file.write(text.encode())
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}.") from error
 

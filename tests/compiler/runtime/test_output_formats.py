@@ -14,6 +14,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import Tensor, nn
+from trt_passes.compiler.runtime import output_formats
 from trt_passes.compiler.tensorrt import loader
 
 pytestmark = [
@@ -189,6 +190,28 @@ def test_the_engine_alone_with_its_bindings(whole: Any, tmp_path: Path) -> None:
     assert (rows["early"]["min"], rows["early"]["opt"], rows["early"]["max"]) == ([1, 4], [3, 4], [9, 4])
     assert set(record["arguments"] + record["results"]) == set(rows)
     assert (record["flavor"], record["version"]) == (loader.load().flavor, loader.load().version)
+
+
+def test_the_engine_and_its_bindings_are_written_together(
+    whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "taken.json").mkdir()
+    for name in ("folder", "taken"):
+        with pytest.raises(tp.UserError, match="cannot write .*: Is a directory"):
+            tp.save_engine(whole, tmp_path / name)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "taken.json"]
+
+    def full(segment: Any) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "m.plan").write_bytes(b"before")
+    (tmp_path / "m.plan.json").write_bytes(b"before")
+    monkeypatch.setattr(output_formats, "engine_bytes", full)
+    with pytest.raises(tp.UserError, match="No space left on device"):
+        tp.save_engine(whole, tmp_path / "m.plan")
+    assert {path.read_bytes() for path in tmp_path.glob("m.*")} == {b"before"}
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_convert_to_engine_gives_the_same_bytes(whole: Any) -> None:
