@@ -16,12 +16,13 @@ from torch.fx import Graph, GraphModule
 from torch.fx.node import map_arg
 
 from ..errors import UserError, did_you_mean
+from ..held_logs import held_logs, logged_error
 from ..settings import Executor
 from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program, segments_of
 from .options import RuntimeOptions
 from .output_formats import save_torchscript
 from .portable import on_cpu
-from .whole_file import write_archive
+from .whole_file import path_of, write_archive
 
 SCHEMA = 1
 """Version of what this release writes besides the archive that torch.export defines."""
@@ -48,7 +49,8 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
         UserError: the module was not compiled by this package, its graph was edited, it has no form in TorchScript, or
             the file cannot be written.
     """
-    chosen = output_format or ("torchscript" if Path(path).suffix == ".ts" else "exported_program")
+    target = path_of(path)
+    chosen = output_format or ("torchscript" if target.suffix == ".ts" else "exported_program")
     if chosen not in _FORMATS:
         raise UserError(f"output_format is {chosen!r}.{did_you_mean(chosen, _FORMATS)}")
     spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
@@ -57,7 +59,6 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
             f"only a compiled module can be saved, not a {type(compiled).__name__}: pass what tp.compile returned."
         )
     assert isinstance(compiled, GraphModule)
-    target = Path(path)
     exported, extra = _contents(spliced, compiled)
     try:
         if chosen == "torchscript":
@@ -88,9 +89,10 @@ def load(path: str | os.PathLike[str], executor: Executor | None = None, **optio
         needs = " It needs the process that compiled."
         hint = needs if executor == "reference" else did_you_mean(executor, _EXECUTORS)
         raise UserError(f"a loaded program cannot use executor {executor!r}.{hint}")
-    source = Path(path)
+    source = path_of(path)
     if not source.is_file():
-        raise UserError(f"{source} does not exist: give the file that tp.save wrote.")
+        problem = "is no file" if source.exists() else "does not exist"
+        raise UserError(f"{source} {problem}: give the file that tp.save wrote.")
     try:
         file = source.open("rb")
     except OSError as error:
@@ -139,11 +141,14 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> Compiled
     record = _record(source, name)
     chosen = record["options"].updated(options)
     source.seek(0)
-    try:
-        exported = torch.export.load(source)
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{name} cannot be read by PyTorch {torch.__version__} ({reason}): save it again.") from error
+    with held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
+        try:
+            exported = torch.export.load(source)
+        except Exception as error:
+            reason = str(logged_error(logged) or error).strip().split("\n")[0].rstrip(".")
+            raise UserError(
+                f"{name} cannot be read by PyTorch {torch.__version__} ({reason}): save it again."
+            ) from error
     compiled = compiled_module(exported, {}, chosen)
     setattr(compiled, "report", record["report"])  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
@@ -154,7 +159,8 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
         with zipfile.ZipFile(source) as archive:
             # PyTorch reads without a look at the checksums.
             damaged = archive.testzip()
-            entry = next((item for item in archive.namelist() if item.endswith(f"extra/{_EXTRA_FILE}")), None)
+            names = archive.namelist()
+            entry = next((item for item in names if item.endswith(f"extra/{_EXTRA_FILE}")), None)
             text = None if entry is None or damaged else archive.read(entry)
     except Exception as error:  # damage in the list of entries raises errors of a dozen kinds
         raise UserError(
@@ -162,6 +168,8 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
         ) from error
     if damaged is not None:
         raise UserError(f"{name} is damaged (the checksum of {damaged!r} is wrong): copy it or save it again.")
+    if any(item.endswith("/constants.pkl") for item in names):
+        raise UserError(f"{name} is TorchScript: load it with torch.jit.load.")
     if text is None:
         raise UserError(f"{name} is no compiled program: give what tp.save wrote, or compile it first.")
     try:

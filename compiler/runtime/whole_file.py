@@ -11,8 +11,22 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..errors import UserError
+
 PREFIX = ".writing-"
 """How the names of files begin that are not whole yet, or were left by a process that ended."""
+
+
+def path_of(path: str | os.PathLike[str]) -> Path:
+    """The path of a file that a user named.
+
+    Raises:
+        UserError: it is no path.
+    """
+    try:
+        return Path(path)
+    except TypeError:
+        raise UserError(f"{path!r} is no path: give the name of a file, such as 'model.pt2'.") from None
 
 
 @contextmanager

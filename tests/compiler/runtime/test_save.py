@@ -1,3 +1,4 @@
+import io
 import json
 import struct
 import subprocess
@@ -5,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -191,13 +192,34 @@ def test_a_damaged_entry_is_a_user_error(tmp_path: Path) -> None:
         load(tmp_path / "changed.pt2")
 
 
+def test_pytorch_logs_nothing_beside_the_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rewrite(tmp_path, ".data/version", b"99\n")
+    with pytest.raises(UserError, match=r"changed.pt2 cannot be read by PyTorch \S+ \(\S+.*version.*\): save it again"):
+        load(tmp_path / "changed.pt2")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_foreign_files_are_user_errors(tmp_path: Path) -> None:
     (tmp_path / "text.pt2").write_text("hello")
     torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.ones(1),)), tmp_path / "plain.pt2")
-    for name, words in (("none.pt2", "does not exist"), ("text.pt2", "no .pt2"), ("plain.pt2", "no compiled program")):
+    torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / "script.ts")
+    for name, words in (
+        ("none.pt2", "does not exist"),
+        ("", "is no file"),
+        ("text.pt2", "no .pt2"),
+        ("plain.pt2", "no compiled program"),
+        ("script.ts", "script.ts is TorchScript: load it with torch.jit.load"),
+    ):
         with pytest.raises(UserError, match=words) as caught:
             load(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", [None, io.BytesIO(), 3, b"model.pt2"])
+def test_what_is_no_path_is_a_user_error(path: Any) -> None:
+    for action in (lambda: save(compiled(), path), lambda: load(path)):
+        with pytest.raises(UserError, match="is no path: give the name of a file"):
+            action()
 
 
 def test_a_newer_schema_is_a_user_error(tmp_path: Path) -> None:
