@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import torch
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument
 from torch.fx import Graph, GraphModule
 from torch.fx.node import map_arg
 
@@ -64,6 +65,7 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
         if chosen == "torchscript":
             save_torchscript(compiled, target, extra)
         else:
+            _check_results(exported)
             write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
     except (OSError, RuntimeError) as error:
         raise UserError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}.") from error
@@ -104,6 +106,7 @@ def load(path: str | os.PathLike[str], executor: Executor | None = None, **optio
 def to_bytes(compiled: CompiledModule) -> bytes:
     """What `save` would write to a file."""
     exported, extra = _contents(compiled.meta[SPLICED], compiled)
+    _check_results(exported)
     buffer = io.BytesIO()
     torch.export.save(exported, buffer, extra_files=extra)
     return buffer.getvalue()
@@ -126,6 +129,16 @@ def _contents(spliced: ExportedProgram, compiled: GraphModule) -> tuple[Exported
     return on_cpu(current_program(spliced, compiled)), {_EXTRA_FILE: json.dumps(record)}
 
 
+def _check_results(exported: ExportedProgram) -> None:
+    results = [spec.arg for spec in exported.graph_signature.output_specs]
+    texts = [arg.value for arg in results if isinstance(arg, ConstantArgument) and isinstance(arg.value, str)]
+    if texts:
+        raise UserError(
+            f"the model returns the text {texts[0]!r}, and PyTorch cannot read programs that do: leave it out of the "
+            "results, or save the model as TorchScript (a file that ends in .ts)."
+        )
+
+
 def _form(graph: Graph) -> list[tuple[str, str, str]]:
     """What a graph computes, whatever its nodes are called."""
     number = {node: index for index, node in enumerate(graph.nodes)}
@@ -140,6 +153,7 @@ def _form(graph: Graph) -> list[tuple[str, str, str]]:
 def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> CompiledModule:
     record = _record(source, name)
     chosen = record["options"].updated(options)
+    _check_streaming(chosen, record["report"], name)
     source.seek(0)
     with held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
         try:
@@ -152,6 +166,15 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> Compiled
     compiled = compiled_module(exported, {}, chosen)
     setattr(compiled, "report", record["report"])  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
+
+
+def _check_streaming(options: RuntimeOptions, report: Mapping[str, Any], name: str) -> None:
+    streams = report.get("settings", {}).get("enable_weight_streaming", True)
+    if options.weight_streaming_budget is not None and not streams:
+        raise UserError(
+            f"option 'weight_streaming_budget' needs engines that stream weights, and those in {name} do not: compile "
+            "with enable_weight_streaming=True, or leave it out."
+        )
 
 
 def _record(source: BinaryIO, name: str) -> dict[str, Any]:

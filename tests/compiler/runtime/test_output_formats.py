@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -129,6 +130,30 @@ def test_options_are_saved_and_can_be_chosen_anew(islands: Any, tmp_path: Path) 
         tp.load(tmp_path / "m.pt2", min_block_size=3)
     with pytest.raises(tp.UserError, match="'cuda_graph_limit' is 0"):
         tp.load(tmp_path / "m.pt2", cuda_graph_limit=0)
+
+
+def test_a_budget_is_for_engines_that_stream(islands: Any, tmp_path: Path) -> None:
+    tp.save(islands, tmp_path / "m.pt2")
+    with pytest.raises(tp.UserError, match=r"'weight_streaming_budget' needs .* those in \S+m.pt2 do not"):
+        tp.load(tmp_path / "m.pt2", weight_streaming_budget=1000)
+    streams = compiled(Whole(), [torch.zeros(8), BATCH], enable_weight_streaming=True)
+    tp.save(streams, tmp_path / "streams.pt2")
+    loaded = tp.load(tmp_path / "streams.pt2", weight_streaming_budget=1000)
+    assert loaded.options.weight_streaming_budget == 1000
+
+
+def test_texts_among_the_results(tmp_path: Path) -> None:
+    class Named(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, dict[str, str]]:
+            return torch.relu(x), {"kind": "text"}
+
+    module = compiled(Named(), [BATCH])
+    for save in (lambda: tp.save(module, tmp_path / "m.pt2"), lambda: pickle.dumps(module)):
+        with pytest.raises(tp.UserError, match="returns the text 'text', and PyTorch cannot read"):
+            save()
+    assert not list(tmp_path.iterdir())
+    tp.save(module, tmp_path / "m.ts")
+    assert torch.jit.load(tmp_path / "m.ts")(torch.ones(2, 4))[1] == {"kind": "text"}
 
 
 def test_the_file_has_settings_and_versions(islands: Any, tmp_path: Path) -> None:
