@@ -15,12 +15,10 @@ import numpy as np
 
 from ..errors import UserError
 from .engine_spec import EngineArtifact, EngineSpec
-from .whole_file import PREFIX, write_whole
+from .whole_file import remove_abandoned, write_whole
 
 _MAGIC = b"trt-passes engine\n"
 _SUFFIX = ".engine"
-_ABANDONED_SECONDS = 3600
-"""Age from which an unfinished file is taken for one of a process that ended."""
 
 
 class EngineCache:
@@ -83,16 +81,14 @@ class EngineCache:
         return self._folder / f"{key}{_SUFFIX}"
 
     def _trim(self) -> None:
+        remove_abandoned(self._folder)
         total, entries = 0, []
-        for path in self._folder.iterdir():
+        for path in self._folder.glob(f"*{_SUFFIX}"):
             # Another process may remove a file at any time.
             with suppress(OSError):
                 status = path.stat()
-                if path.suffix == _SUFFIX:
-                    entries.append((status.st_mtime_ns, status.st_size, path))
-                    total += status.st_size
-                elif path.name.startswith(PREFIX) and status.st_mtime < time.time() - _ABANDONED_SECONDS:
-                    path.unlink()
+                entries.append((status.st_mtime_ns, status.st_size, path))
+                total += status.st_size
         for _, size, path in sorted(entries):
             if total <= self._limit:
                 return

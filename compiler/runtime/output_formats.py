@@ -18,7 +18,7 @@ from .compiled_module import CompiledModule
 from .compiled_segment import CompiledSegment
 from .direct_calls import engine_calls
 from .operator import OPERATOR
-from .whole_file import path_of, whole_files, write_whole
+from .whole_file import path_of, remove_abandoned, whole_files, write_whole
 
 
 def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
@@ -34,6 +34,7 @@ def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None
     assert isinstance(compiled, CompiledModule)
     target = path_of(path)
     text = json.dumps({**segment.runner.spec.to_json(), **_order(compiled)}, indent=2) + "\n"
+    remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
         with whole_files(target, f"{target}.json") as (engine_file, text_file):
             engine_file.write(engine_bytes(segment))

@@ -7,7 +7,6 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
@@ -23,7 +22,7 @@ from .compiled_module import SPLICED, CompiledModule, compiled_module, current_p
 from .options import RuntimeOptions
 from .output_formats import save_torchscript
 from .portable import on_cpu
-from .whole_file import path_of, write_archive
+from .whole_file import path_of, remove_abandoned, write_archive
 
 SCHEMA = 1
 """Version of what this release writes besides the archive that torch.export defines."""
@@ -36,7 +35,8 @@ _FORMATS = ("exported_program", "torchscript")
 def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format: str | None = None) -> None:
     """Write a compiled module to a file: engines, weights (once), and the PyTorch graph of every segment.
 
-    The file is written beside its place and then renamed, so it is there whole or not at all. A program is written for
+    The file is written beside its place and then renamed, so it is there whole or not at all; what a process that ended
+    has left of this, an hour ago or more, is removed. A symbolic link stays one. A program is written for
     the CPU, wherever the module is, so that it loads on every machine; move it with `.cuda()` after loading.
 
     Args:
@@ -61,6 +61,7 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
         )
     assert isinstance(compiled, GraphModule)
     exported, extra = _contents(spliced, compiled)
+    remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
         if chosen == "torchscript":
             save_torchscript(compiled, target, extra)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +17,20 @@ from ..errors import UserError
 
 PREFIX = ".writing-"
 """How the names of files begin that are not whole yet, or were left by a process that ended."""
+
+_UNFINISHED = re.compile(rf"{re.escape(PREFIX)}[0-9a-f]{{16}}")
+_ABANDONED_SECONDS = 3600
+"""Age from which an unfinished file is taken for one of a process that ended."""
+
+
+def remove_abandoned(folder: str | os.PathLike[str]) -> None:
+    """Remove the unfinished files in a folder that nobody has written to for an hour."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            # Another process may remove a file at any time.
+            with suppress(OSError):
+                if _UNFINISHED.fullmatch(entry.name) and entry.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                    os.unlink(entry)
 
 
 def path_of(path: str | os.PathLike[str]) -> Path:

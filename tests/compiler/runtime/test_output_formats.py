@@ -223,7 +223,7 @@ def test_the_engine_and_its_bindings_are_written_together(
     (tmp_path / "folder").mkdir()
     (tmp_path / "taken.json").mkdir()
     for name in ("folder", "taken"):
-        with pytest.raises(tp.UserError, match="cannot write .*: Is a directory"):
+        with pytest.raises(tp.UserError, match=r"cannot write .*: Is a directory"):
             tp.save_engine(whole, tmp_path / name)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "taken.json"]
 
