@@ -74,13 +74,11 @@ class EngineCache:
             write_whole(self._path(key), parts)
         except OSError as error:
             return f"{error.strerror or error}"
-        self._trim()
+        self.trim()
         return None
 
-    def _path(self, key: str) -> Path:
-        return self._folder / f"{key}{_SUFFIX}"
-
-    def _trim(self) -> None:
+    def trim(self) -> None:
+        """Remove the least recently used engines until the rest is within the limit."""
         remove_abandoned(self._folder)
         total, entries = 0, []
         for path in self._folder.glob(f"*{_SUFFIX}"):
@@ -95,6 +93,9 @@ class EngineCache:
             total -= size
             with suppress(OSError):
                 path.unlink()
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}{_SUFFIX}"
 
 
 def _packed(engine: EngineArtifact, key: str) -> tuple[bytes | memoryview, ...]:
