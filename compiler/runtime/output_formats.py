@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import operator
 import os
@@ -13,11 +14,14 @@ from torch.fx import GraphModule, Node
 
 from ..errors import UserError
 from ..frontends.torchscript_output import script_module
+from ..program import copy_graph
 from ..text import op_name
 from .compiled_module import CompiledModule
 from .compiled_segment import CompiledSegment
 from .direct_calls import engine_calls
 from .operator import OPERATOR
+from .options import RuntimeOptions
+from .options_in_graph import set_options
 from .whole_file import path_of, remove_abandoned, whole_files, write_whole
 
 
@@ -100,8 +104,8 @@ def _order(compiled: CompiledModule) -> dict[str, list[str]]:
 
 
 # --- TorchScript -----------------------------------------------------------------------------------------------------
-def save_torchscript(compiled: GraphModule, path: Path, extra: dict[str, str]) -> None:
-    """Write a compiled module as TorchScript; `extra` are texts to keep in the file, by name.
+def save_torchscript(compiled: GraphModule, path: Path, extra: dict[str, str], options: RuntimeOptions) -> None:
+    """Write a compiled module as TorchScript, with options for its engines and texts to keep in the file, by name.
 
     PyTorch makes the archive in memory, where it takes up to three times its size: where it writes TorchScript to a
     file itself, a full disk ends the process.
@@ -109,4 +113,7 @@ def save_torchscript(compiled: GraphModule, path: Path, extra: dict[str, str]) -
     Raises:
         OSError: the file cannot be written; what was at `path` is then still there.
     """
-    write_whole(path, [script_module(compiled).save_to_buffer(_extra_files=extra)])
+    twin = copy.copy(compiled)
+    twin.graph = copy_graph(compiled.graph)
+    set_options(twin.graph, options)
+    write_whole(path, [script_module(twin).save_to_buffer(_extra_files=extra)])

@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import torch
@@ -20,6 +21,7 @@ from ..held_logs import held_logs, logged_error
 from ..settings import Executor
 from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program, segments_of
 from .options import RuntimeOptions
+from .options_in_graph import set_options
 from .output_formats import save_torchscript
 from .portable import on_cpu
 from .whole_file import path_of, remove_abandoned, write_archive
@@ -64,7 +66,7 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
     remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
         if chosen == "torchscript":
-            save_torchscript(compiled, target, extra)
+            save_torchscript(compiled, target, extra, _options_of(compiled))
         else:
             _check_results(exported)
             write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
@@ -124,10 +126,11 @@ def _contents(spliced: ExportedProgram, compiled: GraphModule) -> tuple[Exported
             "the graph of this compiled module was edited, and only what was compiled can be saved: use "
             "torch.export.save(torch.export.export(compiled, args), path), or edit the model and compile it again."
         )
-    assert isinstance(compiled, CompiledModule)
-    options = {**compiled.options.to_json(), "executor": _executor_of(compiled)}
-    record = {"schema": SCHEMA, "options": options, "report": _report_of(compiled)}
-    return on_cpu(current_program(spliced, compiled)), {_EXTRA_FILE: json.dumps(record)}
+    options = _options_of(compiled)
+    record = {"schema": SCHEMA, "options": options.to_json(), "report": _report_of(compiled)}
+    exported = on_cpu(current_program(spliced, compiled))
+    set_options(exported.graph, options)
+    return exported, {_EXTRA_FILE: json.dumps(record)}
 
 
 def _check_results(exported: ExportedProgram) -> None:
@@ -211,9 +214,14 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
     return known
 
 
-def _executor_of(compiled: GraphModule) -> str:
+def _options_of(compiled: GraphModule) -> RuntimeOptions:
+    assert isinstance(compiled, CompiledModule)
+    return replace(compiled.options, executor=_executor_of(compiled))
+
+
+def _executor_of(compiled: GraphModule) -> Executor:
     executors = {segment.executor for segment in segments_of(compiled).values()}
-    chosen = executors.pop() if len(executors) == 1 else "auto"
+    chosen: Executor = executors.pop() if len(executors) == 1 else "auto"
     # The reference executor needs the networks, which stay in this process.
     return "auto" if chosen == "reference" else chosen
 

@@ -5,7 +5,9 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -17,6 +19,8 @@ from torch.fx import GraphModule
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime import save as save_module
 from trt_passes.compiler.runtime.compiled_module import segments_of
+from trt_passes.compiler.runtime.options import RuntimeOptions
+from trt_passes.compiler.runtime.options_in_graph import options_in
 from trt_passes.compiler.runtime.save import load, save
 
 from tests.compiler.runtime.handmade import spliced
@@ -112,6 +116,43 @@ def test_report_and_executor_are_saved(tmp_path: Path) -> None:
     save(loaded, tmp_path / "again.pt2")
     assert load(tmp_path / "again.pt2", executor="auto").report == loaded.report
     assert segments_of(load(tmp_path / "again.pt2", executor="auto"))["segment_00"].executor == "auto"
+
+
+@pytest.mark.parametrize("format", ["exported_program", "torchscript"])
+def test_engines_keep_their_options_without_tp_load(format: str, tmp_path: Path) -> None:
+    def read(executor: str) -> Callable[..., Any]:
+        save(compiled(executor), tmp_path / "model.pt2", format)
+        if format == "torchscript":
+            return torch.jit.load(tmp_path / "model.pt2")  # type: ignore[no-any-return, no-untyped-call]
+        return torch.export.load(tmp_path / "model.pt2").module()
+
+    x = torch.ones(2, 4)
+    with pytest.raises((UserError, RuntimeError), match="executor='tensorrt' cannot run"):
+        read("tensorrt")(x, scale=SCALE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        read("pytorch")(x, scale=SCALE)
+    with pytest.warns(RuntimeWarning, match="TensorRT engines run in PyTorch here"):
+        read("auto")(x, scale=SCALE)
+
+
+def test_saving_changes_nothing_in_the_module(tmp_path: Path) -> None:
+    module = compiled()
+    before = str(module.graph)
+    for name in ("model.pt2", "model.ts", "again.pt2"):
+        save(module, tmp_path / name)
+        assert str(module.graph) == before
+    loaded = load(tmp_path / "again.pt2", executor="auto")
+    save(loaded, tmp_path / "auto.pt2")
+    assert '"executor":"auto"' in str(load(tmp_path / "auto.pt2").graph).replace("\\", "")
+
+
+def test_options_of_engines_are_what_was_written_or_none() -> None:
+    text = segments_of(compiled())["segment_00"].spec_text
+    assert options_in(text) == RuntimeOptions()
+    for wrong in ({"runtime_cache_path": "x"}, ["executor"]):
+        with pytest.raises(UserError, match="options of an engine are damaged"):
+            options_in(json.dumps({**json.loads(text), "options": wrong}))
 
 
 def test_the_reference_executor_is_not_saved(tmp_path: Path) -> None:
