@@ -153,16 +153,10 @@ def _trace(model: LoadedModel) -> Program:
 
 
 def _save(report: Report, path: Path) -> None:
-    """Write the compiled model beside its place and move it there, so that the file is whole or absent."""
     from .runtime.save import save
 
     assert report.compiled is not None
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.pt2")
-    try:
-        save(report.compiled, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    save(report.compiled, path)
 
 
 def _print(request: Request, report: Report, numerics: Numerics | None) -> None:

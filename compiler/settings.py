@@ -276,10 +276,11 @@ def _bytes(name: str, value: Any) -> int | None:
 
 
 def _path(name: str, value: Any) -> str | None:
-    try:
-        return None if value is None else os.fspath(value)
-    except TypeError:
-        raise UserError(f"option {name!r} is {value!r}: give a path.") from None
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise UserError(f"option {name!r} is {value!r}: give a path.")
+    return os.path.expanduser(os.fsdecode(value))
 
 
 _NORMALIZERS: Mapping[str, Any] = MappingProxyType(

@@ -35,6 +35,7 @@ def build_with_cache(segments: Sequence[Segment], ctx: Context) -> dict[str, Res
         if isinstance(result, EngineArtifact):
             _keep(cache, keys[name], result, ctx)
             built[name] = replace(result, cached=False)
+    cache.trim()  # engines that were all found may be more than the limit of this compilation
     ctx.note(f"the engine cache had {len(found)} of {len(segments)} engines.")
     return found | built
 

@@ -6,14 +6,12 @@ import ast
 import importlib
 import importlib.util
 import inspect
-import logging
 import os
 import sys
 import traceback
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import torch
 from torch.export import ExportedProgram
 
 from ..errors import UserError, did_you_mean
+from ..held_logs import held_logs
 from ..inputs import Input
 from .loaded_model import LoadedModel
 
@@ -73,22 +72,9 @@ def _offer(names: Sequence[str]) -> str:
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
-@contextmanager
-def _quiet(*loggers: str) -> Iterator[None]:
-    """PyTorch logs a traceback before it raises; the exception says the same in one line."""
-    previous = {name: logging.getLogger(name).disabled for name in loggers}
-    for name in loggers:
-        logging.getLogger(name).disabled = True
-    try:
-        yield
-    finally:
-        for name, disabled in previous.items():
-            logging.getLogger(name).disabled = disabled
-
-
 def _load_exported(name: str) -> ExportedProgram:
     try:
-        with _quiet("torch.export", "torch.export.pt2_archive._package"):
+        with held_logs("torch.export", "torch.export.pt2_archive._package"):
             return torch.export.load(name)
     except Exception as error:
         raise UserError(f"{name} is not a program saved by torch.export.save: {_first_line(error)}.") from error

@@ -15,12 +15,10 @@ import numpy as np
 
 from ..errors import UserError
 from .engine_spec import EngineArtifact, EngineSpec
-from .whole_file import PREFIX, write_whole
+from .whole_file import remove_abandoned, write_whole
 
 _MAGIC = b"trt-passes engine\n"
 _SUFFIX = ".engine"
-_ABANDONED_SECONDS = 3600
-"""Age from which an unfinished file is taken for one of a process that ended."""
 
 
 class EngineCache:
@@ -76,29 +74,28 @@ class EngineCache:
             write_whole(self._path(key), parts)
         except OSError as error:
             return f"{error.strerror or error}"
-        self._trim()
+        self.trim()
         return None
 
-    def _path(self, key: str) -> Path:
-        return self._folder / f"{key}{_SUFFIX}"
-
-    def _trim(self) -> None:
+    def trim(self) -> None:
+        """Remove the least recently used engines until the rest is within the limit."""
+        remove_abandoned(self._folder)
         total, entries = 0, []
-        for path in self._folder.iterdir():
+        for path in self._folder.glob(f"*{_SUFFIX}"):
             # Another process may remove a file at any time.
             with suppress(OSError):
                 status = path.stat()
-                if path.suffix == _SUFFIX:
-                    entries.append((status.st_mtime_ns, status.st_size, path))
-                    total += status.st_size
-                elif path.name.startswith(PREFIX) and status.st_mtime < time.time() - _ABANDONED_SECONDS:
-                    path.unlink()
+                entries.append((status.st_mtime_ns, status.st_size, path))
+                total += status.st_size
         for _, size, path in sorted(entries):
             if total <= self._limit:
                 return
             total -= size
             with suppress(OSError):
                 path.unlink()
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}{_SUFFIX}"
 
 
 def _packed(engine: EngineArtifact, key: str) -> tuple[bytes | memoryview, ...]:

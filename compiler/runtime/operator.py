@@ -36,7 +36,7 @@ def execute_engine(
     Args:
         inputs: the engine's inputs, in the order of the specification.
         engine: the serialized engine, uint8[nbytes].
-        spec: the JSON text of its `EngineSpec`.
+        spec: the JSON text of its `EngineSpec`, and of the options with which it runs (see `options_in_graph`).
         fallback: the segment's PyTorch graph without weights, uint8[nbytes], see `graph_text`.
         constants: the weights that the PyTorch graph takes.
 
@@ -51,9 +51,11 @@ def runner_of(engine: torch.Tensor, spec: str, fallback: torch.Tensor) -> Runner
     runner: Runner | None = getattr(engine, _CACHE, None)
     if runner is None:
         from .engine_spec import EngineSpec
+        from .options_in_graph import options_in
         from .runner import Runner
 
-        runner = Runner(EngineSpec.loads(spec), engine, serialized_fallback=fallback)
+        parsed = EngineSpec.loads(spec)
+        runner = Runner(parsed, engine, options=options_in(spec), serialized_fallback=fallback)
         attach_runner(engine, runner)
     return runner
 

@@ -42,6 +42,19 @@ class RuntimeOptions:
         settings = Settings.from_options({**now, "enable_weight_streaming": True}).updated(options)
         return RuntimeOptions.of(settings)
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RuntimeOptions:
+        """The options that `to_json` wrote.
+
+        Raises:
+            UserError: there is an option that it does not write, or a value that an option cannot have.
+        """
+        known = cls().to_json()
+        for name in data:
+            if name not in known:
+                raise UserError(f"{name!r} is no option that a file sets")
+        return cls().updated(data)
+
     def to_json(self) -> dict[str, Any]:
         """JSON-able values; without the place of the runtime cache, which belongs to one machine.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import operator
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +14,35 @@ from torch.fx import GraphModule, Node
 
 from ..errors import UserError
 from ..frontends.torchscript_output import script_module
+from ..program import copy_graph
 from ..text import op_name
 from .compiled_module import CompiledModule
 from .compiled_segment import CompiledSegment
 from .direct_calls import engine_calls
 from .operator import OPERATOR
-from .whole_file import write_whole
+from .options import RuntimeOptions
+from .options_in_graph import set_options
+from .whole_file import path_of, remove_abandoned, whole_files, write_whole
 
 
 def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     """Write the engine of a module that is one engine, for `trtexec`, Triton, or C++: as TensorRT deserializes it.
 
     `PATH.json` beside it has the bindings in the order in which the model takes and returns them, with data types,
-    shapes and ranges, and the TensorRT that can run it.
+    shapes and ranges, and the TensorRT that can run it. If one of the two cannot be written, both stay as they were.
 
     Raises:
         UserError: more than one engine is in the module, or part of it runs in PyTorch; or a file cannot be written.
     """
     segment = whole_engine(compiled)
     assert isinstance(compiled, CompiledModule)
-    target = Path(path)
+    target = path_of(path)
     text = json.dumps({**segment.runner.spec.to_json(), **_order(compiled)}, indent=2) + "\n"
+    remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
-        write_whole(target.with_name(f"{target.name}.json"), [text.encode()])
-        write_whole(target, [engine_bytes(segment)])
+        with whole_files(target, f"{target}.json") as (engine_file, text_file):
+            engine_file.write(engine_bytes(segment))
+            text_file.write(text.encode())
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}.") from error
 
@@ -99,9 +104,16 @@ def _order(compiled: CompiledModule) -> dict[str, list[str]]:
 
 
 # --- TorchScript -----------------------------------------------------------------------------------------------------
-def save_torchscript(compiled: GraphModule, path: Path, extra: dict[str, str]) -> None:
-    """Write a compiled module as TorchScript; `extra` are texts to keep in the file, by name."""
-    script = script_module(compiled)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        script.save(str(Path(folder) / path.name), _extra_files=extra)
-        (Path(folder) / path.name).replace(path)
+def save_torchscript(compiled: GraphModule, path: Path, extra: dict[str, str], options: RuntimeOptions) -> None:
+    """Write a compiled module as TorchScript, with options for its engines and texts to keep in the file, by name.
+
+    PyTorch makes the archive in memory, where it takes up to three times its size: where it writes TorchScript to a
+    file itself, a full disk ends the process.
+
+    Raises:
+        OSError: the file cannot be written; what was at `path` is then still there.
+    """
+    twin = copy.copy(compiled)
+    twin.graph = copy_graph(compiled.graph)
+    set_options(twin.graph, options)
+    write_whole(path, [script_module(twin).save_to_buffer(_extra_files=extra)])

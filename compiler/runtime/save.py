@@ -5,23 +5,26 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import Any, BinaryIO
 
 import torch
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument
 from torch.fx import Graph, GraphModule
 from torch.fx.node import map_arg
 
 from ..errors import UserError, did_you_mean
+from ..held_logs import held_logs, logged_error
 from ..settings import Executor
 from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program, segments_of
 from .options import RuntimeOptions
+from .options_in_graph import set_options
 from .output_formats import save_torchscript
 from .portable import on_cpu
+from .whole_file import path_of, remove_abandoned, write_archive
 
 SCHEMA = 1
 """Version of what this release writes besides the archive that torch.export defines."""
@@ -34,7 +37,8 @@ _FORMATS = ("exported_program", "torchscript")
 def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format: str | None = None) -> None:
     """Write a compiled module to a file: engines, weights (once), and the PyTorch graph of every segment.
 
-    The file is written beside its place and then renamed, so it is there whole or not at all. A program is written for
+    The file is written beside its place and then renamed, so it is there whole or not at all; what a process that ended
+    has left of this, an hour ago or more, is removed. A symbolic link stays one. A program is written for
     the CPU, wherever the module is, so that it loads on every machine; move it with `.cuda()` after loading.
 
     Args:
@@ -48,7 +52,8 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
         UserError: the module was not compiled by this package, its graph was edited, it has no form in TorchScript, or
             the file cannot be written.
     """
-    chosen = output_format or ("torchscript" if Path(path).suffix == ".ts" else "exported_program")
+    target = path_of(path)
+    chosen = output_format or ("torchscript" if target.suffix == ".ts" else "exported_program")
     if chosen not in _FORMATS:
         raise UserError(f"output_format is {chosen!r}.{did_you_mean(chosen, _FORMATS)}")
     spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
@@ -57,18 +62,15 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
             f"only a compiled module can be saved, not a {type(compiled).__name__}: pass what tp.compile returned."
         )
     assert isinstance(compiled, GraphModule)
-    target = Path(path)
     exported, extra = _contents(spliced, compiled)
+    remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
         if chosen == "torchscript":
-            save_torchscript(compiled, target, extra)
-            return
-        # A folder, so that the file has its own name from the start: torch.export writes it into the archive.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            torch.export.save(exported, Path(folder) / target.name, extra_files=extra)
-            (Path(folder) / target.name).replace(target)
+            save_torchscript(compiled, target, extra, _options_of(compiled))
+        else:
+            _check_results(exported)
+            write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
     except (OSError, RuntimeError) as error:
-        # PyTorch's archive writer reports a full disk as a RuntimeError.
         raise UserError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}.") from error
 
 
@@ -92,15 +94,22 @@ def load(path: str | os.PathLike[str], executor: Executor | None = None, **optio
         needs = " It needs the process that compiled."
         hint = needs if executor == "reference" else did_you_mean(executor, _EXECUTORS)
         raise UserError(f"a loaded program cannot use executor {executor!r}.{hint}")
-    source = Path(path)
+    source = path_of(path)
     if not source.is_file():
-        raise UserError(f"{source} does not exist: give the file that tp.save wrote.")
-    return _loaded(source, str(source), options if executor is None else {**options, "executor": executor})
+        problem = "is no file" if source.exists() else "does not exist"
+        raise UserError(f"{source} {problem}: give the file that tp.save wrote.")
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise UserError(f"cannot read {source}: {error.strerror or error}.") from error
+    with file:
+        return _loaded(file, str(source), options if executor is None else {**options, "executor": executor})
 
 
 def to_bytes(compiled: CompiledModule) -> bytes:
     """What `save` would write to a file."""
     exported, extra = _contents(compiled.meta[SPLICED], compiled)
+    _check_results(exported)
     buffer = io.BytesIO()
     torch.export.save(exported, buffer, extra_files=extra)
     return buffer.getvalue()
@@ -117,15 +126,26 @@ def _contents(spliced: ExportedProgram, compiled: GraphModule) -> tuple[Exported
             "the graph of this compiled module was edited, and only what was compiled can be saved: use "
             "torch.export.save(torch.export.export(compiled, args), path), or edit the model and compile it again."
         )
-    assert isinstance(compiled, CompiledModule)
-    if compiled.changed_weights:
+    if isinstance(compiled, CompiledModule) and compiled.changed_weights:
         raise UserError(
             f"{min(compiled.changed_weights)} was written to since the engines were built, which hold what it was: "
             "compile the model again."
         )
-    options = {**compiled.options.to_json(), "executor": _executor_of(compiled)}
-    record = {"schema": SCHEMA, "options": options, "report": _report_of(compiled)}
-    return on_cpu(current_program(spliced, compiled)), {_EXTRA_FILE: json.dumps(record)}
+    options = _options_of(compiled)
+    record = {"schema": SCHEMA, "options": options.to_json(), "report": _report_of(compiled)}
+    exported = on_cpu(current_program(spliced, compiled))
+    set_options(exported.graph, options)
+    return exported, {_EXTRA_FILE: json.dumps(record)}
+
+
+def _check_results(exported: ExportedProgram) -> None:
+    results = [spec.arg for spec in exported.graph_signature.output_specs]
+    texts = [arg.value for arg in results if isinstance(arg, ConstantArgument) and isinstance(arg.value, str)]
+    if texts:
+        raise UserError(
+            f"the model returns the text {texts[0]!r}, and PyTorch cannot read programs that do: leave it out of the "
+            "results, or save the model as TorchScript (a file that ends in .ts)."
+        )
 
 
 def _form(graph: Graph) -> list[tuple[str, str, str]]:
@@ -139,36 +159,58 @@ def _form(graph: Graph) -> list[tuple[str, str, str]]:
     return list(zip((node.op for node in graph.nodes), targets, operands, strict=True))
 
 
-def _loaded(source: Path | io.BytesIO, name: str, options: Mapping[str, Any]) -> CompiledModule:
+def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> CompiledModule:
     record = _record(source, name)
     chosen = record["options"].updated(options)
-    if isinstance(source, io.BytesIO):
-        source.seek(0)
-    try:
-        exported = torch.export.load(source)
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{name} cannot be read by PyTorch {torch.__version__} ({reason}): save it again.") from error
+    _check_streaming(chosen, record["report"], name)
+    source.seek(0)
+    with held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
+        try:
+            exported = torch.export.load(source)
+        except Exception as error:
+            reason = str(logged_error(logged) or error).strip().split("\n")[0].rstrip(".")
+            raise UserError(
+                f"{name} cannot be read by PyTorch {torch.__version__} ({reason}): save it again."
+            ) from error
     compiled = compiled_module(exported, {}, chosen)
     setattr(compiled, "report", record["report"])  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
 
 
-def _record(source: Path | io.BytesIO, name: str) -> dict[str, Any]:
+def _check_streaming(options: RuntimeOptions, report: Mapping[str, Any], name: str) -> None:
+    streams = report.get("settings", {}).get("enable_weight_streaming", True)
+    if options.weight_streaming_budget is not None and not streams:
+        raise UserError(
+            f"option 'weight_streaming_budget' needs engines that stream weights, and those in {name} do not: compile "
+            "with enable_weight_streaming=True, or leave it out."
+        )
+
+
+def _record(source: BinaryIO, name: str) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(source) as archive:
-            entry = next((item for item in archive.namelist() if item.endswith(f"extra/{_EXTRA_FILE}")), None)
-            text = None if entry is None else archive.read(entry)
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{name} is no .pt2 file, or is truncated: give the file that tp.save wrote.") from error
+            # PyTorch reads without a look at the checksums.
+            damaged = archive.testzip()
+            names = archive.namelist()
+            entry = next((item for item in names if item.endswith(f"extra/{_EXTRA_FILE}")), None)
+            text = None if entry is None or damaged else archive.read(entry)
+    except Exception as error:  # damage in the list of entries raises errors of a dozen kinds
+        raise UserError(
+            f"{name} is no .pt2 file, or is damaged or truncated: give the file that tp.save wrote."
+        ) from error
+    if damaged is not None:
+        raise UserError(f"{name} is damaged (the checksum of {damaged!r} is wrong): copy it or save it again.")
+    if any(item.endswith("/constants.pkl") for item in names):
+        raise UserError(f"{name} is TorchScript: load it with torch.jit.load.")
     if text is None:
         raise UserError(f"{name} is no compiled program: give what tp.save wrote, or compile it first.")
     try:
         record = json.loads(text)
         newer = record["schema"] > SCHEMA
-        known = {} if newer else {"options": RuntimeOptions().updated(record["options"]), "report": record["report"]}
+        known = {} if newer else {"options": RuntimeOptions.from_json(record["options"]), "report": record["report"]}
     except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
-        raise UserError(f"{name} is damaged ({error!r} in {_EXTRA_FILE}): save it again.") from error
+        reason = str(error).rstrip(".") if isinstance(error, UserError) else repr(error)
+        raise UserError(f"{name} is damaged ({reason}, in {_EXTRA_FILE}): save it again.") from error
     if newer:
         raise UserError(
             f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "
@@ -177,9 +219,14 @@ def _record(source: Path | io.BytesIO, name: str) -> dict[str, Any]:
     return known
 
 
-def _executor_of(compiled: GraphModule) -> str:
+def _options_of(compiled: GraphModule) -> RuntimeOptions:
+    assert isinstance(compiled, CompiledModule)
+    return replace(compiled.options, executor=_executor_of(compiled))
+
+
+def _executor_of(compiled: GraphModule) -> Executor:
     executors = {segment.executor for segment in segments_of(compiled).values()}
-    chosen = executors.pop() if len(executors) == 1 else "auto"
+    chosen: Executor = executors.pop() if len(executors) == 1 else "auto"
     # The reference executor needs the networks, which stay in this process.
     return "auto" if chosen == "reference" else chosen
 

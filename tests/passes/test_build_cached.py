@@ -70,6 +70,12 @@ def test_a_second_compilation_builds_nothing_and_says_so(tmp_path: Path, monkeyp
     torch.testing.assert_close(second(x), Model()(x))
 
 
+def test_a_compilation_that_builds_nothing_keeps_to_its_limit(tmp_path: Path) -> None:
+    compiled(tmp_path)
+    assert hits(compiled(tmp_path, cache_size=10)) == [True]
+    assert not list(tmp_path.iterdir())
+
+
 def dynamic(low: int, usual: int, high: int) -> list[tp.Input]:
     return [tp.Input(min_shape=(low, 6), opt_shape=(usual, 6), max_shape=(high, 6))]
 

@@ -95,7 +95,7 @@ def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_what_a_process_left_behind_is_removed(tmp_path: Path) -> None:
-    old, new = tmp_path / f"{PREFIX}old", tmp_path / f"{PREFIX}new"
+    old, new = tmp_path / f"{PREFIX}{'0' * 16}", tmp_path / f"{PREFIX}{'1' * 16}"
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)

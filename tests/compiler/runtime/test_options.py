@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,16 @@ def test_a_budget_needs_engines_that_stream() -> None:
     with pytest.raises(UserError, match="set enable_weight_streaming too"):
         Settings(weight_streaming_budget=0)
     assert Settings(weight_streaming_budget=0, enable_weight_streaming=True).weight_streaming_budget == 0
+
+
+@pytest.mark.parametrize("name", ["cache_dir", "runtime_cache_path", "dump_dir"])
+def test_paths(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    for given in ("~/place", Path("~/place"), "/home/someone/place"):
+        assert getattr(Settings.from_options({name: given}), name) == "/home/someone/place"
+    for wrong in ("", b"bytes", 3):
+        with pytest.raises(UserError, match=f"option '{name}' is {wrong!r}: give a path."):
+            Settings.from_options({name: wrong})
 
 
 def test_names_of_torch_tensorrt() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import Tensor, nn
+from trt_passes.compiler.runtime import output_formats
 from trt_passes.compiler.tensorrt import loader
 
 pytestmark = [
@@ -130,6 +132,30 @@ def test_options_are_saved_and_can_be_chosen_anew(islands: Any, tmp_path: Path) 
         tp.load(tmp_path / "m.pt2", cuda_graph_limit=0)
 
 
+def test_a_budget_is_for_engines_that_stream(islands: Any, tmp_path: Path) -> None:
+    tp.save(islands, tmp_path / "m.pt2")
+    with pytest.raises(tp.UserError, match=r"'weight_streaming_budget' needs .* those in \S+m.pt2 do not"):
+        tp.load(tmp_path / "m.pt2", weight_streaming_budget=1000)
+    streams = compiled(Whole(), [torch.zeros(8), BATCH], enable_weight_streaming=True)
+    tp.save(streams, tmp_path / "streams.pt2")
+    loaded = tp.load(tmp_path / "streams.pt2", weight_streaming_budget=1000)
+    assert loaded.options.weight_streaming_budget == 1000
+
+
+def test_texts_among_the_results(tmp_path: Path) -> None:
+    class Named(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, dict[str, str]]:
+            return torch.relu(x), {"kind": "text"}
+
+    module = compiled(Named(), [BATCH])
+    for save in (lambda: tp.save(module, tmp_path / "m.pt2"), lambda: pickle.dumps(module)):
+        with pytest.raises(tp.UserError, match="returns the text 'text', and PyTorch cannot read"):
+            save()
+    assert not list(tmp_path.iterdir())
+    tp.save(module, tmp_path / "m.ts")
+    assert torch.jit.load(tmp_path / "m.ts")(torch.ones(2, 4))[1] == {"kind": "text"}
+
+
 def test_the_file_has_settings_and_versions(islands: Any, tmp_path: Path) -> None:
     tp.save(islands, tmp_path / "m.pt2")
     report = tp.load(tmp_path / "m.pt2").report
@@ -189,6 +215,28 @@ def test_the_engine_alone_with_its_bindings(whole: Any, tmp_path: Path) -> None:
     assert (rows["early"]["min"], rows["early"]["opt"], rows["early"]["max"]) == ([1, 4], [3, 4], [9, 4])
     assert set(record["arguments"] + record["results"]) == set(rows)
     assert (record["flavor"], record["version"]) == (loader.load().flavor, loader.load().version)
+
+
+def test_the_engine_and_its_bindings_are_written_together(
+    whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "taken.json").mkdir()
+    for name in ("folder", "taken"):
+        with pytest.raises(tp.UserError, match=r"cannot write .*: Is a directory"):
+            tp.save_engine(whole, tmp_path / name)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "taken.json"]
+
+    def full(segment: Any) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "m.plan").write_bytes(b"before")
+    (tmp_path / "m.plan.json").write_bytes(b"before")
+    monkeypatch.setattr(output_formats, "engine_bytes", full)
+    with pytest.raises(tp.UserError, match="No space left on device"):
+        tp.save_engine(whole, tmp_path / "m.plan")
+    assert {path.read_bytes() for path in tmp_path.glob("m.*")} == {b"before"}
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_convert_to_engine_gives_the_same_bytes(whole: Any) -> None:

@@ -1,10 +1,17 @@
 import copy
+import io
 import json
+import os
+import struct
 import subprocess
 import sys
+import time
+import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -15,6 +22,8 @@ from torch.fx import GraphModule
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime import save as save_module
 from trt_passes.compiler.runtime.compiled_module import segments_of
+from trt_passes.compiler.runtime.options import RuntimeOptions
+from trt_passes.compiler.runtime.options_in_graph import options_in
 from trt_passes.compiler.runtime.save import load, save
 
 from tests.compiler.runtime.handmade import spliced
@@ -122,6 +131,43 @@ def test_report_and_executor_are_saved(tmp_path: Path) -> None:
     assert segments_of(load(tmp_path / "again.pt2", executor="auto"))["segment_00"].executor == "auto"
 
 
+@pytest.mark.parametrize("format", ["exported_program", "torchscript"])
+def test_engines_keep_their_options_without_tp_load(format: str, tmp_path: Path) -> None:
+    def read(executor: str) -> Callable[..., Any]:
+        save(compiled(executor), tmp_path / "model.pt2", format)
+        if format == "torchscript":
+            return torch.jit.load(tmp_path / "model.pt2")  # type: ignore[no-any-return, no-untyped-call]
+        return torch.export.load(tmp_path / "model.pt2").module()
+
+    x = torch.ones(2, 4)
+    with pytest.raises((UserError, RuntimeError), match="executor='tensorrt' cannot run"):
+        read("tensorrt")(x, scale=SCALE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        read("pytorch")(x, scale=SCALE)
+    with pytest.warns(RuntimeWarning, match="TensorRT engines run in PyTorch here"):
+        read("auto")(x, scale=SCALE)
+
+
+def test_saving_changes_nothing_in_the_module(tmp_path: Path) -> None:
+    module = compiled()
+    before = str(module.graph)
+    for name in ("model.pt2", "model.ts", "again.pt2"):
+        save(module, tmp_path / name)
+        assert str(module.graph) == before
+    loaded = load(tmp_path / "again.pt2", executor="auto")
+    save(loaded, tmp_path / "auto.pt2")
+    assert '"executor":"auto"' in str(load(tmp_path / "auto.pt2").graph).replace("\\", "")
+
+
+def test_options_of_engines_are_what_was_written_or_none() -> None:
+    text = segments_of(compiled())["segment_00"].spec_text
+    assert options_in(text) == RuntimeOptions()
+    for wrong in ({"runtime_cache_path": "x"}, ["executor"]):
+        with pytest.raises(UserError, match="options of an engine are damaged"):
+            options_in(json.dumps({**json.loads(text), "options": wrong}))
+
+
 def test_the_reference_executor_is_not_saved(tmp_path: Path) -> None:
     save(compiled("reference"), tmp_path / "model.pt2")
     assert segments_of(load(tmp_path / "model.pt2"))["segment_00"].executor == "auto"
@@ -145,8 +191,8 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     target = tmp_path / "model.pt2"
     target.write_bytes(b"before")
 
-    def full(exported: object, path: Path, **kwargs: object) -> None:
-        path.write_bytes(b"half")
+    def full(exported: object, file: BinaryIO, **kwargs: object) -> None:
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch.export, "save", full)
@@ -154,6 +200,35 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
         save(compiled(), target)
     assert target.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_an_ended_process_left_is_removed(tmp_path: Path) -> None:
+    old, new, foreign = (tmp_path / f".writing-{name}" for name in ("0" * 16, "1" * 16, "notes"))
+    for path in (old, new, foreign):
+        path.write_bytes(b"half")
+    for path in (old, foreign):
+        os.utime(path, (time.time() - 7200,) * 2)
+    save(compiled(), tmp_path / "model.pt2")
+    assert {path.name for path in tmp_path.iterdir()} == {new.name, foreign.name, "model.pt2"}
+
+
+@pytest.mark.parametrize("format", ["exported_program", "torchscript"])
+def test_a_symbolic_link_stays_one(format: str, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "model.pt2")
+    for _ in range(2):
+        save(compiled(), tmp_path / "link", format)
+        assert (tmp_path / "link").is_symlink()
+        assert zipfile.is_zipfile(tmp_path / "far" / "model.pt2")
+    assert len(list(tmp_path.rglob("*"))) == 3
+
+
+def test_any_name_will_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(compiled(), tmp_path / "m.pt")
+    load(tmp_path / "m.pt")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    with zipfile.ZipFile(tmp_path / "m.pt") as archive:
+        assert {name.partition("/")[0] for name in archive.namelist()} == {"archive"}
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.7, 0.99])
@@ -166,25 +241,82 @@ def test_a_truncated_file_is_a_user_error(part: float, tmp_path: Path) -> None:
         load(target)
 
 
+@pytest.mark.parametrize("name", ["data/weights/weight_0", "data/constants/tensor_0", "models/model.json"])
+def test_damage_inside_an_entry_is_found(name: str, tmp_path: Path) -> None:
+    target = tmp_path / "model.pt2"
+    save(compiled(), target)
+    data = bytearray(target.read_bytes())
+    with zipfile.ZipFile(target) as archive:
+        entry = next(item for item in archive.infolist() if item.filename.endswith(name))
+    # A local header has 30 bytes, of which four say how long the two fields after them are.
+    lengths = data[entry.header_offset + 26 : entry.header_offset + 30]
+    start = entry.header_offset + 30 + sum(struct.unpack("<HH", lengths))
+    data[start + entry.file_size // 2] ^= 0x40
+    target.write_bytes(data)
+    with pytest.raises(UserError, match=rf"model.pt2 is damaged \(the checksum of '\S+{name}' is wrong\): copy it"):
+        load(target)
+
+
+@pytest.mark.parametrize(("position", "value"), [(6, 255), (8, 255), (10, 99), (34, 255), (42, 255), (46, 255)])
+def test_damage_in_the_list_of_entries_is_a_user_error(position: int, value: int, tmp_path: Path) -> None:
+    target = tmp_path / "model.pt2"
+    save(compiled(), target)
+    data = bytearray(target.read_bytes())
+    with zipfile.ZipFile(target) as archive:
+        data[archive.start_dir + position] = value
+    target.write_bytes(data)
+    with pytest.raises(UserError, match=r"model.pt2 (is|cannot)"):
+        load(target)
+
+
 def test_a_damaged_entry_is_a_user_error(tmp_path: Path) -> None:
     rewrite(tmp_path, "models/model.json", b"{}")
     with pytest.raises(UserError, match="cannot be read by PyTorch"):
         load(tmp_path / "changed.pt2")
 
 
+def test_pytorch_logs_nothing_beside_the_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rewrite(tmp_path, ".data/version", b"99\n")
+    with pytest.raises(UserError, match=r"changed.pt2 cannot be read by PyTorch \S+ \(\S+.*version.*\): save it again"):
+        load(tmp_path / "changed.pt2")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_foreign_files_are_user_errors(tmp_path: Path) -> None:
     (tmp_path / "text.pt2").write_text("hello")
     torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.ones(1),)), tmp_path / "plain.pt2")
-    for name, words in (("none.pt2", "does not exist"), ("text.pt2", "no .pt2"), ("plain.pt2", "no compiled program")):
+    torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / "script.ts")
+    for name, words in (
+        ("none.pt2", "does not exist"),
+        ("", "is no file"),
+        ("text.pt2", "no .pt2"),
+        ("plain.pt2", "no compiled program"),
+        ("script.ts", "script.ts is TorchScript: load it with torch.jit.load"),
+    ):
         with pytest.raises(UserError, match=words) as caught:
             load(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", [None, io.BytesIO(), 3, b"model.pt2"])
+def test_what_is_no_path_is_a_user_error(path: Any) -> None:
+    for action in (lambda: save(compiled(), path), lambda: load(path)):
+        with pytest.raises(UserError, match="is no path: give the name of a file"):
+            action()
 
 
 def test_a_newer_schema_is_a_user_error(tmp_path: Path) -> None:
     newer = {"schema": save_module.SCHEMA + 1, "something": "new"}
     rewrite(tmp_path, "extra/trt_passes.json", json.dumps(newer).encode())
     with pytest.raises(UserError, match="upgrade"):
+        load(tmp_path / "changed.pt2")
+
+
+@pytest.mark.parametrize("name", ["runtime_cache_path", "runtime_cache", "dump_dir", "nonsense"])
+def test_a_file_sets_no_options_but_those_that_are_saved(name: str, tmp_path: Path) -> None:
+    record = {"schema": save_module.SCHEMA, "options": {name: str(tmp_path / "victim")}, "report": {}}
+    rewrite(tmp_path, "extra/trt_passes.json", json.dumps(record).encode())
+    with pytest.raises(UserError, match=rf"is damaged \('{name}' is no option that a file sets, in trt_passes.json\)"):
         load(tmp_path / "changed.pt2")
 
 
