@@ -21,6 +21,7 @@ from torch.export import ExportedProgram
 from ..errors import UserError, did_you_mean
 from ..held_logs import held_logs
 from ..inputs import Input
+from ..runtime.save import RECORD_FILE
 from .loaded_model import LoadedModel
 
 FORMS = "model.pt2, TorchScript model.pt, file.py:factory or package.module:factory"
@@ -73,24 +74,34 @@ def _offer(names: Sequence[str]) -> str:
 
 # --- files ---------------------------------------------------------------------------------------------------------
 def _load_exported(name: str) -> ExportedProgram:
+    extra: dict[str, Any] = {RECORD_FILE: ""}
     try:
         with held_logs("torch.export", "torch.export.pt2_archive._package"):
-            return torch.export.load(name)
+            exported = torch.export.load(name, extra_files=extra)
     except Exception as error:
         raise UserError(f"{name} is not a program saved by torch.export.save: {_first_line(error)}.") from error
+    _require_model(name, extra)
+    return exported
 
 
 def _load_torchscript(name: str) -> torch.nn.Module:
+    extra: dict[str, Any] = {RECORD_FILE: ""}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's advice to export instead is for who saved the file
-            module: torch.nn.Module = torch.jit.load(name, map_location="cpu")  # type: ignore[no-untyped-call]
+            module: torch.nn.Module = torch.jit.load(name, "cpu", extra)  # type: ignore[no-untyped-call]
     except Exception as error:
         raise UserError(
             f"{name} is not a TorchScript model: {_first_line(error)}. Weights or a pickled module alone cannot be "
             "compiled: give file.py:factory, where factory() returns the module and example inputs."
         ) from error
+    _require_model(name, extra)
     return module
+
+
+def _require_model(name: str, extra: Mapping[str, Any]) -> None:
+    if extra[RECORD_FILE]:
+        raise UserError(f"{name} is compiled already, as tp.save wrote it: give the model that it was made of.")
 
 
 def _first_line(error: BaseException) -> str:

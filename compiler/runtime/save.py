@@ -29,7 +29,9 @@ from .whole_file import path_of, remove_abandoned, write_archive
 SCHEMA = 1
 """Version of what this release writes besides the archive that torch.export defines."""
 
-_EXTRA_FILE = "trt_passes.json"
+RECORD_FILE = "trt_passes.json"
+"""The extra file, in the archive, that says that this package wrote it, and how."""
+
 _EXECUTORS = ("auto", "tensorrt", "pytorch")
 _FORMATS = ("exported_program", "torchscript")
 
@@ -135,7 +137,7 @@ def _contents(spliced: ExportedProgram, compiled: GraphModule) -> tuple[Exported
     record = {"schema": SCHEMA, "options": options.to_json(), "report": _report_of(compiled)}
     exported = on_cpu(current_program(spliced, compiled))
     set_options(exported.graph, options)
-    return exported, {_EXTRA_FILE: json.dumps(record)}
+    return exported, {RECORD_FILE: json.dumps(record)}
 
 
 def _check_results(exported: ExportedProgram) -> None:
@@ -192,7 +194,7 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
             # PyTorch reads without a look at the checksums.
             damaged = archive.testzip()
             names = archive.namelist()
-            entry = next((item for item in names if item.endswith(f"extra/{_EXTRA_FILE}")), None)
+            entry = next((item for item in names if item.endswith(f"extra/{RECORD_FILE}")), None)
             text = None if entry is None or damaged else archive.read(entry)
     except Exception as error:  # damage in the list of entries raises errors of a dozen kinds
         raise UserError(
@@ -210,7 +212,7 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
         known = {} if newer else {"options": RuntimeOptions.from_json(record["options"]), "report": record["report"]}
     except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
         reason = str(error).rstrip(".") if isinstance(error, UserError) else repr(error)
-        raise UserError(f"{name} is damaged ({reason}, in {_EXTRA_FILE}): save it again.") from error
+        raise UserError(f"{name} is damaged ({reason}, in {RECORD_FILE}): save it again.") from error
     if newer:
         raise UserError(
             f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "

@@ -9,6 +9,9 @@ import torch
 from trt_passes import Input, UserError, trace
 from trt_passes.compiler.frontends.load_model import load_model
 from trt_passes.compiler.frontends.torchscript import module_from_script
+from trt_passes.compiler.runtime.save import save
+
+from tests.compiler.runtime.handmade import spliced
 
 SOURCE = """
 import torch
@@ -85,6 +88,14 @@ def test_exported_program(tmp_path: Path) -> None:
     assert isinstance(model.module, torch.export.ExportedProgram)
     program = trace(model.module).copy()
     assert [node.name for node in program.graph.nodes] == ["input", "relu", "output"]
+
+
+@pytest.mark.parametrize("name", ["m.pt2", "m.ts"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_is_compiled_is_no_model(name: str, tmp_path: Path) -> None:
+    save(spliced(torch.nn.Linear(4, 4), (torch.ones(2, 4),), lambda node: True), tmp_path / name)
+    message = f"{tmp_path / name} is compiled already, as tp.save wrote it: give the model that it was made of."
+    assert fail(str(tmp_path / name)) == message
 
 
 @pytest.mark.parametrize("kind", ["trace", "script"])
