@@ -187,6 +187,8 @@ def export_module(
     try:
         with torch.no_grad(), WholeRecurrentLayers():
             return torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(_rejection(error)) from error
 

@@ -12,18 +12,19 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.export import ExportedProgram
+from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError, did_you_mean
 from .exported_program import example_arguments
 from .module_view import ModuleView, blank_module
+from .torchscript_graph import DeclaredSizes, converted_graph, run_graph
 
 _MEANINGS = MappingProxyType(
     {
         "prim::Loop": "it has a loop whose length depends on a size or a value: write it for a fixed number of rounds",
         "prim::If": "it has an `if` whose branches return or change something that is no tensor: give both the same",
-        "'SymFloat'": "it makes a Python number of a tensor, as item() does: keep it a tensor",
+        "data-dependent": "it has an `if` on a Python number made of a tensor, as by item(): compare the tensor itself",
     }
 )
 """What the converter says, and what is the case."""
@@ -34,48 +35,59 @@ def module_from_script(
 ) -> nn.Module:
     """A module of ATen calls with the tensors of a TorchScript module, made with example inputs (see `trace`).
 
-    Control flow is kept where it depends on values (`if` on a tensor, as torch.cond) and followed where it is the same
-    in every call: on attributes, numbers, and arguments that are left out. The converter cannot take
+    Control flow is kept where it depends on tensors (`if` on one, as torch.cond) and followed where it is the same in
+    every call: on attributes, numbers, sizes that all declared ranges decide alike, and arguments that are left out.
+    The converter cannot take
 
     - loops whose length depends on a size or a value (`for i in range(x.size(0))`, `while`), other than those that
       TorchScript unrolls;
-    - `if` on a value whose branches return something else than tensors of one shape;
-    - tensors made into Python numbers (`item()`, `float(x)`);
-    - arguments that are None, text or of a class: leave them out, which makes them their defaults;
-    - what is decided by sizes is fixed to that of the example.
+    - `if` on a size that some of the declared sizes answer one way and some the other;
+    - `if` on a tensor whose branches return something else than tensors of one shape;
+    - `if` on a Python number made of a tensor (`if x.max().item() > 1`); such numbers may be used otherwise;
+    - arguments that are None, text or of a class: leave them out, which makes them their defaults.
 
     Raises:
         UserError: PyTorch cannot convert the code, with its reason, or what it made of it computes something else.
     """
-    given = _by_name(script, *example_arguments(script, args, kwargs or {}))
+    declared = _by_name(script, args, kwargs or {})
+    _, given = example_arguments(script, (), declared)
     callee = _with_given_arguments(script, given)
+    sizes = DeclaredSizes(declared)
     with _quiet():
-        # The guards would fix every size to that of the examples.
-        module = _converted(callee, tuple(given.values())).module(check_guards=False)
+        module = _converted(callee, tuple(given.values()), sizes)
         _check(script, module, given)
     signature = inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in given])
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        return module.forward(*signature.bind(*args, **kwargs).args)
+        bound = signature.bind(*args, **kwargs)
+        sizes.read(bound.arguments)
+        try:
+            return run_graph(module, *bound.args)
+        except UserError:
+            raise
+        except Exception as error:
+            raise _refusal(error) from error
 
     forward.__signature__ = signature  # type: ignore[attr-defined]
     return ModuleView(module, forward)
 
 
-def _converted(script: torch.jit.ScriptModule, args: tuple[Any, ...]) -> ExportedProgram:
-    from torch._export.converter import TS2EPConverter
-
+def _converted(script: torch.jit.ScriptModule, args: tuple[Any, ...], sizes: DeclaredSizes) -> GraphModule:
     # The converter takes two arguments that are one tensor for one argument.
     args = pytree.tree_map_only(torch.Tensor, torch.Tensor.clone, args)
     try:
         with torch.no_grad():
-            return TS2EPConverter(script, args).convert()
+            return converted_graph(script, args, sizes)
     except Exception as error:
-        text = str(error).strip()
-        lines = text.splitlines() or [type(error).__name__]
-        meaning = next((meaning for word, meaning in _MEANINGS.items() if word in text), None)
-        reason = f"{meaning} ({lines[0].rstrip('.')})" if meaning else lines[0]
-        raise UserError(f"PyTorch cannot convert the TorchScript model: {reason}") from error
+        raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> UserError:
+    text = str(error).strip()
+    lines = text.splitlines() or [type(error).__name__]
+    meaning = next((meaning for word, meaning in _MEANINGS.items() if word in text), None)
+    reason = f"{meaning} ({lines[0].rstrip('.')})" if meaning else lines[0]
+    return UserError(f"PyTorch cannot convert the TorchScript model: {reason}")
 
 
 def _arguments(script: torch.jit.ScriptModule) -> list[Any]:
@@ -93,9 +105,9 @@ def _by_name(script: torch.jit.ScriptModule, args: Sequence[Any], kwargs: Mappin
         raise UserError(f"the TorchScript model takes {len(names)} arguments, but {len(args)} inputs are given.")
     given = dict(zip(names, args, strict=False)) | dict(kwargs)
     for name, value in given.items():
-        if isinstance(value, str | None):
+        if value is None:
             raise UserError(
-                f"argument {name!r} of the TorchScript model is {value!r}, which PyTorch cannot convert: leave it out, "
+                f"argument {name!r} of the TorchScript model is None, which PyTorch cannot convert: leave it out, "
                 "which makes it its default."
             )
     return {name: given[name] for name in names if name in given}
@@ -122,7 +134,7 @@ def _not_optional(type: Any) -> Any:
     return type.getElementType() if isinstance(type, torch._C.OptionalType) else type
 
 
-def _check(script: nn.Module, module: nn.Module, given: Mapping[str, Any]) -> None:
+def _check(script: nn.Module, module: GraphModule, given: Mapping[str, Any]) -> None:
     """Compare the two on the examples; their buffers stay as they are."""
     before = [(buffer, buffer.clone()) for buffer in {*script.buffers(), *module.buffers()}]
     results = []
@@ -132,7 +144,9 @@ def _check(script: nn.Module, module: nn.Module, given: Mapping[str, Any]) -> No
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(0)
             # Unlike the script, what the converter makes knows its arguments by their order alone.
-            results.append(pytree.tree_leaves(call(**copies) if call is script else call(*copies.values())))
+            results.append(
+                pytree.tree_leaves(call(**copies) if call is script else run_graph(module, *copies.values()))
+            )
             for buffer, content in before:
                 buffer.copy_(content)
     try:

@@ -59,7 +59,62 @@ class Rounds(Layers):
 
 class Item(Layers):
     def forward(self, x: Tensor) -> Tensor:
-        return self.a(x) * float(x.max().item())
+        return self.a(x) * float(x.max().item()) + float(x.max()) + int(x.max())
+
+
+class OnItem(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.max().item() > 1:
+            return x * 2
+        return x + 1
+
+
+class OnSize(Layers):
+    """Takes another branch from 4 rows on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) > 3:
+            return x * 2
+        return x + 1
+
+
+class OnParity(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) % 2 == 0:
+            return x * 2
+        return x + 1
+
+
+class OnOneRow(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) == 1:
+            return x * 2
+        return x + 1
+
+
+class OnSomeSizes(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) in [5, 6]:
+            return x * 2
+        return x + 1
+
+
+class Harmless(Layers):
+    """Branches that all declared sizes take alike, checks, and sizes computed from sizes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 2:
+            raise ValueError("rank")
+        assert x.shape[1] == 4
+        if not x.size(0) < 100:
+            raise ValueError("rows")
+        if x.size(0) > 50 or x.size(0) in [60, 70]:
+            return x
+        same = torch.zeros([x.size(0), max(x.size(1), 4)])
+        if same.shape != x.shape:
+            raise ValueError("shape")
+        rows = x[: (x.size(0) + 1) // 2 + 1]
+        return torch.cat([rows, rows * (2 * x.size(0) - 1) / (x.size(1) / 2) + len(x)])
 
 
 class Nested(nn.Module):
@@ -126,11 +181,49 @@ def test_both_branches_and_every_size_are_kept() -> None:
             torch.testing.assert_close(compiled(x), script(x))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("model", "least", "usual", "most"),
+    [
+        (Harmless(), 2, 3, 16),
+        (OnSize(), 1, 2, 3),
+        (OnSize(), 4, 5, 8),
+        (OnParity(), 3, 3, 3),
+        (OnOneRow(), 2, 3, 8),
+        (OnSomeSizes(), 7, 8, 9),
+        (Item(), 1, 3, 8),
+    ],
+)
+def test_branches_on_sizes_that_all_declared_sizes_take(model: nn.Module, least: int, usual: int, most: int) -> None:
+    rows = tp.Input(min_shape=(least, 4), opt_shape=(usual, 4), max_shape=(most, 4))
+    script = torch.jit.script(seeded(model))
+    compiled = tp.compile(script, [rows], ir="dynamo", **OPTIONS)
+    for size in range(least, most + 1):
+        x = torch.randn(size, 4)
+        torch.testing.assert_close(compiled(x), script(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "condition"),
+    [
+        (OnSize(), "x.size(0) > 3"),
+        (OnParity(), "Eq(Mod(x.size(0), 2), 0)"),
+        (OnOneRow(), "Eq(x.size(0), 1)"),
+        (OnSomeSizes(), "Eq(x.size(0), 5)"),
+    ],
+)
+def test_branches_that_only_some_declared_sizes_take(model: nn.Module, condition: str) -> None:
+    with pytest.raises(tp.UserError) as caught:
+        tp.compile(torch.jit.script(seeded(model)), [ROWS], **OPTIONS)
+    assert f"an `if` that depends on an input's size, {condition}, and not all declared sizes" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("model", "inputs", "message"),
     [
         (Rounds(), [torch.ones(3, 4)], "a loop whose length depends on a size or a value"),
-        (Item(), [torch.ones(3, 4)], "makes a Python number of a tensor"),
+        (OnItem(), [torch.ones(3, 4)], "an `if` on a Python number made of a tensor"),
         (Optional(), [torch.ones(3, 4), None], "argument 'mask' of the TorchScript model is None"),
         (OnValue(), None, "TorchScript is converted with its inputs"),
     ],
