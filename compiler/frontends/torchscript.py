@@ -53,6 +53,7 @@ def module_from_script(
     _, given = example_arguments(script, (), declared)
     callee = _with_given_arguments(script, given)
     sizes = DeclaredSizes(declared)
+    results = _schema(script).returns[0].type
     with _quiet():
         module = _converted(callee, tuple(given.values()), sizes)
         _check(script, module, given)
@@ -62,7 +63,7 @@ def module_from_script(
         bound = signature.bind(*args, **kwargs)
         sizes.read(bound.arguments)
         try:
-            return run_graph(module, *bound.args)
+            return _of_type(results, run_graph(module, *bound.args))
         except UserError:
             raise
         except Exception as error:
@@ -90,9 +91,25 @@ def _refusal(error: Exception) -> UserError:
     return UserError(f"PyTorch cannot convert the TorchScript model: {reason}")
 
 
+def _of_type(kind: Any, value: Any) -> Any:
+    """A result in the containers of its TorchScript type, which the converter exchanges for its own."""
+    if isinstance(kind, torch._C.OptionalType):
+        return None if value is None else _of_type(kind.getElementType(), value)
+    if isinstance(kind, torch._C.TupleType):
+        return tuple(_of_type(inner, item) for inner, item in zip(kind.elements(), value, strict=True))
+    if isinstance(kind, torch._C.ListType):
+        return [_of_type(kind.getElementType(), item) for item in value]
+    if isinstance(kind, torch._C.DictType):
+        return {key: _of_type(kind.getValueType(), item) for key, item in value.items()}
+    return value
+
+
+def _schema(script: torch.jit.ScriptModule) -> Any:
+    return script.forward.schema  # type: ignore[attr-defined]
+
+
 def _arguments(script: torch.jit.ScriptModule) -> list[Any]:
-    schema: Any = script.forward.schema  # type: ignore[attr-defined]
-    return list(schema.arguments[1:])
+    return list(_schema(script).arguments[1:])
 
 
 def _by_name(script: torch.jit.ScriptModule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

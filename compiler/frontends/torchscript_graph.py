@@ -79,30 +79,31 @@ def run_graph(module: GraphModule, *args: Any) -> Any:
     return interpreter.run(*args)
 
 
-def _on_symbols(node: Node, sizes: DeclaredSizes) -> Callable[..., Any]:
+def _on_symbols(node: Node, sizes: DeclaredSizes) -> Any:
+    """What a node calls, or a function that does the same and leaves sizes symbolic."""
     target: Any = node.target
-    on_sizes: dict[str, Callable[..., Any]] = {"aten::eq": _equal, "aten::ne": _unequal}
     if isinstance(target, torch._ops.OpOverload):
         kinds = {str(argument.type) for argument in target._schema.arguments}
         if kinds <= _NUMBERS:
             return _ON_NUMBERS.get(target._schema.name, target)
         if kinds == {"List[int]"}:
-            return on_sizes.get(target._schema.name, target)
-    own: dict[Any, Callable[..., Any]] = {
+            return _ON_SIZES.get(target._schema.name, target)
+    own: dict[Any, Any] = {
         torch.cond: sizes.branch,
         torch.ops.aten._to_copy.default: _copied,
         torch.ops.aten._local_scalar_dense.default: _whole_number,
+        torch.ops.aten.list.t: list,
         operator.contains: sizes.contains,
         operator.not_: _negated,
         max: _largest,
         min: _least,
         len: _length,
     }
-    if target in own:
-        return own[target]
     if target.__name__ == "to_float_tensor":
         return _number
-    return _importable(target) if "<locals>" in getattr(target, "__qualname__", "") else target
+    if "<locals>" in getattr(target, "__qualname__", ""):
+        return _importable(target)
+    return own.get(target, target)
 
 
 def _importable(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -237,3 +238,7 @@ def _equal(first: Sequence[Any], second: Sequence[Any]) -> bool:
 
 def _unequal(first: Sequence[Any], second: Sequence[Any]) -> bool:
     return not _equal(first, second)
+
+
+_ON_SIZES = MappingProxyType({"aten::eq": _equal, "aten::ne": _unequal})
+"""Operators on lists of sizes, likewise."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from tests.models import Sorted, seeded
 
@@ -117,6 +118,20 @@ class Harmless(Layers):
         return torch.cat([rows, rows * (2 * x.size(0) - 1) / (x.size(1) / 2) + len(x)])
 
 
+class Containers(nn.Module):
+    """Results in every container that TorchScript has."""
+
+    def forward(
+        self, x: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor], list[Tensor], tuple[Tensor, list[Tensor]], list[dict[str, Tensor]]]:
+        return x * 2, {"b": x + 1, "a": x - 1}, [x + 2, x * 3], (x + 3, list(x.split(2, 1))), [{"c": x + 4}]
+
+
+class Named(nn.Module):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"b": x * 2, "a": x + 1}
+
+
 class Nested(nn.Module):
     """Every kind of argument and result that TorchScript has, and sizes that are computed in PyTorch."""
 
@@ -201,6 +216,17 @@ def test_branches_on_sizes_that_all_declared_sizes_take(model: nn.Module, least:
     for size in range(least, most + 1):
         x = torch.randn(size, 4)
         torch.testing.assert_close(compiled(x), script(x))
+
+
+@pytest.mark.parametrize("ir", ["ts", "dynamo"])
+@pytest.mark.parametrize("model", [Containers(), Named()])
+def test_results_keep_their_containers(model: nn.Module, ir: str) -> None:
+    script = torch.jit.script(model.eval())
+    x = torch.randn(3, 4)
+    result, expected = tp.compile(script, [x], ir=ir, **OPTIONS)(x), script(x)
+    assert pytree.tree_structure(result) == pytree.tree_structure(expected)
+    assert not isinstance(expected, dict) or list(result) == list(expected)
+    torch.testing.assert_close(result, expected)
 
 
 @pytest.mark.parametrize(
