@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +16,7 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError, did_you_mean
+from ..tensorrt.dtypes import short_name
 from .exported_program import example_arguments
 from .module_view import ModuleView, blank_module
 from .torchscript_graph import DeclaredSizes, converted_graph, run_graph
@@ -47,16 +48,18 @@ def module_from_script(
     - arguments that are None, text or of a class: leave them out, which makes them their defaults.
 
     Raises:
-        UserError: PyTorch cannot convert the code, with its reason, or what it made of it computes something else.
+        UserError: the model raises for the examples, PyTorch cannot convert the code, with its reason, or what it made
+            of it computes something else.
     """
     declared = _by_name(script, args, kwargs or {})
     _, given = example_arguments(script, (), declared)
+    expected = _called(script, given)
     callee = _with_given_arguments(script, given)
     sizes = DeclaredSizes(declared)
     results = _schema(script).returns[0].type
     with _quiet():
         module = _converted(callee, tuple(given.values()), sizes)
-        _check(script, module, given)
+        _check(expected, module, given)
     signature = inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in given])
 
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -114,7 +117,8 @@ def _arguments(script: torch.jit.ScriptModule) -> list[Any]:
 
 def _by_name(script: torch.jit.ScriptModule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by name, in the order in which the model takes them."""
-    names = [item.name for item in _arguments(script)]
+    arguments = _arguments(script)
+    names = [item.name for item in arguments]
     unknown = next((name for name in kwargs if name not in names), None)
     if unknown is not None:
         raise UserError(f"the TorchScript model has no argument {unknown!r}.{did_you_mean(unknown, names)}")
@@ -126,6 +130,15 @@ def _by_name(script: torch.jit.ScriptModule, args: Sequence[Any], kwargs: Mappin
             raise UserError(
                 f"argument {name!r} of the TorchScript model is None, which PyTorch cannot convert: leave it out, "
                 "which makes it its default."
+            )
+    for item in (item for item in arguments if item.name not in given):
+        if not item.has_default_value():
+            raise UserError(f"the TorchScript model is not given {item.name!r}: give an input for it.")
+        if item.default_value is None and isinstance(item.type, torch._C.TensorType):
+            raise UserError(
+                f"argument {item.name!r} of the TorchScript model is a Tensor whose default is None, which TorchScript "
+                f"cannot pass: annotate it as `{item.name}: Optional[torch.Tensor] = None` and script the model again, "
+                "or give the argument."
             )
     return {name: given[name] for name in names if name in given}
 
@@ -151,28 +164,71 @@ def _not_optional(type: Any) -> Any:
     return type.getElementType() if isinstance(type, torch._C.OptionalType) else type
 
 
-def _check(script: nn.Module, module: GraphModule, given: Mapping[str, Any]) -> None:
-    """Compare the two on the examples; their buffers stay as they are."""
-    before = [(buffer, buffer.clone()) for buffer in {*script.buffers(), *module.buffers()}]
-    results = []
-    calls: list[Any] = [script, module]
-    for call in calls:
-        copies = pytree.tree_map_only(torch.Tensor, torch.Tensor.clone, dict(given))
-        with torch.no_grad(), torch.random.fork_rng():
-            torch.manual_seed(0)
-            # Unlike the script, what the converter makes knows its arguments by their order alone.
-            results.append(
-                pytree.tree_leaves(call(**copies) if call is script else run_graph(module, *copies.values()))
-            )
-            for buffer, content in before:
-                buffer.copy_(content)
+def _called(script: torch.jit.ScriptModule, given: Mapping[str, Any]) -> Any:
+    """What the model makes of the examples."""
     try:
-        torch.testing.assert_close(results[1], results[0], rtol=1e-2, atol=1e-2, equal_nan=True, check_stride=False)
+        with _quiet():
+            return _unchanged(script, lambda: script(**_copies(given)))
+    except Exception as error:
+        inputs = ", ".join(f"{name}: {_described(value)}" for name, value in given.items())
+        raise UserError(
+            f"the TorchScript model raises when it is called with {inputs}: {_reason(error)}. Give inputs of sizes and "
+            "types that it takes."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, or of the one that TorchScript quotes at its end."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    quoted = isinstance(error, torch.jit.Error) or "in the TorchScript interpreter" in lines[0]
+    return lines[-1].rpartition("Error: ")[2].rstrip(".") if quoted else lines[0].rstrip(".")
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{short_name(value.dtype)}[{','.join(map(str, value.shape))}]"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_described, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_described(item)}' for key, item in value.items())}}}"
+    return repr(value)
+
+
+def _check(expected: Any, module: GraphModule, given: Mapping[str, Any]) -> None:
+    """Compare what the graph computes from the examples with what the model does."""
+    # Unlike the script, the graph knows its arguments by their order alone.
+    result = _unchanged(module, lambda: run_graph(module, *_copies(given).values()))
+    try:
+        torch.testing.assert_close(
+            pytree.tree_leaves(result),
+            pytree.tree_leaves(expected),
+            rtol=1e-2,
+            atol=1e-2,
+            equal_nan=True,
+            check_stride=False,
+        )
     except AssertionError as error:
         raise UserError(
             "PyTorch's converter makes a program of the TorchScript model that computes something else: "
             "compile the nn.Module that it was made from."
         ) from error
+
+
+def _copies(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: pytree.tree_map_only(torch.Tensor, torch.Tensor.clone, value) for name, value in given.items()}
+
+
+def _unchanged(module: nn.Module, call: Callable[[], Any]) -> Any:
+    """The result of a call after which the module's buffers are as they were."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            return pytree.tree_map_only(torch.Tensor, torch.Tensor.clone, call())
+    finally:
+        with torch.no_grad():
+            for buffer, content in before:
+                buffer.copy_(content)
 
 
 @contextmanager

@@ -51,6 +51,18 @@ class Optional(Layers):
         return {"y": torch.relu(y) if mode == "relu" else y}
 
 
+class Untyped(Layers):
+    def forward(self, x, y=None):  # type: ignore[no-untyped-def]
+        return self.a(x) if y is None else self.a(x) + y
+
+
+class Refuses(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) == 7:
+            raise ValueError("seven rows")
+        return self.a(x)
+
+
 class Rounds(Layers):
     def forward(self, x: Tensor) -> Tensor:
         for _ in range(x.size(0)):
@@ -251,6 +263,13 @@ def test_branches_that_only_some_declared_sizes_take(model: nn.Module, condition
         (Rounds(), [torch.ones(3, 4)], "a loop whose length depends on a size or a value"),
         (OnItem(), [torch.ones(3, 4)], "an `if` on a Python number made of a tensor"),
         (Optional(), [torch.ones(3, 4), None], "argument 'mask' of the TorchScript model is None"),
+        (Optional(), [], "TorchScript is converted with its inputs"),
+        (Untyped(), [torch.ones(3, 4)], "annotate it as `y: Optional[torch.Tensor] = None` and script the model again"),
+        (Refuses(), [torch.ones(7, 4)], "raises when it is called with x: f32[7,4]: seven rows. Give inputs of sizes"),
+        (Refuses(), [torch.ones(2, 5)], "called with x: f32[2,5]: mat1 and mat2 shapes cannot be multiplied"),
+        (Refuses(), [torch.ones(2, 4).half()], "called with x: f16[2,4]: mat1 and mat2 must have the same dtype"),
+        (Refuses(), [3], "called with x: 3: forward() Expected a value of type 'Tensor' for argument 'x'"),
+        (Harmless(), [torch.ones(3, 4), torch.ones(3, 4)], "takes 1 arguments, but 2 inputs are given"),
         (OnValue(), None, "TorchScript is converted with its inputs"),
     ],
 )
@@ -259,6 +278,18 @@ def test_what_cannot_be_converted(model: nn.Module, inputs: Any, message: str) -
         tp.compile(torch.jit.script(seeded(model)), inputs)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@torch.no_grad()
+def test_an_untyped_argument_that_is_given_is_a_tensor() -> None:
+    script = torch.jit.script(seeded(Untyped()))
+    x, y = torch.randn(3, 4), torch.randn(3, 4)
+    torch.testing.assert_close(tp.compile(script, [x, y], **OPTIONS)(x, y), script(x, y))
+
+
+def test_an_argument_that_is_left_out() -> None:
+    with pytest.raises(tp.UserError, match="the TorchScript model is not given 'x': give an input for it"):
+        tp.compile(torch.jit.script(seeded(Untyped())), kwarg_inputs={"y": torch.ones(3, 4)}, **OPTIONS)
 
 
 # --- out -----------------------------------------------------------------------------------------------------------
