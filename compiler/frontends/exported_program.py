@@ -20,7 +20,7 @@ from ..runtime.recurrent_operators import WholeRecurrentLayers
 from ..source import frames_in
 from ..symbols import example_size
 from .keyword_signature import named_keywords
-from .module_view import has_lines, interpreted, method_module
+from .module_view import has_lines, interpreted, is_torchscript, method_module
 
 Leaf = Any
 
@@ -48,10 +48,8 @@ def trace(
         return model
     if isinstance(model, ExportedProgram):
         return _adopt(model, inputs, kwargs)
-    if isinstance(model, torch.jit.ScriptModule):
-        raise UserError(
-            "the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram."
-        )
+    if is_torchscript(model):
+        raise UserError("the model is TorchScript: pass the nn.Module it was made from, or an ExportedProgram.")
     model = _as_module(model)
     if inputs is None and not kwargs:
         raise UserError("the model has no inputs to be exported with: give tp.Input objects or example tensors.")

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -31,10 +32,10 @@ _MEANINGS = MappingProxyType(
 """What the converter says, and what is the case."""
 
 
-def module_from_script(
-    script: torch.jit.ScriptModule, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
-) -> nn.Module:
+def module_from_script(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> nn.Module:
     """A module of ATen calls with the tensors of a TorchScript module, made with example inputs (see `trace`).
+
+    A method of such a module, or a function, is taken likewise.
 
     Control flow is kept where it depends on tensors (`if` on one, as torch.cond) and followed where it is the same in
     every call: on attributes, numbers, sizes that all declared ranges decide alike, and arguments that are left out.
@@ -51,12 +52,13 @@ def module_from_script(
         UserError: the model raises for the examples, PyTorch cannot convert the code, with its reason, or what it made
             of it computes something else.
     """
+    script = _Script.of(model)
     declared = _by_name(script, args, kwargs or {})
-    _, given = example_arguments(script, (), declared)
+    _, given = example_arguments(script.owner, (), declared)
     expected = _called(script, given)
     callee = _with_given_arguments(script, given)
     sizes = DeclaredSizes(declared)
-    results = _schema(script).returns[0].type
+    results = script.schema.returns[0].type
     with _quiet():
         module = _converted(callee, tuple(given.values()), sizes)
         _check(expected, module, given)
@@ -107,18 +109,57 @@ def _of_type(kind: Any, value: Any) -> Any:
     return value
 
 
-def _schema(script: torch.jit.ScriptModule) -> Any:
-    return script.forward.schema  # type: ignore[attr-defined]
+@dataclass(frozen=True)
+class _Script:
+    """What of TorchScript is called.
+
+    Attributes:
+        run: it itself.
+        owner: the module that has its weights; one without any for a function.
+        schema: of the method or function.
+        call: how TorchScript calls it, where it (or the module whose method it is) is the attribute `script`.
+        arguments: those of the schema that a caller gives.
+    """
+
+    run: Any
+    owner: nn.Module
+    schema: Any
+    call: str
+    arguments: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, model: Any) -> _Script:
+        """The module's `forward`, the method, or the function."""
+        if isinstance(model, torch._C.ScriptMethod):
+            return cls._of_method(model)
+        if not isinstance(model, torch.jit.ScriptModule):
+            return cls(model, nn.Module(), model.schema, "self.script", tuple(model.schema.arguments))
+        forward = getattr(model, "forward", None)
+        if forward is None:
+            raise UserError(
+                f"the TorchScript module {model.original_name} has no method forward: give the nn.Module that it was "
+                "made from, with ir='ts', or another method of it, such as model.encode."
+            )
+        return cls(model, model, forward.schema, "self.script", tuple(forward.schema.arguments[1:]))
+
+    @classmethod
+    def _of_method(cls, method: Any) -> _Script:
+        wrap: Any = torch.jit._recursive.wrap_cpp_module
+        owner = wrap(method.owner)
+        if method.name == "forward":
+            return cls.of(owner)
+        call = f"self.script.{method.name}"
+        return cls(method, owner, method.schema, call, tuple(method.schema.arguments[1:]))
+
+    @property
+    def attribute(self) -> Any:
+        """What `call` finds as the attribute `script`."""
+        return self.run if isinstance(self.run, torch.jit.ScriptFunction) else self.owner
 
 
-def _arguments(script: torch.jit.ScriptModule) -> list[Any]:
-    return list(_schema(script).arguments[1:])
-
-
-def _by_name(script: torch.jit.ScriptModule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _by_name(script: _Script, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by name, in the order in which the model takes them."""
-    arguments = _arguments(script)
-    names = [item.name for item in arguments]
+    names = [item.name for item in script.arguments]
     unknown = next((name for name in kwargs if name not in names), None)
     if unknown is not None:
         raise UserError(f"the TorchScript model has no argument {unknown!r}.{did_you_mean(unknown, names)}")
@@ -131,7 +172,7 @@ def _by_name(script: torch.jit.ScriptModule, args: Sequence[Any], kwargs: Mappin
                 f"argument {name!r} of the TorchScript model is None, which PyTorch cannot convert: leave it out, "
                 "which makes it its default."
             )
-    for item in (item for item in arguments if item.name not in given):
+    for item in (item for item in script.arguments if item.name not in given):
         if not item.has_default_value():
             raise UserError(f"the TorchScript model is not given {item.name!r}: give an input for it.")
         if item.default_value is None and isinstance(item.type, torch._C.TensorType):
@@ -143,20 +184,20 @@ def _by_name(script: torch.jit.ScriptModule, args: Sequence[Any], kwargs: Mappin
     return {name: given[name] for name in names if name in given}
 
 
-def _with_given_arguments(script: torch.jit.ScriptModule, given: Mapping[str, Any]) -> torch.jit.ScriptModule:
+def _with_given_arguments(script: _Script, given: Mapping[str, Any]) -> torch.jit.ScriptModule:
     """The module itself, or one with only the arguments that are given, since the converter knows no optional ones."""
-    arguments = _arguments(script)
-    if len(given) == len(arguments) and not any(isinstance(item.type, torch._C.OptionalType) for item in arguments):
-        return script
-    types = {item.name: item.type for item in arguments}
+    optional = any(isinstance(item.type, torch._C.OptionalType) for item in script.arguments)
+    if isinstance(script.run, torch.jit.ScriptModule) and len(given) == len(script.arguments) and not optional:
+        return script.run
+    types = {item.name: item.type for item in script.arguments}
     plain = {name: _not_optional(types[name]) for name in given}
     parameters = "".join(f", {name}: {type.annotation_str}" for name, type in plain.items())
     call = ", ".join(f"{name}={name}" for name in plain)
     root = blank_module()
-    root.script = script
+    root.script = script.attribute
     with _quiet():
         caller = torch.jit.script(root)
-        caller.define(f"def forward(self{parameters}):\n    return self.script({call})\n")
+        caller.define(f"def forward(self{parameters}):\n    return {script.call}({call})\n")
     return caller
 
 
@@ -164,11 +205,11 @@ def _not_optional(type: Any) -> Any:
     return type.getElementType() if isinstance(type, torch._C.OptionalType) else type
 
 
-def _called(script: torch.jit.ScriptModule, given: Mapping[str, Any]) -> Any:
+def _called(script: _Script, given: Mapping[str, Any]) -> Any:
     """What the model makes of the examples."""
     try:
         with _quiet():
-            return _unchanged(script, lambda: script(**_copies(given)))
+            return _unchanged(script.owner, lambda: script.run(**_copies(given)))
     except Exception as error:
         inputs = ", ".join(f"{name}: {_described(value)}" for name, value in given.items())
         raise UserError(

@@ -51,6 +51,23 @@ class Optional(Layers):
         return {"y": torch.relu(y) if mode == "relu" else y}
 
 
+class Coder(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.relu(self.a(x)))
+
+    @torch.jit.export
+    def encode(self, x: Tensor, scale: int = 2) -> Tensor:
+        return torch.relu(self.a(x)) * scale
+
+    @torch.jit.export
+    def decode(self, x: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        return {"y": self.b(x) if mask is None else self.b(x) * mask}
+
+
+def doubled(x: Tensor, scale: float = 2.0) -> Tensor:
+    return torch.relu(x) * scale
+
+
 class Untyped(Layers):
     def forward(self, x, y=None):  # type: ignore[no-untyped-def]
         return self.a(x) if y is None else self.a(x) + y
@@ -285,6 +302,36 @@ def test_an_untyped_argument_that_is_given_is_a_tensor() -> None:
     script = torch.jit.script(seeded(Untyped()))
     x, y = torch.randn(3, 4), torch.randn(3, 4)
     torch.testing.assert_close(tp.compile(script, [x, y], **OPTIONS)(x, y), script(x, y))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("ir", ["default", "dynamo"])
+def test_methods_of_script_modules(ir: str) -> None:
+    script = torch.jit.script(seeded(Coder()))
+    for method in (script.encode, script.decode, torch.jit.trace(seeded(Tied()), torch.ones(3, 4)).forward):
+        compiled = tp.compile(method, [ROWS], ir=ir, **OPTIONS)
+        for rows in (1, 4, 16):
+            x = torch.randn(rows, 4)
+            torch.testing.assert_close(compiled(x), method(x))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("ir", ["default", "dynamo"])
+def test_script_functions(ir: str) -> None:
+    for function in (torch.jit.script(doubled), torch.jit.trace(doubled, torch.ones(3, 4))):
+        compiled = tp.compile(function, [ROWS], ir=ir, **OPTIONS)
+        x = torch.randn(7, 4)
+        torch.testing.assert_close(compiled(x), function(x))
+
+
+def test_torchscript_that_another_front_end_is_asked_to_take() -> None:
+    function, x = torch.jit.script(doubled), torch.ones(3, 4)
+    with pytest.raises(tp.UserError, match="ir='fx' cannot trace TorchScript: use ir='ts'"):
+        tp.compile(function, [x], ir="fx", **OPTIONS)
+    with pytest.raises(tp.UserError, match="was given a ScriptFunction: use ir='default'"):
+        tp.compile(function, [x], ir="torch_compile", **OPTIONS)
+    with pytest.raises(tp.UserError, match="TorchScript module LSTM has no method forward: give the nn"):
+        tp.compile(torch.jit.script(nn.LSTM(4, 4)), [x], **OPTIONS)
 
 
 def test_an_argument_that_is_left_out() -> None:
