@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +22,7 @@ from ..errors import UserError, did_you_mean
 from ..tensorrt.dtypes import short_name
 from .exported_program import example_arguments
 from .module_view import ModuleView, blank_module
-from .torchscript_graph import DeclaredSizes, converted_graph, run_graph
+from .torchscript_graph import DeclaredSizes, Unconverted, converted_graph, layer_at, run_graph
 
 _MEANINGS = MappingProxyType(
     {
@@ -60,7 +62,7 @@ def module_from_script(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any
     sizes = DeclaredSizes(declared)
     results = script.schema.returns[0].type
     with _quiet():
-        module = _converted(callee, tuple(given.values()), sizes)
+        module = _converted(script.owner, callee, tuple(given.values()), sizes)
         _check(expected, module, given)
     signature = inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in given])
 
@@ -78,22 +80,41 @@ def module_from_script(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any
     return ModuleView(module, forward)
 
 
-def _converted(script: torch.jit.ScriptModule, args: tuple[Any, ...], sizes: DeclaredSizes) -> GraphModule:
+def _converted(
+    owner: nn.Module, script: torch.jit.ScriptModule, args: tuple[Any, ...], sizes: DeclaredSizes
+) -> GraphModule:
     # The converter takes two arguments that are one tensor for one argument.
     args = pytree.tree_map_only(torch.Tensor, torch.Tensor.clone, args)
     try:
         with torch.no_grad():
             return converted_graph(script, args, sizes)
+    except Unconverted as error:
+        layer = layer_at(owner, error.place)
+        if layer is not None and hasattr(nn, layer[1].original_name):
+            raise _refused_layer(*layer) from error
+        raise _refusal(error.__cause__ or error, error.place) from error
     except Exception as error:
         raise _refusal(error) from error
 
 
-def _refusal(error: Exception) -> UserError:
+def _refused_layer(path: str, layer: Any) -> UserError:
+    """Code of PyTorch's own, of which the user can change nothing but the mode."""
+    what = f"layer {path!r} ({layer.original_name}) of the TorchScript model" if path else layer.original_name
+    mode, way = (" in training mode", "call eval() on the model, or ") if layer.training else ("", "")
+    return UserError(
+        f"PyTorch cannot convert {what}{mode} from TorchScript: {way}compile the nn.Module that it was made from, with "
+        "ir='ts'."
+    )
+
+
+def _refusal(error: BaseException, place: str = "") -> UserError:
     text = str(error).strip()
     lines = text.splitlines() or [type(error).__name__]
     meaning = next((meaning for word, meaning in _MEANINGS.items() if word in text), None)
     reason = f"{meaning} ({lines[0].rstrip('.')})" if meaning else lines[0]
-    return UserError(f"PyTorch cannot convert the TorchScript model: {reason}")
+    line = re.search(r'File "(.*)", line (\d+)', place)
+    where = f" at {PurePath(line[1]).name}:{line[2]}" if line else ""
+    return UserError(f"PyTorch cannot convert the TorchScript model{where}: {reason}")
 
 
 def _of_type(kind: Any, value: Any) -> Any:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch import nn
 from torch._export.converter import TS2EPConverter, TS2FXGraphConverter, get_block_to_lifted_attrs
 from torch._export.passes.replace_quantized_ops_with_standard_ops_pass import replace_quantized_ops_with_standard_ops
 from torch.fx import GraphModule, Interpreter, Node
@@ -39,6 +40,7 @@ _ON_NUMBERS = MappingProxyType(
 )
 """Operators that take a symbolic size for a number, which fixes it, and the functions that keep it symbolic."""
 
+_BLOCKS = ("prim::If", "prim::Loop")
 _NUMBERS = frozenset({"int", "float", "bool", "number", "Scalar"})
 
 
@@ -52,7 +54,7 @@ def converted_graph(script: torch.jit.ScriptModule, args: tuple[Any, ...], sizes
     """
     source = TS2EPConverter(script, args)
     lifted, names = get_block_to_lifted_attrs(source.ts_graph)
-    converter = TS2FXGraphConverter(
+    converter = _Converter(
         source.ts_graph,
         source.name_to_param,
         source.name_to_buffer,
@@ -70,6 +72,37 @@ def converted_graph(script: torch.jit.ScriptModule, args: tuple[Any, ...], sizes
         part.recompile()
         _unregister(part, set(converter.name_to_constant))
     return module.eval()
+
+
+class Unconverted(Exception):
+    """The converter does not take a node of the outermost block of TorchScript; `place` is the line it comes from."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        super().__init__(place)
+
+
+class _Converter(TS2FXGraphConverter):
+    def convert_node(self, node: Any) -> None:
+        try:
+            super().convert_node(node)
+        except Exception as error:
+            raise Unconverted(_place(node)) from error
+
+
+def layer_at(script: nn.Module, place: str) -> tuple[str, Any] | None:
+    """The innermost layer of a TorchScript module whose code has a line (see `Unconverted`), and its path."""
+    found = None
+    for path, layer in script.named_modules():
+        graph = getattr(getattr(layer, "forward", None), "inlined_graph", None)
+        if graph is not None and any(_place(node) == place for kind in _BLOCKS for node in graph.findAllNodes(kind)):
+            found = path, layer
+    return found
+
+
+def _place(node: Any) -> str:
+    lines: list[str] = str(node.sourceRange()).strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def run_graph(module: GraphModule, *args: Any) -> Any:

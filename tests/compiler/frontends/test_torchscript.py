@@ -51,6 +51,15 @@ class Optional(Layers):
         return {"y": torch.relu(y) if mode == "relu" else y}
 
 
+class Recurrent(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.layer(x)[0])
+
+
 class Coder(Layers):
     def forward(self, x: Tensor) -> Tensor:
         return self.b(torch.relu(self.a(x)))
@@ -277,6 +286,9 @@ def test_branches_that_only_some_declared_sizes_take(model: nn.Module, condition
 @pytest.mark.parametrize(
     ("model", "inputs", "message"),
     [
+        (Rounds(), [torch.ones(3, 4)], "cannot convert the TorchScript model at test_torchscript.py:"),
+        (nn.Sequential(nn.Sequential(nn.LSTMCell(4, 4))), [torch.ones(3, 4)], "cannot convert layer '0.0' (LSTMCell)"),
+        (nn.LSTMCell(4, 4), [torch.ones(3, 4)], "cannot convert LSTMCell from TorchScript: compile the nn.Module"),
         (Rounds(), [torch.ones(3, 4)], "a loop whose length depends on a size or a value"),
         (OnItem(), [torch.ones(3, 4)], "an `if` on a Python number made of a tensor"),
         (Optional(), [torch.ones(3, 4), None], "argument 'mask' of the TorchScript model is None"),
@@ -295,6 +307,27 @@ def test_what_cannot_be_converted(model: nn.Module, inputs: Any, message: str) -
         tp.compile(torch.jit.script(seeded(model)), inputs)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU])
+def test_scripted_recurrent_layers(layer: type[nn.Module]) -> None:
+    script = torch.jit.script(seeded(Recurrent(layer(4, 4, batch_first=True))))
+    steps = tp.Input(min_shape=(1, 3, 4), opt_shape=(2, 3, 4), max_shape=(5, 3, 4))
+    compiled = tp.compile(script, [steps], **OPTIONS)
+    for rows in (1, 2, 5):
+        x = torch.randn(rows, 3, 4)
+        torch.testing.assert_close(compiled(x), script(x))
+
+
+def test_a_layer_in_training_mode() -> None:
+    script = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).train())
+    message = (
+        r"cannot convert layer '1' \(BatchNorm1d\) .* in training mode from TorchScript: call eval\(\) on the model"
+    )
+    with pytest.raises(tp.UserError, match=message):
+        tp.compile(script, [torch.randn(3, 4)], **OPTIONS)
+    tp.compile(script.eval(), [torch.randn(3, 4)], **OPTIONS)
 
 
 @torch.no_grad()
