@@ -48,7 +48,8 @@ def compile(
 
     Args:
         model: an nn.Module in eval mode, a method of one such as `model.encode`, a GraphModule, an ExportedProgram, a
-            Program from `trace`, or a ScriptModule.
+            Program from `trace`, or
+            TorchScript: a ScriptModule, a method of one, or a function.
         inputs: positional arguments as `tp.Input`s or example tensors, see `trace`; not needed for an ExportedProgram
             whose dynamic dimensions are bounded.
         arg_inputs: another name for `inputs`.
@@ -61,7 +62,7 @@ def compile(
               result lists what was compiled.
             - "ts" or "torchscript" returns a ScriptModule, for `torch.jit.save`; see `script_module`.
             - "fx" traces an nn.Module by `torch.fx.symbolic_trace` first; the result is a GraphModule.
-            - "default" is "ts" for a ScriptModule, else "dynamo".
+            - "default" is "ts" for TorchScript, else "dynamo".
         pipeline: passes to run instead of the default ones, or their text.
         instruments: what to call around every pass, besides `Verify` and, with `dump_dir`, `Dump`.
         options: fields of `Settings`.

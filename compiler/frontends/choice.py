@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 
 from ..errors import UserError, did_you_mean
 from ..program import Program
+from .module_view import is_torchscript
 
 FRONT_ENDS = ("default", "dynamo", "torch_compile", "ts", "torchscript", "fx")
 """Values of `ir` that `compile` takes."""
@@ -26,7 +27,7 @@ def front_end(ir: str, model: Any) -> str:
     if ir not in FRONT_ENDS:
         raise UserError(f"ir is {ir!r}.{did_you_mean(str(ir), FRONT_ENDS)}")
     if ir == "default":
-        return "ts" if isinstance(model, torch.jit.ScriptModule) else "dynamo"
+        return "ts" if is_torchscript(model) else "dynamo"
     return "ts" if ir == "torchscript" else ir
 
 
@@ -36,7 +37,7 @@ def traceable(model: Any, chosen: str, inputs: Sequence[Any] | None, kwargs: Map
     Raises:
         UserError: the front end does not take a model of this kind, or cannot convert it.
     """
-    if isinstance(model, torch.jit.ScriptModule):
+    if is_torchscript(model):
         from .torchscript import module_from_script
 
         if chosen == "fx":

@@ -23,7 +23,7 @@ from ..symbols import example_size
 from ..tracing import tracing
 from .given_arguments import check_containers, check_signature, hint_at_shapes
 from .keyword_signature import named_keywords
-from .module_view import has_lines, interpreted, method_module
+from .module_view import has_lines, interpreted, is_torchscript, method_module
 from .quiet import quiet_rejection
 
 Leaf = Any
@@ -52,10 +52,8 @@ def trace(
         return model
     if isinstance(model, ExportedProgram):
         return _adopt(model, inputs, kwargs)
-    if isinstance(model, torch.jit.ScriptModule):
-        raise UserError(
-            "the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram."
-        )
+    if is_torchscript(model):
+        raise UserError("the model is TorchScript: pass the nn.Module it was made from, or an ExportedProgram.")
     model = _as_module(model)
     check_containers(inputs, kwargs)
     if inputs is None and not kwargs:
@@ -224,6 +222,8 @@ def export_module(
     try:
         with tracing(), quiet_rejection(), torch.no_grad(), WholeRecurrentLayers():
             return torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
+    except UserError:
+        raise
     except Exception as error:
         hint = hint_at_shapes(args)
         raise UserError(f"{_rejection(error).rstrip('.')}.{hint}" if hint else _rejection(error)) from error

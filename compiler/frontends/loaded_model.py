@@ -108,7 +108,7 @@ def _parameters(module: torch.nn.Module | ExportedProgram) -> tuple[list[str], l
         return names, names
     if isinstance(module, torch.jit.ScriptModule):
         schema: Any = module.forward.schema  # type: ignore[attr-defined]
-        arguments = [argument for argument in schema.arguments if argument.name != "self"]
+        arguments = schema.arguments[1:]  # without the module itself, whatever it is called
         return [item.name for item in arguments], [item.name for item in arguments if not item.has_default_value()]
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = [item for item in inspect.signature(module.forward).parameters.values() if item.kind in kinds]

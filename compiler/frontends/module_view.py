@@ -36,6 +36,11 @@ def method_module(method: types.MethodType) -> nn.Module | None:
     return ModuleView(owner, method) if isinstance(owner, nn.Module) else None
 
 
+def is_torchscript(model: Any) -> bool:
+    """Whether a model is a TorchScript module, a method of one, or a function, scripted or traced."""
+    return isinstance(model, torch.jit.ScriptModule | torch.jit.ScriptFunction | torch._C.ScriptMethod)
+
+
 def interpreted(module: GraphModule) -> nn.Module:
     """The module with its graph run node by node, so that exporting it keeps the lines and modules its nodes name."""
     signature = inspect.signature(module.forward)

@@ -24,6 +24,7 @@ from .compiled_graph import CompiledGraph
 from .dynamo_graph import DynamoGraph
 from .exported_program import example_arguments, is_declared
 from .given_arguments import check_containers, check_signature
+from .module_view import is_torchscript
 from .quiet import quiet_rejection
 
 
@@ -98,7 +99,7 @@ def compiled_when_called(
     Raises:
         UserError: this is no model that torch.compile takes, or it does not allow the ranges that inputs declare.
     """
-    if isinstance(model, torch.jit.ScriptModule | ExportedProgram) or not callable(model):
+    if is_torchscript(model) or isinstance(model, ExportedProgram) or not callable(model):
         kind = type(model).__name__
         raise UserError(
             f"ir='torch_compile' takes an nn.Module or a function, and was given a {kind}: use ir='default'."

@@ -107,6 +107,18 @@ def test_files_that_are_not_models(empty_folder: Path) -> None:
     assert "not a model that can be read" in refused("run", "model.onnx")
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_torchscript_with_inputs_that_it_does_not_take(empty_folder: Path) -> None:
+    class Model(torch.nn.Linear):
+        def forward(model, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x @ model.weight)
+
+    torch.jit.script(Model(4, 4).eval()).save("model.pt")
+    assert "called with x: f32[2,5]: mat1 and mat2 shapes" in refused("run", "model.pt", "--input", "2x5")
+    assert "called with x: f16[2,4]: expected m1 and m2" in refused("run", "model.pt", "--input", "2x4:f16")
+    assert "takes 1 input (x), and --input is given 2" in refused("run", "model.pt", "--input", "4", "--input", "4")
+
+
 def test_a_rejected_model_keeps_the_reason_and_the_line() -> None:
     message = refused("run", f"{MODELS}:branching")
     line = next(

@@ -10,6 +10,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from tests.models import Sorted, seeded
 
@@ -50,6 +51,44 @@ class Optional(Layers):
         return {"y": torch.relu(y) if mode == "relu" else y}
 
 
+class Recurrent(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.layer(x)[0])
+
+
+class Coder(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.relu(self.a(x)))
+
+    @torch.jit.export
+    def encode(self, x: Tensor, scale: int = 2) -> Tensor:
+        return torch.relu(self.a(x)) * scale
+
+    @torch.jit.export
+    def decode(self, x: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        return {"y": self.b(x) if mask is None else self.b(x) * mask}
+
+
+def doubled(x: Tensor, scale: float = 2.0) -> Tensor:
+    return torch.relu(x) * scale
+
+
+class Untyped(Layers):
+    def forward(self, x, y=None):  # type: ignore[no-untyped-def]
+        return self.a(x) if y is None else self.a(x) + y
+
+
+class Refuses(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) == 7:
+            raise ValueError("seven rows")
+        return self.a(x)
+
+
 class Rounds(Layers):
     def forward(self, x: Tensor) -> Tensor:
         for _ in range(x.size(0)):
@@ -59,7 +98,76 @@ class Rounds(Layers):
 
 class Item(Layers):
     def forward(self, x: Tensor) -> Tensor:
-        return self.a(x) * float(x.max().item())
+        return self.a(x) * float(x.max().item()) + float(x.max()) + int(x.max())
+
+
+class OnItem(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.max().item() > 1:
+            return x * 2
+        return x + 1
+
+
+class OnSize(Layers):
+    """Takes another branch from 4 rows on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) > 3:
+            return x * 2
+        return x + 1
+
+
+class OnParity(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) % 2 == 0:
+            return x * 2
+        return x + 1
+
+
+class OnOneRow(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) == 1:
+            return x * 2
+        return x + 1
+
+
+class OnSomeSizes(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) in [5, 6]:
+            return x * 2
+        return x + 1
+
+
+class Harmless(Layers):
+    """Branches that all declared sizes take alike, checks, and sizes computed from sizes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 2:
+            raise ValueError("rank")
+        assert x.shape[1] == 4
+        if not x.size(0) < 100:
+            raise ValueError("rows")
+        if x.size(0) > 50 or x.size(0) in [60, 70]:
+            return x
+        same = torch.zeros([x.size(0), max(x.size(1), 4)])
+        if same.shape != x.shape:
+            raise ValueError("shape")
+        rows = x[: (x.size(0) + 1) // 2 + 1]
+        return torch.cat([rows, rows * (2 * x.size(0) - 1) / (x.size(1) / 2) + len(x)])
+
+
+class Containers(nn.Module):
+    """Results in every container that TorchScript has."""
+
+    def forward(
+        self, x: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor], list[Tensor], tuple[Tensor, list[Tensor]], list[dict[str, Tensor]]]:
+        return x * 2, {"b": x + 1, "a": x - 1}, [x + 2, x * 3], (x + 3, list(x.split(2, 1))), [{"c": x + 4}]
+
+
+class Named(nn.Module):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"b": x * 2, "a": x + 1}
 
 
 class Nested(nn.Module):
@@ -126,12 +234,71 @@ def test_both_branches_and_every_size_are_kept() -> None:
             torch.testing.assert_close(compiled(x), script(x))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("model", "least", "usual", "most"),
+    [
+        (Harmless(), 2, 3, 16),
+        (OnSize(), 1, 2, 3),
+        (OnSize(), 4, 5, 8),
+        (OnParity(), 3, 3, 3),
+        (OnOneRow(), 2, 3, 8),
+        (OnSomeSizes(), 7, 8, 9),
+        (Item(), 1, 3, 8),
+    ],
+)
+def test_branches_on_sizes_that_all_declared_sizes_take(model: nn.Module, least: int, usual: int, most: int) -> None:
+    rows = tp.Input(min_shape=(least, 4), opt_shape=(usual, 4), max_shape=(most, 4))
+    script = torch.jit.script(seeded(model))
+    compiled = tp.compile(script, [rows], ir="dynamo", **OPTIONS)
+    for size in range(least, most + 1):
+        x = torch.randn(size, 4)
+        torch.testing.assert_close(compiled(x), script(x))
+
+
+@pytest.mark.parametrize("ir", ["ts", "dynamo"])
+@pytest.mark.parametrize("model", [Containers(), Named()])
+def test_results_keep_their_containers(model: nn.Module, ir: str) -> None:
+    script = torch.jit.script(model.eval())
+    x = torch.randn(3, 4)
+    result, expected = tp.compile(script, [x], ir=ir, **OPTIONS)(x), script(x)
+    assert pytree.tree_structure(result) == pytree.tree_structure(expected)
+    assert not isinstance(expected, dict) or list(result) == list(expected)
+    torch.testing.assert_close(result, expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "condition"),
+    [
+        (OnSize(), "x.size(0) > 3"),
+        (OnParity(), "Eq(Mod(x.size(0), 2), 0)"),
+        (OnOneRow(), "Eq(x.size(0), 1)"),
+        (OnSomeSizes(), "Eq(x.size(0), 5)"),
+    ],
+)
+def test_branches_that_only_some_declared_sizes_take(model: nn.Module, condition: str) -> None:
+    with pytest.raises(tp.UserError) as caught:
+        tp.compile(torch.jit.script(seeded(model)), [ROWS], **OPTIONS)
+    assert f"an `if` that depends on an input's size, {condition}, and not all declared sizes" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("model", "inputs", "message"),
     [
+        (Rounds(), [torch.ones(3, 4)], "cannot convert the TorchScript model at test_torchscript.py:"),
+        (nn.Sequential(nn.Sequential(nn.LSTMCell(4, 4))), [torch.ones(3, 4)], "cannot convert layer '0.0' (LSTMCell)"),
+        (nn.LSTMCell(4, 4), [torch.ones(3, 4)], "cannot convert LSTMCell from TorchScript: compile the nn.Module"),
         (Rounds(), [torch.ones(3, 4)], "a loop whose length depends on a size or a value"),
-        (Item(), [torch.ones(3, 4)], "makes a Python number of a tensor"),
+        (OnItem(), [torch.ones(3, 4)], "an `if` on a Python number made of a tensor"),
         (Optional(), [torch.ones(3, 4), None], "argument 'mask' of the TorchScript model is None"),
+        (Optional(), [], "TorchScript is converted with its inputs"),
+        (Untyped(), [torch.ones(3, 4)], "annotate it as `y: Optional[torch.Tensor] = None` and script the model again"),
+        (Refuses(), [torch.ones(7, 4)], "raises when it is called with x: f32[7,4]: seven rows. Give inputs of sizes"),
+        (Refuses(), [torch.ones(2, 5)], "called with x: f32[2,5]: mat1 and mat2 shapes cannot be multiplied"),
+        (Refuses(), [torch.ones(2, 4).half()], "called with x: f16[2,4]: mat1 and mat2 must have the same dtype"),
+        (Refuses(), [3], "called with x: 3: forward() Expected a value of type 'Tensor' for argument 'x'"),
+        (Harmless(), [torch.ones(3, 4), torch.ones(3, 4)], "takes 1 arguments, but 2 inputs are given"),
         (OnValue(), None, "TorchScript is converted with its inputs"),
     ],
 )
@@ -140,6 +307,69 @@ def test_what_cannot_be_converted(model: nn.Module, inputs: Any, message: str) -
         tp.compile(torch.jit.script(seeded(model)), inputs)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU])
+def test_scripted_recurrent_layers(layer: type[nn.Module]) -> None:
+    script = torch.jit.script(seeded(Recurrent(layer(4, 4, batch_first=True))))
+    steps = tp.Input(min_shape=(1, 3, 4), opt_shape=(2, 3, 4), max_shape=(5, 3, 4))
+    compiled = tp.compile(script, [steps], **OPTIONS)
+    for rows in (1, 2, 5):
+        x = torch.randn(rows, 3, 4)
+        torch.testing.assert_close(compiled(x), script(x))
+
+
+def test_a_layer_in_training_mode() -> None:
+    script = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).train())
+    message = (
+        r"cannot convert layer '1' \(BatchNorm1d\) .* in training mode from TorchScript: call eval\(\) on the model"
+    )
+    with pytest.raises(tp.UserError, match=message):
+        tp.compile(script, [torch.randn(3, 4)], **OPTIONS)
+    tp.compile(script.eval(), [torch.randn(3, 4)], **OPTIONS)
+
+
+@torch.no_grad()
+def test_an_untyped_argument_that_is_given_is_a_tensor() -> None:
+    script = torch.jit.script(seeded(Untyped()))
+    x, y = torch.randn(3, 4), torch.randn(3, 4)
+    torch.testing.assert_close(tp.compile(script, [x, y], **OPTIONS)(x, y), script(x, y))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("ir", ["default", "dynamo"])
+def test_methods_of_script_modules(ir: str) -> None:
+    script = torch.jit.script(seeded(Coder()))
+    for method in (script.encode, script.decode, torch.jit.trace(seeded(Tied()), torch.ones(3, 4)).forward):
+        compiled = tp.compile(method, [ROWS], ir=ir, **OPTIONS)
+        for rows in (1, 4, 16):
+            x = torch.randn(rows, 4)
+            torch.testing.assert_close(compiled(x), method(x))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("ir", ["default", "dynamo"])
+def test_script_functions(ir: str) -> None:
+    for function in (torch.jit.script(doubled), torch.jit.trace(doubled, torch.ones(3, 4))):
+        compiled = tp.compile(function, [ROWS], ir=ir, **OPTIONS)
+        x = torch.randn(7, 4)
+        torch.testing.assert_close(compiled(x), function(x))
+
+
+def test_torchscript_that_another_front_end_is_asked_to_take() -> None:
+    function, x = torch.jit.script(doubled), torch.ones(3, 4)
+    with pytest.raises(tp.UserError, match="ir='fx' cannot trace TorchScript: use ir='ts'"):
+        tp.compile(function, [x], ir="fx", **OPTIONS)
+    with pytest.raises(tp.UserError, match="was given a ScriptFunction: use ir='default'"):
+        tp.compile(function, [x], ir="torch_compile", **OPTIONS)
+    with pytest.raises(tp.UserError, match="TorchScript module LSTM has no method forward: give the nn"):
+        tp.compile(torch.jit.script(nn.LSTM(4, 4)), [x], **OPTIONS)
+
+
+def test_an_argument_that_is_left_out() -> None:
+    with pytest.raises(tp.UserError, match="the TorchScript model is not given 'x': give an input for it"):
+        tp.compile(torch.jit.script(seeded(Untyped())), kwarg_inputs={"y": torch.ones(3, 4)}, **OPTIONS)
 
 
 # --- out -----------------------------------------------------------------------------------------------------------
