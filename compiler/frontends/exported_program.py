@@ -23,7 +23,7 @@ from ..symbols import example_size
 from ..tracing import tracing
 from .given_arguments import check_containers, check_signature, hint_at_shapes
 from .keyword_signature import named_keywords
-from .module_view import has_lines, interpreted, is_torchscript, method_module
+from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .quiet import quiet_rejection
 
 Leaf = Any
@@ -80,7 +80,7 @@ def trace(
 
 
 def _as_module(model: Any) -> torch.nn.Module:
-    if isinstance(model, torch.fx.GraphModule) and has_lines(model):
+    if isinstance(model, torch.fx.GraphModule) and is_better_interpreted(model):
         return interpreted(model)
     module = method_module(model) if isinstance(model, types.MethodType) else model
     if not isinstance(module, torch.nn.Module):

@@ -14,6 +14,7 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Interpreter
 from torch.fx import traceback as fx_traceback
+from torch.fx.immutable_collections import immutable_dict, immutable_list
 
 _STATE = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 _ROOT = re.compile(r"^[LG]\['\w+'\]\.?")
@@ -49,7 +50,7 @@ def interpreted(module: GraphModule) -> nn.Module:
     def forward(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return run_with_lines(module, *bound.args)
+        return _plain(run_with_lines(module, *bound.args))
 
     return ModuleView(module, forward)
 
@@ -60,13 +61,34 @@ def run_with_lines(module: GraphModule, *args: Any) -> Any:
         return Interpreter(module).run(*args)
 
 
-def has_lines(module: nn.Module) -> bool:
-    """Whether a module is an fx graph whose nodes, of PyTorch calls with positional inputs, know the user's lines."""
+def _plain(result: Any) -> Any:
+    """A result with dicts and lists where a graph has fx's immutable ones, which are for its nodes only."""
+    if isinstance(result, immutable_dict):
+        return {key: _plain(item) for key, item in result.items()}
+    if isinstance(result, immutable_list):
+        return [_plain(item) for item in result]
+    return tuple(map(_plain, result)) if type(result) is tuple else result
+
+
+def is_better_interpreted(module: nn.Module) -> bool:
+    """Whether a module is an fx graph, with positional inputs, that torch.export takes better from `interpreted`.
+
+    Namely one of PyTorch calls whose nodes know the user's lines, or one that returns dicts or lists.
+    """
     return (
         isinstance(module, GraphModule)
         and all(parameter.kind is not inspect.Parameter.KEYWORD_ONLY for parameter in _parameters(module))
-        and any(node.meta.get("stack_trace") for node in module.graph.nodes if node.op != "placeholder")
+        and (
+            any(node.meta.get("stack_trace") for node in module.graph.nodes if node.op != "placeholder")
+            or _has_containers(module.graph.output_node().args[0])
+        )
     )
+
+
+def _has_containers(result: Any) -> bool:
+    if isinstance(result, tuple):
+        return any(map(_has_containers, result))
+    return isinstance(result, immutable_dict | immutable_list)
 
 
 def name_modules_like_users(exported: ExportedProgram) -> ExportedProgram:

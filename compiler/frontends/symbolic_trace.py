@@ -2,44 +2,138 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
-from torch.fx import Graph, GraphModule, Tracer
+from torch.fx import Graph, GraphModule, Proxy, Tracer
+from torch.utils import _pytree as pytree
 
 from ..errors import UserError
+from ..inputs import Input
+from .exported_program import is_declared
+from .module_view import ModuleView, run_with_lines
 
-_CONSTANT = bool | int | float | str | None
 
+def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Module:
+    """The model as fx traces it, with the user's lines, and called like the model; a GraphModule as it is.
 
-def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> GraphModule:
-    """The model as fx traces it, with the user's lines; a GraphModule as it is.
-
-    Arguments that are numbers, text or None are constants in the graph, since fx cannot follow decisions on them
-    otherwise.
+    Arguments that are numbers or None, also within others, are constants in the graph, since fx cannot follow decisions
+    on them otherwise. Tracing leaves the model as it was.
 
     Raises:
         UserError: fx cannot trace the model, with its reason.
     """
     if isinstance(model, GraphModule):
         return model
+    signature = inspect.signature(model.forward)
     try:
-        given = inspect.signature(model.forward).bind(*inputs, **kwargs)
+        given = signature.bind(*inputs, **kwargs)
     except TypeError as error:
         raise UserError(f"the inputs do not fit the model: {error}.") from error
-    given.apply_defaults()
-    fixed = {name: value for name, value in given.arguments.items() if isinstance(value, _CONSTANT)}
-    try:
-        tracer = Tracer()
-        tracer.record_stack_traces = True
+    tracer = _CallTracer(given)
+    with _unchanged(model):
+        try:
+            graph = tracer.trace(model)
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise UserError(
+                f"torch.fx cannot trace the model ({lines[0].rstrip('.')}): use ir='dynamo', which runs its Python."
+            ) from error
+        _check_attributes(model, graph)
+        module = GraphModule(tracer.root, graph, class_name=type(model).__name__)
+
+    @functools.wraps(model.forward)
+    def forward(*args: Any, **keywords: Any) -> Any:
+        values = _leaves(signature.bind(*args, **keywords))
+        results = run_with_lines(module, *(values[path] for path in tracer.paths))
+        return pytree.tree_unflatten(list(results), tracer.structure)
+
+    return ModuleView(module, forward)
+
+
+class _CallTracer(Tracer):
+    """Traces one call: every tensor in its arguments is an input of the graph, and every leaf of its result an output.
+
+    `paths` say where in the arguments the inputs are, and `structure` is that of the result.
+    """
+
+    paths: tuple[str, ...]
+    structure: pytree.TreeSpec
+
+    def __init__(self, given: inspect.BoundArguments) -> None:
+        super().__init__()
+        self._given = given
+        self.paths = tuple(path for path, leaf in _leaves(given).items() if _is_tensor(leaf))
+        self.record_stack_traces = True
         # Else a model that writes to a buffer does so while it is traced, and no more.
-        tracer.proxy_buffer_attributes = True
-        graph: Graph = tracer.trace(model, concrete_args=fixed or None)
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"torch.fx cannot trace the model ({lines[0].rstrip('.')}): use ir='dynamo', which runs its Python."
-        ) from error
-    return GraphModule(tracer.root, graph, class_name=type(model).__name__)
+        self.proxy_buffer_attributes = True
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """The function to trace and its arguments: the call, with its inputs as they are needed."""
+        inputs = [self.create_proxy("placeholder", f"input_{i}", (), {}) for i in range(len(self.paths))]
+        return lambda *proxies: self._results(proxies), inputs
+
+    def _results(self, proxies: Sequence[Proxy]) -> list[Any]:
+        args, keywords = _with_proxies(self._given, dict(zip(self.paths, proxies, strict=True)))
+        leaves, self.structure = pytree.tree_flatten(self.root.forward(*args, **keywords))
+        return leaves
+
+
+def _is_tensor(leaf: Any) -> bool:
+    return isinstance(leaf, Input | torch.Tensor | str)
+
+
+def _leaves(given: inspect.BoundArguments) -> dict[str, Any]:
+    """The tensors, numbers and so on in the arguments of a call, by where they are, such as "['x'][0]"."""
+    found, _ = pytree.tree_flatten_with_path(dict(given.arguments), is_leaf=is_declared)
+    return {pytree.keystr(path): leaf for path, leaf in found}
+
+
+def _with_proxies(
+    given: inspect.BoundArguments, proxies: Mapping[str, Proxy]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of a call, with proxies at those places."""
+    arguments = pytree.tree_map_with_path(
+        lambda path, leaf: proxies.get(pytree.keystr(path), leaf), dict(given.arguments), is_leaf=is_declared
+    )
+    call = inspect.BoundArguments(given.signature, arguments)
+    return call.args, call.kwargs
+
+
+def _check_attributes(model: nn.Module, graph: Graph) -> None:
+    """Raise UserError if the model, traced just now, replaced a tensor that it reads, which a graph cannot."""
+    for node in graph.find_nodes(op="get_attr"):
+        *path, name = str(node.target).split(".")
+        if isinstance(vars(model.get_submodule(".".join(path))).get(name), Proxy):
+            raise UserError(
+                f"the model replaces its attribute {node.target!r} when it is called, which torch.fx does not record: "
+                "make it a buffer (register_buffer) and write to it in place, as in self.x.copy_(…)."
+            )
+
+
+@contextmanager
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Afterwards, the attributes of the model and its modules are as they were, with the lists and dicts in them."""
+    before: dict[int, tuple[Any, Any]] = {}
+    for module in model.modules():
+        _remember(vars(module), before)
+    try:
+        yield
+    finally:
+        for container, content in before.values():
+            container.clear()
+            container.extend(content) if isinstance(container, list) else container.update(content)
+
+
+def _remember(container: Any, before: dict[int, tuple[Any, Any]]) -> None:
+    if type(container) not in (dict, OrderedDict, list, set) or id(container) in before:
+        return
+    before[id(container)] = (container, container.copy())
+    for item in container.values() if isinstance(container, dict) else container:
+        _remember(item, before)
