@@ -33,6 +33,10 @@ def check_full_compilation(program: Program, settings: Settings) -> None:
         groups[op_name(node.target), first.code if first else "", first.message if first else ""] += 1
     if not groups and len(program.segments) == 1:
         return
+    if not groups and not program.segments:
+        raise UserError(
+            "the model computes nothing that TensorRT could, so there is no engine to make: call it as it is."
+        )
     left = sum(groups.values())
     lines = [
         f"  {count} x {op}: {code} {message}".rstrip() for (op, code, message), count in groups.most_common(_SHOWN)
@@ -40,8 +44,9 @@ def check_full_compilation(program: Program, settings: Settings) -> None:
     if len(groups) > _SHOWN:
         lines.append(f"  and {len(groups) - _SHOWN} more reasons")
     head = (
-        f"option 'require_full_compilation' is on, but {left} of {len(program.op_nodes)} op nodes stay in PyTorch and "
-        f"there are {len(program.segments)} engines instead of one: fix what is listed, or turn the option off."
+        "the whole model should become one engine (require_full_compilation, or convert_to_engine), but "
+        f"{left} of {len(program.op_nodes)} op nodes stay in PyTorch and there are {len(program.segments)} engines "
+        "instead of one: fix what is listed, or compile without that."
     )
     raise UserError("\n".join([head, *lines]))
 

@@ -244,6 +244,18 @@ def test_convert_to_engine_gives_the_same_bytes(whole: Any) -> None:
     assert data == bytes(whole.report.program.segments[0].engine.plan)
 
 
+@pytest.mark.parametrize("model", [nn.Identity(), nn.Dropout().eval()])
+def test_a_model_that_computes_nothing_has_no_engine(model: nn.Module) -> None:
+    with pytest.raises(tp.UserError, match="computes nothing that TensorRT could, so there is no engine to make"):
+        tp.convert_to_engine(model, [BATCH])
+
+
+@pytest.mark.parametrize("value", [False, "no"])
+def test_convert_to_engine_is_always_of_the_whole_model(value: Any) -> None:
+    with pytest.raises(tp.UserError, match="leave out require_full_compilation"):
+        tp.convert_to_engine(Whole().eval(), [torch.zeros(8), BATCH], require_full_compilation=value)
+
+
 def test_models_that_do_not_convert_whole_say_why(islands: Any, tmp_path: Path) -> None:
     with pytest.raises(tp.UserError, match=r"3 engines|2 engines"):
         tp.save_engine(islands, tmp_path / "m.plan")
