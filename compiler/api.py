@@ -9,6 +9,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
+from ..passes.exclusion import check_modules
 from .arguments import eager_module
 from .errors import UserError
 from .frontends.choice import front_end, traceable
@@ -87,6 +88,7 @@ def compile(
     settings = Settings.from_options(options)
     with tracing():
         program = trace(traceable(model, chosen, inputs, kwarg_inputs), inputs, kwarg_inputs)
+        check_modules(settings.torch_executed_modules, program, model)
         compiled = compile_program(program, settings, pipeline, instruments)
         if chosen != "ts":
             return compiled

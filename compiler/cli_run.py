@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import torch
 
-from ..passes.exclusion import check_operator
+from ..passes.exclusion import check_modules, check_operator
 from .cli_quiet import held_back
 from .errors import Cancelled, UserError
 from .frontends.exported_program import trace
@@ -98,6 +98,7 @@ def _compile(
             check_operator(name)  # not before the model is loaded, which may define operators
         with held_back():
             program = _trace(model)
+        check_modules(settings.torch_executed_modules, program, model.module)
         ctx = progress.context(Context(settings=settings, cancelled=cancelled))
         report = PassManager(pipeline, instruments, ctx=ctx, command=request.command).run(program)
         if request.output is not None:

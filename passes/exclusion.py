@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.fx import Node
 
 from ..compiler.errors import UserError, did_you_mean
@@ -25,7 +26,10 @@ class Exclusion:
 
     @classmethod
     def of(cls, program: Program, ctx: Context) -> Exclusion:
-        """The exclusions of a run; unknown operators are errors, names that match nothing here are noted."""
+        """The exclusions of a run; unknown operators are errors, names that match nothing here are noted.
+
+        Unknown modules are errors of `check_modules`, since the graph of a run may hold only some of a model's modules.
+        """
         settings = ctx.settings
         for name in sorted(settings.torch_executed_ops):
             check_operator(name)
@@ -35,9 +39,9 @@ class Exclusion:
         for name in sorted(exclusion.ops - present):
             ctx.note(f"torch_executed_ops names {name}, which this program does not call.")
         inside = {name for node in nodes for name in exclusion._matching_modules(node)}
-        known = {text for node in nodes for entry in _modules(node) for text in entry}
+        known = _called_modules(program)
         for name in sorted(exclusion.modules - inside):
-            close = did_you_mean(name, sorted(known))
+            close = did_you_mean(name, sorted(known)) if known else ""
             ctx.note(f"torch_executed_modules names {name}, which matches no module of this program.{close}")
         return exclusion
 
@@ -79,6 +83,33 @@ def _modules(node: Node) -> Iterator[tuple[str, str, str]]:
         full = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
         if path:
             yield path, full, full.rsplit(".", 1)[-1]
+
+
+def _called_modules(program: Program) -> set[str]:
+    return {text for node in program.op_nodes for entry in _modules(node) for text in entry}
+
+
+def _modules_of(model: Any) -> Iterator[str]:
+    """What the modules of a model, or of a method's, can be named by; nothing if it is no nn.Module."""
+    owner = getattr(model, "__self__", model)
+    for path, module in owner.named_modules() if isinstance(owner, nn.Module) else ():
+        kind = type(module)
+        yield from (path, kind.__name__, f"{kind.__module__}.{kind.__qualname__}")
+
+
+def check_modules(names: Iterable[str], program: Program, model: Any) -> None:
+    """Raise UserError, with the closest match, for a name that is none of a module of the model or a class of torch.nn.
+
+    Args:
+        names: the setting `torch_executed_modules`.
+        program: the whole model, before any pass.
+        model: what the program was traced from: its modules that compute nothing are not in the program.
+    """
+    known = {*_called_modules(program), *_modules_of(model)} - {""}
+    for name in sorted(set(names) - known):
+        if not hasattr(nn, name.rpartition(".")[-1]):
+            hint = did_you_mean(name, sorted(known)) if known else ""
+            raise UserError(f"torch_executed_modules names {name!r}, which matches no module of the model.{hint}")
 
 
 def check_operator(name: str) -> None:

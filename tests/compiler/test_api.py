@@ -3,10 +3,12 @@ from __future__ import annotations
 import copy
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
 import trt_passes as tp
+from torch import nn
 
 from tests.models import ConvNet, Counter, Sorted, seeded
 
@@ -162,3 +164,18 @@ def test_methods_are_compiled_each_and_share_the_weights() -> None:
 def test_inputs_have_two_names_of_which_one_is_given() -> None:
     with pytest.raises(tp.UserError, match="inputs and arg_inputs are two names of one argument"):
         tp.compile(seeded(ConvNet()), [BATCH], arg_inputs=[BATCH])
+
+
+@pytest.mark.parametrize("name", ["nonexist", "torch.nn.modules.linear.Linera", ""])
+def test_modules_that_the_model_has_not_cannot_stay_in_pytorch(name: str) -> None:
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.Identity()).eval(), torch.ones(2, 4)
+    with pytest.raises(tp.UserError, match="matches no module of the model") as caught:
+        tp.compile(model, [x], torch_executed_modules={name}, dryrun=True)
+    assert "'torch.nn.modules.linear.Linear'" in str(caught.value) or "Known: 0, 1, " in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["1", "Identity", nn.Conv2d])
+def test_modules_that_compute_nothing_are_noted(name: Any) -> None:
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.Identity()).eval(), torch.ones(2, 4)
+    compiled = tp.compile(model, [x], torch_executed_modules={name}, dryrun=True)
+    assert "matches no module of this program" in compiled.report.notes[0]

@@ -86,6 +86,12 @@ def test_modules_with_fallbacks_are_listed() -> None:
     assert ["second.1", "1", "0", "%"] in [line.split() for line in table]
 
 
+def test_unknown_modules_are_refused() -> None:
+    result = call("run", f"{MODELS}:blocks", "--until", "partition", "--set", "torch_executed_modules=secnd.1")
+    assert result.exit_code != 0
+    assert "'secnd.1', which matches no module of the model. Did you mean 'second.1'" in result.output
+
+
 def test_input_replaces_the_example() -> None:
     specs = ["--input", "1..8x4", "--input", "1..8x4"]
     result = call("run", f"{MODELS}:pair", *specs, "--until", "partition", "--json", "--set", "min_block_size=1")
