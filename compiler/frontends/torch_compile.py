@@ -6,6 +6,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.utils import _pytree as pytree
 from ..api import compile_program
 from ..errors import UserError
 from ..inputs import Input
+from ..instruments.dump_files import remove_graphs
 from ..instruments.protocol import Instrument
 from ..pass_base import Pass
 from ..pipeline import Pipeline
@@ -34,7 +36,8 @@ class TorchCompileBackend:
     Every graph that dynamo finds, one per graph break and recompilation, becomes a `CompiledGraph`: an engine or
     several, built when it is first called. What needs gradients or is in training mode, and what cannot be exported or
     built, runs in PyTorch, with one warning that says why. With `dump_dir`, each graph writes a folder of its own into
-    it: graph-00, graph-01, …, and graph-00-1 for the first recompilation of graph-00.
+    it: graph-00, graph-01, …, and graph-00-1 for the first recompilation of graph-00. Those that an earlier run left
+    from the number of a new graph on are removed.
 
     How often what happened is also in `torch._dynamo.utils.counters["trt_passes"]`.
 
@@ -149,6 +152,9 @@ def _compiled_graph(graph: GraphModule, settings: Settings, compile_program: Cal
     frame, recompile = (compile_id.frame_id or 0, compile_id.frame_compile_id or 0) if compile_id else (0, 0)
     name = f"graph-{frame:02}" + (f"-{recompile}" if recompile else "")
     if settings.dump_dir is not None:
+        if compile_id is not None and not recompile:
+            # Numbers only grow in a run, so dumps with this number or a larger one are of an earlier run.
+            remove_graphs(Path(settings.dump_dir), frame)
         settings = settings.updated({"dump_dir": os.path.join(settings.dump_dir, name)})
     return CompiledGraph(DynamoGraph.of(graph), settings, compile_program, name, recompile)
 

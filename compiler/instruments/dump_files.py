@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import UserError
@@ -17,6 +17,7 @@ TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv"
 """The files that a dump has besides its folders."""
 
 _OURS = re.compile(r"\d{2,}-[a-z0-9.-]+|repro|\.writing-.*")
+_GRAPH = re.compile(r"graph-(\d{2,})(-\d+)?")
 
 
 def check_folder(root: Path) -> None:
@@ -60,6 +61,19 @@ def clear_folder(root: Path) -> None:
             shutil.rmtree(path)
         elif path.is_file() and (path.name in TOP_FILES or path.name.startswith(".writing-")):
             path.unlink()
+
+
+def remove_graphs(root: Path, first: int) -> None:
+    """Remove the dumps of torch.compile's graphs from number `first` on; what is no dump, or no part of one, stays."""
+    for path in root.glob("graph-*"):
+        match = _GRAPH.fullmatch(path.name)
+        if match is None or int(match[1]) < first or path.is_symlink():
+            continue
+        # What cannot be removed is no reason to stop a compilation.
+        with suppress(OSError, UserError):
+            if (path / "run.json").is_file():
+                clear_folder(path)
+                path.rmdir()
 
 
 class StagedFolder:

@@ -137,6 +137,41 @@ def test_every_graph_of_a_graph_break_has_a_dump_folder(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
+def test_dump_folders_of_an_earlier_run_go_and_nothing_else_does(tmp_path: Path) -> None:
+    x = torch.randn(2, 8)
+    torch.compile(seeded(Broken()), backend=backend(dump_dir=tmp_path))(x)
+    (tmp_path / "graph-02").mkdir()
+    (tmp_path / "graph-03").mkdir()
+    (tmp_path / "graph-03/run.json").write_text("{}")
+    (tmp_path / "graph-01-notes").symlink_to(tmp_path / "graph-01")
+    (tmp_path / "graph-01-1").symlink_to(tmp_path / "graph-03")
+    kept = {"graph-01-1", "graph-01-notes", "graph-02", "graph-03"}
+    torch._dynamo.reset()
+    torch.compile(seeded(Sorted()), backend=backend(dump_dir=tmp_path))(x)
+    assert {path.name for path in tmp_path.iterdir()} == {"graph-00", *kept}
+    torch.compile(seeded(Broken()), backend=backend(dump_dir=tmp_path))(x)
+    assert {path.name for path in tmp_path.iterdir()} > {"graph-00", *kept}, "another model of the same run"
+
+
+@torch.no_grad()
+def test_files_of_others_in_an_earlier_dump_stay(tmp_path: Path) -> None:
+    x = torch.randn(2, 8)
+    torch.compile(seeded(Broken()), backend=backend(dump_dir=tmp_path))(x)
+    (tmp_path / "graph-01/notes.txt").write_text("mine")
+    torch._dynamo.reset()
+    torch.compile(seeded(Sorted()), backend=backend(dump_dir=tmp_path))(x)
+    assert [path.name for path in (tmp_path / "graph-01").iterdir()] == ["notes.txt"]
+
+
+@torch.no_grad()
+def test_a_graph_need_not_hold_the_modules_that_stay_in_pytorch() -> None:
+    model, chosen = seeded(Broken()), backend(torch_executed_modules={"second"})
+    x = torch.randn(2, 8)
+    torch.testing.assert_close(torch.compile(model, backend=chosen)(x), model(x))
+    assert [graph.reason is None or "TensorRT" in graph.reason for graph in chosen.graphs] == [True, True]
+
+
+@torch.no_grad()
 def test_weights_are_the_models_own_tensors() -> None:
     model, chosen = seeded(Sorted()), backend()
     torch.compile(model, backend=chosen)(torch.randn(2, 8))
