@@ -364,11 +364,15 @@ def _check_dimension(
     if not symbol.is_Symbol:
         return
     limits = exported.range_constraints.get(symbol)
-    if limits is not None and (high > limits.upper or low < (1 if limits.lower <= 2 else limits.lower)):
-        raise UserError(
-            f"{what} is declared as {text}, but torch.export found that the model allows "
-            f"{limits.lower}..{limits.upper}: declare a range inside that."
-        )
+    if limits is not None:
+        # torch.export assumes sizes of at least 2 while tracing, which is no limit of the model's.
+        least = 1 if limits.lower <= 2 else limits.lower
+        if high > limits.upper or low < least:
+            allowed = f"{least}..{limits.upper}" if limits.upper.is_Integer else f"{least} or more"
+            raise UserError(
+                f"{what} is declared as {text}, but torch.export found that the model allows {allowed}: declare a "
+                "range inside that."
+            )
     other = seen.setdefault(symbol, (what, declared))
     if other[1] != declared:
         first = f"{other[1][0]}..{other[1][2]} (usual {other[1][1]})"

@@ -76,8 +76,38 @@ def test_equal_sizes_are_found_without_being_declared() -> None:
 def test_conflicting_ranges_of_sizes_that_must_be_equal() -> None:
     wide = tp.Input(min_shape=(1, 3), opt_shape=(4, 3), max_shape=(8, 3))
     narrow = tp.Input(min_shape=(1, 3), opt_shape=(2, 3), max_shape=(4, 3))
-    with pytest.raises(tp.UserError, match=r"'x' dimension 0 is declared as 1\.\.8.*allows 2\.\.4"):
+    with pytest.raises(tp.UserError, match=r"'x' dimension 0 is declared as 1\.\.8.*allows 1\.\.4"):
         tp.trace(Add(), [wide, narrow])
+
+
+class AtLeast3(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch._check(x.shape[0] >= 3)
+        return x * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "ranges", "allowed"),
+    [
+        (nn.Linear(4, 4), [(0, 8)], "1..8"),
+        (nn.Bilinear(4, 4, 4), [(1, 8), (1, 4)], "1..4"),
+        (AtLeast3(), [(2, 8)], "3..8"),
+    ],
+)
+def test_a_range_that_is_too_wide_is_told_what_the_model_allows(
+    model: nn.Module, ranges: list[tuple[int, int]], allowed: str
+) -> None:
+    inputs = [tp.Input(min_shape=(low, 4), opt_shape=(4, 4), max_shape=(high, 4)) for low, high in ranges]
+    with pytest.raises(tp.UserError, match=rf"the model allows {allowed}: declare a range inside that"):
+        tp.trace(model.eval(), inputs)
+
+
+def test_a_range_below_one_without_an_upper_limit() -> None:
+    exported = torch.export.export(
+        nn.ReLU(), (torch.randn(3, 4),), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
+    )
+    with pytest.raises(tp.UserError, match="the model allows 1 or more"):
+        tp.trace(exported, [tp.Input(min_shape=(0, 4), opt_shape=(2, 4), max_shape=(4, 4))])
 
 
 def test_conflicting_usual_sizes() -> None:
