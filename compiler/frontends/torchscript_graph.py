@@ -40,6 +40,7 @@ _ON_NUMBERS = MappingProxyType(
 )
 """Operators that take a symbolic size for a number, which fixes it, and the functions that keep it symbolic."""
 
+_CONSTANT = "lifted_tensor_"
 _BLOCKS = ("prim::If", "prim::Loop")
 _NUMBERS = frozenset({"int", "float", "bool", "number", "Scalar"})
 
@@ -70,7 +71,7 @@ def converted_graph(script: torch.jit.ScriptModule, args: tuple[Any, ...], sizes
             if node.op == "call_function":
                 node.target = _on_symbols(node, sizes)
         part.recompile()
-        _unregister(part, set(converter.name_to_constant))
+    _unregister(module)
     return module.eval()
 
 
@@ -148,10 +149,12 @@ def _importable(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _unregister(module: GraphModule, constants: set[str]) -> None:
+def _unregister(module: GraphModule) -> None:
     """Constants of the code as plain attributes, since they are no buffers of the model."""
-    for name in constants & set(module._buffers):
-        object.__setattr__(module, name, module._buffers.pop(name))
+    for path, part in module.named_modules():
+        for name in list(part._buffers):
+            if f"{path}.{name}".lstrip(".").startswith(_CONSTANT):
+                object.__setattr__(part, name, part._buffers.pop(name))
 
 
 # --- what the graph calls ------------------------------------------------------------------------------------------

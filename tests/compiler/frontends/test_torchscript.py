@@ -51,6 +51,17 @@ class Optional(Layers):
         return {"y": torch.relu(y) if mode == "relu" else y}
 
 
+class Constants(Layers):
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = torch.arange(4.0)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.a(x) * self.plain + torch.tensor([1.0, 2.0, 3.0, 4.0]) + self.calls
+
+
 class Recurrent(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -318,6 +329,19 @@ def test_scripted_recurrent_layers(layer: type[nn.Module]) -> None:
     for rows in (1, 2, 5):
         x = torch.randn(rows, 3, 4)
         torch.testing.assert_close(compiled(x), script(x))
+
+
+@torch.no_grad()
+def test_constants_are_no_state_and_buffers_are_written() -> None:
+    script = torch.jit.script(seeded(Constants()))
+    x = torch.randn(3, 4)
+    compiled = tp.compile(script, [x], ir="dynamo", **OPTIONS)
+    assert script.calls.item() == 0, "compiling calls the model, whose buffers are put back"
+    assert set(compiled.state_dict()) <= {"a.weight", "a.bias", "calls"}
+    expected = [script(x), script(x)]
+    script.calls.zero_()
+    torch.testing.assert_close([compiled(x), compiled(x)], expected)
+    assert script.calls.item() == 2
 
 
 def test_a_layer_in_training_mode() -> None:
