@@ -49,7 +49,9 @@ def trace(
     if isinstance(model, ExportedProgram):
         return _adopt(model, inputs, kwargs)
     if is_torchscript(model):
-        raise UserError("the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram.")
+        raise UserError(
+            "the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram."
+        )
     model = _as_module(model)
     if inputs is None and not kwargs:
         raise UserError("the model has no inputs to be exported with: give tp.Input objects or example tensors.")
