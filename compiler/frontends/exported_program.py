@@ -53,7 +53,9 @@ def trace(
     if isinstance(model, ExportedProgram):
         return _adopt(model, inputs, kwargs)
     if is_torchscript(model):
-        raise UserError("the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram.")
+        raise UserError(
+            "the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram."
+        )
     model = _as_module(model)
     check_containers(inputs, kwargs)
     if inputs is None and not kwargs:

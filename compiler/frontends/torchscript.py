@@ -259,7 +259,12 @@ def _described(value: Any) -> str:
 def _check(expected: Any, module: GraphModule, given: Mapping[str, Any]) -> None:
     """Compare what the graph computes from the examples with what the model does."""
     # Unlike the script, the graph knows its arguments by their order alone.
-    result = _unchanged(module, lambda: run_graph(module, *_copies(given).values()))
+    try:
+        result = _unchanged(module, lambda: run_graph(module, *_copies(given).values()))
+    except UserError:
+        raise
+    except Exception as error:
+        raise _refusal(error) from error
     try:
         torch.testing.assert_close(
             pytree.tree_leaves(result),

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch._export.converter import TS2EPConverter, TS2FXGraphConverter, get_block_to_lifted_attrs
 from torch._export.passes.replace_quantized_ops_with_standard_ops_pass import replace_quantized_ops_with_standard_ops
+from torch._higher_order_ops.cond import cond_op
 from torch.fx import GraphModule, Interpreter, Node
 from torch.utils import _pytree as pytree
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
@@ -193,8 +194,8 @@ class DeclaredSizes:
         Raises:
             UserError: some of the declared sizes take the one and some the other.
         """
-        if isinstance(predicate, torch.Tensor):
-            return torch.cond(predicate, chosen, other, operands)
+        if isinstance(predicate, torch.Tensor) and torch.compiler.is_exporting():
+            return _both(predicate, chosen, other, operands)
         if not (_raises(chosen) or _raises(other)):
             predicate = self.decided(predicate)
         return run_graph(chosen if predicate else other, *operands)
@@ -224,6 +225,26 @@ class DeclaredSizes:
             f"the TorchScript model has an `if` that depends on an input's size, {text}, and not all declared sizes "
             "take the same branch: declare sizes that do, and compile a model for each branch."
         )
+
+
+def _both(predicate: torch.Tensor, chosen: GraphModule, other: GraphModule, operands: Any) -> Any:
+    """torch.cond of two graphs, which dynamo cannot trace: they may decide on sizes themselves."""
+    leaves, spec = pytree.tree_flatten(operands)
+    traced = [index for index, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor | torch.SymInt)]
+    structures = []
+
+    def flat(graph: GraphModule) -> Callable[..., tuple[Any, ...]]:
+        def call(*values: Any) -> tuple[Any, ...]:
+            given = dict(zip(traced, values, strict=True))
+            whole = [given.get(index, leaf) for index, leaf in enumerate(leaves)]
+            results, structure = pytree.tree_flatten(run_graph(graph, *pytree.tree_unflatten(whole, spec)))
+            structures.append(structure)
+            return tuple(results)
+
+        return call
+
+    results = cond_op(predicate, flat(chosen), flat(other), tuple(leaves[index] for index in traced))
+    return pytree.tree_unflatten(list(results), structures[-1])
 
 
 def _raises(module: GraphModule) -> bool:
