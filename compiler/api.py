@@ -49,8 +49,7 @@ def compile(
 
     Args:
         model: an nn.Module in eval mode, a method of one such as `model.encode`, a GraphModule, an ExportedProgram, a
-            Program from `trace`, or
-            TorchScript: a ScriptModule, a method of one, or a function.
+            Program from `trace`, or TorchScript: a ScriptModule, a method of one, or a function.
         inputs: positional arguments as `tp.Input`s or example tensors, see `trace`; not needed for an ExportedProgram
             whose dynamic dimensions are bounded.
         arg_inputs: another name for `inputs`.

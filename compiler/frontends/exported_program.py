@@ -25,6 +25,7 @@ from .given_arguments import check_containers, check_signature, hint_at_shapes
 from .keyword_signature import named_keywords
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .quiet import quiet_rejection
+from .size_guards import check_size_guards
 
 Leaf = Any
 
@@ -78,7 +79,9 @@ def trace(
             exported = _export(model, pytree.tree_unflatten(examples, spec), leaves)
         except UserError:
             raise rejection from rejection.__cause__
-    return with_inputs(exported, tensors)
+    program = with_inputs(exported, tensors)
+    check_size_guards(program)
+    return program
 
 
 def _as_module(model: Any) -> torch.nn.Module:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import trt_passes as tp
@@ -42,6 +44,43 @@ def test_examples_that_are_one_tensor_are_inputs_of_their_own() -> None:
         assert len(program.inputs) == 2
         given = torch.randn(4, 4), torch.randn(4, 4)
         torch.testing.assert_close(program.exported.module()(*given), model(*given))
+
+
+class Chosen(nn.Module):
+    """Decides by a size, which torch.export follows for the size of the example only."""
+
+    def __init__(self, condition: Callable[[int], bool]) -> None:
+        super().__init__()
+        self.condition = condition
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if self.condition(x.shape[0]) else x + 1
+
+
+ROWS = tp.Input(min_shape=(1, 3), opt_shape=(3, 3), max_shape=(9000, 3))
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        (lambda size: size % 2 == 0, r"where Ne\(Mod\(x.shape\[0\], 2\), 0\), which is not so for x.shape\[0\] = 2"),
+        (lambda size: size == 5, r"not so for x.shape\[0\] = 5\. Declare sizes"),
+        (lambda size: size == 8999, "= 8999"),
+    ],
+)
+def test_branches_that_not_all_declared_sizes_take(condition: Callable[[int], bool], message: str) -> None:
+    with pytest.raises(tp.UserError, match=message):
+        tp.trace(Chosen(condition), [ROWS])
+
+
+@pytest.mark.parametrize(
+    "condition", [lambda size: size == 9001, lambda size: (6 * size - 1) // (2 * size) == 2, lambda size: size > 0]
+)
+def test_branches_that_all_declared_sizes_take(condition: Callable[[int], bool]) -> None:
+    model = Chosen(condition)
+    module = tp.trace(model, [ROWS]).exported.module()
+    x = torch.randn(6, 3)
+    torch.testing.assert_close(module(x), model(x))
 
 
 def test_static_input_from_a_tensor() -> None:
