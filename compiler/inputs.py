@@ -14,6 +14,7 @@ from .tensorrt.dtypes import UnknownDType, from_short_name, short_name
 
 Shape = tuple[int, ...]
 
+_DECLARES = re.compile(r"(\w+=)?\s*(scalar|[-x.\s]*\d[-x.\s\d]*)(:.*)?")
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -175,6 +176,11 @@ def _size(text: str, part: str) -> tuple[int, int, int]:
     if len(values) == 2:
         return values[0], values[1], values[1]
     return values[0], values[len(values) // 2], values[-1]
+
+
+def declares_input(text: str) -> bool:
+    """Whether a text is meant for `Input.parse`: sizes, or `scalar`, with a name and a dtype or without."""
+    return _DECLARES.fullmatch(text) is not None
 
 
 def as_input(value: Any) -> Input:

@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 
 from ..errors import UserError, did_you_mean
 from ..program import Program
+from .given_arguments import check_containers, check_signature
 from .module_view import is_torchscript
 
 FRONT_ENDS = ("default", "dynamo", "torch_compile", "ts", "torchscript", "fx")
@@ -35,8 +36,9 @@ def traceable(model: Any, chosen: str, inputs: Sequence[Any] | None, kwargs: Map
     """What `trace` takes for a model that one of "dynamo", "ts" and "fx" was chosen for.
 
     Raises:
-        UserError: the front end does not take a model of this kind, or cannot convert it.
+        UserError: the front end does not take a model of this kind, with these inputs, or cannot convert it.
     """
+    check_containers(inputs, kwargs)
     if is_torchscript(model):
         from .torchscript import module_from_script
 
@@ -52,4 +54,5 @@ def traceable(model: Any, chosen: str, inputs: Sequence[Any] | None, kwargs: Map
         raise UserError(f"ir='fx' takes an nn.Module or a GraphModule, and was given a {kind}: use ir='dynamo'.")
     from .symbolic_trace import symbolically_traced
 
+    check_signature(model.forward, inputs or (), kwargs or {})
     return symbolically_traced(model, inputs or (), kwargs or {})

@@ -25,7 +25,7 @@ from ..settings import Settings
 from .compiled_graph import CompiledGraph
 from .dynamo_graph import DynamoGraph
 from .exported_program import example_arguments, is_declared
-from .given_arguments import check_containers, check_signature
+from .given_arguments import check_containers, check_signature, hint_at_shapes
 from .module_view import is_torchscript
 from .quiet import quiet_rejection
 
@@ -127,6 +127,9 @@ def compiled_when_called(
         raise UserError(f"the model does not allow the ranges that its inputs declare: {lines[0]}") from error
     except torch._dynamo.exc.TorchRuntimeError as error:
         raise UserError(f"the model does not take these inputs: {_last_line(error)}") from error
+    except TypeError as error:
+        hint = hint_at_shapes([*args, *named.values()])
+        raise UserError(f"the model does not take these inputs: {str(error).splitlines()[0]}.{hint}") from error
     return compiled
 
 
