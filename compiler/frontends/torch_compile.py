@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 from torch.utils import _pytree as pytree
 
 from ..api import compile_program
@@ -122,9 +123,8 @@ def compiled_when_called(
     try:
         with quiet_rejection(), torch.no_grad():
             compiled(*args, **named)
-    except torch._dynamo.exc.UserError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(f"the model does not allow the ranges that its inputs declare: {lines[0]}") from error
+    except (torch._dynamo.exc.UserError, ConstraintViolationError) as error:
+        raise UserError(f"the model does not allow the ranges that its inputs declare: {_limits(error)}") from error
     except torch._dynamo.exc.TorchRuntimeError as error:
         raise UserError(f"the model does not take these inputs: {_last_line(error)}") from error
     except TypeError as error:
@@ -137,6 +137,21 @@ def _module_of(model: Any) -> torch.nn.Module:
     """The model, or that of which it is a method; an empty one for a function."""
     owner = model if isinstance(model, torch.nn.Module) else getattr(model, "__self__", None)
     return owner if isinstance(owner, torch.nn.Module) else torch.nn.Module()
+
+
+def _limits(error: Exception) -> str:
+    """The sizes that a model allows, of all that dynamo tells about them."""
+    text = re.sub(r"L\['(\w+)'\]\.size\(\)\[(\d+)\]", r"\1.shape[\2]", str(error))
+    constant = re.search(r"marked (\S+) as dynamic but your code specialized it to be a constant \((\d+)\)", text)
+    if constant is not None:
+        return f"{constant[1]} is always {constant[2]}: declare that, or change the model."
+    guard = re.search(r"satisfy the generated guard (.+)", text)
+    if guard is not None:
+        # A size of 1 gets a graph of its own, so that 2 is no limit of the model's.
+        condition = re.sub(r"^2 <= (\S+) and (?=\1 )", "", guard[1].rstrip("."))
+        return f"{condition} must hold: declare ranges inside that."
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 def _last_line(error: Exception) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from typing import Any
 
 import pytest
 import torch
 import trt_passes as tp
 from torch import nn
+from trt_passes.compiler.frontends.quiet import quiet_rejection
 
 X = torch.randn(3, 4)
 
@@ -134,6 +137,50 @@ def test_mistakes_in_such_texts_are_said(text: str) -> None:
 def test_torch_compile_takes_functions_without_a_signature() -> None:
     compiled = tp.compile(torch.relu, [X], ir="torch_compile", min_block_size=1, executor="pytorch")
     torch.testing.assert_close(compiled(X), torch.relu(X))
+
+
+class UpTo4(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if x.shape[0] > 4 else x * 3
+
+
+class Three(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.view(3, 4) * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [(UpTo4(), r"declare: x\.shape\[0\] <= 4 must hold: declare"), (Three(), r"declare: x\.shape\[0\] is always 3:")],
+)
+def test_torch_compile_says_which_sizes_a_model_allows(
+    model: nn.Module, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    batch = tp.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(8, 4))
+    with pytest.raises(tp.UserError, match=message) as caught:
+        tp.compile(model, [batch], ir="torch_compile")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_logs_are_held_back_only_of_what_fails(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    caplog.set_level(logging.DEBUG, logger.name)
+    caplog.handler.setLevel(logging.DEBUG)
+    logger.addHandler(caplog.handler)
+    try:
+        with quiet_rejection():
+            logger.debug("asked for by TORCH_LOGS")
+            assert caplog.messages == ["asked for by TORCH_LOGS"]
+            logger.warning("kept")
+            assert len(caplog.messages) == 1
+        assert caplog.messages[1:] == ["kept"]
+        with contextlib.suppress(ValueError), quiet_rejection():
+            logger.error("said by the exception")
+            raise ValueError
+        assert caplog.messages[2:] == []
+    finally:
+        logger.removeHandler(caplog.handler)
 
 
 class Modes(nn.Linear):
