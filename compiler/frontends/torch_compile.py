@@ -98,6 +98,9 @@ def compiled_when_called(
 ) -> Any:
     """`torch.compile` of a model, called with its inputs if there are any, so that what they declare is compiled.
 
+    A size of 1 is not: dynamo takes it for a constant, and what it may be told to assume instead, that sizes are never
+    1 (`backed_size_oblivious`), makes wrong results of operators such as `squeeze`.
+
     `graphs` on the result are those of the backend.
 
     Raises:
