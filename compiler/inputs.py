@@ -178,9 +178,9 @@ def _size(text: str, part: str) -> tuple[int, int, int]:
     return values[0], values[len(values) // 2], values[-1]
 
 
-def declares_input(text: str) -> bool:
-    """Whether a text is meant for `Input.parse`: sizes, or `scalar`, with a name and a dtype or without."""
-    return _DECLARES.fullmatch(text) is not None
+def declares_input(value: Any) -> bool:
+    """Whether a value is an `Input`, or a text for `Input.parse`: sizes or `scalar`, maybe with a name and a dtype."""
+    return isinstance(value, Input) or (isinstance(value, str) and _DECLARES.fullmatch(value) is not None)
 
 
 def as_input(value: Any) -> Input:

@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 
 from ..errors import UserError, did_you_mean
 from ..program import Program
-from .given_arguments import check_containers, check_signature
+from .given_arguments import check_containers
 from .module_view import is_torchscript
 
 FRONT_ENDS = ("default", "dynamo", "torch_compile", "ts", "torchscript", "fx")
@@ -54,5 +54,4 @@ def traceable(model: Any, chosen: str, inputs: Sequence[Any] | None, kwargs: Map
         raise UserError(f"ir='fx' takes an nn.Module or a GraphModule, and was given a {kind}: use ir='dynamo'.")
     from .symbolic_trace import symbolically_traced
 
-    check_signature(model.forward, inputs or (), kwargs or {})
     return symbolically_traced(model, inputs or (), kwargs or {})

@@ -100,11 +100,9 @@ def is_declared(value: Any) -> bool:
 
 
 def _as_leaf(value: Any) -> Leaf:
-    if isinstance(value, str) and not declares_input(value):
-        return value  # an argument of the model's
-    if isinstance(value, Input | torch.Tensor | str):
+    if isinstance(value, torch.Tensor) or declares_input(value):
         return as_input(value)
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
     raise UserError(
         f"an input contains a {type(value).__name__}: give tp.Input, tensors, numbers or None, in tuples, lists, dicts "

@@ -191,15 +191,31 @@ class Modes(nn.Linear):
         return self(x, "clipped")
 
 
-def test_texts_are_part_of_the_graph() -> None:
+@pytest.mark.parametrize("ir", ["dynamo", "fx"])
+def test_texts_are_part_of_the_graph(ir: str) -> None:
     model = Modes(4, 4).eval()
-    for compiled in (
-        tp.compile(model, [X, "clipped"], min_block_size=1, executor="pytorch"),
-        tp.compile(model, [X], kwarg_inputs={"mode": "clipped"}, min_block_size=1, executor="pytorch"),
-    ):
-        torch.testing.assert_close(compiled(X, mode="clipped"), model(X, "clipped"))
+    for inputs, kwargs in (([X, "clipped"], {}), (["3x4"], {"mode": "clipped"})):
+        compiled = tp.compile(model, inputs, kwarg_inputs=kwargs, ir=ir, min_block_size=1, executor="pytorch")
+        args = inputs[1:]
+        torch.testing.assert_close(compiled(X, *args, **kwargs), model(X, "clipped"))
         with pytest.raises(tp.UserError, match="'mode' was 'clipped' when the model was compiled"):
-            compiled(X, mode="plain")
+            compiled(X, *["plain" for _ in args], **dict.fromkeys(kwargs, "plain"))
+
+
+class Clipped(nn.Module):
+    def forward(self, x: torch.Tensor, mode: str = "plain") -> torch.Tensor:
+        return x.relu() * 2 if mode == "clipped" else x * 2
+
+
+def test_texts_are_arguments_of_torchscript() -> None:
+    model = torch.jit.script(Clipped())
+    compiled = tp.compile(model, ["3x4", "clipped"], min_block_size=1, executor="pytorch")
+    torch.testing.assert_close(compiled(X, "clipped"), model(X, "clipped"))
+
+
+def test_fx_hints_at_shapes() -> None:
+    with pytest.raises(tp.UserError, match=r"must be Tensor, not tuple.* give tp.Input\(\(3, 4\)\)"):
+        tp.compile(linear(), [(3, 4)], ir="fx")
 
 
 @torch.no_grad()
