@@ -58,8 +58,9 @@ def compile(
 
             - "dynamo" exports the model ahead of time; the result is a GraphModule.
             - "torch_compile" is `torch.compile` with this package's backend, which compiles what it meets when it is
-              called. With `inputs` it is called right away, for the whole ranges that they declare. `graphs` on the
-              result lists what was compiled.
+              called. With `inputs` it is called right away, for the ranges that they declare; only sizes of 1, which
+              torch.compile takes for constants, get a graph and engines of their own when they are first met. `graphs`
+              on the result lists what was compiled.
             - "ts" or "torchscript" returns a ScriptModule, for `torch.jit.save`; see `script_module`.
             - "fx" traces an nn.Module by `torch.fx.symbolic_trace` first; the result is a GraphModule.
             - "default" is "ts" for TorchScript, else "dynamo".

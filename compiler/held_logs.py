@@ -9,10 +9,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def held_logs(*loggers: str) -> Iterator[list[logging.LogRecord]]:
-    """What these loggers log inside the block, which goes nowhere else."""
+    """Warnings and errors that these loggers log inside the block, which go nowhere else."""
     records: list[logging.LogRecord] = []
 
     def hold(record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True  # what users ask for by TORCH_LOGS
         records.append(record)
         return False
 

@@ -14,6 +14,7 @@ from .tensorrt.dtypes import UnknownDType, from_short_name, short_name
 
 Shape = tuple[int, ...]
 
+_DECLARES = re.compile(r"(\w+=)?\s*(scalar|[-x.\s]*\d[-x.\s\d]*)(:.*)?")
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -175,6 +176,11 @@ def _size(text: str, part: str) -> tuple[int, int, int]:
     if len(values) == 2:
         return values[0], values[1], values[1]
     return values[0], values[len(values) // 2], values[-1]
+
+
+def declares_input(value: Any) -> bool:
+    """Whether a value is an `Input`, or a text for `Input.parse`: sizes or `scalar`, maybe with a name and a dtype."""
+    return isinstance(value, Input) or (isinstance(value, str) and _DECLARES.fullmatch(value) is not None)
 
 
 def as_input(value: Any) -> Input:

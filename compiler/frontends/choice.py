@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 
 from ..errors import UserError, did_you_mean
 from ..program import Program
+from .given_arguments import check_containers
 from .module_view import is_torchscript
 
 FRONT_ENDS = ("default", "dynamo", "torch_compile", "ts", "torchscript", "fx")
@@ -35,8 +36,9 @@ def traceable(model: Any, chosen: str, inputs: Sequence[Any] | None, kwargs: Map
     """What `trace` takes for a model that one of "dynamo", "ts" and "fx" was chosen for.
 
     Raises:
-        UserError: the front end does not take a model of this kind, or cannot convert it.
+        UserError: the front end does not take a model of this kind, with these inputs, or cannot convert it.
     """
+    check_containers(inputs, kwargs)
     if is_torchscript(model):
         from .torchscript import module_from_script
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from torch.utils._sympy.value_ranges import ValueRanges
 
 from ..annotations import annotate_node
 from ..errors import UserError
-from ..inputs import Input, as_input
+from ..inputs import Input, as_input, declares_input
 from ..program import Program
 from ..runtime.recurrent_operators import WholeRecurrentLayers
 from ..source import frames_in
@@ -41,8 +42,8 @@ def trace(
         model: an nn.Module (or fx.GraphModule) in eval mode, a method of one such as `model.encode`, or an
             ExportedProgram, which is taken as it is.
         inputs: the positional arguments: `Input`s, example tensors, texts such as "1..8x3:f16", nested lists, tuples
-            and dicts of them, Python numbers, texts without a digit, and None. A dimension whose smallest and largest
-            sizes differ is exported as dynamic.
+            and dicts of them, Python numbers, other texts, and None. A dimension whose smallest and largest sizes
+            differ is exported as dynamic.
         kwargs: keyword arguments, likewise.
 
     Raises:
@@ -102,12 +103,9 @@ def is_declared(value: Any) -> bool:
 
 
 def _as_leaf(value: Any) -> Leaf:
-    # A text without a number declares no input: it is an argument of the model's.
-    if isinstance(value, str) and not any(map(str.isdigit, value)):
-        return value
-    if isinstance(value, Input | torch.Tensor | str):
+    if isinstance(value, torch.Tensor) or declares_input(value):
         return as_input(value)
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
     raise UserError(
         f"an input contains a {type(value).__name__}: give tp.Input, tensors, numbers or None, in tuples, lists, dicts "
@@ -230,7 +228,7 @@ def export_module(
     except UserError:
         raise
     except Exception as error:
-        hint = hint_at_shapes(args)
+        hint = hint_at_shapes([*args, *kwargs.values()])
         raise UserError(f"{_rejection(error).rstrip('.')}.{hint}" if hint else _rejection(error)) from error
 
 
@@ -255,9 +253,15 @@ def _rejection(error: Exception) -> str:
             f"the model decides by a value of a tensor{place}, which torch.export cannot follow: use torch.cond or "
             f"torch.where there, or ir='torch_compile', which leaves that to Python ({reason})."
         )
-    if "DynamicCache" in reason:
-        reason += ": compile the model without a cache of its own, with use_cache=False in kwarg_inputs or its config"
-    return f"torch.export rejects the model{place}: {reason}"
+    unknown = re.match(r"Found <class '(?P<name>[^']+)'> in output", reason)
+    return f"torch.export rejects the model{place}: {_unknown_result(unknown['name']) if unknown else reason}"
+
+
+def _unknown_result(name: str) -> str:
+    advice = "return tensors in tuples, lists and dicts, or tell torch.utils._pytree.register_pytree_node of it."
+    if name.endswith("Cache"):
+        advice = "compile the model without a cache of its own, with use_cache=False in kwarg_inputs or its config."
+    return f"it returns a {name}, which PyTorch cannot take apart: {advice}"
 
 
 def _traceback_lines(error: Exception) -> list[str]:

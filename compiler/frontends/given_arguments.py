@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
 from ..inputs import Input
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def check_containers(inputs: Any, kwargs: Any) -> None:
@@ -17,19 +20,42 @@ def check_containers(inputs: Any, kwargs: Any) -> None:
     if isinstance(inputs, Mapping):
         raise UserError("inputs is a dict: give keyword arguments as kwarg_inputs, and positional ones in a list.")
     if isinstance(inputs, torch.Tensor | Input | str) or not isinstance(inputs, Sequence | None):
-        raise UserError(f"inputs is a {type(inputs).__name__}: give a list of all positional arguments, such as [x].")
+        raise UserError(
+            f"inputs is of type {type(inputs).__name__}: give a list of all positional arguments, such as [x]."
+        )
     if not isinstance(kwargs, Mapping | None):
-        raise UserError(f"kwarg_inputs is a {type(kwargs).__name__}: give a dict of keyword arguments by name.")
+        raise UserError(f"kwarg_inputs is of type {type(kwargs).__name__}: give a dict of keyword arguments by name.")
 
 
 def check_signature(forward: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Raise UserError unless a model can be called with these arguments."""
-    signature = inspect.signature(forward)
+    """Raise UserError, with the names of missing, surplus or unknown arguments, unless a model can be called so."""
+    try:
+        signature = inspect.signature(forward)
+    except ValueError:
+        return  # functions that are written in C do not say what they take
     try:
         signature.bind(*args, **kwargs)
-    except TypeError as error:
-        names = ", ".join(str(item.replace(annotation=item.empty)) for item in signature.parameters.values())
-        raise UserError(f"the model takes ({names}), and the inputs do not fit: {error}.") from None
+    except TypeError:
+        raise UserError(_misfit(list(signature.parameters.values()), args, kwargs)) from None
+
+
+def _misfit(parameters: Sequence[inspect.Parameter], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    takes = f"the model takes ({', '.join(str(item.replace(annotation=item.empty)) for item in parameters)}), but"
+    kinds = {item.kind for item in parameters}
+    positional = [item.name for item in parameters if item.kind in _POSITIONAL]
+    named = [item.name for item in parameters if item.kind in _NAMED]
+    if len(args) > len(positional) and inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return f"{takes} {len(args)} inputs are given by position: leave out what it does not take."
+    unknown = [name for name in kwargs if name not in named]
+    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
+        return f"{takes} kwarg_inputs names {unknown[0]!r}.{did_you_mean(unknown[0], named)}"
+    given = {*positional[: len(args)], *(name for name in kwargs if name in named)}
+    needed = [item.name for item in parameters if item.kind in (*_POSITIONAL, *_NAMED) and item.default is item.empty]
+    missing = ", ".join(repr(name) for name in needed if name not in given)
+    if missing:
+        return f"{takes} is not given {missing}: add what is missing to inputs, or by name to kwarg_inputs."
+    twice = next(name for name in positional[: len(args)] if name in kwargs)
+    return f"{takes} {twice!r} is given both by position and by name: give it once."
 
 
 def hint_at_shapes(args: Sequence[Any]) -> str:

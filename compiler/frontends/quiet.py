@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import sys
 from collections.abc import Iterator
 
 from ..held_logs import held_logs
+
+_LOGGERS = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes", "torch._guards")
 
 
 @contextlib.contextmanager
 def quiet_rejection() -> Iterator[None]:
     """Nothing is written to stderr while this is entered: afterwards all of it, or nothing if it ends with an error."""
     written = io.StringIO()
-    with (
-        held_logs("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes"),
-        contextlib.redirect_stderr(written),
-    ):
+    with held_logs(*_LOGGERS) as records, contextlib.redirect_stderr(written):
         yield
     sys.stderr.write(written.getvalue())
+    for record in records:
+        logging.getLogger(record.name).handle(record)

@@ -15,28 +15,26 @@ from torch.fx import Graph, GraphModule, Proxy, Tracer
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError
-from ..inputs import Input
+from ..inputs import declares_input
 from .exported_program import is_declared
+from .given_arguments import check_signature, hint_at_shapes
 from .module_view import ModuleView, run_with_lines
 
 
 def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Module:
     """The model as fx traces it, with the user's lines, and called like the model; a GraphModule as it is.
 
-    Arguments that are numbers or None, also within others, are constants in the graph, since fx cannot follow decisions
-    on them otherwise. Tracing leaves the model as it was.
+    Arguments that are numbers, text or None, also within others, are constants in the graph, since fx cannot follow
+    decisions on them otherwise. Tracing leaves the model as it was.
 
     Raises:
-        UserError: fx cannot trace the model, with its reason.
+        UserError: the inputs do not fit the model's arguments, or fx cannot trace it, with its reason.
     """
     if isinstance(model, GraphModule):
         return model
     signature = inspect.signature(model.forward)
-    try:
-        given = signature.bind(*inputs, **kwargs)
-    except TypeError as error:
-        raise UserError(f"the inputs do not fit the model: {error}.") from error
-    tracer = _CallTracer(given)
+    check_signature(model.forward, inputs, kwargs)
+    tracer = _CallTracer(signature.bind(*inputs, **kwargs))
     with _unchanged(model):
         try:
             graph = tracer.trace(model)
@@ -44,6 +42,7 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise UserError(
                 f"torch.fx cannot trace the model ({lines[0].rstrip('.')}): use ir='dynamo', which runs its Python."
+                + hint_at_shapes([*inputs, *kwargs.values()])
             ) from error
         _check_attributes(model, graph)
         module = GraphModule(tracer.root, graph, class_name=type(model).__name__)
@@ -86,7 +85,7 @@ class _CallTracer(Tracer):
 
 
 def _is_tensor(leaf: Any) -> bool:
-    return isinstance(leaf, Input | torch.Tensor | str)
+    return isinstance(leaf, torch.Tensor) or declares_input(leaf)
 
 
 def _leaves(given: inspect.BoundArguments) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 from torch.utils import _pytree as pytree
 
 from ..api import compile_program
@@ -25,7 +26,7 @@ from ..settings import Settings
 from .compiled_graph import CompiledGraph
 from .dynamo_graph import DynamoGraph
 from .exported_program import example_arguments, is_declared
-from .given_arguments import check_containers, check_signature
+from .given_arguments import check_containers, check_signature, hint_at_shapes
 from .module_view import is_torchscript
 from .quiet import quiet_rejection
 
@@ -97,6 +98,9 @@ def compiled_when_called(
 ) -> Any:
     """`torch.compile` of a model, called with its inputs if there are any, so that what they declare is compiled.
 
+    A size of 1 is not: dynamo takes it for a constant, and what it may be told to assume instead, that sizes are never
+    1 (`backed_size_oblivious`), makes wrong results of operators such as `squeeze`.
+
     `graphs` on the result are those of the backend.
 
     Raises:
@@ -122,11 +126,13 @@ def compiled_when_called(
     try:
         with quiet_rejection(), torch.no_grad():
             compiled(*args, **named)
-    except torch._dynamo.exc.UserError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(f"the model does not allow the ranges that its inputs declare: {lines[0]}") from error
+    except (torch._dynamo.exc.UserError, ConstraintViolationError) as error:
+        raise UserError(f"the model does not allow the ranges that its inputs declare: {_limits(error)}") from error
     except torch._dynamo.exc.TorchRuntimeError as error:
         raise UserError(f"the model does not take these inputs: {_last_line(error)}") from error
+    except TypeError as error:
+        hint = hint_at_shapes([*args, *named.values()])
+        raise UserError(f"the model does not take these inputs: {str(error).splitlines()[0]}.{hint}") from error
     return compiled
 
 
@@ -134,6 +140,21 @@ def _module_of(model: Any) -> torch.nn.Module:
     """The model, or that of which it is a method; an empty one for a function."""
     owner = model if isinstance(model, torch.nn.Module) else getattr(model, "__self__", None)
     return owner if isinstance(owner, torch.nn.Module) else torch.nn.Module()
+
+
+def _limits(error: Exception) -> str:
+    """The sizes that a model allows, of all that dynamo tells about them."""
+    text = re.sub(r"L\['(\w+)'\]\.size\(\)\[(\d+)\]", r"\1.shape[\2]", str(error))
+    constant = re.search(r"marked (\S+) as dynamic but your code specialized it to be a constant \((\d+)\)", text)
+    if constant is not None:
+        return f"{constant[1]} is always {constant[2]}: declare that, or change the model."
+    guard = re.search(r"satisfy the generated guard (.+)", text)
+    if guard is not None:
+        # A size of 1 gets a graph of its own, so that 2 is no limit of the model's.
+        condition = re.sub(r"^2 <= (\S+) and (?=\1 )", "", guard[1].rstrip("."))
+        return f"{condition} must hold: declare ranges inside that."
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 def _last_line(error: Exception) -> str:

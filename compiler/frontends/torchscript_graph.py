@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from ..errors import UserError
-from ..inputs import Input, as_input
+from ..inputs import Input, as_input, declares_input
 from .exported_program import is_declared
 
 _ON_NUMBERS = MappingProxyType(
@@ -176,7 +176,7 @@ class DeclaredSizes:
         for name, declared in self.inputs.items():
             leaves = pytree.tree_leaves(declared, is_leaf=is_declared)
             for leaf, value in zip(leaves, pytree.tree_leaves(arguments[name]), strict=True):
-                if isinstance(leaf, Input | str):
+                if declares_input(leaf):
                     self._read(name, as_input(leaf), value)
 
     def _read(self, name: str, declared: Input, value: torch.Tensor) -> None:

@@ -115,7 +115,7 @@ def test_none_numbers_and_nested_arguments() -> None:
     ("model", "inputs", "message"),
     [
         (OnValue(), [torch.ones(3)], "torch.fx cannot trace the model (symbolically traced variables cannot be used"),
-        (OnValue(), [], "the inputs do not fit the model: missing a required argument: 'x'"),
+        (OnValue(), [], "the model takes (x), but is not given 'x'"),
         (torch.export.export(nn.ReLU(), (torch.ones(2),)), None, "was given a ExportedProgram: use ir='dynamo'"),
     ],
 )

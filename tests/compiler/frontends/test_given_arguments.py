@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from typing import Any
 
 import pytest
 import torch
 import trt_passes as tp
 from torch import nn
+from trt_passes.compiler.frontends.quiet import quiet_rejection
 
 X = torch.randn(3, 4)
 
@@ -28,20 +31,66 @@ def linear() -> nn.Module:
     return nn.Linear(4, 4).eval()
 
 
+class Open(nn.Module):
+    """Takes arguments of every kind."""
+
+    def forward(self, x: torch.Tensor, /, y: torch.Tensor, *rest: torch.Tensor, k: int, **named: torch.Tensor) -> Any:
+        return x + y + sum(rest) + k + sum(named.values())
+
+
+class Box:
+    """A container that PyTorch does not know."""
+
+
+class Boxed(nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        return x + 1, Box()
+
+
+@pytest.mark.parametrize("ir", ["dynamo", "fx", "ts", "torch_compile"])
+@pytest.mark.parametrize(
+    ("inputs", "kwargs", "message"),
+    [
+        (X, None, r"inputs is of type Tensor: give a list .* such as \[x\]"),
+        (tp.Input((3, 4)), None, "inputs is of type Input: give a list"),
+        ("3x4", None, "inputs is of type str: give a list"),
+        ({"input": X}, None, "inputs is a dict: give keyword arguments as kwarg_inputs"),
+        (None, [X], "kwarg_inputs is of type list: give a dict"),
+        ([], {}, r"the model takes \(input\), but is not given 'input': add what is missing to inputs"),
+        ([X, X], None, r"the model takes \(input\), but 2 inputs are given by position: leave out"),
+        ([], {"inputt": X}, r"the model takes \(input\), but kwarg_inputs names 'inputt'\. Did you mean 'input'"),
+        ([X], {"input": X}, "but 'input' is given both by position and by name"),
+    ],
+)
+def test_every_front_end_names_what_does_not_fit(ir: str, inputs: Any, kwargs: Any, message: str) -> None:
+    with pytest.raises(tp.UserError, match=message) as caught:
+        tp.compile(linear(), inputs, kwarg_inputs=kwargs, ir=ir)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kwargs", "message"),
+    [
+        ([X], {}, r"\(x, y, \*rest, k, \*\*named\), but is not given 'y', 'k'"),
+        ([X, X, X], {"z": X}, "but is not given 'k'"),
+        ([X, X], {"y": X, "k": 1}, "'y' is given both"),
+    ],
+)
+def test_arguments_of_every_kind(inputs: Any, kwargs: Any, message: str) -> None:
+    with pytest.raises(tp.UserError, match=message):
+        tp.trace(Open(), inputs, kwargs)
+    assert len(tp.trace(Open(), [X, X, X], {"k": 1, "z": X}).inputs) == 4
+
+
 @pytest.mark.parametrize(
     ("model", "inputs", "kwargs", "message"),
     [
-        (linear(), X, None, r"inputs is a Tensor: give a list .* such as \[x\]"),
-        (linear(), tp.Input((3, 4)), None, "inputs is a Input: give a list"),
-        (linear(), {"input": X}, None, "inputs is a dict: give keyword arguments as kwarg_inputs"),
-        (linear(), None, [X], "kwarg_inputs is a list: give a dict"),
-        (linear(), [], None, r"the model takes \(input\), and the inputs do not fit: missing a required argument"),
-        (linear(), [X, X], None, r"the model takes \(input\).*too many positional arguments"),
-        (linear(), [X], {"other": X}, r"the model takes \(input\).*unexpected keyword argument 'other'"),
         (linear(), [(3, 4)], None, r"must be Tensor, not tuple\. \(3, 4\) among .*tp.Input\(\(3, 4\)\)"),
         (linear(), [torch.randn(3, 5)], None, r"rejects the model: a and b must have same reduction dim"),
         (Branch(4, 4), [X], None, "decides by a value of a tensor at .*test_given_arguments.py:.*torch.where"),
-        (Cached(), [X], None, "DynamicCache.*use_cache=False"),
+        (linear(), [], {"input": (3, 4)}, r"\(3, 4\) among .*tp.Input\(\(3, 4\)\)"),
+        (Cached(), [X], None, "returns a .*DynamicCache.*use_cache=False"),
+        (Boxed(), [X], None, "returns a .*Box, which PyTorch cannot take apart.*register_pytree_node"),
     ],
 )
 def test_what_is_wrong_and_what_to_do(
@@ -56,7 +105,7 @@ def test_what_is_wrong_and_what_to_do(
     ("model", "inputs", "message"),
     [
         (linear(), [torch.randn(3, 5)], "the model does not take these inputs: a and b must have same reduction dim"),
-        (linear(), [X, X], r"the model takes \(input\).*too many positional arguments"),
+        (linear(), [(3, 4)], r"must be Tensor, not tuple.* give tp.Input\(\(3, 4\)\)"),
         (torch.export.export(linear(), (X,)), [X], "was given a ExportedProgram: use ir='default'"),
     ],
 )
@@ -64,6 +113,74 @@ def test_torch_compile_says_it_too(model: Any, inputs: Any, message: str, capfd:
     with pytest.raises(tp.UserError, match=message):
         tp.compile(model, inputs, ir="torch_compile")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("text", ["plain", "layer1", "exact", "a2x", "x", ""])
+def test_texts_that_declare_no_input_are_arguments(text: str) -> None:
+    program = tp.trace(Modes(4, 4).eval(), ["3x4", text])
+    assert len(program.inputs) == 1
+    program.exported.module()(X, text)
+
+
+@pytest.mark.parametrize("text", ["3x4", " 3 x 4 ", "scalar", "x=scalar:bool", "ids=1..8x16..64:i64"])
+def test_texts_that_declare_an_input(text: str) -> None:
+    assert len(tp.trace(nn.Identity(), [text]).inputs) == 1
+
+
+@pytest.mark.parametrize("text", ["3xx4", "-1x4", "3x4:f17", "3x4:f32:blocked", "2..1x4"])
+def test_mistakes_in_such_texts_are_said(text: str) -> None:
+    with pytest.raises(tp.UserError, match=r"(an I|i)nput"):
+        tp.trace(nn.Identity(), [text])
+
+
+@torch.no_grad()
+def test_torch_compile_takes_functions_without_a_signature() -> None:
+    compiled = tp.compile(torch.relu, [X], ir="torch_compile", min_block_size=1, executor="pytorch")
+    torch.testing.assert_close(compiled(X), torch.relu(X))
+
+
+class UpTo4(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if x.shape[0] > 4 else x * 3
+
+
+class Three(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.view(3, 4) * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [(UpTo4(), r"declare: x\.shape\[0\] <= 4 must hold: declare"), (Three(), r"declare: x\.shape\[0\] is always 3:")],
+)
+def test_torch_compile_says_which_sizes_a_model_allows(
+    model: nn.Module, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    batch = tp.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(8, 4))
+    with pytest.raises(tp.UserError, match=message) as caught:
+        tp.compile(model, [batch], ir="torch_compile")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_logs_are_held_back_only_of_what_fails(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    caplog.set_level(logging.DEBUG, logger.name)
+    caplog.handler.setLevel(logging.DEBUG)
+    logger.addHandler(caplog.handler)
+    try:
+        with quiet_rejection():
+            logger.debug("asked for by TORCH_LOGS")
+            assert caplog.messages == ["asked for by TORCH_LOGS"]
+            logger.warning("kept")
+            assert len(caplog.messages) == 1
+        assert caplog.messages[1:] == ["kept"]
+        with contextlib.suppress(ValueError), quiet_rejection():
+            logger.error("said by the exception")
+            raise ValueError
+        assert caplog.messages[2:] == []
+    finally:
+        logger.removeHandler(caplog.handler)
 
 
 class Modes(nn.Linear):
@@ -74,15 +191,31 @@ class Modes(nn.Linear):
         return self(x, "clipped")
 
 
-def test_texts_are_part_of_the_graph() -> None:
+@pytest.mark.parametrize("ir", ["dynamo", "fx"])
+def test_texts_are_part_of_the_graph(ir: str) -> None:
     model = Modes(4, 4).eval()
-    for compiled in (
-        tp.compile(model, [X, "clipped"], min_block_size=1, executor="pytorch"),
-        tp.compile(model, [X], kwarg_inputs={"mode": "clipped"}, min_block_size=1, executor="pytorch"),
-    ):
-        torch.testing.assert_close(compiled(X, mode="clipped"), model(X, "clipped"))
+    for inputs, kwargs in (([X, "clipped"], {}), (["3x4"], {"mode": "clipped"})):
+        compiled = tp.compile(model, inputs, kwarg_inputs=kwargs, ir=ir, min_block_size=1, executor="pytorch")
+        args = inputs[1:]
+        torch.testing.assert_close(compiled(X, *args, **kwargs), model(X, "clipped"))
         with pytest.raises(tp.UserError, match="'mode' was 'clipped' when the model was compiled"):
-            compiled(X, mode="plain")
+            compiled(X, *["plain" for _ in args], **dict.fromkeys(kwargs, "plain"))
+
+
+class Clipped(nn.Module):
+    def forward(self, x: torch.Tensor, mode: str = "plain") -> torch.Tensor:
+        return x.relu() * 2 if mode == "clipped" else x * 2
+
+
+def test_texts_are_arguments_of_torchscript() -> None:
+    model = torch.jit.script(Clipped())
+    compiled = tp.compile(model, ["3x4", "clipped"], min_block_size=1, executor="pytorch")
+    torch.testing.assert_close(compiled(X, "clipped"), model(X, "clipped"))
+
+
+def test_fx_hints_at_shapes() -> None:
+    with pytest.raises(tp.UserError, match=r"must be Tensor, not tuple.* give tp.Input\(\(3, 4\)\)"):
+        tp.compile(linear(), [(3, 4)], ir="fx")
 
 
 @torch.no_grad()

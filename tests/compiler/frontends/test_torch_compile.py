@@ -375,6 +375,24 @@ def test_compile_with_inputs_is_ready_for_their_ranges() -> None:
     assert [graph.builds for graph in compiled.graphs] == [1]
 
 
+class Squeezed(nn.Module):
+    """Drops a dimension of size 1, so that sizes of 1 need a graph of their own: x f32[B,8] -> f32[B,8] or f32[8]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x).squeeze()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("model", [seeded(Sorted()), Squeezed()])
+def test_a_size_of_1_has_a_graph_of_its_own(model: nn.Module) -> None:
+    item = tp.Input(min_shape=(1, 8), opt_shape=(4, 8), max_shape=(16, 8))
+    compiled = tp.compile(model, [item], ir="torch_compile", **OPTIONS)
+    for batch in (2, 16, 1, 1):
+        x = torch.randn(batch, 8)
+        torch.testing.assert_close(compiled(x), model(x))
+    assert [(graph.name, graph.builds) for graph in compiled.graphs] == [("graph-00", 1), ("graph-00-1", 1)]
+
+
 @installed
 def test_by_name_in_a_process_that_does_not_import_the_package() -> None:
     script = """
