@@ -43,7 +43,8 @@ def trace(
             ExportedProgram, which is taken as it is.
         inputs: the positional arguments: `Input`s, example tensors, texts such as "1..8x3:f16", nested lists, tuples
             and dicts of them, Python numbers, other texts, and None. A dimension whose smallest and largest sizes
-            differ is exported as dynamic.
+            differ is exported as dynamic, which torch.export does for sizes of 2 or more: what a model does at size 1
+            only, as by `squeeze()`, is not in the program.
         kwargs: keyword arguments, likewise.
 
     Raises:
