@@ -128,6 +128,10 @@ def _on_symbols(node: Node, sizes: DeclaredSizes) -> Any:
         torch.ops.aten._to_copy.default: _copied,
         torch.ops.aten._local_scalar_dense.default: _whole_number,
         torch.ops.aten.list.t: list,
+        torch.ops.aten.lstm.input: _recurrent(torch.lstm),
+        torch.ops.aten.gru.input: _recurrent(torch.gru),
+        torch.ops.aten.rnn_tanh.input: _recurrent(torch.rnn_tanh),
+        torch.ops.aten.rnn_relu.input: _recurrent(torch.rnn_relu),
         operator.contains: sizes.contains,
         operator.not_: _negated,
         max: _largest,
@@ -139,6 +143,17 @@ def _on_symbols(node: Node, sizes: DeclaredSizes) -> Any:
     if "<locals>" in getattr(target, "__qualname__", ""):
         return _importable(target)
     return own.get(target, target)
+
+
+def _recurrent(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A recurrent layer's function, which `WholeRecurrentLayers` replaces, for the arguments of the operator."""
+
+    def call(input: torch.Tensor, hidden: Any, weights: Sequence[torch.Tensor], *options: Any) -> Any:
+        state = hidden if isinstance(hidden, torch.Tensor) else list(hidden)
+        biases, layers, dropout, *flags = options
+        return function(input, state, list(weights), bool(biases), int(layers), float(dropout), *map(bool, flags))
+
+    return call
 
 
 def _importable(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -344,7 +344,7 @@ def test_what_cannot_be_converted(model: nn.Module, inputs: Any, message: str) -
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
 def test_scripted_recurrent_layers(layer: type[nn.Module]) -> None:
     script = torch.jit.script(seeded(Recurrent(layer(4, 4, batch_first=True))))
     steps = tp.Input(min_shape=(1, 3, 4), opt_shape=(2, 3, 4), max_shape=(5, 3, 4))
