@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch._dispatch.python import enable_python_dispatcher
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputSpec, SymIntArgument, TensorArgument
 from torch.fx import Graph, Node
@@ -42,7 +43,8 @@ def fake_value(node: Node) -> Any:
     mode = next((mode for mode in known if mode is not None), None)
     if mode is None:
         return call(*args, **kwargs)
-    with mode, torch.no_grad():
+    # Without PyTorch's own decompositions in Python, a linear layer reads numbers from symbolic sizes in release 2.11.
+    with mode, torch.no_grad(), enable_python_dispatcher():
         return call(*args, **kwargs)
 
 
