@@ -161,15 +161,15 @@ def unbounded_symbols(program: Program) -> Mapping[sympy.Symbol, str]:
         for dim, size in enumerate(value.shape if isinstance(value, torch.Tensor) else ()):
             symbol = expression(size)
             bounds = program.exported.range_constraints.get(symbol)
-            if isinstance(symbol, sympy.Symbol) and (bounds is None or _finite(bounds.upper) is None):
+            if isinstance(symbol, sympy.Symbol) and (bounds is None or finite(bounds.upper) is None):
                 found.setdefault(symbol, f"{node.name}, dimension {dim}")
     return found
 
 
 def _exported_range(program: Program, symbol: sympy.Symbol, size: Any) -> Range:
     bounds = program.exported.range_constraints.get(symbol)
-    low = _finite(bounds.lower) if bounds is not None else None
-    high = _finite(bounds.upper) if bounds is not None else None
+    low = finite(bounds.lower) if bounds is not None else None
+    high = finite(bounds.upper) if bounds is not None else None
     hint = example_size(size)
     low = 0 if low is None else max(low, 0)
     usual = max(hint if hint is not None else (low if high is None else (low + high) // 2), low, 1)
@@ -178,7 +178,8 @@ def _exported_range(program: Program, symbol: sympy.Symbol, size: Any) -> Range:
     return min(low, high), min(usual, high), high
 
 
-def _finite(bound: Any) -> int | None:
+def finite(bound: Any) -> int | None:
+    """A limit of a size as a number; None if there is none."""
     if bound in (int_oo, -int_oo, sympy.oo, -sympy.oo) or abs(int(bound)) >= 2**31:
         return None
     return int(bound)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from keyword import iskeyword
 from typing import Any
@@ -17,6 +17,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule, Node
 
+from ..autocast import autocast_off
 from ..inputs import Input
 from ..program import Program
 from .exported_program import export_module, unshared, with_inputs
@@ -86,13 +87,9 @@ class DynamoGraph:
         kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
         return cls(module, inputs, requires_grad, tuple((kind, torch.get_autocast_dtype(kind)) for kind in kinds))
 
-    @contextmanager
-    def without_autocast(self) -> Iterator[None]:
+    def without_autocast(self) -> AbstractContextManager[None]:
         """While entered, operators run as they are written, with the casts that autocast made of them."""
-        with ExitStack() as stack:
-            for kind, _ in self.autocast:
-                stack.enter_context(torch.autocast(kind, enabled=False))
-            yield
+        return autocast_off(kind for kind, _ in self.autocast)
 
     def weights(self, args: Sequence[Any]) -> tuple[int, ...]:
         """Positions of parameters and buffers."""

@@ -10,12 +10,12 @@ import sympy
 import torch
 from torch.export import ExportedProgram
 from torch.utils._sympy.interp import sympy_interp
-from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 from torch.utils._sympy.value_ranges import bound_sympy
 
 from ..errors import UserError
 from ..program import Program
+from ..symbols import finite
 
 _TRIED = 1024
 """Sizes, or combinations of them, to try in a condition; of larger ranges, as many of the smallest and largest."""
@@ -76,8 +76,8 @@ def _combinations(symbols: list[sympy.Symbol], limits: Mapping[Any, Any]) -> Ite
 
 def _sizes(limits: Any, count: int) -> list[int]:
     low = 2 if limits is None else int(limits.lower)
-    unbounded = limits is None or limits.upper in (int_oo, sympy.oo)
-    high = low + count - 1 if unbounded else int(limits.upper)
+    limit = None if limits is None else finite(limits.upper)
+    high = low + count - 1 if limit is None else limit
     if high - low < count:
         return list(range(low, high + 1))
     half = count // 2

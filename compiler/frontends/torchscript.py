@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError, did_you_mean
+from ..held_logs import held_logs
 from ..tensorrt.dtypes import short_name
 from .exported_program import example_arguments
 from .module_view import ModuleView, blank_module
@@ -301,12 +301,6 @@ def _unchanged(module: nn.Module, call: Callable[[], Any]) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without PyTorch's advice not to use TorchScript, and what the converter logs besides raising it."""
-    logger = logging.getLogger("torch._export.converter")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    with held_logs("torch._export.converter"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

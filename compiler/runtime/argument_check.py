@@ -13,10 +13,9 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.fx import GraphModule, Node
-from torch.utils._sympy.numbers import int_oo
 
 from ..errors import UserError
-from ..symbols import dims_of
+from ..symbols import dims_of, finite
 from .argument_order import ArgumentOrder
 from .engine_spec import Binding, EngineSpec
 from .operator import OPERATOR
@@ -119,5 +118,5 @@ def _range(dim: Any, limits: Mapping[Any, Any]) -> tuple[int, int]:
     known = limits.get(dim) if isinstance(dim, sympy.Symbol) else None
     if known is None:
         return 0, sys.maxsize
-    low, high = (0 if known.lower == _IMPLIED else int(known.lower)), known.upper
-    return low, sys.maxsize if high in (int_oo, sympy.oo) else int(high)
+    high = finite(known.upper)
+    return 0 if known.lower == _IMPLIED else int(known.lower), sys.maxsize if high is None else high

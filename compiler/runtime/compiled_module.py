@@ -30,6 +30,7 @@ from .runner import Notice, Runner
 from .runtime_cache import runtime_cache
 from .spliced_graph import SegmentParts
 from .usual_arguments import usual_arguments
+from .writes import times_written
 
 SPLICED = "trt_passes_exported"
 """Key of `GraphModule.meta` under which a compiled module keeps the ExportedProgram that it was made of."""
@@ -136,11 +137,11 @@ class CompiledModule(GraphModule):
     @property
     def changed_weights(self) -> list[str]:
         """Names of weights that were written to since engines were built with them."""
-        return [name for name, version in self._versions.items() if _version(self.get_tensor(name)) != version]
+        return [name for name, version in self._versions.items() if times_written(self.get_tensor(name)) != version]
 
     def _remember_weights(self, changed: Sequence[str] = ()) -> None:
         names = {name for segment in self.segments.values() for name in segment.constant_names}
-        versions = {name: -1 if name in changed else _version(self.get_tensor(name)) for name in names}
+        versions = {name: -1 if name in changed else times_written(self.get_tensor(name)) for name in names}
         vars(self)["_versions"] = versions
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> CompiledModule:
@@ -293,11 +294,6 @@ def current_program(spliced: ExportedProgram, compiled: GraphModule) -> Exported
 def segments_of(module: nn.Module) -> dict[str, CompiledSegment]:
     """The engines of a compiled module, by the name of the node that calls them, in the order in which they run."""
     return dict(vars(getattr(module, SEGMENTS, SimpleNamespace())))
-
-
-def _version(tensor: torch.Tensor) -> int:
-    """How often a tensor was written to; tensors made in inference mode do not count that."""
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def _attribute(module: GraphModule, node: Any) -> torch.Tensor:

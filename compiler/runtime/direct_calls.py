@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +13,7 @@ from torch.fx._symbolic_trace import is_fx_symbolic_tracing
 from torch.fx.graph import CodeGen, _PyTreeCodeGen
 from torch.utils import _pytree as pytree
 
+from ..autocast import autocast_off
 from .compiled_segment import CompiledSegment
 from .operator import OPERATOR
 
@@ -96,7 +96,7 @@ def forward_of(official: Forward, direct: Forward) -> Forward:
         if _is_traced():
             return official(self, *args, **kwargs)
         if torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):
-            with _without_autocast():
+            with autocast_off(("cpu", "cuda")):
                 return forward(self, *args, **kwargs)
         # Engines have no gradients, so what is left of the model has none either. torch.no_grad would cost more than
         # all else here.
@@ -109,15 +109,6 @@ def forward_of(official: Forward, direct: Forward) -> Forward:
             torch._C._set_grad_enabled(before)
 
     return forward
-
-
-@contextmanager
-def _without_autocast() -> Iterator[None]:
-    """While entered, operators run in the types of the graph, whatever autocast the caller asked for."""
-    with ExitStack() as stack:
-        for kind in ("cpu", "cuda"):
-            stack.enter_context(torch.autocast(kind, enabled=False))
-        yield
 
 
 def _is_traced() -> bool:

@@ -22,6 +22,7 @@ from .fallback import on_device
 from .options import RuntimeOptions
 from .runtime_cache import RuntimeCache
 from .shape_rule import ShapeRule
+from .writes import times_written
 
 Tensors = Sequence[torch.Tensor]
 Constants = Callable[[], Tensors]
@@ -185,7 +186,7 @@ class Runner:
         if all(tensor.device == device for tensor in constants):
             return constants
         # Weights were left on another device than the inputs: copy them once, not in every call.
-        state = [(id(tensor), 0 if tensor.is_inference() else tensor._version) for tensor in constants]
+        state = [(id(tensor), times_written(tensor)) for tensor in constants]
         _, before, moved = self._moved.get(device, ([], [], []))
         if state != before:
             moved = [tensor.to(device) for tensor in constants]
