@@ -117,6 +117,15 @@ def activation(
     return ctx.emit(layer, x.shape, role)
 
 
+def relu(ctx: ConverterContext, x: Tensor, role: str = "") -> Tensor:
+    """max(x, 0), by no activation layer.
+
+    TensorRT-RTX 1.6 loses the bias in `relu(a @ b + bias) * c`, for any c, and likewise with its layers for GELU: such
+    engines compute `relu(a @ b) * c`. The maximum is fused to products and convolutions as well.
+    """
+    return binary(ctx, "MAX", x, 0, role)
+
+
 def add(ctx: ConverterContext, left: Operand, right: Operand, role: str = "") -> Tensor:
     """The sum; of booleans their disjunction."""
     first, second = pair(ctx, left, right)

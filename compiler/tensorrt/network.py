@@ -19,6 +19,7 @@ from .context import ConversionError, ConverterContext
 from .layers import network_text
 from .loader import TensorRT
 from .log import collecting_logger
+from .slice_copies import copy_sliced_tensors
 from .tensor import Tensor
 
 
@@ -117,6 +118,7 @@ class NetworkBuilder:
 
     def finish(self, outputs: Iterable[Node]) -> BuiltNetwork:
         """Mark the outputs and return the network."""
+        copy_sliced_tensors(self.context)
         bindings = []
         for node in outputs:
             self.context.begin(node.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from ...compiler.call import Call
 from ...compiler.symbols import Dim, example_size
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
-from ...compiler.tensorrt.tensor import Tensor, is_float
+from ...compiler.tensorrt.tensor import Tensor
 from ..limits import MAX_RANK
 from ..lower.aliasing import memory_of
 from .conditions import FLOATS, dtype_of
@@ -38,8 +39,7 @@ and 2 alone, besides the time between two kernels.
 @FAMILY.converter(aten.relu.default)
 def relu(ctx: ConverterContext, call: Call) -> Tensor:
     """max(self, 0)."""
-    x = ctx.tensor(call.arg("self"))
-    return ar.activation(ctx, "RELU", x) if is_float(x.dtype) else ar.binary(ctx, "MAX", x, 0)
+    return ar.relu(ctx, ctx.tensor(call.arg("self")))
 
 
 @FAMILY.converter(aten.sigmoid.default)
@@ -56,13 +56,14 @@ def tanh(ctx: ConverterContext, call: Call) -> Tensor:
 
 @FAMILY.converter(aten.gelu.default, conditions=[_FLOAT_SELF])
 def gelu(ctx: ConverterContext, call: Call) -> Tensor:
-    """The Gaussian error linear unit, exact or by tanh."""
+    """The Gaussian error linear unit, exact or by tanh.
+
+    TensorRT-RTX's own layers for it lose a bias (see `relu`), and divide and round between steps in halves.
+    """
     x = ctx.tensor(call.arg("self"))
-    if call.value("approximate") == "tanh":
-        return ar.activation(ctx, "GELU_TANH", x)
-    if x.dtype == torch.float32:
-        return ar.activation(ctx, "GELU_ERF", x)
-    return shapes.reshape(ctx, _gelu_of_halves(ctx, _apart(ctx, call, x)), x.shape)
+    inner = _by_tanh if call.value("approximate") == "tanh" else _by_erf
+    apart = x if x.dtype == torch.float32 else _apart(ctx, call, x)
+    return shapes.reshape(ctx, _gelu(ctx, apart, inner), x.shape)
 
 
 def _apart(ctx: ConverterContext, call: Call, x: Tensor) -> Tensor:
@@ -75,13 +76,24 @@ def _apart(ctx: ConverterContext, call: Call, x: Tensor) -> Tensor:
     return shapes.reshape(ctx, x, (*x.shape[:-1], 2, columns // 2), "apart")
 
 
-def _gelu_of_halves(ctx: ConverterContext, x: Tensor) -> Tensor:
-    """x/2 * erf(x / sqrt(2)) + x/2 in float32, as PyTorch computes it; TensorRT's layer divides, and rounds between."""
+def _gelu(ctx: ConverterContext, x: Tensor, inner: Callable[[ConverterContext, Tensor], Tensor]) -> Tensor:
+    """x/2 * inner(x) + x/2 in float32, as PyTorch computes it."""
     wide = ar.cast(ctx, x, torch.float32, "wide")
     half = ar.multiply(ctx, wide, 0.5, "half")
-    erf = ar.unary(ctx, "ERF", ar.multiply(ctx, wide, math.sqrt(0.5), "scaled"), "erf")
-    odd = ar.elementwise(ctx, "PROD", half, erf, "odd")
+    odd = ar.elementwise(ctx, "PROD", half, inner(ctx, wide), "odd")
     return ar.cast(ctx, ar.elementwise(ctx, "SUM", odd, half, "sum"), x.dtype, "gelu")
+
+
+def _by_erf(ctx: ConverterContext, x: Tensor) -> Tensor:
+    return ar.unary(ctx, "ERF", ar.multiply(ctx, x, math.sqrt(0.5), "scaled"), "erf")
+
+
+def _by_tanh(ctx: ConverterContext, x: Tensor) -> Tensor:
+    """tanh(sqrt(2 / pi) * (x + 0.044715 x^3))."""
+    scale = math.sqrt(2 / math.pi)
+    square = ar.elementwise(ctx, "PROD", x, x, "square")
+    factor = ar.add(ctx, ar.multiply(ctx, square, 0.044715 * scale, "cubic"), scale, "factor")
+    return ar.activation(ctx, "TANH", ar.elementwise(ctx, "PROD", x, factor, "argument"), role="tanh")
 
 
 @FAMILY.converter(aten.silu.default, conditions=[_FLOAT_SELF], composite=True)

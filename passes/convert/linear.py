@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.fx import Node
 
 from ...compiler.call import Call
 from ...compiler.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.dtypes import HALVES
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of
 from .registry import Family
@@ -88,8 +90,37 @@ def linear(ctx: ConverterContext, call: Call) -> Tensor:
     if call.value("weight").dim() == 1 or x.rank == 1:
         return _vector_linear(ctx, call, x)
     bias = shapes.operand_with_rank(ctx, bias_of(ctx, call.arg("bias")), x.rank)
+    if bias is None and x.dtype in HALVES and _is_one_sequence(x) and _is_gated(call.node):
+        rows = shapes.reshape(ctx, x, x.shape[-2:], "rows")
+        result = _times_weight(ctx, call, rows, role="flat")
+        return shapes.reshape(ctx, result, (*x.shape[:-1], result.shape[-1]))
     result = _times_weight(ctx, call, x, role="product" if bias is not None else "")
     return result if bias is None else ar.elementwise(ctx, "SUM", result, bias)
+
+
+def _is_one_sequence(x: Tensor) -> bool:
+    """Whether a tensor is static and [1, ..., 1, rows, columns]."""
+    return x.rank > 2 and all(isinstance(size, int) for size in x.shape) and set(x.shape[:-2]) == {1}
+
+
+def _is_gated(node: Node) -> bool:
+    """Whether a product is read once, to be multiplied by silu of another product of the same input, without biases.
+
+    TensorRT-RTX joins products of the same input, and multiplies in a kernel of its own. If the input of one has
+    another shape, the multiplication is a part of the other: Llama 1B took 1 to 3 % less time on an H200. For several
+    sequences, or varying sizes, it is not.
+    """
+    users = list(node.users)
+    if len(users) != 1 or users[0].target is not aten.mul.Tensor:
+        return False
+    gates = (source.args[0] for source in users[0].all_input_nodes if source.target is aten.silu.default)
+    return any(
+        isinstance(gate, Node)
+        and gate.target is aten.linear.default
+        and gate.args[0] is node.args[0]
+        and gate.args[2:] in ((), (None,))
+        for gate in gates
+    )
 
 
 def _times_weight(ctx: ConverterContext, call: Call, x: Tensor, role: str) -> Tensor:

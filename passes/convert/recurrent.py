@@ -82,10 +82,10 @@ def _gru_step(ctx: ConverterContext, weights: _Weights, gates: Tensor, states: S
     return (ar.elementwise(ctx, "SUM", candidate, change, "hidden"),)
 
 
-def _plain_step(kind: str) -> Step:
+def _plain_step(activation: Callable[..., Tensor]) -> Step:
     def step(ctx: ConverterContext, weights: _Weights, gates: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
         recurrent = product(ctx, states[0], weights.hidden, transposed=(False, True))
-        return (ar.activation(ctx, kind, ar.elementwise(ctx, "SUM", gates, recurrent, "gates"), role="hidden"),)
+        return (activation(ctx, ar.elementwise(ctx, "SUM", gates, recurrent, "gates"), role="hidden"),)
 
     return step
 
@@ -99,8 +99,8 @@ def _sigmoid(ctx: ConverterContext, x: Tensor) -> Tensor:
     return ar.activation(ctx, "SIGMOID", x, role="sigmoid")
 
 
-def _tanh(ctx: ConverterContext, x: Tensor) -> Tensor:
-    return ar.activation(ctx, "TANH", x, role="tanh")
+def _tanh(ctx: ConverterContext, x: Tensor, role: str = "tanh") -> Tensor:
+    return ar.activation(ctx, "TANH", x, role=role)
 
 
 # --- layers and directions -------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def gru(ctx: ConverterContext, call: Call) -> tuple[Tensor, ...]:
 @FAMILY.converter(aten.rnn_tanh.input, aten.rnn_relu.input, RNN_TANH, RNN_RELU, conditions=_CONDITIONS, composite=True)
 def rnn(ctx: ConverterContext, call: Call) -> tuple[Tensor, ...]:
     """A stack of recurrent layers with tanh or ReLU, in one or both directions."""
-    step = _plain_step("TANH" if call.target in (aten.rnn_tanh.input, RNN_TANH) else "RELU")
+    step = _plain_step(_tanh if call.target in (aten.rnn_tanh.input, RNN_TANH) else ar.relu)
     return _run(ctx, call, [ctx.tensor(call.arg("hx"))], step, separate_bias=False)
 
 

@@ -194,3 +194,46 @@ def test_gelu_of_as_many_dimensions_as_tensorrt_has(monkeypatch):
     check(nn.Sequential(nn.Linear(4, 6), nn.GELU()).half(), [halves(1, 1, 2, 1, 1, 1, 2, 4)])
     check(lambda x, w: F.gelu(F.linear(x, w)), [halves(4), halves(6, 4)])
     check(lambda x, w: F.gelu(x @ w), [halves(4), halves(4)])
+
+
+class Gated(nn.Module):
+    """down(silu(gate(x)) * up(x)), as in Llama."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.gate, self.up = nn.Linear(64, 128, bias=bias), nn.Linear(64, 128, bias=bias)
+        self.down = nn.Linear(128, 64, bias=False)
+
+    def forward(self, x):
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+def test_a_gate_is_a_part_of_its_product():
+    function, inputs = Gated(False).half(), [halves(1, 16, 64)]
+    check(function, inputs)
+    kernels = kernels_of(converted(function, inputs).built)
+    (gated,) = [kernel for kernel in kernels if "silu" in kernel["nodes"]]
+    assert gated["type"] == "runtime_fusion"
+    assert "mul" in gated["nodes"]
+
+
+def test_products_that_are_no_such_gates_keep_their_shape():
+    class Twice(Gated):
+        def forward(self, x):
+            up = self.up(x)
+            return self.down(F.silu(self.gate(x)) * up + up)
+
+    class Apart(Gated):
+        def forward(self, x):
+            return self.down(F.silu(self.gate(x)) * self.up(x + 1))
+
+    def text(function, *shape, dynamic=None):
+        return converted(function, [halves(*shape)], dynamic, {"n": (1, 3, 5)}).built.text()
+
+    assert ".rows" in text(Gated(False).half(), 1, 16, 64)
+    for others in (Gated(True), Twice(False), Apart(False)):
+        assert ".rows" not in text(others.half(), 1, 16, 64)
+    assert ".rows" not in text(Gated(False).half(), 3, 16, 64)
+    assert ".rows" not in text(Gated(False).half(), 3, 16, 64, dynamic=[{0: "n"}])
+    assert ".rows" not in text(Gated(False).half(), 16, 64)
+    assert ".rows" not in converted(Gated(False), [torch.randn(1, 16, 64)]).built.text()

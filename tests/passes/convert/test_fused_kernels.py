@@ -1,0 +1,152 @@
+"""Arithmetic that TensorRT-RTX computed wrong in one kernel, in the forms that it computes right."""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+import trt_passes as tp
+from torch import nn
+from trt_passes.compiler.settings import Settings
+from trt_passes.compiler.tensorrt import engine_builder, loader
+
+from tests.oracle import check, converted
+
+gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
+    pytest.mark.skipif(loader.available() is None, reason="needs TensorRT"),
+]
+
+
+class Function(nn.Module):
+    """A function of tensors, with a linear layer and a vector that it may use."""
+
+    def __init__(self, function, size=8):
+        super().__init__()
+        torch.manual_seed(0)
+        self.function, self.layer, self.vector = function, nn.Linear(size, size), nn.Parameter(torch.randn(size))
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def relu(x):
+    return torch.relu(x)
+
+
+def gelu(x):
+    return F.gelu(x)
+
+
+def gelu_by_tanh(x):
+    return F.gelu(x, approximate="tanh")
+
+
+AFTER = {
+    "number": lambda m, y: y * 0.5,
+    "itself": lambda m, y: y * y,
+    "gate": lambda m, y: y * m.vector,
+    "norm": lambda m, y: F.batch_norm(y, m.vector, m.vector.abs() + 0.5),
+    "rms": lambda m, y: F.rms_norm(y, (8,)),
+}
+ACTIVATIONS = pytest.mark.parametrize("activation", [relu, gelu, gelu_by_tanh])
+TIMES = pytest.mark.parametrize("after", AFTER)
+
+
+def biased(activation, after):
+    return Function(lambda m, x: AFTER[after](m, activation(m.layer(x)))).eval()
+
+
+@ACTIVATIONS
+@TIMES
+@pytest.mark.parametrize("half", [False, True])
+def test_a_bias_before_an_activation_and_a_multiplication_is_in_a_kernel(activation, after, half):
+    function, x = biased(activation, after), torch.randn(4, 8)
+    function, x = (function.half(), x.half()) if half else (function, x)
+    check(function, [x])
+    network = converted(function, [x]).built
+    artifact = engine_builder.build_engine(
+        network, Settings(), name="s", progress=lambda text, done, total: None, cancelled=lambda: False
+    )
+    # TensorRT-RTX names kernels after what is fused: `Fc` alone has neither the bias nor the activation.
+    names = [layer["name"] for layer in artifact.layers]
+    assert not [name for name in names if re.fullmatch(r"__myl_Fc_myl\d+_\d+", name)]
+
+
+def agrees_on_the_gpu(function, x):
+    half = x.dtype == torch.float16
+    options = {"enabled_precisions": {torch.float16}} if half else {}
+    module = tp.compile(function, (x,), executor="tensorrt", min_block_size=1, **options).cuda()
+    with torch.no_grad():
+        expected = function.cpu().double()(x.double())
+        found = module(x.cuda()).cpu().double()
+    assert torch.linalg.vector_norm(found - expected) / torch.linalg.vector_norm(expected) < 5e-3
+
+
+@pytest.mark.parametrize("half", [False, True])
+@ACTIVATIONS
+@TIMES
+@pytest.mark.parametrize("mark", [pytest.param(None, marks=gpu)], ids=["gpu"])
+def test_biases_are_there_on_a_gpu(activation, after, half, mark):
+    function, x = biased(activation, after), torch.randn(4, 8)
+    agrees_on_the_gpu(function.half() if half else function, x.half() if half else x)
+
+
+def norm(x):
+    return F.layer_norm(x, x.shape[-1:])
+
+
+SLICED = {
+    "row": lambda m, x: norm(x - x[:, :1]),
+    "column": lambda m, x: norm(x * 2 - x[..., :1]),
+    "batch": lambda m, x: (x + x[:1]).softmax(-1),
+    "rolled": lambda m, x: norm(x + torch.roll(x, 1, 1)),
+    "rotated": lambda m, x: norm(x * 2 + torch.cat([-x[..., 4:], x[..., :4]], -1)),
+    "shifted": lambda m, x: norm(x + F.pad(x, (0, 0, 1, 0))[:, :-1]),
+    "summed": lambda m, x: (x * 2 - x[:, :1]).sum(-1),
+    "largest": lambda m, x: (x * x[:, :1]).amax(-1),
+    "of a linear layer": lambda m, x: (lambda y: norm(y - y[:, :1]))(m.layer(x)),
+    "of a norm": lambda m, x: (lambda y: norm(y + torch.roll(y, 1, 1)))(norm(x)),
+    "of a view": lambda m, x: norm(x - x.view(-1, 8)[:1]),
+    "mean of two": lambda m, x: norm(x - x.mean(0, keepdim=True)),
+    "mean of four": lambda m, x: norm(x - x.mean(1, keepdim=True)),
+    "largest of two": lambda m, x: norm(x - x.amax(0, keepdim=True)),
+}
+X = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", SLICED)
+def test_slices_are_of_a_copy_where_a_kernel_reads_the_whole_too(name):
+    assert "GATHER" in check(Function(SLICED[name]), [X]).layers()
+
+
+@pytest.mark.parametrize("name", SLICED)
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("mark", [pytest.param(None, marks=gpu)], ids=["gpu"])
+def test_slices_are_read_where_they_are_on_a_gpu(name, half, mark):
+    function, x = Function(SLICED[name]), X[:, :, :8]
+    agrees_on_the_gpu(function.half() if half else function, x.half() if half else x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: torch.tanh(x - x[:, :1]),
+        lambda m, x: norm(x[:, :1] * x[:, 1:2]),
+        lambda m, x: norm(x[..., :4]).sum() + norm(x).sum(),
+        lambda m, x: (x * 2 + torch.cat([-x[..., 4:], x[..., :4]], -1)) @ x.mT,
+        lambda m, x: norm(torch.cat([x[:, ::2], x[:, 1::2]], -1)) + norm(m.layer(x)).sum(),
+        lambda m, x: norm(x - x.flip(1)),
+        lambda m, x: norm(x.mean(0)) + norm(x).sum(),
+        lambda m, x: norm(m.layer(x)[:, :2].mean(1)),
+    ],
+)
+def test_other_slices_are_not_copied(function):
+    assert "GATHER" not in check(Function(function), [X]).layers()
+
+
+def test_slices_of_varying_sizes_are_not_copied():
+    for dim in (0, 1):
+        layers = check(Function(SLICED["row"]), [X], [{dim: "n"}], {"n": (2, 4, 6)}).layers()
+        assert "GATHER" not in layers
