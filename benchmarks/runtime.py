@@ -98,7 +98,8 @@ def measure(name: str) -> dict[str, Any]:
         row["warm_up_seconds"] = time.perf_counter() - started
         (segment,) = plain.segments.values()
         engine = segment.runner.engine_on(DEVICE)
-        with engine.own_contexts() as contexts:
+        contexts: dict[Any, Any] = {}
+        with engine.own_contexts(contexts):
             engine_inputs = [arguments[0]] if len(segment.runner.spec.inputs) == 1 else arguments
             held = engine(engine_inputs)
         (state,) = contexts.values()

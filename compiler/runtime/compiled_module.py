@@ -35,6 +35,9 @@ from .writes import times_written
 SPLICED = "trt_passes_exported"
 """Key of `GraphModule.meta` under which a compiled module keeps the ExportedProgram that it was made of."""
 
+_LATER_CALLS = 3
+"""Calls of `warm_up` after the first, as of a loop: until then large results get CUDA graphs that write to them."""
+
 
 class CompiledModule(GraphModule):
     """A graph in which every engine call is `trt_passes::execute_engine`; parameters have the model's own names.
@@ -90,7 +93,10 @@ class CompiledModule(GraphModule):
         buffers = [self.get_tensor(name) for name in written_tensors(self.graph)[0]]
         saved = [tensor.clone() for tensor in buffers]
         with torch.no_grad():
-            self(*args, **kwargs)
+            kept = [self(*args, **kwargs)]
+            if self.cuda_graphs is not None and self.cuda_graphs.has_direct_outputs:
+                for _ in range(_LATER_CALLS):
+                    kept[0] = self(*args, **kwargs)
             for tensor, value in zip(buffers, saved, strict=True):
                 tensor.copy_(value)
         if torch.cuda.is_available():

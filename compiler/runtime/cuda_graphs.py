@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from .graph_capture import CannotCapture, Capture, Forward, captured
+from .graph_capture import Capture, captured
+from .recorder import CannotCapture, Forward
 from .streams import stream_address
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class CudaGraphs:
         """What was captured, the least recently used first."""
         return tuple(self._captures.values())
 
+    @property
+    def has_direct_outputs(self) -> bool:
+        """Whether later calls may record graphs that write results to where the caller keeps them."""
+        return any(capture.direct is not None for capture in self.captures)
+
     def clear(self) -> None:
         """Forget all captures, and what prevented one; for a module that changed."""
         with self._lock:
@@ -84,7 +90,7 @@ class CudaGraphs:
             else:
                 self._captures.move_to_end(key)
                 tensors = leaves if structure is None else [item for item in leaves if isinstance(item, torch.Tensor)]
-                return capture.replay(tensors, self.reuse_outputs)
+                return capture.replay(module, tensors, self.reuse_outputs)
         return run(module, *args, **kwargs)
 
     def _keep(self, key: Key, capture: Capture) -> None:

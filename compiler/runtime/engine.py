@@ -37,7 +37,10 @@ _IDLE_ADDRESS = 256
 
 @dataclass
 class Execution:
-    """An execution context, and what it was last told."""
+    """An execution context, and what it was last told.
+
+    `given_outputs` are tensors for the next call to write to, by the number of the output.
+    """
 
     context: Any
     input_addresses: list[int]
@@ -45,6 +48,7 @@ class Execution:
     shapes: list[Shape] | None = None
     output_shapes: tuple[Shape, ...] = ()
     kept_outputs: list[torch.Tensor] | None = None
+    given_outputs: dict[int, torch.Tensor] = field(default_factory=dict)
     has_run: bool = False
 
 
@@ -122,19 +126,18 @@ class Engine:
             engine.weight_streaming_budget_v2 = wanted
 
     @contextmanager
-    def own_contexts(self) -> Iterator[Contexts]:
-        """Meanwhile, this thread runs the engine with new execution contexts, which last as long as what is yielded.
+    def own_contexts(self, own: Contexts) -> Iterator[None]:
+        """Meanwhile, this thread runs the engine with these execution contexts, to which those that lack are added.
 
         For CUDA graphs: a captured graph needs a context that nobody else uses, with its kernels compiled before the
         capture rather than in the background.
         """
         before = self._local.contexts
-        own: Contexts = {}
         self._local.contexts = own
         if self._options.dynamic_shapes_kernel_specialization_strategy == "lazy":
             self._local.specialization = "eager"
         try:
-            yield own
+            yield
         finally:
             self._local.contexts, self._local.specialization = before, None
 
@@ -198,12 +201,18 @@ class Engine:
         return outputs
 
     def _new_outputs(self, state: Execution, like: torch.Tensor) -> list[torch.Tensor]:
-        pairs = zip(self._outputs, state.output_shapes, strict=True)
+        pairs = [(shape, dtype) for (_, dtype), shape in zip(self._outputs, state.output_shapes, strict=True)]
+        if state.given_outputs:
+            given, state.given_outputs = state.given_outputs, {}
+            return [
+                given[number] if number in given else like.new_empty(shape, dtype=dtype)
+                for number, (shape, dtype) in enumerate(pairs)
+            ]
         if not self._options.reuse_outputs:
-            return [like.new_empty(shape, dtype=dtype) for (_, dtype), shape in pairs]
+            return [like.new_empty(shape, dtype=dtype) for shape, dtype in pairs]
         # Made in a call under torch.inference_mode, they could not be used outside of it later.
         with torch.inference_mode(False):
-            state.kept_outputs = [like.new_empty(shape, dtype=dtype) for (_, dtype), shape in pairs]
+            state.kept_outputs = [like.new_empty(shape, dtype=dtype) for shape, dtype in pairs]
         return list(state.kept_outputs)
 
     def _create_context(self, device: int, stream: int) -> Execution:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -12,25 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from ..collector import collector_paused
 from .argument_order import ArgumentOrder
 from .capturable import attributes_read, draws_random_numbers, obstacle, written_tensors
+from .direct_outputs import DirectOutputs
+from .recorder import CannotCapture, Forward, Recorder
 
 if TYPE_CHECKING:
     from .compiled_module import CompiledModule
 
-Forward = Callable[..., Any]
-
 _WARM_UP_RUNS = 3
 """Runs before a capture: kernels are compiled and memory is allocated in them, which a capture does not allow."""
-
-
-class CannotCapture(Exception):
-    """A call cannot be captured; the message is a clause that says why. `lasting` if that holds for every call."""
-
-    def __init__(self, reason: str, lasting: bool = True) -> None:
-        super().__init__(reason)
-        self.lasting = lasting
 
 
 @dataclass
@@ -45,7 +35,8 @@ class Capture:
         written: positions of inputs that the graph writes to, which callers see; `replay` copies them back.
         state: what the graph has of the module, see `CompiledModule.state_for`; another one makes it useless.
         stream: the `torch.cuda.Stream` on which it is replayed.
-        kept: what must live as long as the graph.
+        recorder: what recorded the graph, whose execution contexts must live as long.
+        direct: graphs of the same call that spare copies of results; None if nothing is worth them.
     """
 
     graph: Any
@@ -55,7 +46,8 @@ class Capture:
     written: Sequence[int] = ()
     state: Hashable = None
     stream: Any = None
-    kept: Any = None
+    recorder: Recorder | None = None
+    direct: DirectOutputs | None = None
 
     def __post_init__(self) -> None:
         flat = all(child.is_leaf() for child in self.structure.children())
@@ -67,28 +59,48 @@ class Capture:
         else:
             self._structured = partial(pytree.tree_unflatten, treespec=self.structure)
 
-    def replay(self, tensors: Sequence[torch.Tensor], reuse_outputs: bool) -> Any:
+    def replay(self, module: CompiledModule, tensors: Sequence[torch.Tensor], reuse_outputs: bool) -> Any:
         """Run the graph on tensors of the same signature; new tensors, or the graph's own with `reuse_outputs`."""
         _copy(self.inputs, tensors)
-        self.graph.replay()
+        if reuse_outputs:
+            self.graph.replay()
+            outputs = self.outputs
+        elif self.direct is None:
+            self.graph.replay()
+            outputs = self._copied_outputs()
+        else:
+            outputs = self._direct_outputs(module, self.direct)
         for position in self.written:
             tensors[position].copy_(self.inputs[position])
-        outputs = self.outputs if reuse_outputs else self._copied_outputs()
         return self._structured(outputs)
 
     def _copied_outputs(self) -> list[Any]:
         if len(self.outputs) == 1 and isinstance(self.outputs[0], torch.Tensor):
             return [self.outputs[0].clone()]
-        # One kernel for all copies.
-        outputs = [torch.empty_like(item) if isinstance(item, torch.Tensor) else item for item in self.outputs]
-        pairs = [pair for pair in zip(outputs, self.outputs, strict=True) if isinstance(pair[0], torch.Tensor)]
-        _copy([copy for copy, _ in pairs], [output for _, output in pairs])
+        outputs = self._new_outputs()
+        _copy_tensors(outputs, self.outputs)
         return outputs
+
+    def _direct_outputs(self, module: CompiledModule, direct: DirectOutputs) -> list[Any]:
+        outputs = self._new_outputs()
+        graph, results = direct.graph_for(module, outputs) or (self.graph, self.outputs)
+        graph.replay()
+        _copy_tensors(outputs, results)
+        return outputs
+
+    def _new_outputs(self) -> list[Any]:
+        return [torch.empty_like(item) if isinstance(item, torch.Tensor) else item for item in self.outputs]
 
     def finish(self) -> None:
         """Wait for the last replay, because what it reads and writes is about to be freed."""
         if self.stream is not None:
             self.stream.synchronize()
+
+
+def _copy_tensors(targets: Sequence[Any], sources: Sequence[Any]) -> None:
+    """Copy the tensors among `sources`, by one kernel, to those at the same positions."""
+    pairs = [pair for pair in zip(targets, sources, strict=True) if isinstance(pair[1], torch.Tensor)]
+    _copy([target for target, _ in pairs], [source for _, source in pairs])
 
 
 def _copy(targets: Sequence[torch.Tensor], sources: Sequence[torch.Tensor]) -> None:
@@ -124,41 +136,25 @@ def captured(
     reason = module_obstacle(module, device)
     if reason is not None:
         raise CannotCapture(reason)
-    # Tensors made in inference mode, or with gradients, could not be written to later.
-    with torch.inference_mode(False), torch.no_grad(), ExitStack() as engines:
-        contexts = [engines.enter_context(engine.own_contexts()) for engine in module.engines_on(device)]
-        given = [item for item in leaves if isinstance(item, torch.Tensor)]
-        static = [torch.empty_like(item, memory_format=torch.contiguous_format) for item in given]
-
-        def arguments() -> tuple[Sequence[Any], dict[str, Any]]:
-            tensors = iter(static)
-            flat = [next(tensors) if isinstance(item, torch.Tensor) else item for item in leaves]
-            return (flat, {}) if structure is None else pytree.tree_unflatten(flat, structure)
-
-        def call() -> Any:
-            args, kwargs = arguments()
-            return run(module, *args, **kwargs)
-
-        def fill() -> None:
-            for tensor, value in zip(static, given, strict=True):
-                tensor.copy_(value)
-
-        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        try:
-            _warm_up(module, fill, call, side)
-        except torch.OutOfMemoryError as error:
-            raise CannotCapture("the GPU has not enough memory for them") from error
-        graph = torch.cuda.CUDAGraph()
-        outputs, output_structure = pytree.tree_flatten(_recorded(graph, call, side, pool))
+    recorder = Recorder(run, leaves, structure, module.engines_on(device), device, pool)
+    given = [item for item in leaves if isinstance(item, torch.Tensor)]
+    try:
+        _warm_up(module, recorder, given)
+    except torch.OutOfMemoryError as error:
+        raise CannotCapture("the GPU has not enough memory for them") from error
+    graph, results = recorder.record(module)
+    outputs, output_structure = pytree.tree_flatten(results)
+    direct = DirectOutputs(recorder, outputs)
     return Capture(
         graph=graph,
-        inputs=static,
+        inputs=recorder.inputs,
         outputs=outputs,
         structure=output_structure,
-        written=_written(module, arguments(), static),
+        written=_written(module, recorder.call_arguments(), recorder.inputs),
         state=module.state_for(device),
         stream=torch.cuda.current_stream(device),
-        kept=(contexts, side),
+        recorder=recorder,
+        direct=direct if direct.positions else None,
     )
 
 
@@ -176,35 +172,21 @@ def _written(
     return [positions[id(leaves[index])] for index in placeholders]
 
 
-def _warm_up(
-    module: CompiledModule, fill: Callable[[], None], call: Callable[[], Any], side: torch.cuda.Stream
-) -> None:
+@torch.no_grad()
+def _warm_up(module: CompiledModule, recorder: Recorder, given: Sequence[torch.Tensor]) -> None:
     buffers = [module.get_tensor(name) for name in written_tensors(module.graph)[0]]
     saved = [tensor.clone() for tensor in buffers]
     generator = torch.cuda.get_rng_state() if draws_random_numbers(module.graph) else None
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
+    recorder.side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(recorder.side):
         for _ in range(_WARM_UP_RUNS):
-            fill()
-            call()
+            _copy(recorder.inputs, given)
+            recorder.call(module)
         for tensor, value in zip(buffers, saved, strict=True):
             tensor.copy_(value)
-    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.current_stream().wait_stream(recorder.side)
     if generator is not None:
         torch.cuda.set_rng_state(generator)
-
-
-def _recorded(graph: Any, call: Callable[[], Any], side: torch.cuda.Stream, pool: Any) -> Any:
-    generator = torch.cuda.default_generators[side.device.index]
-    before = generator.clone_state()
-    try:
-        # Other threads may use the GPU meanwhile, but no tensor may be freed by the collector in this one.
-        with collector_paused(), torch.cuda.graph(graph, pool, side, capture_error_mode="thread_local"):
-            return call()
-    except RuntimeError as error:
-        # The generator takes part in a capture, and does not notice the end of one that fails.
-        generator.graphsafe_set_state(before)
-        raise CannotCapture(f"the capture failed: {str(error).strip().splitlines()[0]}") from error
 
 
 def module_obstacle(module: CompiledModule, device: torch.device | None) -> str | None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from trt_passes.compiler.runtime import cuda_graphs, graph_capture
 from trt_passes.compiler.runtime.cuda_graphs import CudaGraphs
-from trt_passes.compiler.runtime.graph_capture import CannotCapture, Capture
+from trt_passes.compiler.runtime.graph_capture import Capture
+from trt_passes.compiler.runtime.recorder import CannotCapture
 
 
 class Module:

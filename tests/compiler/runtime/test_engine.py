@@ -12,7 +12,7 @@ import pytest
 import torch
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime import engine as engine_module
-from trt_passes.compiler.runtime.engine import Engine, EngineUnavailable
+from trt_passes.compiler.runtime.engine import Contexts, Engine, EngineUnavailable
 from trt_passes.compiler.runtime.engine_spec import Binding, EngineSpec
 from trt_passes.compiler.runtime.options import RuntimeOptions
 from trt_passes.compiler.runtime.shape_rule import ShapeRule
@@ -158,7 +158,8 @@ def test_own_contexts_are_used_meanwhile_and_then_no_more(stream: SimpleNamespac
     fake = FakeTensorRT()
     run, inputs = engine(fake), [torch.randn(3, 2), torch.zeros(2)]
     run(inputs)
-    with run.own_contexts() as own:
+    own: Contexts = {}
+    with run.own_contexts(own):
         run(inputs)
         run(inputs)
     run(inputs)
@@ -190,7 +191,7 @@ def test_kernels_are_specialized_as_asked_and_before_a_capture(stream: SimpleNam
     for wanted in ("lazy", "none"):
         run = engine(fake, dynamic_shapes_kernel_specialization_strategy=wanted)
         run(inputs)
-        with run.own_contexts():
+        with run.own_contexts({}):
             run(inputs)
     assert strategies == ["lazy", "eager", "none", "none"]
 

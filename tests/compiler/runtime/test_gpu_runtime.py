@@ -132,6 +132,75 @@ def test_what_is_written_to_is_written_once_per_call() -> None:
     assert len(module.cuda_graphs) == 2
 
 
+class Cache(nn.Module):
+    """A cache that is written in place, with a number between it and the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor, step: float, cache: Tensor) -> Tensor:
+        y = self.layer(x).relu() * step
+        cache.add_(y)
+        return cache - y * 2
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_cache_given_after_a_number_is_written_in_place(by_name: bool) -> None:
+    model = Cache()
+    module = graphed(model, [torch.randn(4, 8), 0.5, torch.zeros(4, 8)])
+    model.cuda()
+    cache, expected = torch.zeros(4, 8, device="cuda"), torch.zeros(4, 8, device="cuda")
+    for repeat in range(5):
+        x = cuda(4, 8, seed=repeat)
+        result = module(cache=cache, step=0.5, x=x) if by_name else module(x, 0.5, cache)
+        close(result, model(x, 0.5, expected))
+        close(cache, expected)
+
+
+class Large(nn.Module):
+    """One engine; 2 and 1 MB of results with one that is small, and a view that PyTorch makes."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        y = torch.sigmoid(x.repeat(1, 8)) * 2
+        z = torch.tanh(x.repeat(1, 4)) * 2
+        return y, z, torch.relu(x[0]) * 3, torch.kthvalue(z, 2, dim=-1)[0]
+
+
+def test_large_results_are_written_where_they_are_kept() -> None:
+    module = graphed(Large(), [torch.randn(1024, 64)])
+    kept: list[Any] = []
+    for repeat in range(30):
+        x = cuda(1024, 64, seed=repeat)
+        kept.append((x, module(x)))
+        # First one result is kept while the next is computed, then none, then all.
+        del kept[: -1 if repeat < 10 else len(kept) if repeat < 20 else 0]
+        for given, results in kept:
+            for found, expected in zip(results, Large()(given), strict=True):
+                close(found, expected)
+    (capture,) = module.cuda_graphs.captures
+    assert capture.direct.positions == [0, 1]
+    assert 2 <= len(capture.direct) <= 4
+
+
+def test_memory_that_another_stream_reads_is_not_written_to() -> None:
+    module = graphed(Large(), [torch.randn(1024, 64)])
+    x, other, side = cuda(1024, 64), cuda(1024, 64, seed=1), torch.cuda.Stream()
+    for _ in range(6):
+        y = module(x)[0]
+    expected = y.clone()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(200_000_000)
+        copy_of_y = y.clone()
+    y.record_stream(side)
+    del y
+    for _ in range(4):
+        module(other)
+    torch.cuda.synchronize()
+    assert torch.equal(copy_of_y, expected)
+
+
 def test_random_numbers_follow_the_seed() -> None:
     x = cuda(4, 8)
     plain, module = compiled(Noise(), [BATCH]), graphed(Noise(), [BATCH])
