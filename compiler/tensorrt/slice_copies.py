@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -12,9 +13,11 @@ import torch
 from .context import ConverterContext
 from .layers import Layer, iter_layers, topological
 from .loader import tensor_shape
+from .small_axes import expanded, tensor_of
+from .tensor import Tensor
 
-SMALL = 8
-"""Elements up to which a reduction may be computed as a sum of slices; TensorRT-RTX 1.6 does so up to 4."""
+SMALL = 4
+"""Elements up to which TensorRT-RTX 1.6 computes a reduction from slices."""
 
 _REDUCTIONS = frozenset({"REDUCE", "NORMALIZATION", "SOFTMAX", "POOLING", "CUMULATIVE"})
 _APART = frozenset(
@@ -31,63 +34,75 @@ _TRACED = frozenset(
 """Layers that a slice of their result may be moved in front of."""
 
 
+_TAKES_PARTS_ITSELF = frozenset({"SOFTMAX", "NORMALIZATION"})
+_TAKE_PARTS = _TAKES_PARTS_ITSELF | {"SLICE", "REDUCE"}
+
+
 @dataclass
 class _Reached:
     """Sets of reductions, as bits, by name of a tensor that goes into them with nothing but arithmetic between.
 
     Attributes:
         anyhow: by any path.
+        beside: by a path that does not begin with a slice.
         whole: by a path without slices.
-        with_sources: those that the tensor, or one that it is computed from by arithmetic, reaches as a whole.
+        with_sources: `beside`, and `whole` of what the tensor is computed from by arithmetic.
     """
 
     anyhow: dict[str, int] = field(default_factory=dict)
+    beside: dict[str, int] = field(default_factory=dict)
     whole: dict[str, int] = field(default_factory=dict)
     with_sources: dict[str, int] = field(default_factory=dict)
 
 
-def copy_sliced_tensors(ctx: ConverterContext) -> int:
-    """Let slices read a copy, where one kernel may read both them and the tensor that they are of; how many do.
+def copy_sliced_tensors(ctx: ConverterContext) -> None:
+    """Let slices read a copy, where one kernel may read both them and the tensor that they are of.
 
     In a kernel that ends in a reduction, such as that of `layer_norm(x - x[:, :1])`, TensorRT-RTX 1.6 reads the slice
     at the place where the kernel reads `x`, and computes `layer_norm(x - x)`. So it does where it sums up few elements
-    as slices (`x - x.mean(1, keepdim=True)` for a size of 2 to 4). Only static shapes are concerned. A gather of all
-    elements is a copy that it does not see through, and that costs no kernel.
+    as slices: in `x - x.mean(1, keepdim=True)` for a size of 2 to 4, and in softmax and norms over as many. Only static
+    shapes are concerned. A gather of all elements is a copy that it does not see through, and that costs no kernel.
     """
     layers = topological(iter_layers(ctx.library, ctx.network))
     reached = _reached(layers)
-    count = 0
     for layer in layers:
-        axis = _sliced_axis(layer)
-        if axis is None:
+        axis = _axis_of_parts(layer)
+        after = 0 if axis is None else reached.anyhow.get(layer.outputs[0].name, 0)
+        if axis is None or not after:
             continue
-        source, after = layer.inputs[0], reached.anyhow.get(layer.outputs[0].name, 0)
-        if after & reached.with_sources.get(source.name, 0):
-            layer.handle.set_input(0, _copy(ctx, layer, source, axis))
-            count += 1
-    return count
+        ctx.begin(ctx.layer_nodes[layer.name])
+        if layer.kind in _TAKES_PARTS_ITSELF:
+            result = expanded(ctx, layer, partial(_copy, ctx, axis))
+            _replace(layers, layer.outputs[0], result.trt)
+        elif after & reached.with_sources.get(layer.inputs[0].name, 0):
+            layer.handle.set_input(0, _copy(ctx, axis, tensor_of(layer.handle.get_input(0))).trt)
 
 
-def _copy(ctx: ConverterContext, layer: Layer, source: Any, axis: int) -> Any:
-    shape = tensor_shape(source)
-    assert shape is not None
-    ctx.begin(ctx.layer_nodes[layer.name])
-    places = ctx.constant(torch.arange(shape[axis], dtype=torch.int32), "places")
-    return ctx.emit(ctx.network.add_gather(source, places.trt, axis), shape, "copy").trt
+def _copy(ctx: ConverterContext, axis: int, x: Tensor) -> Tensor:
+    places = ctx.constant(torch.arange(x.shape[axis], dtype=torch.int32), "places")
+    return ctx.emit(ctx.network.add_gather(x.trt, places.trt, axis), x.shape, "copy")
 
 
-def _sliced_axis(layer: Layer) -> int | None:
+def _replace(layers: Sequence[Layer], old: Any, new: Any) -> None:
+    for layer in layers:
+        for index, tensor in enumerate(layer.inputs):
+            if tensor is not None and tensor.name == old.name and layer.kind not in _APART:
+                layer.handle.set_input(index, new)
+
+
+def _axis_of_parts(layer: Layer) -> int | None:
     """An axis along which a layer takes a part of a static tensor, or sums up few elements; None if it does neither."""
-    before = tensor_shape(layer.inputs[0]) if layer.kind in ("SLICE", "REDUCE") else None
-    if before is None or not before or min(before) < 1:
+    before = tensor_shape(layer.inputs[0]) if layer.kind in _TAKE_PARTS else None
+    if not before or min(before) < 1:
         return None
     if layer.kind == "SLICE":
         after = tensor_shape(layer.outputs[0])
         # A slice that takes everything is a way to reverse, or to repeat.
         cut = [axis for axis, (old, new) in enumerate(zip(before, after or (), strict=False)) if 1 < old != new]
         return cut[0] if cut else None
-    axes = [axis for axis in range(len(before)) if layer.handle.axes >> axis & 1]
-    return axes[0] if 1 < prod(before[axis] for axis in axes) <= SMALL else None
+    axes = [axis for axis in range(len(before)) if layer.handle.axes >> axis & 1 and before[axis] > 1]
+    few = axes and prod(before[axis] for axis in axes) <= SMALL
+    return axes[0] if few and getattr(layer.handle, "num_groups", 1) == 1 else None
 
 
 def _reached(layers: Sequence[Layer]) -> _Reached:
@@ -97,19 +112,23 @@ def _reached(layers: Sequence[Layer]) -> _Reached:
         if layer.kind in _REDUCTIONS:
             bits[layer.name] = 1 << len(bits)
     for layer in reversed(layers):
-        own, whole = bits.get(layer.name, 0), bits.get(layer.name, 0)
+        own = whole = bits.get(layer.name, 0)
         if not own and layer.kind not in _APART:
             own = _union(reached.anyhow, layer.outputs)
             whole = 0 if layer.kind == "SLICE" else _union(reached.whole, layer.outputs)
         for name in _names(layer.inputs):
             reached.anyhow[name] = reached.anyhow.get(name, 0) | own
             reached.whole[name] = reached.whole.get(name, 0) | whole
-    reached.with_sources.update(reached.whole)
+            reached.beside[name] = reached.beside.get(name, 0) | (0 if layer.kind == "SLICE" else own)
+    sources = dict(reached.whole)
     for layer in layers:
         if layer.kind in _TRACED:
-            sources = _union(reached.with_sources, layer.inputs)
+            found = _union(sources, layer.inputs)
             for name in _names(layer.outputs):
-                reached.with_sources[name] = reached.with_sources.get(name, 0) | sources
+                sources[name] = sources.get(name, 0) | found
+    reached.with_sources = {
+        name: found | reached.beside[name] for name, found in sources.items() if name in reached.beside
+    }
     return reached
 
 

@@ -112,6 +112,12 @@ SLICED = {
     "mean of two": lambda m, x: norm(x - x.mean(0, keepdim=True)),
     "mean of four": lambda m, x: norm(x - x.mean(1, keepdim=True)),
     "largest of two": lambda m, x: norm(x - x.amax(0, keepdim=True)),
+    "halves of a product": lambda m, x: norm(torch.cat((x * x[:, :1]).chunk(2, -1)[::-1], -1)),
+    "softmax of two": lambda m, x: norm(x.softmax(0)),
+    "softmax of four": lambda m, x: norm(x.softmax(1) * m.vector),
+    "softmax and slice": lambda m, x: (lambda y: norm(y * 2 - y[:, :1]))(x.softmax(0)),
+    "norm of two": lambda m, x: norm(F.layer_norm(x.reshape(2, 4, 4, 2), (2,)).reshape(x.shape)),
+    "norm of four": lambda m, x: norm(F.layer_norm(x.mT, (4,), m.vector[:4], m.vector[4:]).mT),
 }
 X = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
 
@@ -134,12 +140,15 @@ def test_slices_are_read_where_they_are_on_a_gpu(name, half, mark):
     [
         lambda m, x: torch.tanh(x - x[:, :1]),
         lambda m, x: norm(x[:, :1] * x[:, 1:2]),
-        lambda m, x: norm(x[..., :4]).sum() + norm(x).sum(),
+        lambda m, x: norm(x[..., :6]).sum() + norm(x).sum(),
         lambda m, x: (x * 2 + torch.cat([-x[..., 4:], x[..., :4]], -1)) @ x.mT,
         lambda m, x: norm(torch.cat([x[:, ::2], x[:, 1::2]], -1)) + norm(m.layer(x)).sum(),
         lambda m, x: norm(x - x.flip(1)),
         lambda m, x: norm(x.mean(0)) + norm(x).sum(),
         lambda m, x: norm(m.layer(x)[:, :2].mean(1)),
+        lambda m, x: norm(x) * 2 - norm(x)[:, :1],
+        lambda m, x: x.softmax(1) @ x.mT,
+        lambda m, x: F.layer_norm(x.mT, (4,)) * 2,
     ],
 )
 def test_other_slices_are_not_copied(function):

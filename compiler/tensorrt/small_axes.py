@@ -1,0 +1,63 @@
+"""Softmax and normalization over few elements, by layers that read copies; see `slice_copies`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from . import arithmetic as ar
+from .context import ConverterContext
+from .dtypes import from_trt
+from .layers import Layer
+from .loader import tensor_shape
+from .tensor import Tensor
+
+Copy = Callable[[Tensor], Tensor]
+
+
+def expanded(ctx: ConverterContext, layer: Layer, copy: Copy) -> Tensor:
+    """The result of a SOFTMAX or NORMALIZATION layer on a static tensor, in float32 inside.
+
+    Args:
+        ctx: builds the network, and has begun the layer's node.
+        layer: the layer, which has axes.
+        copy: yields a copy of a tensor.
+    """
+    x = tensor_of(layer.handle.get_input(0))
+    wide = ar.cast(ctx, x, torch.float32, "wide")
+    result = (_softmax if layer.kind == "SOFTMAX" else _normalization)(ctx, layer, wide, copy)
+    return ar.cast(ctx, result, x.dtype, "narrow")
+
+
+def _softmax(ctx: ConverterContext, layer: Layer, x: Tensor, copy: Copy) -> Tensor:
+    largest = _reduced(ctx, layer, "MAX", copy(x))
+    powers = ar.unary(ctx, "EXP", ar.elementwise(ctx, "SUB", x, largest, "shifted"), "powers")
+    return ar.elementwise(ctx, "DIV", powers, _reduced(ctx, layer, "SUM", copy(powers)), "softmax")
+
+
+def _normalization(ctx: ConverterContext, layer: Layer, x: Tensor, copy: Copy) -> Tensor:
+    centered = ar.elementwise(ctx, "SUB", x, _reduced(ctx, layer, "AVG", copy(x)), "centered")
+    squares = ar.elementwise(ctx, "PROD", centered, centered, "squares")
+    variance = ar.add(ctx, _reduced(ctx, layer, "AVG", copy(squares)), layer.handle.epsilon, "variance")
+    result = ar.elementwise(ctx, "DIV", centered, ar.unary(ctx, "SQRT", variance, "deviation"), "normalized")
+    for operation, factor in zip(("PROD", "SUM"), layer.inputs[1:], strict=False):
+        result = ar.elementwise(
+            ctx, operation, result, ar.cast(ctx, tensor_of(factor), torch.float32, "wide"), "scaled"
+        )
+    return result
+
+
+def _reduced(ctx: ConverterContext, layer: Layer, operation: str, x: Tensor) -> Tensor:
+    axes = layer.handle.axes
+    shape = tuple(1 if axes >> axis & 1 else size for axis, size in enumerate(x.shape))
+    reduction = getattr(ctx.trt.ReduceOperation, operation)
+    return ctx.emit(ctx.network.add_reduce(x.trt, reduction, axes, True), shape, operation.lower())
+
+
+def tensor_of(tensor: Any) -> Tensor:
+    """A static `ITensor` with its dtype and shape."""
+    shape = tensor_shape(tensor)
+    assert shape is not None
+    return Tensor(tensor, from_trt(tensor.dtype), tuple(shape))
