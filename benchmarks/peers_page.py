@@ -131,9 +131,13 @@ def _introduction(results: Results) -> list[str]:
         f"{len(results.models)} models in float16 with random weights, each on one GPU ({gpu}), {dates}. In brackets "
         "are the number of images or, for text, sequences × tokens. The best figure of a row is **bold**. "
         "[How it was measured](#how-it-was-measured) says what each compiler is.",
-        "All of it, but for two lines of max-autotune, is one run on one machine with two GPUs. GPU times of one "
-        "engine differ by up to 8 % between GPUs of the same kind (0.51 to 0.55 ms for the same engine of BERT-base), "
-        "so each model stayed on one GPU with all its compilers.",
+        "All of it is one run on one machine with two GPUs, but for Llama, which was measured again with all its "
+        "compilers (but Torch-TensorRT, which fails) on another GPU of the same kind after its engine had changed, and "
+        "for max-autotune on Llama, MobileNetV3 and Swin. GPU times of one engine differ by up to 8 % between GPUs of "
+        "the same kind (0.51 to 0.55 ms for the same engine of BERT-base), so each model stayed on one GPU with all "
+        "its compilers. GPT-2's, BERT's and Whisper's calls with CUDA graphs are from before large results were "
+        "[written in place](#why); ResNet's and MobileNetV3's engines from before ReLU [became a maximum]"
+        "(precision.md#kernels-that-compute-something-else), which is as fast.",
     ]
 
 

@@ -33,7 +33,6 @@ _TRACED = frozenset(
 )
 """Layers that a slice of their result may be moved in front of."""
 
-
 _TAKES_PARTS_ITSELF = frozenset({"SOFTMAX", "NORMALIZATION"})
 _TAKE_PARTS = _TAKES_PARTS_ITSELF | {"SLICE", "REDUCE"}
 
@@ -44,15 +43,26 @@ class _Reached:
 
     Attributes:
         anyhow: by any path.
+        alike: those, and all that reduce tensors of the same shape along the same axes.
         beside: by a path that does not begin with a slice.
-        whole: by a path without slices.
-        with_sources: `beside`, and `whole` of what the tensor is computed from by arithmetic.
+        whole: by a path without slices; also those of what the tensor is computed from by arithmetic.
+        bits: the reductions, by name of their layer.
     """
 
     anyhow: dict[str, int] = field(default_factory=dict)
+    alike: dict[str, int] = field(default_factory=dict)
     beside: dict[str, int] = field(default_factory=dict)
     whole: dict[str, int] = field(default_factory=dict)
-    with_sources: dict[str, int] = field(default_factory=dict)
+    bits: dict[str, int] = field(default_factory=dict)
+
+    def may_share_a_kernel(self, layer: Layer) -> bool:
+        """Whether one kernel may compute reductions of what a layer yields, and read the layer's input as a whole.
+
+        Branches that begin at the same tensor and end in like reductions become one kernel too.
+        """
+        source, part = layer.inputs[0].name, layer.outputs[0].name
+        others = self.beside.get(source, 0) & ~self.bits.get(layer.name, 0)
+        return bool(self.alike.get(part, 0) & others or self.anyhow.get(part, 0) & self.whole.get(source, 0))
 
 
 def copy_sliced_tensors(ctx: ConverterContext) -> None:
@@ -67,14 +77,13 @@ def copy_sliced_tensors(ctx: ConverterContext) -> None:
     reached = _reached(layers)
     for layer in layers:
         axis = _axis_of_parts(layer)
-        after = 0 if axis is None else reached.anyhow.get(layer.outputs[0].name, 0)
-        if axis is None or not after:
+        if axis is None or not reached.anyhow.get(layer.outputs[0].name, 0):
             continue
         ctx.begin(ctx.layer_nodes[layer.name])
         if layer.kind in _TAKES_PARTS_ITSELF:
             result = expanded(ctx, layer, partial(_copy, ctx, axis))
             _replace(layers, layer.outputs[0], result.trt)
-        elif after & reached.with_sources.get(layer.inputs[0].name, 0):
+        elif reached.may_share_a_kernel(layer):
             layer.handle.set_input(0, _copy(ctx, axis, tensor_of(layer.handle.get_input(0))).trt)
 
 
@@ -107,29 +116,32 @@ def _axis_of_parts(layer: Layer) -> int | None:
 
 def _reached(layers: Sequence[Layer]) -> _Reached:
     reached = _Reached()
-    bits: dict[str, int] = {}
+    kinds: dict[Any, int] = {}
     for layer in layers:
         if layer.kind in _REDUCTIONS:
-            bits[layer.name] = 1 << len(bits)
+            bit = reached.bits[layer.name] = 1 << len(reached.bits)
+            kinds[_kind(layer)] = kinds.get(_kind(layer), 0) | bit
     for layer in reversed(layers):
-        own = whole = bits.get(layer.name, 0)
+        own = whole = reached.bits.get(layer.name, 0)
+        alike = kinds[_kind(layer)] if own else 0
         if not own and layer.kind not in _APART:
-            own = _union(reached.anyhow, layer.outputs)
+            own, alike = _union(reached.anyhow, layer.outputs), _union(reached.alike, layer.outputs)
             whole = 0 if layer.kind == "SLICE" else _union(reached.whole, layer.outputs)
         for name in _names(layer.inputs):
             reached.anyhow[name] = reached.anyhow.get(name, 0) | own
+            reached.alike[name] = reached.alike.get(name, 0) | alike
             reached.whole[name] = reached.whole.get(name, 0) | whole
             reached.beside[name] = reached.beside.get(name, 0) | (0 if layer.kind == "SLICE" else own)
-    sources = dict(reached.whole)
     for layer in layers:
         if layer.kind in _TRACED:
-            found = _union(sources, layer.inputs)
+            sources = _union(reached.whole, layer.inputs)
             for name in _names(layer.outputs):
-                sources[name] = sources.get(name, 0) | found
-    reached.with_sources = {
-        name: found | reached.beside[name] for name, found in sources.items() if name in reached.beside
-    }
+                reached.whole[name] = reached.whole.get(name, 0) | sources
     return reached
+
+
+def _kind(reduction: Layer) -> tuple[Any, ...]:
+    return tensor_shape(reduction.inputs[0]), getattr(reduction.handle, "axes", None)
 
 
 def _names(tensors: Sequence[Any]) -> Iterator[str]:

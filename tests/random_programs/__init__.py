@@ -1,0 +1,1 @@
+"""Random programs, to find arithmetic that TensorRT computes wrong where it fuses it: see __main__.py."""
