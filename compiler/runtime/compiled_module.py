@@ -90,11 +90,12 @@ class CompiledModule(GraphModule):
         """
         if not (args or kwargs):
             args, kwargs = usual_arguments(self.meta[SPLICED], self._usual_device())
-        buffers = [self.get_tensor(name) for name in written_tensors(self.graph)[0]]
+        written, written_inputs = written_tensors(self.graph)
+        buffers = [self.get_tensor(name) for name in written]
         saved = [tensor.clone() for tensor in buffers]
         with torch.no_grad():
             kept = [self(*args, **kwargs)]
-            if self.cuda_graphs is not None and self.cuda_graphs.has_direct_outputs:
+            if self.cuda_graphs is not None and self.cuda_graphs.has_direct_outputs and not written_inputs:
                 for _ in range(_LATER_CALLS):
                     kept[0] = self(*args, **kwargs)
             for tensor, value in zip(buffers, saved, strict=True):

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 import trt_passes as tp
 from torch import nn
+from torch._higher_order_ops.while_loop import while_loop
 from trt_passes.compiler.settings import Settings
 from trt_passes.compiler.tensorrt import engine_builder, loader
 
@@ -162,3 +163,20 @@ def test_slices_of_varying_sizes_are_not_copied():
     for dim in (0, 1):
         layers = check(Function(SLICED["row"]), [X], [{dim: "n"}], {"n": (2, 4, 6)}).layers()
         assert "GATHER" not in layers
+
+
+def test_slices_are_copied_in_loops_and_branches_too():
+    def looped(step):
+        def body(i, y):
+            return i + 1, step(y)
+
+        def function(x):
+            return while_loop(lambda i, y: i < 3, body, (torch.zeros((), dtype=torch.int64), x))[1]
+
+        return function
+
+    def branches(x):
+        return torch.cond(x.sum() > 0, lambda x: norm(x - x[:, :1]), lambda x: norm(x - x.mean(0, keepdim=True)), (x,))
+
+    for function in (looped(lambda y: norm(y * 2 - y[:, :1])), looped(lambda y: norm((y * 2).softmax(0))), branches):
+        assert "GATHER" in check(function, [X], build=True).layers()
