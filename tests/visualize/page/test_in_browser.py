@@ -210,6 +210,7 @@ def test_segments_show_boundaries_layers_and_a_graph_of_regions(page: Any, run_d
     assert "f32[2,3,8,8]" in card.inner_text()
     assert "2.0 KiB" in card.inner_text()
     card.locator("summary", has_text="network").click()
+    card.locator(".rows .line").first.wait_for()
     assert card.locator(".rows .line").count() == len(run_data["segments"][0]["network"])
     page.locator(".segments-view button", has_text="show as a graph").click()
     page.wait_for_selector(".graph-view[data-ready*='group=segment']")
