@@ -107,8 +107,8 @@ def page(results: Results, why: str) -> str:
         "## Where the GPU time goes",
         "Microseconds of one replay by kind of kernel, under PyTorch's profiler, the median of eight replays or more. "
         "What is fused to a matrix product, a convolution or attention counts with it. Kernels overlap a little, so "
-        "that a row can add up to more than its last figure. The two compilers were traced in different runs; "
-        "`python benchmarks/kernels.py` traces both in turns.",
+        "that a row can add up to more than its last figure. The two compilers were traced in different runs, Llama "
+        "before its engine changed; `python benchmarks/kernels.py` traces both in turns.",
         _table(*kernel_rows(KERNELS), "llrrrrrrr"),
         "## Where it falls short",
         "Computed from the tables above, the worst first. Of first calls and errors here the larger counts, of the "
