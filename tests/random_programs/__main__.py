@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 
-import torch
-
-from .program import Judgement, RandomProgram, judged
+from .program import Judgement, RandomProgram, alone, judged
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = range(options.first, options.first + options.count)
     counts: Counter[Judgement] = Counter()
     # A forked process cannot use a GPU that its parent has used.
-    with ProcessPoolExecutor(options.processes, get_context("spawn"), initializer=_alone) as pool:
+    with ProcessPoolExecutor(options.processes, get_context("spawn"), initializer=alone) as pool:
         for result in pool.map(partial(judged, executor=options.executor), seeds, chunksize=2):
             counts[result.judgement] += 1
             if result.judgement is Judgement.WRONG:
@@ -42,11 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 )
     print(", ".join(f"{count} {judgement}" for judgement, count in counts.items()))
     return 1 if counts[Judgement.WRONG] else 0
-
-
-def _alone() -> None:
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
 
 
 if __name__ == "__main__":

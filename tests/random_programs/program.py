@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import warnings
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -84,6 +85,12 @@ class Judged:
     judgement: Judgement
     errors: list[float] = field(default_factory=list)
     usual: list[float] = field(default_factory=list)
+
+
+def alone() -> None:
+    """Prepare a process that is one of many."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
 
 
 def judged(seed: int, executor: str) -> Judged:
