@@ -53,7 +53,7 @@ class CudaGraphs:
     @property
     def has_direct_outputs(self) -> bool:
         """Whether later calls may record graphs that write results to where the caller keeps them."""
-        return any(capture.direct is not None for capture in self.captures)
+        return not self.reuse_outputs and any(capture.direct is not None for capture in self.captures)
 
     def clear(self) -> None:
         """Forget all captures, and what prevented one; for a module that changed."""

@@ -150,6 +150,30 @@ def test_results_stay_what_they_were_unless_reuse_is_asked_for(gpu: SimpleNamesp
         assert first["sum"][0] == (1 if reuse else 2)
 
 
+@pytest.mark.parametrize("reuse", [False, True])
+def test_results_are_written_in_place_only_where_they_would_be_copied(gpu: SimpleNamespace, reuse: bool) -> None:
+    call, module = graphs(reuse_outputs=reuse), Module()
+    call(module, run, (torch.ones(3),), {})
+    assert not call.has_direct_outputs
+    call.captures[0].direct = Direct()  # type: ignore[assignment]
+    assert call.has_direct_outputs is not reuse
+    expected = run(module, torch.full((3,), 5.0))
+    found = call(module, run, (torch.full((3,), 5.0),), {})
+    if reuse:
+        torch.testing.assert_close(found, expected)
+    else:
+        torch.testing.assert_close(found["sum"], torch.full((3,), 7.0))
+        torch.testing.assert_close(found["twice"], [torch.full((3,), 9.0)])
+
+
+class Direct:
+    """Has a graph that writes 7 to the first result, and the second, which is to be copied, to memory of its own."""
+
+    def graph_for(self, module: Any, outputs: Any) -> Any:
+        own = torch.empty(3)
+        return SimpleNamespace(replay=lambda: (outputs[0].fill_(7), own.fill_(9))), [None, own]
+
+
 def test_a_module_that_changed_is_captured_again(gpu: SimpleNamespace) -> None:
     call, module, x = graphs(), Module(), torch.ones(3)
     call(module, run, (x,), {})
