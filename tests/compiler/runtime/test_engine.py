@@ -167,6 +167,19 @@ def test_own_contexts_are_used_meanwhile_and_then_no_more(stream: SimpleNamespac
     assert [item.context for item in own.values()] == [fake.contexts[1]]
 
 
+def test_given_outputs_are_written_to_by_one_call(stream: SimpleNamespace) -> None:
+    run, x, b = engine(FakeTensorRT()), torch.randn(3, 2), torch.tensor([1.0, 2.0])
+    own: Contexts = {}
+    with run.own_contexts(own):
+        run([x, b])
+        given = aligned(3, 2)
+        (state,) = own.values()
+        state.given_outputs[0] = given
+        assert run([x, b])[0] is given
+        torch.testing.assert_close(given, x + b)
+        assert run([x, b])[0] is not given
+
+
 @pytest.mark.parametrize(("budget", "expected"), [(None, 40), (0, 0), (70, 70), (1000, 100)])
 def test_weight_streaming(stream: SimpleNamespace, budget: int | None, expected: int) -> None:
     fake = FakeTensorRT()
