@@ -11,7 +11,9 @@ from torch.export import Dim
 from trt_passes.compiler.inputs import Input
 from trt_passes.compiler.pass_base import Context
 from trt_passes.compiler.program import Program, Segment
+from trt_passes.compiler.settings import Settings
 from trt_passes.compiler.symbols import symbol_ranges
+from trt_passes.compiler.tensorrt import engine_builder
 from trt_passes.compiler.tensorrt.executor import ReferenceExecutor
 from trt_passes.compiler.tensorrt.loader import load
 from trt_passes.compiler.tensorrt.network import BuiltNetwork
@@ -175,3 +177,11 @@ def build_engine(built: BuiltNetwork) -> bytes:
     errors = [text for severity, text in built.log.records if severity in ("ERROR", "INTERNAL_ERROR")]
     assert plan is not None, "no engine: " + "; ".join(errors)
     return bytes(plan)
+
+
+def kernels_of(network: BuiltNetwork) -> list[dict[str, Any]]:
+    """The kernels that TensorRT builds for a network: what it calls them, and what they compute."""
+    artifact = engine_builder.build_engine(
+        network, Settings(), name="s", progress=lambda text, done, total: None, cancelled=lambda: False
+    )
+    return list(artifact.layers)

@@ -69,12 +69,15 @@ class DirectOutputs:
         if not addresses:
             return None
         found = self._graphs.get(addresses)
-        if found is None and addresses in self._seen and len(self._graphs) < _LIMIT:
+        if found is not None:
+            return found
+        if addresses not in self._seen:
+            if len(self._seen) < _REMEMBERED:
+                self._seen.add(addresses)
+        elif len(self._graphs) < _LIMIT:
             found = self._recorded(module, outputs)
             if found is not None:
                 self._graphs[addresses] = found
-        elif len(self._seen) < _REMEMBERED:
-            self._seen.add(addresses)
         return found
 
     def _recorded(self, module: CompiledModule, outputs: Sequence[Any]) -> tuple[Any, list[Any]] | None:

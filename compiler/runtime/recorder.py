@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -101,9 +101,8 @@ class Recorder:
             raise CannotCapture(f"the capture failed: {str(error).strip().splitlines()[0]}") from error
 
 
-def _writable() -> ExitStack:
+@contextmanager
+def _writable() -> Iterator[None]:
     """Tensors made in inference mode, or with gradients, could not be written to later."""
-    modes = ExitStack()
-    modes.enter_context(torch.inference_mode(False))
-    modes.enter_context(torch.no_grad())
-    return modes
+    with torch.inference_mode(False), torch.no_grad():
+        yield

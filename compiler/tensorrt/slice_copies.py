@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from math import prod
+from operator import or_
 from typing import Any
 
 import torch
@@ -36,6 +38,8 @@ _TRACED = frozenset(
 _TAKES_PARTS_ITSELF = frozenset({"SOFTMAX", "NORMALIZATION"})
 _TAKE_PARTS = _TAKES_PARTS_ITSELF | {"SLICE", "REDUCE"}
 
+_Sets = defaultdict[str, int]
+
 
 @dataclass
 class _Reached:
@@ -49,10 +53,10 @@ class _Reached:
         bits: the reductions, by name of their layer.
     """
 
-    anyhow: dict[str, int] = field(default_factory=dict)
-    alike: dict[str, int] = field(default_factory=dict)
-    beside: dict[str, int] = field(default_factory=dict)
-    whole: dict[str, int] = field(default_factory=dict)
+    anyhow: _Sets = field(default_factory=partial(defaultdict, int))
+    alike: _Sets = field(default_factory=partial(defaultdict, int))
+    beside: _Sets = field(default_factory=partial(defaultdict, int))
+    whole: _Sets = field(default_factory=partial(defaultdict, int))
     bits: dict[str, int] = field(default_factory=dict)
 
     def may_share_a_kernel(self, layer: Layer) -> bool:
@@ -61,8 +65,8 @@ class _Reached:
         Branches that begin at the same tensor and end in like reductions become one kernel too.
         """
         source, part = layer.inputs[0].name, layer.outputs[0].name
-        others = self.beside.get(source, 0) & ~self.bits.get(layer.name, 0)
-        return bool(self.alike.get(part, 0) & others or self.anyhow.get(part, 0) & self.whole.get(source, 0))
+        others = self.beside[source] & ~self.bits.get(layer.name, 0)
+        return bool(self.alike[part] & others or self.anyhow[part] & self.whole[source])
 
 
 def copy_sliced_tensors(ctx: ConverterContext) -> None:
@@ -77,7 +81,7 @@ def copy_sliced_tensors(ctx: ConverterContext) -> None:
     reached = _reached(layers)
     for layer in layers:
         axis = _axis_of_parts(layer)
-        if axis is None or not reached.anyhow.get(layer.outputs[0].name, 0):
+        if axis is None or not reached.anyhow[layer.outputs[0].name]:
             continue
         ctx.begin(ctx.layer_nodes[layer.name])
         if layer.kind in _TAKES_PARTS_ITSELF:
@@ -116,11 +120,11 @@ def _axis_of_parts(layer: Layer) -> int | None:
 
 def _reached(layers: Sequence[Layer]) -> _Reached:
     reached = _Reached()
-    kinds: dict[Any, int] = {}
+    kinds: dict[Any, int] = defaultdict(int)
     for layer in layers:
         if layer.kind in _REDUCTIONS:
             bit = reached.bits[layer.name] = 1 << len(reached.bits)
-            kinds[_kind(layer)] = kinds.get(_kind(layer), 0) | bit
+            kinds[_kind(layer)] |= bit
     for layer in reversed(layers):
         own = whole = reached.bits.get(layer.name, 0)
         alike = kinds[_kind(layer)] if own else 0
@@ -128,15 +132,15 @@ def _reached(layers: Sequence[Layer]) -> _Reached:
             own, alike = _union(reached.anyhow, layer.outputs), _union(reached.alike, layer.outputs)
             whole = 0 if layer.kind == "SLICE" else _union(reached.whole, layer.outputs)
         for name in _names(layer.inputs):
-            reached.anyhow[name] = reached.anyhow.get(name, 0) | own
-            reached.alike[name] = reached.alike.get(name, 0) | alike
-            reached.whole[name] = reached.whole.get(name, 0) | whole
-            reached.beside[name] = reached.beside.get(name, 0) | (0 if layer.kind == "SLICE" else own)
+            reached.anyhow[name] |= own
+            reached.alike[name] |= alike
+            reached.whole[name] |= whole
+            reached.beside[name] |= 0 if layer.kind == "SLICE" else own
     for layer in layers:
         if layer.kind in _TRACED:
             sources = _union(reached.whole, layer.inputs)
             for name in _names(layer.outputs):
-                reached.whole[name] = reached.whole.get(name, 0) | sources
+                reached.whole[name] |= sources
     return reached
 
 
@@ -148,8 +152,5 @@ def _names(tensors: Sequence[Any]) -> Iterator[str]:
     return (tensor.name for tensor in tensors if tensor is not None)
 
 
-def _union(sets: dict[str, int], tensors: Sequence[Any]) -> int:
-    found = 0
-    for name in _names(tensors):
-        found |= sets.get(name, 0)
-    return found
+def _union(sets: _Sets, tensors: Sequence[Any]) -> int:
+    return reduce(or_, (sets[name] for name in _names(tensors)), 0)

@@ -39,21 +39,18 @@ def _softmax(ctx: ConverterContext, layer: Layer, x: Tensor, copy: Copy) -> Tens
 
 def _normalization(ctx: ConverterContext, layer: Layer, x: Tensor, copy: Copy) -> Tensor:
     centered = ar.elementwise(ctx, "SUB", x, _reduced(ctx, layer, "AVG", copy(x)), "centered")
-    squares = ar.elementwise(ctx, "PROD", centered, centered, "squares")
-    variance = ar.add(ctx, _reduced(ctx, layer, "AVG", copy(squares)), layer.handle.epsilon, "variance")
+    squares = copy(ar.square(ctx, centered))
+    variance = ar.add(ctx, _reduced(ctx, layer, "AVG", squares), layer.handle.epsilon, "variance")
     result = ar.elementwise(ctx, "DIV", centered, ar.unary(ctx, "SQRT", variance, "deviation"), "normalized")
-    for operation, factor in zip(("PROD", "SUM"), layer.inputs[1:], strict=False):
-        result = ar.elementwise(
-            ctx, operation, result, ar.cast(ctx, tensor_of(factor), torch.float32, "wide"), "scaled"
-        )
+    for operation, index in (("PROD", 1), ("SUM", 2)):
+        factor = ar.cast(ctx, tensor_of(layer.handle.get_input(index)), torch.float32, "wide")
+        result = ar.elementwise(ctx, operation, result, factor, "scaled")
     return result
 
 
 def _reduced(ctx: ConverterContext, layer: Layer, operation: str, x: Tensor) -> Tensor:
-    axes = layer.handle.axes
-    shape = tuple(1 if axes >> axis & 1 else size for axis, size in enumerate(x.shape))
-    reduction = getattr(ctx.trt.ReduceOperation, operation)
-    return ctx.emit(ctx.network.add_reduce(x.trt, reduction, axes, True), shape, operation.lower())
+    axes = [axis for axis in range(x.rank) if layer.handle.axes >> axis & 1]
+    return ar.reduce(ctx, operation, x, axes, True, operation.lower())
 
 
 def tensor_of(tensor: Any) -> Tensor:

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from trt_passes.compiler.tensorrt import loader
 
+from tests.marks import gpu
 from tests.random_programs.__main__ import main
 from tests.random_programs.program import Judgement, RandomProgram, judged
 
@@ -41,9 +41,7 @@ def test_the_command_counts_and_shows_what_is_wrong(capsys):
     assert "3 right" in capsys.readouterr().out
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-@pytest.mark.skipif(loader.available() is None, reason="needs TensorRT")
+@gpu
 @pytest.mark.parametrize("seed", range(100))
 def test_kernels_of_random_programs_are_right(seed):
     assert judged(seed, "tensorrt").judgement is not Judgement.WRONG, str(RandomProgram(seed))

@@ -18,18 +18,15 @@ from trt_passes.compiler.program import Program
 from trt_passes.compiler.runtime.compiled_module import segments_of
 from trt_passes.compiler.runtime.save import load, save
 from trt_passes.compiler.settings import Settings
-from trt_passes.compiler.tensorrt import loader
 from trt_passes.passes.annotate import Annotate
 from trt_passes.passes.build import Build
 from trt_passes.passes.convert import Convert
 from trt_passes.passes.partition import Partition
 from trt_passes.passes.splice import Splice
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
-    pytest.mark.skipif(loader.available() is None, reason="needs TensorRT"),
-]
+from tests.marks import GPU
+
+pytestmark = GPU
 
 
 class Pointwise(nn.Module):

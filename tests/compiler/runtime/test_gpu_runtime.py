@@ -17,13 +17,10 @@ import trt_passes as tp
 from torch import Tensor, nn
 from torch.fx import GraphModule
 from trt_passes.compiler.runtime import graph_capture
-from trt_passes.compiler.tensorrt import loader
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
-    pytest.mark.skipif(loader.available() is None, reason="needs TensorRT"),
-]
+from tests.marks import GPU
+
+pytestmark = GPU
 
 LEFT = {"aten.kthvalue", "aten.arange", "aten.add", "aten.sum"}
 BATCH = tp.Input(min_shape=(1, 8), opt_shape=(4, 8), max_shape=(32, 8))

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 import trt_passes as tp
-from trt_passes.compiler.tensorrt import loader
 
+from tests.marks import gpu
 from tests.models import TORCH_RELEASE
 from tests.oracle import check
 
@@ -92,9 +92,7 @@ def test_halves_are_scaled_by_a_power_of_two_before_their_product(head):
     assert len(scales) == (1 if head == 16 else 2)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-@pytest.mark.skipif(loader.available() is None, reason="needs TensorRT")
+@gpu
 @pytest.mark.parametrize("head", [16, 32, 64, 128])
 def test_scores_in_the_hundreds_are_not_rounded_to_halves_on_a_gpu(head):
     class Attention(torch.nn.Module):

@@ -5,11 +5,10 @@ import torch
 import torch.nn.functional as F
 import trt_passes as tp
 from torch import nn
-from trt_passes.compiler.settings import Settings
-from trt_passes.compiler.tensorrt import engine_builder, loader
 from trt_passes.passes.convert import activation, linear
 
-from tests.oracle import check, converted
+from tests.marks import gpu
+from tests.oracle import check, converted, kernels_of
 
 BATCH = {"n": (2, 3, 5)}
 x = torch.randn(2, 3, 4)
@@ -83,14 +82,6 @@ def test_batches_and_einsum():
 
 def halves(*shape):
     return torch.randn(shape).half()
-
-
-def kernels_of(network):
-    """The kernels that TensorRT builds for a network: what it calls them, and what they compute."""
-    artifact = engine_builder.build_engine(
-        network, Settings(), name="s", progress=lambda text, done, total: None, cancelled=lambda: False
-    )
-    return artifact.layers
 
 
 @pytest.mark.parametrize(
@@ -173,9 +164,7 @@ def test_a_bias_of_zeros_is_not_added(dtype):
     assert "ELEMENTWISE" not in result.layers()
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-@pytest.mark.skipif(loader.available() is None, reason="needs TensorRT")
+@gpu
 @pytest.mark.parametrize("use_fp32_acc", [True, False])
 def test_products_of_halves_are_as_exact_as_eager_on_a_gpu(use_fp32_acc):
     torch.manual_seed(0)
