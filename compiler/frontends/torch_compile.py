@@ -27,6 +27,7 @@ from .compiled_graph import CompiledGraph
 from .dynamo_graph import DynamoGraph
 from .exported_program import example_arguments, is_declared
 from .given_arguments import check_containers, check_signature, hint_at_shapes
+from .kept_state import kept_state
 from .module_view import is_torchscript
 from .quiet import quiet_rejection
 
@@ -98,6 +99,8 @@ def compiled_when_called(
 ) -> Any:
     """`torch.compile` of a model, called with its inputs if there are any, so that what they declare is compiled.
 
+    The model's state, and the inputs, are as before the call then.
+
     A size of 1 is not: dynamo takes it for a constant, and what it may be told to assume instead, that sizes are never
     1 (`backed_size_oblivious`), makes wrong results of operators such as `squeeze`.
 
@@ -117,14 +120,15 @@ def compiled_when_called(
         return compiled
     check_containers(inputs, kwargs)
     check_signature(getattr(model, "forward", model), inputs or (), kwargs or {})
-    args, named = example_arguments(_module_of(model), inputs or (), kwargs or {})
+    module = _module_of(model)
+    args, named = example_arguments(module, inputs or (), kwargs or {})
     declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
     mark_dynamic: Any = torch._dynamo.mark_dynamic
     for item, example in zip(declared, pytree.tree_leaves((args, named)), strict=True):
         for dim in item.dynamic_dims if isinstance(item, Input) else ():
             mark_dynamic(example, dim, min=item.min_shape[dim], max=item.max_shape[dim])
     try:
-        with quiet_rejection(), torch.no_grad():
+        with kept_state(module, (args, named)), quiet_rejection(), torch.no_grad():
             compiled(*args, **named)
     except (torch._dynamo.exc.UserError, ConstraintViolationError) as error:
         raise UserError(f"the model does not allow the ranges that its inputs declare: {_limits(error)}") from error

@@ -98,10 +98,31 @@ def test_buffers_are_written_to_as_in_eager_pytorch(model: nn.Module, ir: str) -
         with pytest.raises(tp.UserError, match=r"torch\.fx cannot trace the model .*does not support item assignment"):
             tp.compile(model, [torch.zeros(4, 6)], ir=ir, **OPTIONS)
         return
-    inputs = None if ir == "torch_compile" else [torch.zeros(4, 6)]
-    compiled = tp.compile(model, inputs, ir=ir, **OPTIONS)
+    compiled = tp.compile(model, [torch.ones(4, 6)], ir=ir, **OPTIONS)
     for name, buffer in eager.named_buffers():
         assert torch.equal(dict(model.named_buffers())[name], buffer), f"compiling writes to {name}"
+    check_calls(compiled, model, eager)
+
+
+class CountsAndFills(nn.Module):
+    """Counts its calls in a plain attribute, and writes to what it is given: x f32[4,6] -> f32[4,6]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = torch.zeros(())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls = self.calls + 1
+        return torch.relu(x.mul_(2)) * self.calls
+
+
+@torch.no_grad()
+def test_the_call_that_compiles_leaves_no_trace() -> None:
+    model, x = CountsAndFills(), torch.ones(4, 6)
+    eager = copy.deepcopy(model)
+    compiled = tp.compile(model, [x], ir="torch_compile", **OPTIONS)
+    assert torch.equal(x, torch.ones(4, 6))
+    assert compiled.graphs[0].builds == 1
     check_calls(compiled, model, eager)
 
 
