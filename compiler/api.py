@@ -139,8 +139,8 @@ def convert_to_engine(
         raise UserError("option 'dryrun' builds no engine, which is what convert_to_engine is for: leave it out.")
     if not Settings.from_options({"require_full_compilation": True, **options}).require_full_compilation:
         raise UserError("convert_to_engine makes one engine of the whole model: leave out require_full_compilation.")
-    chosen = {"min_block_size": 1, **options, "require_full_compilation": True}
-    compiled = compile(model, inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", **chosen)
+    whole = {**options, "require_full_compilation": True}
+    compiled = compile(model, inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", **whole)
     return bytes(engine_bytes(whole_engine(compiled)))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from .errors import UserError, did_you_mean
+from .torch_tensorrt_options import instead_of
 
 Executor = Literal["auto", "tensorrt", "reference", "pytorch"]
 KernelSpecialization = Literal["lazy", "eager", "none"]
@@ -71,7 +72,8 @@ class Settings:
         "Compute float64 tensors in float32; inputs and outputs keep their types. Also: truncate_long_and_double.",
     )
     require_full_compilation: bool = _option(
-        False, "Raise, with the reasons, unless the whole model becomes one engine."
+        False,
+        "Raise, with the reasons, unless all becomes one engine; min_block_size is 1 then by default.",
     )
     disable_tf32: bool = _option(False, "Do not let TensorRT use TF32 for float32 matrix products and convolutions.")
     use_fp32_acc: bool = _option(
@@ -144,8 +146,14 @@ class Settings:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Settings:
-        """Settings from keyword arguments; an unknown name raises UserError with the closest match."""
-        return cls().updated(options)
+        """Settings from keyword arguments; an unknown name raises UserError with the closest match.
+
+        A whole model is worth its engine, whatever its size, unless `min_block_size` is given too.
+        """
+        settings = cls().updated(options)
+        if settings.require_full_compilation and "min_block_size" not in options:
+            return settings.updated({"min_block_size": 1})
+        return settings
 
     def updated(self, options: Mapping[str, Any]) -> Settings:
         """These settings with some replaced; names may be aliases."""
@@ -154,7 +162,7 @@ class Settings:
         for name, value in options.items():
             target = ALIASES.get(name, name)
             if target not in known:
-                raise UserError(f"unknown option {name!r}.{did_you_mean(name, [*known, *ALIASES])}")
+                raise UserError(_unknown(name, [*known, *ALIASES]))
             if target in renamed:
                 raise UserError(f"option {target!r} is given twice, once by another name: give it once.")
             renamed[target] = value
@@ -186,6 +194,13 @@ class Settings:
             (item.name, str(item.type), str(_to_json(getattr(defaults, item.name))), item.metadata["doc"])
             for item in fields(cls)
         )
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    instead = instead_of(name)
+    if instead is None:
+        return f"unknown option {name!r}.{did_you_mean(name, known)}"
+    return f"option {name!r} of Torch-TensorRT does not exist here: {instead}. Leave it out."
 
 
 def _to_json(value: Any) -> Any:

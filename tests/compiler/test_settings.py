@@ -50,6 +50,7 @@ def test_json_holds_every_option_but_the_folder() -> None:
         ("optimization_level=5", {"optimization_level": 5}),
         ("compute_capabilities=12.0,8.6,8.6", {"compute_capabilities": ("8.6", "12.0")}),
         ("executor=reference", {"executor": "reference"}),
+        ("require_full_compilation=yes", {"require_full_compilation": True, "min_block_size": 1}),
     ],
 )
 def test_from_texts(text: str, expected: dict[str, Any]) -> None:
@@ -70,6 +71,8 @@ def test_from_texts(text: str, expected: dict[str, Any]) -> None:
         ("compute_capabilities=sm86", "8.6"),
         ("executor=referense", "Did you mean 'reference'?"),
         ("workspace_size=-1", "at least 0"),
+        ("device=cuda", "option 'device' of Torch-TensorRT does not exist here: engines are built for no particular"),
+        ("num_avg_timing_iters=2", "TensorRT's defaults are used. Leave it out."),
     ],
 )
 def test_wrong_texts(text: str, words: str) -> None:
@@ -102,6 +105,12 @@ def test_operators_from_python() -> None:
     }
     with pytest.raises(UserError, match="torch_executed_ops"):
         Settings(torch_executed_ops={3})
+
+
+def test_a_block_size_that_is_given_holds_for_whole_models_too() -> None:
+    given = Settings.from_options({"require_full_compilation": True, "min_block_size": 3})
+    assert (given.require_full_compilation, given.min_block_size) == (True, 3)
+    assert Settings.from_options({"require_full_compilation": False}).min_block_size == 5
 
 
 def test_updated_leaves_the_rest() -> None:
