@@ -119,6 +119,14 @@ def test_what_changed_since_is_saved(tmp_path: Path) -> None:
     torch.testing.assert_close(load(tmp_path / "model.pt2")(x, scale=SCALE), module(x, scale=SCALE))
 
 
+def test_nothing_warns_on_the_way(tmp_path: Path) -> None:
+    module = compiled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(module, tmp_path / "model.pt2")
+        load(tmp_path / "model.pt2")(torch.randn(3, 4), scale=SCALE)
+
+
 def test_report_and_executor_are_saved(tmp_path: Path) -> None:
     module = compiled()
     module.report = SimpleNamespace(to_json=lambda: {"schema": 1, "verdicts": {"trt": 3}})
