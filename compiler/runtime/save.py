@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -20,6 +21,7 @@ from ..errors import UserError, did_you_mean
 from ..held_logs import held_logs, logged_error
 from ..settings import Executor
 from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program, segments_of
+from .missing_operators import missing_operators
 from .options import RuntimeOptions
 from .options_in_graph import set_options
 from .output_formats import save_torchscript
@@ -164,23 +166,31 @@ def _form(graph: Graph) -> list[tuple[str, str, str]]:
 def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> CompiledModule:
     record = _record(source, name)
     chosen = record["options"].updated(options)
-    _check_streaming(chosen, record["report"], name)
+    _check_streaming(chosen, record["streams"], name)
     source.seek(0)
     with held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
         try:
             exported = torch.export.load(source)
         except Exception as error:
-            reason = str(logged_error(logged) or error).strip().split("\n")[0].rstrip(".")
-            raise UserError(
-                f"{name} cannot be read by PyTorch {torch.__version__} ({reason}): save it again."
-            ) from error
+            raise UserError(_why_unreadable(source, name, logged_error(logged) or error)) from error
     compiled = compiled_module(exported, {}, chosen)
     setattr(compiled, "report", record["report"])  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
 
 
-def _check_streaming(options: RuntimeOptions, report: Mapping[str, Any], name: str) -> None:
-    streams = report.get("settings", {}).get("enable_weight_streaming", True)
+def _why_unreadable(source: BinaryIO, name: str, error: BaseException) -> str:
+    with suppress(ValueError, RecursionError):
+        missing = missing_operators(source)
+        if missing:
+            return (
+                f"{name} calls {', '.join(missing)}, which PyTorch {torch.__version__} does not have in this process: "
+                "import the library that defines such operators, then load again."
+            )
+    reason = str(error).strip().split("\n")[0].rstrip(".")
+    return f"{name} cannot be read by PyTorch {torch.__version__} ({reason}): save it again."
+
+
+def _check_streaming(options: RuntimeOptions, streams: bool, name: str) -> None:
     if options.weight_streaming_budget is not None and not streams:
         raise UserError(
             f"option 'weight_streaming_budget' needs engines that stream weights, and those in {name} do not: compile "
@@ -210,7 +220,8 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
         record = json.loads(text)
         newer = record["schema"] > SCHEMA
         known = {} if newer else {"options": RuntimeOptions.from_json(record["options"]), "report": record["report"]}
-    except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+        streams = newer or record["report"].get("settings", {}).get("enable_weight_streaming", True)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError) as error:
         reason = str(error).rstrip(".") if isinstance(error, UserError) else repr(error)
         raise UserError(f"{name} is damaged ({reason}, in {RECORD_FILE}): save it again.") from error
     if newer:
@@ -218,7 +229,7 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
             f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "
             "upgrade it."
         )
-    return known
+    return {**known, "streams": streams}
 
 
 def _options_of(compiled: GraphModule) -> RuntimeOptions:

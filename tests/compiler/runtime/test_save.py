@@ -320,6 +320,34 @@ def test_a_newer_schema_is_a_user_error(tmp_path: Path) -> None:
         load(tmp_path / "changed.pt2")
 
 
+@pytest.mark.parametrize("report", [b"[]", b'{"settings": 5}', b"[" * 100_000])
+def test_a_report_that_is_none_is_damage(report: bytes, tmp_path: Path) -> None:
+    rewrite(tmp_path, "extra/trt_passes.json", b'{"schema": 1, "options": {}, "report": %b}' % report)
+    with pytest.raises(UserError, match=r"changed.pt2 is damaged \(.*, in trt_passes.json\): save it again"):
+        load(tmp_path / "changed.pt2")
+
+
+def test_operators_of_a_library_that_was_not_imported_are_named(tmp_path: Path) -> None:
+    with torch.library._scoped_library("trt_passes_test", "DEF") as library:
+        library.define("twice(Tensor x) -> Tensor")
+        library.impl("twice", lambda x: x + x, "CompositeExplicitAutograd")
+        library._register_fake("twice", torch.empty_like)
+
+        class Custom(nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return torch.ops.trt_passes_test.twice(torch.relu(x))
+
+        path = tmp_path / "model.pt2"
+        save(spliced(Custom(), (torch.ones(2),), lambda node: node.name == "relu"), path)
+        assert load(path, executor="pytorch")(torch.ones(2)).tolist() == [2, 2]
+    lines = "import sys, trt_passes as tp\ntry: tp.load(sys.argv[1])\nexcept tp.UserError as error: print(error)"
+    said = subprocess.run([sys.executable, "-c", lines, path], capture_output=True, text=True, check=True).stdout
+    assert said == (
+        f"{path} calls trt_passes_test.twice.default, which PyTorch {torch.__version__} does not have in this process: "
+        "import the library that defines such operators, then load again.\n"
+    )
+
+
 @pytest.mark.parametrize("name", ["runtime_cache_path", "runtime_cache", "dump_dir", "nonsense"])
 def test_a_file_sets_no_options_but_those_that_are_saved(name: str, tmp_path: Path) -> None:
     record = {"schema": save_module.SCHEMA, "options": {name: str(tmp_path / "victim")}, "report": {}}
