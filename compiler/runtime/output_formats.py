@@ -6,15 +6,18 @@ import copy
 import json
 import operator
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from ..errors import UserError
 from ..frontends.torchscript_output import script_module
 from ..program import copy_graph
+from ..settings import Executor
 from ..text import op_name
 from .compiled_module import CompiledModule
 from .compiled_segment import CompiledSegment
@@ -103,9 +106,26 @@ def _order(compiled: CompiledModule) -> dict[str, list[str]]:
     }
 
 
+def saved_options(compiled: CompiledModule) -> RuntimeOptions:
+    """How a compiled module runs in another process."""
+    executors = {segment.executor for segment in compiled.segments.values()}
+    chosen: Executor = executors.pop() if len(executors) == 1 else "auto"
+    # The reference executor needs the networks, which stay in this process.
+    return replace(compiled.options, executor="auto" if chosen == "reference" else chosen)
+
+
 # --- TorchScript -----------------------------------------------------------------------------------------------------
-def save_torchscript(compiled: GraphModule, path: Path, extra: dict[str, str], options: RuntimeOptions) -> None:
-    """Write a compiled module as TorchScript, with options for its engines and texts to keep in the file, by name.
+def torchscript_of(module: GraphModule, program: ExportedProgram) -> torch.jit.ScriptModule:
+    """A module as TorchScript, see `script_module`; engines run with the module's options, also where it is loaded."""
+    twin = copy.copy(module)
+    twin.graph = copy_graph(module.graph)
+    if isinstance(module, CompiledModule):
+        set_options(twin.graph, saved_options(module))
+    return script_module(twin, program)
+
+
+def save_torchscript(script: torch.jit.ScriptModule, path: Path, extra: dict[str, str]) -> None:
+    """Write TorchScript, with texts to keep in the file, by name.
 
     PyTorch makes the archive in memory, where it takes up to three times its size: where it writes TorchScript to a
     file itself, a full disk ends the process.
@@ -113,7 +133,4 @@ def save_torchscript(compiled: GraphModule, path: Path, extra: dict[str, str], o
     Raises:
         OSError: the file cannot be written; what was at `path` is then still there.
     """
-    twin = copy.copy(compiled)
-    twin.graph = copy_graph(compiled.graph)
-    set_options(twin.graph, options)
-    write_whole(path, [script_module(twin).save_to_buffer(_extra_files=extra)])
+    write_whole(path, [script.save_to_buffer(_extra_files=extra)])

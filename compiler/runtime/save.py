@@ -6,12 +6,13 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+import torch._dynamo
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument
 from torch.fx import Graph, GraphModule
@@ -19,12 +20,13 @@ from torch.fx.node import map_arg
 
 from ..errors import UserError, did_you_mean
 from ..held_logs import held_logs, logged_error
+from ..report import Report
 from ..settings import Executor
-from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program, segments_of
+from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program
 from .missing_operators import missing_operators
 from .options import RuntimeOptions
 from .options_in_graph import set_options
-from .output_formats import save_torchscript
+from .output_formats import save_torchscript, saved_options, torchscript_of
 from .portable import on_cpu
 from .whole_file import path_of, remove_abandoned, write_archive
 
@@ -46,7 +48,7 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
     the CPU, wherever the module is, so that it loads on every machine; move it with `.cuda()` after loading.
 
     Args:
-        compiled: what `compile` returned.
+        compiled: what `compile` returned; a ScriptModule is written as it is, as TorchScript.
         path: the file.
         output_format: "exported_program" is a standard `.pt2` that `load` reads, and `torch.export.load` too;
             "torchscript" is read by `torch.jit.load`. Both need `trt_passes` to be imported, which has the operator
@@ -60,22 +62,41 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
     chosen = output_format or ("torchscript" if target.suffix == ".ts" else "exported_program")
     if chosen not in _FORMATS:
         raise UserError(f"output_format is {chosen!r}.{did_you_mean(chosen, _FORMATS)}")
-    spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
-    if spliced is None:
-        raise UserError(
-            f"only a compiled module can be saved, not a {type(compiled).__name__}: pass what tp.compile returned."
-        )
-    assert isinstance(compiled, GraphModule)
-    exported, extra = _contents(spliced, compiled)
+    write = _writer(compiled, chosen)
     remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
-        if chosen == "torchscript":
-            save_torchscript(compiled, target, extra, _options_of(compiled))
-        else:
-            _check_results(exported)
-            write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
+        write(target)
     except (OSError, RuntimeError) as error:
         raise UserError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
+    """What writes a module to a path in this format; all that is wrong with the module is found before."""
+    if isinstance(compiled, torch.jit.ScriptModule):
+        if chosen != "torchscript":
+            raise UserError(
+                "a ScriptModule is saved as TorchScript: name a file that ends in .ts, or pass "
+                "output_format='torchscript'; for a .pt2 file compile with ir='dynamo'."
+            )
+        return lambda target: save_torchscript(compiled, target, {})
+    spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
+    if spliced is None:
+        raise UserError(_why_unsaveable(compiled))
+    assert isinstance(compiled, CompiledModule)
+    exported, extra = _contents(spliced, compiled)
+    if chosen == "torchscript":
+        script = torchscript_of(compiled, spliced)
+        return lambda target: save_torchscript(script, target, extra)
+    _check_results(exported)
+    return lambda target: write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
+
+
+def _why_unsaveable(module: torch.nn.Module) -> str:
+    if isinstance(module, torch._dynamo.OptimizedModule):
+        return "what torch.compile returns is compiled when it is called: save what tp.compile makes with ir='dynamo'."
+    if isinstance(getattr(module, "report", None), Report):
+        return "only a compiled module can be saved, and the passes that ran made no engines: compile without dryrun."
+    return f"only a compiled module can be saved, not a {type(module).__name__}: pass what tp.compile returned."
 
 
 def load(path: str | os.PathLike[str], executor: Executor | None = None, **options: Any) -> CompiledModule:
@@ -124,18 +145,18 @@ def from_bytes(data: bytes) -> CompiledModule:
     return _loaded(io.BytesIO(data), "the pickled program", {})
 
 
-def _contents(spliced: ExportedProgram, compiled: GraphModule) -> tuple[ExportedProgram, dict[str, str]]:
+def _contents(spliced: ExportedProgram, compiled: CompiledModule) -> tuple[ExportedProgram, dict[str, str]]:
     if _form(compiled.graph) != _form(spliced.module(check_guards=False).graph):
         raise UserError(
             "the graph of this compiled module was edited, and only what was compiled can be saved: use "
             "torch.export.save(torch.export.export(compiled, args), path), or edit the model and compile it again."
         )
-    if isinstance(compiled, CompiledModule) and compiled.changed_weights:
+    if compiled.changed_weights:
         raise UserError(
             f"{min(compiled.changed_weights)} was written to since the engines were built, which hold what it was: "
             "compile the model again."
         )
-    options = _options_of(compiled)
+    options = saved_options(compiled)
     record = {"schema": SCHEMA, "options": options.to_json(), "report": _report_of(compiled)}
     exported = on_cpu(current_program(spliced, compiled))
     set_options(exported.graph, options)
@@ -230,18 +251,6 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
             "upgrade it."
         )
     return {**known, "streams": streams}
-
-
-def _options_of(compiled: GraphModule) -> RuntimeOptions:
-    assert isinstance(compiled, CompiledModule)
-    return replace(compiled.options, executor=_executor_of(compiled))
-
-
-def _executor_of(compiled: GraphModule) -> Executor:
-    executors = {segment.executor for segment in segments_of(compiled).values()}
-    chosen: Executor = executors.pop() if len(executors) == 1 else "auto"
-    # The reference executor needs the networks, which stay in this process.
-    return "auto" if chosen == "reference" else chosen
 
 
 def _report_of(compiled: GraphModule) -> dict[str, Any]:

@@ -187,6 +187,10 @@ def test_only_compiled_modules_can_be_saved(tmp_path: Path) -> None:
     for other in (torch.nn.Linear(1, 1), torch.fx.symbolic_trace(torch.nn.ReLU())):
         with pytest.raises(UserError, match="only a compiled module can be saved"):
             save(other, tmp_path / "model.pt2")
+    dry = tp.compile(nn.ReLU().eval(), [torch.ones(1)], dryrun=True)
+    for module, words in ((dry, "compile without dryrun"), (torch.compile(nn.ReLU()), "with ir='dynamo'")):
+        with pytest.raises(UserError, match=words):
+            save(module, tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())
 
 
