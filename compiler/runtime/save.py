@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import torch
@@ -37,7 +39,9 @@ RECORD_FILE = "trt_passes.json"
 """The extra file, in the archive, that says that this package wrote it, and how."""
 
 _EXECUTORS = ("auto", "tensorrt", "pytorch")
-_FORMATS = ("exported_program", "torchscript")
+_SHOWN = MappingProxyType({"exported_program": "an exported program", "torchscript": "TorchScript"})
+_FORMATS = tuple(_SHOWN)
+_UNKNOWN_CONTAINER = re.compile(r"Deserializing (\S+) in pytree is not registered")
 
 
 def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format: str | None = None) -> None:
@@ -66,8 +70,10 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
     remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
         write(target)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}.") from error
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}.") from error
+    except (RuntimeError, TypeError) as error:  # SerializeError and NotImplementedError are RuntimeErrors
+        raise UserError(f"PyTorch cannot save this model as {_SHOWN[chosen]}: {_first_line(error)}.") from error
 
 
 def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
@@ -165,6 +171,8 @@ def _contents(spliced: ExportedProgram, compiled: CompiledModule) -> tuple[Expor
 
 def _check_results(exported: ExportedProgram) -> None:
     results = [spec.arg for spec in exported.graph_signature.output_specs]
+    if not results:
+        raise UserError("the model returns nothing, and PyTorch cannot write such programs: return None instead.")
     texts = [arg.value for arg in results if isinstance(arg, ConstantArgument) and isinstance(arg.value, str)]
     if texts:
         raise UserError(
@@ -207,8 +215,17 @@ def _why_unreadable(source: BinaryIO, name: str, error: BaseException) -> str:
                 f"{name} calls {', '.join(missing)}, which PyTorch {torch.__version__} does not have in this process: "
                 "import the library that defines such operators, then load again."
             )
-    reason = str(error).strip().split("\n")[0].rstrip(".")
-    return f"{name} cannot be read by PyTorch {torch.__version__} ({reason}): save it again."
+    unknown = _UNKNOWN_CONTAINER.search(str(error))
+    if unknown is not None:
+        return (
+            f"{name} takes or returns a {unknown[1]}, which this process does not know: import the module that defines "
+            "it and registers it with PyTorch, then load again."
+        )
+    return f"{name} cannot be read by PyTorch {torch.__version__} ({_first_line(error)}): save it again."
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
 
 
 def _check_streaming(options: RuntimeOptions, streams: bool, name: str) -> None:

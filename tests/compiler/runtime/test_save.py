@@ -9,9 +9,10 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ import trt_passes as tp
 from torch import nn
 from torch.export import Dim
 from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime import save as save_module
 from trt_passes.compiler.runtime.compiled_module import segments_of
@@ -329,6 +331,66 @@ def test_a_report_that_is_none_is_damage(report: bytes, tmp_path: Path) -> None:
     rewrite(tmp_path, "extra/trt_passes.json", b'{"schema": 1, "options": {}, "report": %b}' % report)
     with pytest.raises(UserError, match=r"changed.pt2 is damaged \(.*, in trt_passes.json\): save it again"):
         load(tmp_path / "changed.pt2")
+
+
+class Pair(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+@dataclass
+class Named:
+    value: torch.Tensor
+
+
+class WithContext:
+    def __init__(self, value: torch.Tensor) -> None:
+        self.value = value
+
+
+class Returns(nn.Module):
+    def __init__(self, make: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.make(torch.relu(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda y: Pair(y, y + 1), "PyTorch cannot save this model as an exported program: Can't serialize .*Pair"),
+        (WithContext, "PyTorch cannot save this model as an exported program: Unable to serialize context"),
+        (lambda y: (), "the model returns nothing, and PyTorch cannot write such programs: return None instead"),
+    ],
+)
+def test_results_that_pytorch_cannot_write(make: Any, words: str, tmp_path: Path) -> None:
+    if make is WithContext:
+        pytree.register_pytree_node(
+            WithContext,
+            lambda item: ([item.value], object),
+            lambda items, _: WithContext(*items),
+            serialized_type_name="WithContext",
+        )
+    module = spliced(Returns(make), (torch.ones(2),), lambda node: True)
+    with pytest.raises(UserError, match=words) as caught:
+        save(module, tmp_path / "model.pt2")
+    assert "\n" not in str(caught.value)
+    assert not str(caught.value).endswith("..")
+    assert not list(tmp_path.iterdir())
+
+
+def test_containers_that_this_process_does_not_know_are_named(tmp_path: Path) -> None:
+    torch.export.register_dataclass(Named, serialized_type_name="elsewhere.Named")
+    save(spliced(Returns(Named), (torch.ones(2),), lambda node: True), tmp_path / "model.pt2")
+    known = pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.pop("elsewhere.Named")
+    try:
+        with pytest.raises(UserError, match=r"a elsewhere\.Named, which this process does not know: import the module"):
+            load(tmp_path / "model.pt2")
+    finally:
+        pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE["elsewhere.Named"] = known
+    assert isinstance(load(tmp_path / "model.pt2", executor="pytorch")(torch.ones(2)), Named)
 
 
 def test_operators_of_a_library_that_was_not_imported_are_named(tmp_path: Path) -> None:
