@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import torch
-import torch._dynamo
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument
 from torch.fx import Graph, GraphModule
@@ -98,7 +97,7 @@ def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
 
 
 def _why_unsaveable(module: torch.nn.Module) -> str:
-    if isinstance(module, torch._dynamo.OptimizedModule):
+    if hasattr(module, "_orig_mod"):  # an OptimizedModule, whose class is in torch._dynamo, which takes long to import
         return "what torch.compile returns is compiled when it is called: save what tp.compile makes with ir='dynamo'."
     if isinstance(getattr(module, "report", None), Report):
         return "only a compiled module can be saved, and the passes that ran made no engines: compile without dryrun."
