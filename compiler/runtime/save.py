@@ -23,6 +23,7 @@ from ..errors import UserError, did_you_mean
 from ..held_logs import held_logs, logged_error
 from ..report import Report
 from ..settings import Executor
+from ..tracing import tracing
 from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program
 from .missing_operators import missing_operators
 from .options import RuntimeOptions
@@ -196,7 +197,8 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> Compiled
     chosen = record["options"].updated(options)
     _check_streaming(chosen, record["streams"], name)
     source.seek(0)
-    with held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
+    # PyTorch reads one program at a time in a process.
+    with tracing(), held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
         try:
             exported = torch.export.load(source)
         except Exception as error:

@@ -9,8 +9,10 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any, BinaryIO, NamedTuple
 
@@ -77,6 +79,18 @@ def test_a_loaded_program_gives_the_same_answers(tmp_path: Path) -> None:
         x = torch.randn(size, 4)
         torch.testing.assert_close(loaded(x, scale=SCALE), module(x, scale=SCALE))
     assert list(segments_of(loaded)) == ["segment_00", "segment_01"]
+
+
+def test_threads_that_load_take_turns(tmp_path: Path) -> None:
+    save(compiled(), tmp_path / "model.pt2")
+    started = Barrier(4)
+
+    def loaded(_: int) -> list[str]:
+        started.wait()
+        return list(segments_of(load(tmp_path / "model.pt2")))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(loaded, range(4))) == [["segment_00", "segment_01"]] * 4
 
 
 def test_torch_export_load_reads_it_too(tmp_path: Path) -> None:
