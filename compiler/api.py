@@ -122,14 +122,15 @@ def convert_to_engine(
     model: torch.nn.Module | ExportedProgram | Program,
     inputs: Sequence[Any] | None = None,
     *,
+    arg_inputs: Sequence[Any] | None = None,
     kwarg_inputs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> bytes:
     """Compile a model that converts whole to one TensorRT engine.
 
     Args:
-        model, inputs, kwarg_inputs, options: as for `compile`. The engine's bindings have the names of the arguments;
-            `save_engine` writes them to a file with the engine.
+        model, inputs, arg_inputs, kwarg_inputs, options: as for `compile`. The engine's bindings have the names of the
+            arguments; `save_engine` writes them to a file with the engine.
 
     Returns:
         The serialized engine.
@@ -142,7 +143,7 @@ def convert_to_engine(
     if not Settings.from_options({"require_full_compilation": True, **options}).require_full_compilation:
         raise UserError("convert_to_engine makes one engine of the whole model: leave out require_full_compilation.")
     chosen = {"min_block_size": 1, **options, "require_full_compilation": True}
-    compiled = compile(model, inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", **chosen)
+    compiled = compile(model, inputs, arg_inputs=arg_inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", **chosen)
     return bytes(engine_bytes(whole_engine(compiled)))
 
 

@@ -69,10 +69,11 @@ def whole_engine(compiled: torch.nn.Module) -> CompiledSegment:
     results = [leaf for leaf in _leaves(compiled.graph.output_node()) if not _is_result(leaf)]
     problems = []
     if len(segments) != 1:
-        problems.append(f"there are {len(segments)} engines")
+        problems.append(f"there are {len(segments) or 'no'} engines")
     if rest:
         shown = ", ".join(dict.fromkeys(op_name(node.target) for node in rest[:8]))
-        problems.append(f"{len(rest)} operators stay in PyTorch ({shown}{', …' if len(rest) > 8 else ''})")
+        count = "1 operator stays" if len(rest) == 1 else f"{len(rest)} operators stay"
+        problems.append(f"{count} in PyTorch ({shown}{', …' if len(rest) > 8 else ''})")
     if results:
         problems.append(f"results such as {results[0]} are no outputs of an engine")
     if problems:
