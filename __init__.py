@@ -1,8 +1,8 @@
 """A compiler from PyTorch to TensorRT, built as an explicit pipeline of passes that you can see.
 
 Names are loaded on first use, so importing the package costs nothing and needs neither TensorRT nor a GPU. The operator
-that runs engines is registered as soon as both torch and this package are imported, in that order (or at the first use
-of a name from here), so that `torch.export.load` reads compiled programs.
+that runs engines is registered as soon as both torch and this package are imported, in either order, so that
+`torch.export.load` reads compiled programs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any
+
+from .compiler.after_import import after_import
 
 __version__ = "0.1.0"
 
@@ -102,6 +104,8 @@ _OPERATOR = f"{__name__}.compiler.runtime.operator"
 
 if "torch" in sys.modules:
     importlib.import_module(_OPERATOR)
+else:
+    after_import("torch", lambda: importlib.import_module(_OPERATOR))
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,8 @@ from .pass_base import Pass
 from .pipeline import Pipeline, as_pipeline, default_pipeline
 from .program import Program
 from .report import Report
-from .runtime.output_formats import engine_bytes, whole_engine
+from .runtime.compiled_module import SPLICED
+from .runtime.output_formats import engine_bytes, torchscript_of, whole_engine
 from .settings import Settings
 from .tracing import tracing
 
@@ -69,8 +70,8 @@ def compile(
         options: fields of `Settings`.
 
     Returns:
-        What is called like the model. `report` on a GraphModule is the run's `Report`. With `dryrun=True` it runs
-        everything in PyTorch.
+        What is called like the model. `report` on a GraphModule or ScriptModule is the run's `Report`. With
+        `dryrun=True` it runs everything in PyTorch.
 
     Raises:
         UserError: a mistake in the arguments, or a model that cannot be exported.
@@ -92,9 +93,10 @@ def compile(
         compiled = compile_program(program, settings, pipeline, instruments)
         if chosen != "ts":
             return compiled
-        from .frontends.torchscript_output import script_module
-
-        return script_module(compiled)
+        report: Report = vars(compiled)["report"]
+        script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
+        object.__setattr__(script, "report", report)
+        return script
 
 
 def compile_program(
@@ -120,14 +122,15 @@ def convert_to_engine(
     model: torch.nn.Module | ExportedProgram | Program,
     inputs: Sequence[Any] | None = None,
     *,
+    arg_inputs: Sequence[Any] | None = None,
     kwarg_inputs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> bytes:
     """Compile a model that converts whole to one TensorRT engine.
 
     Args:
-        model, inputs, kwarg_inputs, options: as for `compile`. The engine's bindings have the names of the arguments;
-            `save_engine` writes them to a file with the engine.
+        model, inputs, arg_inputs, kwarg_inputs, options: as for `compile`. The engine's bindings have the names of the
+            arguments; `save_engine` writes them to a file with the engine.
 
     Returns:
         The serialized engine.
@@ -140,7 +143,7 @@ def convert_to_engine(
     if not Settings.from_options({"require_full_compilation": True, **options}).require_full_compilation:
         raise UserError("convert_to_engine makes one engine of the whole model: leave out require_full_compilation.")
     whole = {**options, "require_full_compilation": True}
-    compiled = compile(model, inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", **whole)
+    compiled = compile(model, inputs, arg_inputs=arg_inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", **whole)
     return bytes(engine_bytes(whole_engine(compiled)))
 
 

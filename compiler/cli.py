@@ -146,7 +146,7 @@ def main(ctx: click.Context) -> None:
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A setting, from the list below.")
 @click.option("--check-numerics", is_flag=True, help="Compare outputs with the model's after every pass.")
 @click.option("--executor", metavar="NAME", help="What runs the engines: auto, tensorrt, reference or pytorch.")
-@click.option("-o", "--output", metavar="FILE.pt2", help="Save the compiled model here.")
+@click.option("-o", "--output", metavar="FILE", help="Save the compiled model here: .pt2, or .ts for TorchScript.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the report, as JSON, to stdout.")
 def run(model: str, **options: Any) -> None:
     """Compile MODEL and say what went to TensorRT, what did not, and why.

@@ -129,8 +129,11 @@ def _check_output(output: str, pipeline: Pipeline) -> None:
     if not any("spliced" in item.establishes for item in pipeline):
         raise UserError(f"-o {output} needs a compiled model, and the pipeline ends before splice: run all of it.")
     path = Path(output)
-    if path.suffix != ".pt2":
-        raise UserError(f"-o {output} does not end in .pt2, as torch.export.load insists: name it {path.stem}.pt2.")
+    if path.suffix not in (".pt2", ".ts"):
+        raise UserError(
+            f"-o {output} does not end in .pt2, as torch.export.load insists, nor in .ts for TorchScript: name it "
+            f"{path.stem}.pt2."
+        )
     if path.is_dir():
         raise UserError(f"-o {output} is a folder: name a file.")
     folder = path.resolve().parent

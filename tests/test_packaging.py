@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
+from trt_passes.compiler.after_import import after_import
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +31,37 @@ def test_importing_loads_nothing_heavy() -> None:
         "assert not {'tensorrt', 'tensorrt_rtx'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_operator_is_there_whichever_is_imported_first() -> None:
+    code = (
+        "import importlib.util, sys, trt_passes\n"
+        "assert importlib.util.find_spec('torch').loader.get_filename('torch').endswith('.py')\n"
+        "assert 'torch' not in sys.modules\n"
+        "import torch\n"
+        "assert torch.ops.trt_passes.execute_engine.default\n"
+        "assert type(torch.__loader__) is type(torch.__spec__.loader) is type(torch.nn.__loader__)\n"
+        "assert not any('trt_passes' in type(finder).__module__ for finder in sys.meta_path)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_module_that_cannot_be_imported_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    called: list[str] = []
+    after_import("imported_later", lambda: called.append("imported"))
+    for text, error in ((None, ImportError), ("1 / 0", ZeroDivisionError)):
+        if text is not None:
+            (tmp_path / "imported_later.py").write_text(text)
+        importlib.invalidate_caches()
+        with pytest.raises(error):
+            importlib.import_module("imported_later")
+    (tmp_path / "imported_later.py").write_text("value = 12345")
+    importlib.invalidate_caches()
+    assert importlib.import_module("imported_later").value == 12345
+    assert called == ["imported"]
+    del sys.modules["imported_later"]
 
 
 def test_every_public_name_can_be_imported() -> None:

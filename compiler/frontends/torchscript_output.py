@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError
-from ..runtime.compiled_module import SPLICED
 from ..runtime.direct_calls import engine_calls
 from ..source import source_of
 from ..text import op_name
@@ -61,8 +61,10 @@ _TAKEN = frozenset({"self", "torch", "float", "int", "max", "min", "getattr"})
 _LONG = 100
 
 
-def script_module(compiled: GraphModule) -> torch.jit.ScriptModule:
+def script_module(compiled: GraphModule, program: ExportedProgram) -> torch.jit.ScriptModule:
     """A ScriptModule that computes what a compiled module does, for every size that it was compiled for.
+
+    `program` tells the arguments and results of the module.
 
     It can be saved by `torch.jit.save`; `torch.jit.load` reads it once `trt_passes` is imported, which has the operator
     that runs engines. Weights are shared with `compiled` and keep their names; engines are attributes, which `.to`
@@ -72,7 +74,7 @@ def script_module(compiled: GraphModule) -> torch.jit.ScriptModule:
     Raises:
         UserError: TorchScript cannot express an argument, a result or an operator that stayed in PyTorch.
     """
-    writer = _Writer(compiled)
+    writer = _Writer(compiled, program)
     source = writer.source()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, which is what was asked for
@@ -88,11 +90,11 @@ def script_module(compiled: GraphModule) -> torch.jit.ScriptModule:
 class _Writer:
     """Writes the graph of a module as the source of a method, and collects what the source refers to in `root`."""
 
-    def __init__(self, compiled: GraphModule) -> None:
+    def __init__(self, compiled: GraphModule, program: ExportedProgram) -> None:
         self.graph, self.module, self.root = compiled.graph, compiled, blank_module()
         self.root.training = False
         codegen: Any = self.graph._codegen
-        self.signature = Signature.of(compiled.meta[SPLICED], [_local(name) for name in codegen.pytree_info.orig_args])
+        self.signature = Signature.of(program, [_local(name) for name in codegen.pytree_info.orig_args])
         self.engines = {operand for call in engine_calls(compiled) for operand in (call.args[1], call.args[3])}
         self.names: dict[Node, str] = {}
         self.device: str | None = None

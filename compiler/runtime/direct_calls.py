@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from torch.fx.graph import CodeGen, _PyTreeCodeGen
 from torch.utils import _pytree as pytree
 
 from ..autocast import autocast_off
+from ..program import copy_graph
 from .compiled_segment import CompiledSegment
 from .operator import OPERATOR
 
@@ -48,7 +48,7 @@ def direct_forward(module: GraphModule, segments: Mapping[str, CompiledSegment])
 
     The module must have them as the attribute `SEGMENTS`.
     """
-    graph = copy.deepcopy(module.graph)
+    graph = copy_graph(module.graph)
     pairs = zip(module.graph.nodes, graph.nodes, strict=True)
     for node in [twin for original, twin in pairs if original.name in segments]:
         with graph.inserting_before(node):

@@ -85,6 +85,9 @@ def output_values(
 
 
 _LIBRARY.impl("execute_engine", execute_engine, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+# Without a kernel here PyTorch lets results require gradients that nobody can compute: buffers that they are written to
+# would keep the history of all calls.
+_LIBRARY.impl("execute_engine", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
 torch.library.register_fake(NAME, output_values, lib=_LIBRARY)
 
 OPERATOR = torch.ops.trt_passes.execute_engine.default

@@ -6,15 +6,18 @@ import copy
 import json
 import operator
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from ..errors import UserError
 from ..frontends.torchscript_output import script_module
 from ..program import copy_graph
+from ..settings import Executor
 from ..text import op_name
 from .compiled_module import CompiledModule
 from .compiled_segment import CompiledSegment
@@ -66,10 +69,11 @@ def whole_engine(compiled: torch.nn.Module) -> CompiledSegment:
     results = [leaf for leaf in _leaves(compiled.graph.output_node()) if not _is_result(leaf)]
     problems = []
     if len(segments) != 1:
-        problems.append(f"there are {len(segments)} engines")
+        problems.append(f"there are {len(segments) or 'no'} engines")
     if rest:
         shown = ", ".join(dict.fromkeys(op_name(node.target) for node in rest[:8]))
-        problems.append(f"{len(rest)} operators stay in PyTorch ({shown}{', …' if len(rest) > 8 else ''})")
+        count = "1 operator stays" if len(rest) == 1 else f"{len(rest)} operators stay"
+        problems.append(f"{count} in PyTorch ({shown}{', …' if len(rest) > 8 else ''})")
     if results:
         problems.append(f"results such as {results[0]} are no outputs of an engine")
     if problems:
@@ -103,9 +107,26 @@ def _order(compiled: CompiledModule) -> dict[str, list[str]]:
     }
 
 
+def saved_options(compiled: CompiledModule) -> RuntimeOptions:
+    """How a compiled module runs in another process."""
+    executors = {segment.executor for segment in compiled.segments.values()}
+    chosen: Executor = executors.pop() if len(executors) == 1 else "auto"
+    # The reference executor needs the networks, which stay in this process.
+    return replace(compiled.options, executor="auto" if chosen == "reference" else chosen)
+
+
 # --- TorchScript -----------------------------------------------------------------------------------------------------
-def save_torchscript(compiled: GraphModule, path: Path, extra: dict[str, str], options: RuntimeOptions) -> None:
-    """Write a compiled module as TorchScript, with options for its engines and texts to keep in the file, by name.
+def torchscript_of(module: GraphModule, program: ExportedProgram) -> torch.jit.ScriptModule:
+    """A module as TorchScript, see `script_module`; engines run with the module's options, also where it is loaded."""
+    twin = copy.copy(module)
+    twin.graph = copy_graph(module.graph)
+    if isinstance(module, CompiledModule):
+        set_options(twin.graph, saved_options(module))
+    return script_module(twin, program)
+
+
+def save_torchscript(script: torch.jit.ScriptModule, path: Path, extra: dict[str, str]) -> None:
+    """Write TorchScript, with texts to keep in the file, by name.
 
     PyTorch makes the archive in memory, where it takes up to three times its size: where it writes TorchScript to a
     file itself, a full disk ends the process.
@@ -113,7 +134,4 @@ def save_torchscript(compiled: GraphModule, path: Path, extra: dict[str, str], o
     Raises:
         OSError: the file cannot be written; what was at `path` is then still there.
     """
-    twin = copy.copy(compiled)
-    twin.graph = copy_graph(compiled.graph)
-    set_options(twin.graph, options)
-    write_whole(path, [script_module(twin).save_to_buffer(_extra_files=extra)])
+    write_whole(path, [script.save_to_buffer(_extra_files=extra)])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import zipfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import torch
@@ -18,11 +21,14 @@ from torch.fx.node import map_arg
 
 from ..errors import UserError, did_you_mean
 from ..held_logs import held_logs, logged_error
+from ..report import Report
 from ..settings import Executor
-from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program, segments_of
+from ..tracing import tracing
+from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program
+from .missing_operators import missing_operators
 from .options import RuntimeOptions
 from .options_in_graph import set_options
-from .output_formats import save_torchscript
+from .output_formats import save_torchscript, saved_options, torchscript_of
 from .portable import on_cpu
 from .whole_file import path_of, remove_abandoned, write_archive
 
@@ -33,7 +39,9 @@ RECORD_FILE = "trt_passes.json"
 """The extra file, in the archive, that says that this package wrote it, and how."""
 
 _EXECUTORS = ("auto", "tensorrt", "pytorch")
-_FORMATS = ("exported_program", "torchscript")
+_SHOWN = MappingProxyType({"exported_program": "an exported program", "torchscript": "TorchScript"})
+_FORMATS = tuple(_SHOWN)
+_UNKNOWN_CONTAINER = re.compile(r"Deserializing (\S+) in pytree is not registered")
 
 
 def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format: str | None = None) -> None:
@@ -44,7 +52,7 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
     the CPU, wherever the module is, so that it loads on every machine; move it with `.cuda()` after loading.
 
     Args:
-        compiled: what `compile` returned.
+        compiled: what `compile` returned; a ScriptModule is written as it is, as TorchScript.
         path: the file.
         output_format: "exported_program" is a standard `.pt2` that `load` reads, and `torch.export.load` too;
             "torchscript" is read by `torch.jit.load`. Both need `trt_passes` to be imported, which has the operator
@@ -58,22 +66,43 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
     chosen = output_format or ("torchscript" if target.suffix == ".ts" else "exported_program")
     if chosen not in _FORMATS:
         raise UserError(f"output_format is {chosen!r}.{did_you_mean(chosen, _FORMATS)}")
-    spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
-    if spliced is None:
-        raise UserError(
-            f"only a compiled module can be saved, not a {type(compiled).__name__}: pass what tp.compile returned."
-        )
-    assert isinstance(compiled, GraphModule)
-    exported, extra = _contents(spliced, compiled)
+    write = _writer(compiled, chosen)
     remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
-        if chosen == "torchscript":
-            save_torchscript(compiled, target, extra, _options_of(compiled))
-        else:
-            _check_results(exported)
-            write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}.") from error
+        write(target)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}.") from error
+    except (RuntimeError, TypeError) as error:  # SerializeError and NotImplementedError are RuntimeErrors
+        raise UserError(f"PyTorch cannot save this model as {_SHOWN[chosen]}: {_first_line(error)}.") from error
+
+
+def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
+    """What writes a module to a path in this format; all that is wrong with the module is found before."""
+    if isinstance(compiled, torch.jit.ScriptModule):
+        if chosen != "torchscript":
+            raise UserError(
+                "a ScriptModule is saved as TorchScript: name a file that ends in .ts, or pass "
+                "output_format='torchscript'; for a .pt2 file compile with ir='dynamo'."
+            )
+        return lambda target: save_torchscript(compiled, target, {})
+    spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
+    if spliced is None:
+        raise UserError(_why_unsaveable(compiled))
+    assert isinstance(compiled, CompiledModule)
+    exported, extra = _contents(spliced, compiled)
+    if chosen == "torchscript":
+        script = torchscript_of(compiled, spliced)
+        return lambda target: save_torchscript(script, target, extra)
+    _check_results(exported)
+    return lambda target: write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
+
+
+def _why_unsaveable(module: torch.nn.Module) -> str:
+    if hasattr(module, "_orig_mod"):  # an OptimizedModule, whose class is in torch._dynamo, which takes long to import
+        return "what torch.compile returns is compiled when it is called: save what tp.compile makes with ir='dynamo'."
+    if isinstance(getattr(module, "report", None), Report):
+        return "only a compiled module can be saved, and the passes that ran made no engines: compile without dryrun."
+    return f"only a compiled module can be saved, not a {type(module).__name__}: pass what tp.compile returned."
 
 
 def load(path: str | os.PathLike[str], executor: Executor | None = None, **options: Any) -> CompiledModule:
@@ -122,18 +151,18 @@ def from_bytes(data: bytes) -> CompiledModule:
     return _loaded(io.BytesIO(data), "the pickled program", {})
 
 
-def _contents(spliced: ExportedProgram, compiled: GraphModule) -> tuple[ExportedProgram, dict[str, str]]:
+def _contents(spliced: ExportedProgram, compiled: CompiledModule) -> tuple[ExportedProgram, dict[str, str]]:
     if _form(compiled.graph) != _form(spliced.module(check_guards=False).graph):
         raise UserError(
             "the graph of this compiled module was edited, and only what was compiled can be saved: use "
             "torch.export.save(torch.export.export(compiled, args), path), or edit the model and compile it again."
         )
-    if isinstance(compiled, CompiledModule) and compiled.changed_weights:
+    if compiled.changed_weights:
         raise UserError(
             f"{min(compiled.changed_weights)} was written to since the engines were built, which hold what it was: "
             "compile the model again."
         )
-    options = _options_of(compiled)
+    options = saved_options(compiled)
     record = {"schema": SCHEMA, "options": options.to_json(), "report": _report_of(compiled)}
     exported = on_cpu(current_program(spliced, compiled))
     set_options(exported.graph, options)
@@ -142,6 +171,8 @@ def _contents(spliced: ExportedProgram, compiled: GraphModule) -> tuple[Exported
 
 def _check_results(exported: ExportedProgram) -> None:
     results = [spec.arg for spec in exported.graph_signature.output_specs]
+    if not results:
+        raise UserError("the model returns nothing, and PyTorch cannot write such programs: return None instead.")
     texts = [arg.value for arg in results if isinstance(arg, ConstantArgument) and isinstance(arg.value, str)]
     if texts:
         raise UserError(
@@ -164,23 +195,41 @@ def _form(graph: Graph) -> list[tuple[str, str, str]]:
 def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> CompiledModule:
     record = _record(source, name)
     chosen = record["options"].updated(options)
-    _check_streaming(chosen, record["report"], name)
+    _check_streaming(chosen, record["streams"], name)
     source.seek(0)
-    with held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
+    # PyTorch reads one program at a time in a process.
+    with tracing(), held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
         try:
             exported = torch.export.load(source)
         except Exception as error:
-            reason = str(logged_error(logged) or error).strip().split("\n")[0].rstrip(".")
-            raise UserError(
-                f"{name} cannot be read by PyTorch {torch.__version__} ({reason}): save it again."
-            ) from error
+            raise UserError(_why_unreadable(source, name, logged_error(logged) or error)) from error
     compiled = compiled_module(exported, {}, chosen)
     setattr(compiled, "report", record["report"])  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
 
 
-def _check_streaming(options: RuntimeOptions, report: Mapping[str, Any], name: str) -> None:
-    streams = report.get("settings", {}).get("enable_weight_streaming", True)
+def _why_unreadable(source: BinaryIO, name: str, error: BaseException) -> str:
+    with suppress(ValueError, RecursionError):
+        missing = missing_operators(source)
+        if missing:
+            return (
+                f"{name} calls {', '.join(missing)}, which PyTorch {torch.__version__} does not have in this process: "
+                "import the library that defines such operators, then load again."
+            )
+    unknown = _UNKNOWN_CONTAINER.search(str(error))
+    if unknown is not None:
+        return (
+            f"{name} takes or returns a {unknown[1]}, which this process does not know: import the module that defines "
+            "it and registers it with PyTorch, then load again."
+        )
+    return f"{name} cannot be read by PyTorch {torch.__version__} ({_first_line(error)}): save it again."
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
+
+
+def _check_streaming(options: RuntimeOptions, streams: bool, name: str) -> None:
     if options.weight_streaming_budget is not None and not streams:
         raise UserError(
             f"option 'weight_streaming_budget' needs engines that stream weights, and those in {name} do not: compile "
@@ -210,7 +259,8 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
         record = json.loads(text)
         newer = record["schema"] > SCHEMA
         known = {} if newer else {"options": RuntimeOptions.from_json(record["options"]), "report": record["report"]}
-    except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+        streams = newer or record["report"].get("settings", {}).get("enable_weight_streaming", True)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError) as error:
         reason = str(error).rstrip(".") if isinstance(error, UserError) else repr(error)
         raise UserError(f"{name} is damaged ({reason}, in {RECORD_FILE}): save it again.") from error
     if newer:
@@ -218,19 +268,7 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
             f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "
             "upgrade it."
         )
-    return known
-
-
-def _options_of(compiled: GraphModule) -> RuntimeOptions:
-    assert isinstance(compiled, CompiledModule)
-    return replace(compiled.options, executor=_executor_of(compiled))
-
-
-def _executor_of(compiled: GraphModule) -> Executor:
-    executors = {segment.executor for segment in segments_of(compiled).values()}
-    chosen: Executor = executors.pop() if len(executors) == 1 else "auto"
-    # The reference executor needs the networks, which stay in this process.
-    return "auto" if chosen == "reference" else chosen
+    return {**known, "streams": streams}
 
 
 def _report_of(compiled: GraphModule) -> dict[str, Any]:

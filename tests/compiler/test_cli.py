@@ -59,6 +59,18 @@ def test_the_saved_model_computes_what_the_model_does(built: tuple[Path, Result]
         assert torch.allclose(loaded(x), model(x), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@torch.no_grad()
+def test_the_compiled_model_as_torchscript(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    from cli_models import blocks
+
+    model, x = blocks()
+    result = call("run", f"{MODELS}:blocks", "-o", str(tmp_path / "m.ts"), "--executor", "pytorch", *SETTINGS)
+    assert result.stdout.endswith(f"wrote {tmp_path / 'm.ts'}\n")
+    torch.testing.assert_close(torch.jit.load(tmp_path / "m.ts")(x), model(x), rtol=1e-4, atol=1e-5)
+
+
 def test_json_is_the_report_alone(tmp_path: Path) -> None:
     result = call(
         "run", f"{MODELS}:blocks", "--until", "partition", "--json", "--dump-dir", str(tmp_path / "d"), *SETTINGS

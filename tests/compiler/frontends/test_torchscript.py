@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import warnings
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -428,7 +430,8 @@ def test_a_script_module_runs_every_size_after_saving_and_loading() -> None:
     script = tp.compile(model, inputs, ir="ts", torch_executed_ops={"aten.sort"}, **OPTIONS)
     assert isinstance(script, torch.jit.ScriptModule)
     loaded = reloaded(tp.compile(model, inputs, ir="torchscript", executor="pytorch", min_block_size=1))
-    with pytest.warns(RuntimeWarning, match="run in PyTorch here") if not torch.cuda.is_available() else nullcontext():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # that engines run in PyTorch, which is what was asked for
         for rows in (4, 1, 16, 2):
             args = (torch.randn(rows, 4), (torch.randn(rows, 4), torch.randn(2)), {"scale": torch.randn(rows, 4)}, 3)
             expected = model(*args)
@@ -436,6 +439,28 @@ def test_a_script_module_runs_every_size_after_saving_and_loading() -> None:
                 torch.testing.assert_close(run(*args, None), expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(torch.jit.Error, match="k was 3 when the model was compiled"):
         script(*args[:3], 4)
+
+
+@torch.no_grad()
+def test_a_script_module_without_engines() -> None:
+    model = seeded(Sorted())
+    x = torch.randn(2, 8)
+    for options in ({"dryrun": True}, {"pipeline": "decompose,annotate"}):
+        script = tp.compile(model, [x], ir="ts", **options)
+        assert script.report.compiled is None
+        torch.testing.assert_close(reloaded(script)(x), model(x))
+
+
+def test_a_script_module_is_saved_as_it_is(tmp_path: Path) -> None:
+    x = torch.randn(2, 8)
+    script = tp.compile(seeded(Sorted()), [x], ir="ts", executor="pytorch", min_block_size=1)
+    assert script.report.verdicts["trt"]
+    tp.save(script, tmp_path / "m.ts")
+    tp.save(script, tmp_path / "m.pt", output_format="torchscript")
+    for name in ("m.ts", "m.pt"):
+        torch.testing.assert_close(torch.jit.load(tmp_path / name)(x), script(x))
+    with pytest.raises(tp.UserError, match=r"a ScriptModule is saved as TorchScript: name a file that ends in \.ts"):
+        tp.save(script, tmp_path / "m.pt2")
 
 
 @torch.no_grad()

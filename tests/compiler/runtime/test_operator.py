@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.export import Dim
 from torch.fx import GraphModule
-from trt_passes.compiler.runtime.compiled_module import segments_of
+from trt_passes.compiler.runtime.compiled_module import SPLICED, segments_of
 from trt_passes.compiler.runtime.operator import OPERATOR
 
 from tests.compiler.runtime.handmade import spliced
@@ -48,6 +48,16 @@ def test_what_is_read_once_is_kept_with_the_engine() -> None:
 
 def test_pytorch_accepts_the_definition() -> None:
     torch.library.opcheck(OPERATOR, arguments(3), test_utils=("test_schema", "test_faketensor"))
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_results_have_no_history(traced: bool) -> None:
+    module = compiled()
+    fast = torch.compile(module, backend="aot_eager", fullgraph=True) if traced else module.meta[SPLICED].module()
+    x = torch.randn(5, 4, requires_grad=True)
+    results = fast(x)
+    assert not any(result.requires_grad for result in results)
+    torch.testing.assert_close(results, MODEL(x.detach()), check_stride=False)
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

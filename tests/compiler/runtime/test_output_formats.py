@@ -242,6 +242,7 @@ def test_the_engine_and_its_bindings_are_written_together(
 def test_convert_to_engine_gives_the_same_bytes(whole: Any) -> None:
     data = tp.convert_to_engine(Whole().eval(), [torch.zeros(8), BATCH])
     assert data == bytes(whole.report.program.segments[0].engine.plan)
+    assert data == tp.convert_to_engine(Whole().eval(), arg_inputs=[torch.zeros(8), BATCH])
 
 
 @pytest.mark.parametrize("model", [nn.Identity(), nn.Dropout().eval()])
@@ -272,6 +273,9 @@ def test_models_that_do_not_convert_whole_say_why(islands: Any, tmp_path: Path) 
         tp.convert_to_engine(Returned().eval(), [BATCH])
     with pytest.raises(tp.UserError, match="only a compiled module has an engine"):
         tp.save_engine(nn.ReLU(), tmp_path / "m.plan")
+    left = compiled(Returned(), [BATCH], torch_executed_ops={"aten.relu"})
+    with pytest.raises(tp.UserError, match=r"there are no engines; 1 operator stays in PyTorch \(aten.relu\)"):
+        tp.save_engine(left, tmp_path / "m.plan")
     assert not list(tmp_path.iterdir())
 
 

@@ -9,9 +9,12 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pytest
 import torch
@@ -19,6 +22,7 @@ import trt_passes as tp
 from torch import nn
 from torch.export import Dim
 from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime import save as save_module
 from trt_passes.compiler.runtime.compiled_module import segments_of
@@ -77,6 +81,18 @@ def test_a_loaded_program_gives_the_same_answers(tmp_path: Path) -> None:
     assert list(segments_of(loaded)) == ["segment_00", "segment_01"]
 
 
+def test_threads_that_load_take_turns(tmp_path: Path) -> None:
+    save(compiled(), tmp_path / "model.pt2")
+    started = Barrier(4)
+
+    def loaded(_: int) -> list[str]:
+        started.wait()
+        return list(segments_of(load(tmp_path / "model.pt2")))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(loaded, range(4))) == [["segment_00", "segment_01"]] * 4
+
+
 def test_torch_export_load_reads_it_too(tmp_path: Path) -> None:
     module = compiled()
     save(module, tmp_path / "model.pt2")
@@ -117,6 +133,14 @@ def test_what_changed_since_is_saved(tmp_path: Path) -> None:
     module(x, scale=SCALE)
     save(module, tmp_path / "model.pt2")
     torch.testing.assert_close(load(tmp_path / "model.pt2")(x, scale=SCALE), module(x, scale=SCALE))
+
+
+def test_nothing_warns_on_the_way(tmp_path: Path) -> None:
+    module = compiled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(module, tmp_path / "model.pt2")
+        load(tmp_path / "model.pt2")(torch.randn(3, 4), scale=SCALE)
 
 
 def test_report_and_executor_are_saved(tmp_path: Path) -> None:
@@ -179,6 +203,10 @@ def test_only_compiled_modules_can_be_saved(tmp_path: Path) -> None:
     for other in (torch.nn.Linear(1, 1), torch.fx.symbolic_trace(torch.nn.ReLU())):
         with pytest.raises(UserError, match="only a compiled module can be saved"):
             save(other, tmp_path / "model.pt2")
+    dry = tp.compile(nn.ReLU().eval(), [torch.ones(1)], dryrun=True)
+    for module, words in ((dry, "compile without dryrun"), (torch.compile(nn.ReLU()), "with ir='dynamo'")):
+        with pytest.raises(UserError, match=words):
+            save(module, tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())
 
 
@@ -310,6 +338,94 @@ def test_a_newer_schema_is_a_user_error(tmp_path: Path) -> None:
     rewrite(tmp_path, "extra/trt_passes.json", json.dumps(newer).encode())
     with pytest.raises(UserError, match="upgrade"):
         load(tmp_path / "changed.pt2")
+
+
+@pytest.mark.parametrize("report", [b"[]", b'{"settings": 5}', b"[" * 100_000])
+def test_a_report_that_is_none_is_damage(report: bytes, tmp_path: Path) -> None:
+    rewrite(tmp_path, "extra/trt_passes.json", b'{"schema": 1, "options": {}, "report": %b}' % report)
+    with pytest.raises(UserError, match=r"changed.pt2 is damaged \(.*, in trt_passes.json\): save it again"):
+        load(tmp_path / "changed.pt2")
+
+
+class Pair(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+@dataclass
+class Named:
+    value: torch.Tensor
+
+
+class WithContext:
+    def __init__(self, value: torch.Tensor) -> None:
+        self.value = value
+
+
+class Returns(nn.Module):
+    def __init__(self, make: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.make(torch.relu(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda y: Pair(y, y + 1), "PyTorch cannot save this model as an exported program: Can't serialize .*Pair"),
+        (WithContext, "PyTorch cannot save this model as an exported program: Unable to serialize context"),
+        (lambda y: (), "the model returns nothing, and PyTorch cannot write such programs: return None instead"),
+    ],
+)
+def test_results_that_pytorch_cannot_write(make: Any, words: str, tmp_path: Path) -> None:
+    if make is WithContext:
+        pytree.register_pytree_node(
+            WithContext,
+            lambda item: ([item.value], object),
+            lambda items, _: WithContext(*items),
+            serialized_type_name="WithContext",
+        )
+    module = spliced(Returns(make), (torch.ones(2),), lambda node: True)
+    with pytest.raises(UserError, match=words) as caught:
+        save(module, tmp_path / "model.pt2")
+    assert "\n" not in str(caught.value)
+    assert not str(caught.value).endswith("..")
+    assert not list(tmp_path.iterdir())
+
+
+def test_containers_that_this_process_does_not_know_are_named(tmp_path: Path) -> None:
+    torch.export.register_dataclass(Named, serialized_type_name="elsewhere.Named")
+    save(spliced(Returns(Named), (torch.ones(2),), lambda node: True), tmp_path / "model.pt2")
+    known = pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.pop("elsewhere.Named")
+    try:
+        with pytest.raises(UserError, match=r"a elsewhere\.Named, which this process does not know: import the module"):
+            load(tmp_path / "model.pt2")
+    finally:
+        pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE["elsewhere.Named"] = known
+    assert isinstance(load(tmp_path / "model.pt2", executor="pytorch")(torch.ones(2)), Named)
+
+
+def test_operators_of_a_library_that_was_not_imported_are_named(tmp_path: Path) -> None:
+    with torch.library._scoped_library("trt_passes_test", "DEF") as library:
+        library.define("twice(Tensor x) -> Tensor")
+        library.impl("twice", lambda x: x + x, "CompositeExplicitAutograd")
+        library._register_fake("twice", torch.empty_like)
+
+        class Custom(nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return torch.ops.trt_passes_test.twice(torch.relu(x))
+
+        path = tmp_path / "model.pt2"
+        save(spliced(Custom(), (torch.ones(2),), lambda node: node.name == "relu"), path)
+        assert load(path, executor="pytorch")(torch.ones(2)).tolist() == [2, 2]
+    lines = "import sys, trt_passes as tp\ntry: tp.load(sys.argv[1])\nexcept tp.UserError as error: print(error)"
+    said = subprocess.run([sys.executable, "-c", lines, path], capture_output=True, text=True, check=True).stdout
+    assert said == (
+        f"{path} calls trt_passes_test.twice.default, which PyTorch {torch.__version__} does not have in this process: "
+        "import the library that defines such operators, then load again.\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["runtime_cache_path", "runtime_cache", "dump_dir", "nonsense"])
