@@ -316,6 +316,29 @@ def test_warm_up_has_the_sizes_of_engines_where_one_follows_from_another() -> No
     module.warm_up()
 
 
+class Drawn(nn.Module):
+    """Counts its calls, and draws random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return torch.relu(x) + torch.rand_like(x) + self.calls
+
+
+def test_warm_up_leaves_no_trace_even_if_it_fails() -> None:
+    module = tp.compile(Drawn(), [X], min_block_size=1, executor="pytorch")
+    before = torch.get_rng_state()
+    module.warm_up()
+    module.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        module.warm_up(X)
+    assert module.calls.item() == 0
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_compiled_module_is_in_eval_mode() -> None:
     module = compiled()
     assert not module.training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
 from types import SimpleNamespace
@@ -258,6 +259,36 @@ def test_written_inputs_are_found_among_the_tensors_of_a_call(args: Any, kwargs:
     module = tp.compile(program, min_block_size=1, executor="pytorch")
     static = [item for item in pytree.tree_leaves((args, kwargs)) if isinstance(item, Tensor)]
     assert graph_capture._written(module, (args, kwargs), static) == [position]
+
+
+class Counter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return torch.relu(x) + self.calls
+
+
+def test_calls_before_a_capture_leave_no_trace_even_if_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, waits = tp.compile(Counter(), [X], min_block_size=1, executor="pytorch"), list[str]()
+    side, current = (
+        SimpleNamespace(name=name, wait_stream=lambda other, name=name: waits.append(f"{name} for {other.name}"))
+        for name in ("side", "current")
+    )
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: current)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+
+    def fails(module: Any) -> None:
+        module(X)
+        raise torch.OutOfMemoryError
+
+    recorder = SimpleNamespace(side=side, inputs=[X.clone()], device=X.device, call=fails)
+    with pytest.raises(torch.OutOfMemoryError):
+        graph_capture._warm_up(module, recorder, [X])  # type: ignore[arg-type]
+    assert module.calls.item() == 0
+    assert waits == ["side for current", "current for side"]
 
 
 def test_calls_without_tensors_and_on_the_cpu_run_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
