@@ -15,6 +15,7 @@ from ..tensorrt.dtypes import short_name
 from ..tensorrt.loader import TensorRT
 from ..tensorrt.log import collecting_logger, error_lines
 from .engine_spec import EngineSpec
+from .exclusive import CAPTURING
 from .options import RuntimeOptions
 from .runtime_cache import RuntimeCache
 from .shape_rule import Shape, ShapeRule
@@ -106,7 +107,7 @@ class Engine:
         Raises:
             EngineUnavailable: TensorRT refuses, with its reason.
         """
-        with self._lock:
+        with CAPTURING, self._lock:
             if device in self._engines:
                 return
             with torch.cuda.device(device):
@@ -225,7 +226,8 @@ class Engine:
 
     def _create_context(self, device: int, stream: int) -> Execution:
         self.prepare(device)
-        context = self._new_context(device)
+        with CAPTURING:
+            context = self._new_context(device)
         if context is None:
             raise EngineUnavailable(f"{self.trt} has no execution context for it: {self._said()}")
         state = Execution(context, [-1] * len(self._input_names), [-1] * len(self._outputs))

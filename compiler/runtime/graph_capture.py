@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from .argument_order import ArgumentOrder
 from .capturable import attributes_read, obstacle, written_tensors
 from .direct_outputs import DirectOutputs
+from .exclusive import CAPTURING
 from .recorder import CannotCapture, Forward, Recorder
 from .rehearsal import rehearsal
 
@@ -139,11 +140,12 @@ def captured(
         raise CannotCapture(reason)
     recorder = Recorder(run, leaves, structure, module.engines_on(device), device, pool)
     given = [item for item in leaves if isinstance(item, torch.Tensor)]
-    try:
-        _warm_up(module, recorder, given)
-    except torch.OutOfMemoryError as error:
-        raise CannotCapture("the GPU has not enough memory for them") from error
-    graph, results = recorder.record(module)
+    with CAPTURING:
+        try:
+            _warm_up(module, recorder, given)
+        except torch.OutOfMemoryError as error:
+            raise CannotCapture("the GPU has not enough memory for them") from error
+        graph, results = recorder.record(module)
     outputs, output_structure = pytree.tree_flatten(results)
     direct = DirectOutputs(recorder, outputs)
     return Capture(

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ..collector import collector_paused
 from .engine import Contexts, Engine
+from .exclusive import CAPTURING
 
 if TYPE_CHECKING:
     from .compiled_module import CompiledModule
@@ -91,6 +92,7 @@ class Recorder:
         try:
             # Other threads may use the GPU meanwhile, but no tensor may be freed by the collector in this one.
             with (
+                CAPTURING,
                 collector_paused(),
                 torch.cuda.graph(graph, self.pool, self.side, capture_error_mode="thread_local"),
             ):

@@ -14,6 +14,7 @@ from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime import engine as engine_module
 from trt_passes.compiler.runtime.engine import Contexts, Engine, EngineUnavailable
 from trt_passes.compiler.runtime.engine_spec import Binding, EngineSpec
+from trt_passes.compiler.runtime.exclusive import CAPTURING
 from trt_passes.compiler.runtime.options import RuntimeOptions
 from trt_passes.compiler.runtime.shape_rule import ShapeRule
 from trt_passes.compiler.tensorrt.loader import TensorRT
@@ -265,6 +266,17 @@ def test_a_context_per_thread(stream: SimpleNamespace) -> None:
     for thread in threads:
         thread.join()
     assert (fake.deserialized, len(fake.contexts)) == (1, 3)
+
+
+def test_engines_are_loaded_while_nobody_captures(stream: SimpleNamespace) -> None:
+    fake = FakeTensorRT()
+    thread = threading.Thread(target=engine(fake), args=([torch.randn(3, 2), torch.zeros(2)],))
+    with CAPTURING:
+        thread.start()
+        thread.join(0.05)
+        assert (fake.deserialized, fake.contexts) == (0, [])
+    thread.join()
+    assert (fake.deserialized, len(fake.contexts)) == (1, 1)
 
 
 def test_a_wrong_size_is_found_before_tensorrt_is_told(stream: SimpleNamespace) -> None:
