@@ -164,7 +164,17 @@ class Runner:
             return self._loaded[0]
 
     def _check(self, inputs: Tensors) -> None:
+        device = inputs[0].device
         for binding, tensor in zip(self.spec.inputs, inputs, strict=True):
+            # PyTorch takes numbers from the CPU everywhere.
+            if tensor.device != device and (tensor.dim() or tensor.device.type != "cpu"):
+                raise UserError(
+                    f"input {binding.name!r} is on {tensor.device}, but others are on {device}: put all on one."
+                )
+            if tensor.layout is not torch.strided:
+                raise UserError(
+                    f"input {binding.name!r} is sparse, but the engine takes dense tensors: give its to_dense()."
+                )
             if tensor.dtype != binding.dtype:
                 raise UserError(
                     f"input {binding.name!r} is {tensor.dtype}, but the engine takes {binding.dtype}: give a tensor of "
