@@ -193,6 +193,21 @@ def test_tracers_record_the_operator() -> None:
         assert len(graph.find_nodes(op="call_function", target=OPERATOR)) == 2
 
 
+@pytest.mark.parametrize(
+    ("transformed", "name"),
+    [
+        (lambda call: torch.func.vmap(call)(torch.randn(2, 3, 4)), "vmap"),
+        (lambda call: torch.func.grad(lambda x: call(x).sum())(X), "grad"),
+        (lambda call: torch.func.jvp(call, (X,), (X,)), "jvp"),
+    ],
+)
+def test_transforms_of_functions_are_refused(transformed: Any, name: str) -> None:
+    module = compiled()
+    with pytest.raises(UserError, match=rf"cannot be called under torch\.func\.{name}, which cannot look into"):
+        transformed(lambda x: module(x, scale=SCALE))
+    module(X, scale=SCALE)
+
+
 def test_an_edited_graph_runs_as_it_reads() -> None:
     module, expected = compiled(), compiled()(X, scale=SCALE)
     output = module.graph.output_node()
