@@ -166,7 +166,8 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> Compiled
     chosen = record["options"].updated(options)
     _check_streaming(chosen, record["report"], name)
     source.seek(0)
-    with held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
+    # Under a default device of the user's, PyTorch would not read the tensors, which are on the CPU.
+    with torch.device("cpu"), held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
         try:
             exported = torch.export.load(source)
         except Exception as error:

@@ -77,6 +77,15 @@ def test_a_loaded_program_gives_the_same_answers(tmp_path: Path) -> None:
     assert list(segments_of(loaded)) == ["segment_00", "segment_01"]
 
 
+def test_a_default_device_changes_nothing(tmp_path: Path) -> None:
+    module, x = compiled(), torch.randn(3, 4)
+    with torch.device("meta"):
+        save(module, tmp_path / "model.pt2")
+        loaded = load(tmp_path / "model.pt2")
+    assert {tensor.device.type for tensor in (*loaded.parameters(), *loaded.buffers())} == {"cpu"}
+    torch.testing.assert_close(loaded(x, scale=SCALE), module(x, scale=SCALE))
+
+
 def test_torch_export_load_reads_it_too(tmp_path: Path) -> None:
     module = compiled()
     save(module, tmp_path / "model.pt2")
