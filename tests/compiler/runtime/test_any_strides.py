@@ -59,3 +59,9 @@ def test_strides_are_free(model: nn.Module, left: set[str], example: Tensor, exe
     module = tp.compile(model, [example], executor=executor, min_block_size=1, torch_executed_ops=left)
     for x in LAYOUTS:
         torch.testing.assert_close(module(x), model(x), check_stride=False)
+
+
+def test_strides_are_free_in_a_dry_run() -> None:
+    module = tp.compile(Flat().eval(), [CONTIGUOUS], dryrun=True)
+    for x in LAYOUTS:
+        assert module(x)[1].shape == (2, 48)
