@@ -188,7 +188,8 @@ class Runner:
         module = self._placed.get(device)
         if module is None:
             module = self._placed[device] = on_device(self.fallback, device)
-        results = module(*inputs, *self._constants_on(device, constants))
+        # Not called as a module, on which hooks of the user's for all modules would look at weights as inputs.
+        results = module.forward(*inputs, *self._constants_on(device, constants))
         # A result of an engine never shares memory with an input, a weight or another result.
         return _unshared(results, (*inputs, *constants))
 

@@ -18,6 +18,7 @@ from torch.export import Dim
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime.compiled_module import SPLICED, segments_of
 from trt_passes.compiler.runtime.operator import NAME, OPERATOR
@@ -103,6 +104,25 @@ def test_weights_are_read_only_where_pytorch_needs_them(monkeypatch: pytest.Monk
     segment.executor = "reference"
     module(X, scale=SCALE)
     assert asked == ["segment_00"]
+
+
+def test_only_executors_can_be_set() -> None:
+    segment = segments_of(compiled())["segment_00"]
+    with pytest.raises(UserError, match=r"executor is 'tensort'\. Did you mean 'tensorrt'"):
+        segment.executor = "tensort"  # type: ignore[assignment]
+    assert segment.executor == "pytorch"
+
+
+def test_hooks_for_all_modules_see_one_module() -> None:
+    module, seen = compiled(), list[nn.Module]()
+    hook = nn.modules.module.register_module_forward_pre_hook(lambda found, args: seen.append(found))
+    try:
+        module(X, scale=SCALE)
+        with torch.no_grad(), FlopCounterMode(display=False):
+            module(X, scale=SCALE)
+    finally:
+        hook.remove()
+    assert seen == [module, module]
 
 
 def test_tensors_are_what_they_were_in_the_model() -> None:
