@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,8 +61,14 @@ Contexts = dict[tuple[int, int], Execution]
 
 @dataclass
 class _PerThread(threading.local):
-    contexts: Contexts = field(default_factory=dict)
+    """`contexts` are in use: those of the thread, which are `usual`, or others, see `Engine.own_contexts`."""
+
+    usual: Contexts = field(default_factory=dict)
+    contexts: Contexts = field(init=False)
     specialization: str | None = None
+
+    def __post_init__(self) -> None:
+        self.contexts = self.usual
 
 
 class Engine:
@@ -113,7 +119,7 @@ class Engine:
             with torch.cuda.device(device):
                 runtime = self.trt.module.Runtime(self._logger)
                 data = self._plan.cpu().numpy().data
-                engine = runtime.deserialize_cuda_engine(data)
+                engine = self._made(lambda: runtime.deserialize_cuda_engine(data))
             if engine is None:
                 raise EngineUnavailable(f"{self.trt} refuses it: {self._said()}")
             self._logger.records.clear()
@@ -227,12 +233,23 @@ class Engine:
     def _create_context(self, device: int, stream: int) -> Execution:
         self.prepare(device)
         with CAPTURING:
-            context = self._new_context(device)
+            context = self._made(lambda: self._new_context(device))
         if context is None:
             raise EngineUnavailable(f"{self.trt} has no execution context for it: {self._said()}")
         state = Execution(context, [-1] * len(self._input_names), [-1] * len(self._outputs))
         self._local.contexts[device, stream] = state
         return state
+
+    def _made(self, make: Callable[[], Any]) -> Any:
+        """What TensorRT makes; if it lacks memory, once more without what PyTorch and contexts of other streams keep."""
+        made = make()
+        if made is None and "memory" in " ".join(error_lines(self._logger.records)).lower():
+            self._logger.records.clear()
+            torch.cuda.synchronize()
+            self._local.usual.clear()
+            torch.cuda.empty_cache()
+            made = make()
+        return made
 
     def _new_context(self, device: int) -> Any:
         engine = self._engines[device][1]

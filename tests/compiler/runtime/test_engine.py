@@ -295,6 +295,32 @@ def test_a_wrong_dtype_is_named(stream: SimpleNamespace) -> None:
         engine(FakeTensorRT())([torch.randn(3, 2), torch.zeros(2).half()])
 
 
+def test_contexts_of_other_streams_and_cached_memory_are_given_back_where_memory_is_short(
+    stream: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, freed = FakeTensorRT(), list[str]()
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: freed.append("waited"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append("emptied"))
+    run, inputs = engine(fake), [torch.randn(3, 2), torch.zeros(2)]
+    run(inputs)
+
+    def context() -> FakeContext | None:
+        if freed:
+            return fake.context()
+        run._logger.records.append(("ERROR", "Error Code 2: OutOfMemory (Requested size was 7 bytes.)"))
+        return None
+
+    fake.engine.create_execution_context = context
+    stream.cuda_stream = 8
+    torch.testing.assert_close(run(inputs)[0], inputs[0])
+    assert freed == ["waited", "emptied"]
+    assert list(run._local.contexts) == [(None, 8)]
+    own: Contexts = {}
+    with run.own_contexts(own):
+        run(inputs)
+    assert len(own) == 1
+
+
 def test_a_sparse_input_is_named(stream: SimpleNamespace) -> None:
     with pytest.raises(UserError, match="'b' is sparse, but the engine takes dense tensors"):
         engine(FakeTensorRT())([torch.randn(3, 2), torch.zeros(2).to_sparse()])

@@ -237,3 +237,16 @@ def test_the_gpu_as_default_device(tmp_path: Any) -> None:
         close(module(x), plain(x))
         close(loaded(x), plain(x))
         close(copy.deepcopy(module)(x), plain(x))
+
+
+def test_memory_that_pytorch_keeps_is_given_back_for_an_engine() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Linear(4096, 4096) for _ in range(4)), nn.ReLU()).eval()
+    module = tp.compile(model, [torch.randn(4, 4096)], min_block_size=1, executor="tensorrt")
+    x = torch.randn(4, 4096)
+    given = x.cuda()
+    torch.cuda.synchronize()
+    free = torch.cuda.mem_get_info()[0]
+    kept = torch.empty(free - (64 << 20), dtype=torch.uint8, device="cuda")
+    del kept
+    close(module(given).cpu(), model(x))
