@@ -241,7 +241,7 @@ class Engine:
         return state
 
     def _made(self, make: Callable[[], Any]) -> Any:
-        """What TensorRT makes; if it lacks memory, once more without what PyTorch and contexts of other streams keep."""
+        """What TensorRT makes; if it lacks memory, once more without what PyTorch and other streams keep."""
         made = make()
         if made is None and "memory" in " ".join(error_lines(self._logger.records)).lower():
             self._logger.records.clear()

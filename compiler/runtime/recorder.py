@@ -43,6 +43,9 @@ class Recorder:
         engines: those of the module, which get execution contexts of their own.
         device: where all tensors are.
         pool: memory that the graphs share with others, from `torch.cuda.graph_pool_handle`; None for its own.
+
+    Raises:
+        CannotCapture: an argument cannot be copied to such a tensor.
     """
 
     run: Forward
@@ -56,6 +59,8 @@ class Recorder:
     side: Any = field(init=False)
 
     def __post_init__(self) -> None:
+        if any(item.layout is not torch.strided for item in self.arguments if isinstance(item, torch.Tensor)):
+            raise CannotCapture("an input is sparse", lasting=False)
         with _writable():
             self.inputs = [
                 torch.empty_like(item, memory_format=torch.contiguous_format)

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from trt_passes.compiler.runtime import cuda_graphs, graph_capture
 from trt_passes.compiler.runtime.cuda_graphs import CudaGraphs
 from trt_passes.compiler.runtime.graph_capture import Capture
-from trt_passes.compiler.runtime.recorder import CannotCapture
+from trt_passes.compiler.runtime.recorder import CannotCapture, Recorder
 
 
 class Module:
@@ -204,6 +204,19 @@ def test_a_call_that_cannot_be_captured_does_not_end_graphs_for_others(gpu: Simp
     with pytest.warns(RuntimeWarning, match="inputs are on cpu and on meta"):
         graphs()(module, lambda module, x, y: None, (x, torch.ones(3, device="meta")), {})
     call(module, run, (x,), {})
+    assert (len(call), call.reason) == (1, None)
+
+
+def test_tensors_of_other_kinds_run_as_usual(gpu: SimpleNamespace) -> None:
+    class Named(Tensor):
+        pass
+
+    call, x = graphs(), torch.ones(3).as_subclass(Named)
+    with pytest.warns(RuntimeWarning, match="a call runs without CUDA graphs, because an argument is a Named"):
+        assert type(call(Module(), run, (x,), {})["sum"]) is Named
+    with pytest.raises(CannotCapture, match="an input is sparse"):
+        Recorder(run, [torch.ones(3).to_sparse()], None, [], torch.device("cpu"), None)
+    call(Module(), run, (torch.ones(3),), {})
     assert (len(call), call.reason) == (1, None)
 
 
