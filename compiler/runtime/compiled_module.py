@@ -190,10 +190,11 @@ class CompiledModule(GraphModule):
         return super().train(mode)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """The overview of the run that made it as SVG, and as text, for notebooks."""
+        """The overview of the run that made it as SVG, and as text, for notebooks; its graph if it was loaded."""
         from ...visualize.notebook import module_bundle
 
-        return module_bundle(self, vars(self).get("report"))
+        report = vars(self).get("report")
+        return module_bundle(self, None if isinstance(report, dict) else report)
 
     def __copy__(self) -> CompiledModule:
         own = {key: copy.copy(vars(self)[key]) for key in ("_parameters", "_buffers", "_modules")}

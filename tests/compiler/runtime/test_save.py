@@ -177,6 +177,12 @@ def test_options_of_engines_are_what_was_written_or_none() -> None:
             options_in(json.dumps({**json.loads(text), "options": wrong}))
 
 
+def test_a_loaded_module_shows_itself_in_a_notebook(tmp_path: Path) -> None:
+    module = tp.compile(nn.Linear(4, 4).eval(), [torch.randn(3, 4)], min_block_size=1, executor="pytorch")
+    save(module, tmp_path / "model.pt2")
+    assert "compiled module" in load(tmp_path / "model.pt2")._repr_mimebundle_()["text/plain"]
+
+
 def test_the_reference_executor_is_not_saved(tmp_path: Path) -> None:
     save(compiled("reference"), tmp_path / "model.pt2")
     assert segments_of(load(tmp_path / "model.pt2"))["segment_00"].executor == "auto"
