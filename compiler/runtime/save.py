@@ -166,8 +166,10 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> Compiled
     chosen = record["options"].updated(options)
     _check_streaming(chosen, record["report"], name)
     source.seek(0)
-    # Under a default device of the user's, PyTorch would not read the tensors, which are on the CPU.
-    with torch.device("cpu"), held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
+    # Under a default device of the user's, PyTorch would not read the tensors, which are on the CPU; under inference
+    # mode, it would make buffers that cannot be written to outside of it.
+    logs = held_logs("torch.export", "torch.export.pt2_archive._package")
+    with torch.device("cpu"), torch.inference_mode(False), logs as logged:
         try:
             exported = torch.export.load(source)
         except Exception as error:

@@ -86,6 +86,15 @@ def test_a_default_device_changes_nothing(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(x, scale=SCALE), module(x, scale=SCALE))
 
 
+def test_what_was_loaded_in_inference_mode_runs_outside_of_it(tmp_path: Path) -> None:
+    module, x = compiled(), torch.randn(3, 4)
+    save(module, tmp_path / "model.pt2")
+    with torch.inference_mode():
+        loaded = load(tmp_path / "model.pt2")
+        first = loaded(x, scale=SCALE)
+    torch.testing.assert_close(loaded(x, scale=SCALE)["y"], first["y"] + 1)
+
+
 def test_torch_export_load_reads_it_too(tmp_path: Path) -> None:
     module = compiled()
     save(module, tmp_path / "model.pt2")
