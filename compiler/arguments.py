@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from torch.export.graph_signature import InputKind
+from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from .errors import UserError
 from .program import Program
+from .runtime.any_strides import reshape_for_views
 
 
 def call_arguments(program: Program) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -64,6 +66,9 @@ def graph_arguments(program: Program, args: tuple[Any, ...], kwargs: Mapping[str
 def eager_module(program: Program) -> Callable[..., Any]:
     """The program as a module that PyTorch runs; calling it does not change the program's buffers."""
     module = program.exported.module(check_guards=False)
+    assert isinstance(module, GraphModule)
+    reshape_for_views(module.graph)
+    module.recompile()
     if program.mutates:
         for child in module.modules():
             for name, buffer in child.named_buffers(recurse=False):

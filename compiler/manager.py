@@ -5,7 +5,9 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
@@ -57,7 +59,7 @@ class PassManager:
         if isinstance(program, ExportedProgram):
             program = Program(program)
         self.pipeline.check(facts_of(program))
-        with tracing():
+        with tracing(), _tensors_on_cpu():
             return self._run(program)
 
     def _run(self, program: Program) -> Report:
@@ -171,3 +173,8 @@ def versions() -> dict[str, str]:
     if tensorrt is not None:
         found[tensorrt.flavor] = tensorrt.version
     return found
+
+
+def _tensors_on_cpu() -> AbstractContextManager[Any]:
+    """Where passes work, whatever the user's default device is: TensorRT reads weights from the host."""
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")

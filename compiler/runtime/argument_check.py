@@ -15,6 +15,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.fx import GraphModule, Node
 
 from ..errors import UserError
+from ..program import is_symbolic
 from ..symbols import dims_of, finite
 from .argument_order import ArgumentOrder
 from .engine_spec import Binding, EngineSpec
@@ -29,8 +30,8 @@ _IMPLIED = 2
 class ArgumentCheck:
     """A forward pre-hook that refuses arguments for which the graph is not right.
 
-    Numbers, text and None are part of the graph. Tensors that do not enter an engine as they are must have the types
-    and sizes that the model was exported for, and arguments must be nested as they were.
+    Numbers, text and None are part of the graph. Tensors that do not all enter the engine that runs first must have the
+    types and sizes that the model was exported for, and arguments must be nested as they were.
 
     Attributes:
         order: of the graph's placeholders.
@@ -55,7 +56,7 @@ class ArgumentCheck:
         nodes = {node.name: node for node in exported.graph.find_nodes(op="placeholder")}
         inputs = [(i, nodes[arg.name]) for i, arg in enumerate(arguments) if arg.name in nodes]
         tensors = [(i, node) for i, node in inputs if isinstance(node.meta.get("val"), torch.Tensor)]
-        if all(_enters_an_engine(node) for _, node in tensors):
+        if all(_enters_the_first_engine(node) for _, node in tensors):
             tensors = []
         if not fixed and not tensors and order.is_flat:
             return None
@@ -100,8 +101,10 @@ class ArgumentCheck:
             self.rule.check(shapes)
 
 
-def _enters_an_engine(node: Node) -> bool:
-    return any(user.target is OPERATOR and node in user.args[0] for user in node.users)  # type: ignore[operator]
+def _enters_the_first_engine(node: Node) -> bool:
+    """Whether an engine takes the tensor before anything else computes."""
+    first = next((other for other in node.graph.nodes if other.op == "call_function" and not is_symbolic(other)), None)
+    return first is not None and first.target is OPERATOR and node in first.args[0]
 
 
 def _binding(node: Node, limits: Mapping[Any, Any]) -> Binding:

@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
 from torch.fx.graph import PythonCode
+from torch.utils import _pytree as pytree
 
 from ..errors import UserError
 from .argument_check import ArgumentCheck
@@ -26,6 +27,7 @@ from .engine_spec import EngineSpec
 from .fallback import move_made_tensors
 from .operator import attach_runner
 from .options import RuntimeOptions
+from .rehearsal import rehearsal
 from .runner import Notice, Runner
 from .runtime_cache import runtime_cache
 from .spliced_graph import SegmentParts
@@ -90,16 +92,14 @@ class CompiledModule(GraphModule):
         """
         if not (args or kwargs):
             args, kwargs = usual_arguments(self.meta[SPLICED], self._usual_device())
-        written, written_inputs = written_tensors(self.graph)
-        buffers = [self.get_tensor(name) for name in written]
-        saved = [tensor.clone() for tensor in buffers]
-        with torch.no_grad():
+        leaves = pytree.tree_leaves((args, kwargs))
+        device = next((leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)), self._usual_device())
+        with rehearsal(self, device):
             kept = [self(*args, **kwargs)]
+            written_inputs = written_tensors(self.graph)[1]
             if self.cuda_graphs is not None and self.cuda_graphs.has_direct_outputs and not written_inputs:
                 for _ in range(_LATER_CALLS):
                     kept[0] = self(*args, **kwargs)
-            for tensor, value in zip(buffers, saved, strict=True):
-                tensor.copy_(value)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         for segment in self.segments.values():
@@ -190,10 +190,11 @@ class CompiledModule(GraphModule):
         return super().train(mode)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """The overview of the run that made it as SVG, and as text, for notebooks."""
+        """The overview of the run that made it as SVG, and as text, for notebooks; its graph if it was loaded."""
         from ...visualize.notebook import module_bundle
 
-        return module_bundle(self, vars(self).get("report"))
+        report = vars(self).get("report")
+        return module_bundle(self, None if isinstance(report, dict) else report)
 
     def __copy__(self) -> CompiledModule:
         own = {key: copy.copy(vars(self)[key]) for key in ("_parameters", "_buffers", "_modules")}

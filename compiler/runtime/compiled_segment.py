@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
 from ..settings import Executor
 from ..tensorrt.dtypes import short_name
 from . import graph_text
@@ -55,11 +55,13 @@ class CompiledSegment:
 
     @property
     def executor(self) -> Executor:
-        """What runs the segment; may be set at any time."""
+        """What runs the segment; may be set at any time, to what the option of that name takes (else UserError)."""
         return self.runner.executor
 
     @executor.setter
     def executor(self, value: Executor) -> None:
+        if value not in get_args(Executor):
+            raise UserError(f"executor is {value!r}.{did_you_mean(value, get_args(Executor))}")
         self.runner.executor = value
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:

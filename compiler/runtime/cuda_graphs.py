@@ -127,7 +127,7 @@ def _key(leaves: Sequence[Any], structure: pytree.TreeSpec | None, device: torch
     """The signature of a call: the stream, the structure of the arguments, shapes and data types, and other values."""
     key: list[Any] = [device.index, stream_address(device.index), structure]
     for item in leaves:
-        if isinstance(item, torch.Tensor):
+        if type(item) in _TENSORS:
             if item.device != device:
                 raise CannotCapture(f"inputs are on {device} and on {item.device}", lasting=False)
             key += (item.shape, item.dtype)

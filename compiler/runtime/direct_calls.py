@@ -13,6 +13,7 @@ from torch.fx.graph import CodeGen, _PyTreeCodeGen
 from torch.utils import _pytree as pytree
 
 from ..autocast import autocast_off
+from ..errors import UserError
 from ..program import copy_graph
 from .compiled_segment import CompiledSegment
 from .operator import OPERATOR
@@ -95,6 +96,8 @@ def forward_of(official: Forward, direct: Forward) -> Forward:
     def forward(self: CompiledModule, *args: Any, **kwargs: Any) -> Any:
         if _is_traced():
             return official(self, *args, **kwargs)
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            _refuse_transforms()
         if torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):
             with autocast_off(("cpu", "cuda")):
                 return forward(self, *args, **kwargs)
@@ -118,4 +121,14 @@ def _is_traced() -> bool:
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._get_tracing_state() is not None
         or is_fx_symbolic_tracing()
+    )
+
+
+def _refuse_transforms() -> None:
+    """Raise UserError: tensors of torch.func have no memory to read, and a gradient of engines would be 0."""
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    names = ", ".join(sorted({f"torch.func.{level.key().name.lower()}" for level in stack}))
+    raise UserError(
+        f"a compiled module cannot be called under {names}, which cannot look into engines: call it outside, with the "
+        "batch as a dimension of its inputs, or use the model that was compiled."
     )

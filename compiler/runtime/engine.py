@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from ..tensorrt.dtypes import short_name
 from ..tensorrt.loader import TensorRT
 from ..tensorrt.log import collecting_logger, error_lines
 from .engine_spec import EngineSpec
+from .exclusive import CAPTURING
 from .options import RuntimeOptions
 from .runtime_cache import RuntimeCache
 from .shape_rule import Shape, ShapeRule
@@ -27,6 +28,8 @@ class EngineUnavailable(Exception):
 
 _ALIGNMENT = 256
 """Bytes. TensorRT's kernels may rely on it; PyTorch allocates at multiples of 512, but views can begin anywhere."""
+
+_DENSE = torch.strided
 
 _REMEMBERED = 100
 """Messages of TensorRT's to look for a reason in, when something fails."""
@@ -58,8 +61,14 @@ Contexts = dict[tuple[int, int], Execution]
 
 @dataclass
 class _PerThread(threading.local):
-    contexts: Contexts = field(default_factory=dict)
+    """`contexts` are in use: those of the thread, which are `usual`, or others, see `Engine.own_contexts`."""
+
+    usual: Contexts = field(default_factory=dict)
+    contexts: Contexts = field(init=False)
     specialization: str | None = None
+
+    def __post_init__(self) -> None:
+        self.contexts = self.usual
 
 
 class Engine:
@@ -104,13 +113,13 @@ class Engine:
         Raises:
             EngineUnavailable: TensorRT refuses, with its reason.
         """
-        with self._lock:
+        with CAPTURING, self._lock:
             if device in self._engines:
                 return
             with torch.cuda.device(device):
                 runtime = self.trt.module.Runtime(self._logger)
                 data = self._plan.cpu().numpy().data
-                engine = runtime.deserialize_cuda_engine(data)
+                engine = self._made(lambda: runtime.deserialize_cuda_engine(data))
             if engine is None:
                 raise EngineUnavailable(f"{self.trt} refuses it: {self._said()}")
             self._logger.records.clear()
@@ -166,39 +175,45 @@ class Engine:
     def _enqueue(self, inputs: Sequence[torch.Tensor], device: torch.device, index: int) -> list[torch.Tensor]:
         stream = stream_address(index)
         state = self._local.contexts.get((index, stream)) or self._create_context(index, stream)
-        context = state.context
         shapes: list[Shape] = [tensor.shape for tensor in inputs]
         if shapes != state.shapes:
             self._set_shapes(state, shapes)
         # Copies must outlive the call that reads their addresses.
         kept = []
         addresses = state.input_addresses
+        # Results of the call before may be inputs of this one, which writes to them.
+        overwritten = [_memory(tensor) for tensor in state.kept_outputs or ()]
         for position, tensor in enumerate(inputs):
-            if tensor.dtype != self._input_dtypes[position] or tensor.device != device:
+            if tensor.dtype != self._input_dtypes[position] or tensor.device != device or tensor.layout is not _DENSE:
                 raise self._misplaced(position, device, tensor)
             tensor = tensor.contiguous()
             address = tensor.data_ptr()
-            if address % _ALIGNMENT:
-                tensor = tensor.clone()
+            # What is marked as negated has the numbers without the sign in memory.
+            if address % _ALIGNMENT or tensor.is_neg() or (overwritten and _memory(tensor) in overwritten):
+                tensor = tensor.resolve_neg().clone()
                 address = tensor.data_ptr()
             kept.append(tensor)
             if address != addresses[position] or not address:
-                addresses[position] = address
-                context.set_tensor_address(self._input_names[position], address or _IDLE_ADDRESS)
+                self._tell(state, addresses, position, self._input_names[position], address)
         outputs = state.kept_outputs or self._new_outputs(state, inputs[0])
         addresses = state.output_addresses
         for position, tensor in enumerate(outputs):
             address = tensor.data_ptr()
             if address != addresses[position] or not address:
-                addresses[position] = address
-                context.set_tensor_address(self._outputs[position][0], address or _IDLE_ADDRESS)
-        if not context.execute_async_v3(stream):
+                self._tell(state, addresses, position, self._outputs[position][0], address)
+        if not state.context.execute_async_v3(stream):
             raise RuntimeError(f"{self.trt} could not run {self.spec.name}: {self._said()}")
         if not state.has_run:
             state.has_run = True
             if self._runtime_cache is not None:
                 self._runtime_cache.save()
         return outputs
+
+    def _tell(self, state: Execution, addresses: list[int], position: int, name: str, address: int) -> None:
+        if not state.context.set_tensor_address(name, address or _IDLE_ADDRESS):
+            addresses[position] = -1
+            raise RuntimeError(f"{self.trt} does not take the memory of {name!r} for {self.spec.name}: {self._said()}")
+        addresses[position] = address
 
     def _new_outputs(self, state: Execution, like: torch.Tensor) -> list[torch.Tensor]:
         pairs = [(shape, dtype) for (_, dtype), shape in zip(self._outputs, state.output_shapes, strict=True)]
@@ -217,6 +232,26 @@ class Engine:
 
     def _create_context(self, device: int, stream: int) -> Execution:
         self.prepare(device)
+        with CAPTURING:
+            context = self._made(lambda: self._new_context(device))
+        if context is None:
+            raise EngineUnavailable(f"{self.trt} has no execution context for it: {self._said()}")
+        state = Execution(context, [-1] * len(self._input_names), [-1] * len(self._outputs))
+        self._local.contexts[device, stream] = state
+        return state
+
+    def _made(self, make: Callable[[], Any]) -> Any:
+        """What TensorRT makes; if it lacks memory, once more without what PyTorch and other streams keep."""
+        made = make()
+        if made is None and "memory" in " ".join(error_lines(self._logger.records)).lower():
+            self._logger.records.clear()
+            torch.cuda.synchronize()
+            self._local.usual.clear()
+            torch.cuda.empty_cache()
+            made = make()
+        return made
+
+    def _new_context(self, device: int) -> Any:
         engine = self._engines[device][1]
         if self.trt.has_runtime_cache:
             config = engine.create_runtime_config()
@@ -225,14 +260,8 @@ class Engine:
             config.dynamic_shapes_kernel_specialization_strategy = getattr(strategies, wanted.upper())
             if self._runtime_cache is not None:
                 self._runtime_cache.attach(config, device)
-            context = engine.create_execution_context(config)
-        else:
-            context = engine.create_execution_context()
-        if context is None:
-            raise EngineUnavailable(f"{self.trt} has no execution context for it: {self._said()}")
-        state = Execution(context, [-1] * len(self._input_names), [-1] * len(self._outputs))
-        self._local.contexts[device, stream] = state
-        return state
+            return engine.create_execution_context(config)
+        return engine.create_execution_context()
 
     def _set_shapes(self, state: Execution, shapes: list[Shape]) -> None:
         self._rule.check(shapes)
@@ -251,6 +280,8 @@ class Engine:
 
     def _misplaced(self, position: int, device: torch.device, tensor: torch.Tensor) -> UserError:
         name, dtype = self._input_names[position], self._input_dtypes[position]
+        if tensor.layout is not _DENSE:
+            return UserError(f"input {name!r} is sparse, but the engine takes dense tensors: give its to_dense().")
         if tensor.dtype != dtype:
             found, wanted = short_name(tensor.dtype), short_name(dtype)
             return UserError(f"input {name!r} is {found}, but the engine takes {wanted}: give a tensor of that dtype.")
@@ -261,3 +292,7 @@ class Engine:
         reasons = error_lines(self._logger.records)
         self._logger.records.clear()
         return " | ".join(reasons) or "no reason given"
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

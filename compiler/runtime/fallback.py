@@ -8,6 +8,7 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from ..program import Program, Segment, is_symbolic
+from .any_strides import reshape_for_views, with_any_strides
 from .sizes_in_graph import SizesInGraph
 
 
@@ -31,7 +32,8 @@ def segment_module(program: Program, segment: Segment) -> GraphModule:
             copies[argument] = sizes.size(argument.meta["val"])
         elif argument.op == "get_attr" and argument not in copies:
             # A graph that an operator takes: the branch of a conditional, the body of a loop.
-            root.add_module(argument.name, program.exported.graph_module.get_submodule(str(argument.target)))
+            body = program.exported.graph_module.get_submodule(str(argument.target))
+            root.add_module(argument.name, with_any_strides(body))
             copies[argument] = graph.create_node("get_attr", argument.name, name=argument.name)
         return copies[argument]
 
@@ -39,6 +41,7 @@ def segment_module(program: Program, segment: Segment) -> GraphModule:
         copies[node] = graph.node_copy(node, copied)
         copies[node].meta = {"val": node.meta["val"]}
     graph.output(tuple(copies[nodes[name]] for name in segment.outputs))
+    reshape_for_views(graph)
     return GraphModule(root, graph, class_name=segment.name.replace("-", "_"))
 
 

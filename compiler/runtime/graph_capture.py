@@ -12,9 +12,11 @@ import torch
 from torch.utils import _pytree as pytree
 
 from .argument_order import ArgumentOrder
-from .capturable import attributes_read, draws_random_numbers, obstacle, written_tensors
+from .capturable import attributes_read, obstacle, written_tensors
 from .direct_outputs import DirectOutputs
+from .exclusive import CAPTURING
 from .recorder import CannotCapture, Forward, Recorder
+from .rehearsal import rehearsal
 
 if TYPE_CHECKING:
     from .compiled_module import CompiledModule
@@ -138,11 +140,12 @@ def captured(
         raise CannotCapture(reason)
     recorder = Recorder(run, leaves, structure, module.engines_on(device), device, pool)
     given = [item for item in leaves if isinstance(item, torch.Tensor)]
-    try:
-        _warm_up(module, recorder, given)
-    except torch.OutOfMemoryError as error:
-        raise CannotCapture("the GPU has not enough memory for them") from error
-    graph, results = recorder.record(module)
+    with CAPTURING:
+        try:
+            _warm_up(module, recorder, given)
+        except torch.OutOfMemoryError as error:
+            raise CannotCapture("the GPU has not enough memory for them") from error
+        graph, results = recorder.record(module)
     outputs, output_structure = pytree.tree_flatten(results)
     direct = DirectOutputs(recorder, outputs)
     return Capture(
@@ -172,21 +175,17 @@ def _written(
     return [positions[id(leaves[index])] for index in placeholders]
 
 
-@torch.no_grad()
 def _warm_up(module: CompiledModule, recorder: Recorder, given: Sequence[torch.Tensor]) -> None:
-    buffers = [module.get_tensor(name) for name in written_tensors(module.graph)[0]]
-    saved = [tensor.clone() for tensor in buffers]
-    generator = torch.cuda.get_rng_state() if draws_random_numbers(module.graph) else None
-    recorder.side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(recorder.side):
-        for _ in range(_WARM_UP_RUNS):
-            _copy(recorder.inputs, given)
-            recorder.call(module)
-        for tensor, value in zip(buffers, saved, strict=True):
-            tensor.copy_(value)
-    torch.cuda.current_stream().wait_stream(recorder.side)
-    if generator is not None:
-        torch.cuda.set_rng_state(generator)
+    current = torch.cuda.current_stream()
+    recorder.side.wait_stream(current)
+    try:
+        with torch.cuda.stream(recorder.side), rehearsal(module, recorder.device):
+            for _ in range(_WARM_UP_RUNS):
+                _copy(recorder.inputs, given)
+                recorder.call(module)
+    finally:
+        # What a call that failed has started may still use the recorder's memory, which is freed then.
+        current.wait_stream(recorder.side)
 
 
 def module_obstacle(module: CompiledModule, device: torch.device | None) -> str | None:

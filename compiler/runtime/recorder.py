@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ..collector import collector_paused
 from .engine import Contexts, Engine
+from .exclusive import CAPTURING
 
 if TYPE_CHECKING:
     from .compiled_module import CompiledModule
@@ -42,6 +43,9 @@ class Recorder:
         engines: those of the module, which get execution contexts of their own.
         device: where all tensors are.
         pool: memory that the graphs share with others, from `torch.cuda.graph_pool_handle`; None for its own.
+
+    Raises:
+        CannotCapture: an argument cannot be copied to such a tensor.
     """
 
     run: Forward
@@ -55,6 +59,8 @@ class Recorder:
     side: Any = field(init=False)
 
     def __post_init__(self) -> None:
+        if any(item.layout is not torch.strided for item in self.arguments if isinstance(item, torch.Tensor)):
+            raise CannotCapture("an input is sparse", lasting=False)
         with _writable():
             self.inputs = [
                 torch.empty_like(item, memory_format=torch.contiguous_format)
@@ -91,6 +97,7 @@ class Recorder:
         try:
             # Other threads may use the GPU meanwhile, but no tensor may be freed by the collector in this one.
             with (
+                CAPTURING,
                 collector_paused(),
                 torch.cuda.graph(graph, self.pool, self.side, capture_error_mode="thread_local"),
             ):

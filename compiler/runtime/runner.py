@@ -164,7 +164,17 @@ class Runner:
             return self._loaded[0]
 
     def _check(self, inputs: Tensors) -> None:
+        device = inputs[0].device
         for binding, tensor in zip(self.spec.inputs, inputs, strict=True):
+            # PyTorch takes numbers from the CPU everywhere.
+            if tensor.device != device and (tensor.dim() or tensor.device.type != "cpu"):
+                raise UserError(
+                    f"input {binding.name!r} is on {tensor.device}, but others are on {device}: put all on one."
+                )
+            if tensor.layout is not torch.strided:
+                raise UserError(
+                    f"input {binding.name!r} is sparse, but the engine takes dense tensors: give its to_dense()."
+                )
             if tensor.dtype != binding.dtype:
                 raise UserError(
                     f"input {binding.name!r} is {tensor.dtype}, but the engine takes {binding.dtype}: give a tensor of "
@@ -178,7 +188,8 @@ class Runner:
         module = self._placed.get(device)
         if module is None:
             module = self._placed[device] = on_device(self.fallback, device)
-        results = module(*inputs, *self._constants_on(device, constants))
+        # Not called as a module, on which hooks of the user's for all modules would look at weights as inputs.
+        results = module.forward(*inputs, *self._constants_on(device, constants))
         # A result of an engine never shares memory with an input, a weight or another result.
         return _unshared(results, (*inputs, *constants))
 

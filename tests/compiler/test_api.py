@@ -26,6 +26,14 @@ def test_compiled_module_behaves_like_the_model() -> None:
         torch.testing.assert_close(compiled(x), model(x))
 
 
+def test_a_default_device_is_not_where_passes_work() -> None:
+    model, x = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8)).eval(), torch.randn(4, 8)
+    with torch.device("meta"):
+        compiled = tp.compile(model, [x], executor="reference", min_block_size=1)
+    assert compiled.report.coverage == 1.0
+    torch.testing.assert_close(compiled(x), model(x))
+
+
 def test_threads_that_compile_take_turns() -> None:
     model, x = seeded(ConvNet()), torch.randn(2, 3, 16, 16)
     with ThreadPoolExecutor(3) as pool:

@@ -81,3 +81,33 @@ def test_missing_and_unknown_arguments_are_pythons_errors(compiled: Any, args: A
 def test_calls_that_engines_check_have_no_other_check() -> None:
     compiled = tp.compile(nn.Sequential(nn.Linear(8, 8), nn.ReLU()).eval(), [X], min_block_size=1)
     assert not [hook for hook in compiled._forward_pre_hooks.values() if isinstance(hook, ArgumentCheck)]
+
+
+class Twice(nn.Module):
+    """Two engines with a selection between them; the second one takes y."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.tanh(torch.kthvalue(torch.relu(x) * 2, 2, dim=-1, keepdim=True)[0] + y) * 2
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (X.double(), "input 'y' is torch.float64, but the model was compiled for torch.float32"),
+        (X[0], r"input 'y' has shape \(8,\), but the compiled model takes"),
+        (X[:2], "input 'y' has size 2 in dimension 0, but the other inputs make it 4"),
+        (X.numpy(), "input 'y' is a ndarray: give a tensor"),
+        (None, "input 'y' is a NoneType: give a tensor"),
+    ],
+)
+def test_what_a_later_engine_takes_is_checked_before_anything_runs(y: Any, message: str) -> None:
+    rows = tp.Input(min_shape=(1, 8), opt_shape=(4, 8), max_shape=(6, 8))
+    left, ran = {"aten.kthvalue"}, list[str]()
+    module = tp.compile(Twice(), [rows, rows], min_block_size=1, executor="pytorch", torch_executed_ops=left)
+    torch.testing.assert_close(module(X, X), Twice()(X, X))
+    first, _ = module.segments.values()
+    first.runner.executor = "reference"
+    first.runner.reference = lambda inputs: ran.append("first") or inputs
+    with pytest.raises(tp.UserError, match=message):
+        module(X, y)
+    assert not ran

@@ -18,6 +18,7 @@ from torch.export import Dim
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime.compiled_module import SPLICED, segments_of
 from trt_passes.compiler.runtime.operator import NAME, OPERATOR
@@ -103,6 +104,25 @@ def test_weights_are_read_only_where_pytorch_needs_them(monkeypatch: pytest.Monk
     segment.executor = "reference"
     module(X, scale=SCALE)
     assert asked == ["segment_00"]
+
+
+def test_only_executors_can_be_set() -> None:
+    segment = segments_of(compiled())["segment_00"]
+    with pytest.raises(UserError, match=r"executor is 'tensort'\. Did you mean 'tensorrt'"):
+        segment.executor = "tensort"  # type: ignore[assignment]
+    assert segment.executor == "pytorch"
+
+
+def test_hooks_for_all_modules_see_one_module() -> None:
+    module, seen = compiled(), list[nn.Module]()
+    hook = nn.modules.module.register_module_forward_pre_hook(lambda found, args: seen.append(found))
+    try:
+        module(X, scale=SCALE)
+        with torch.no_grad(), FlopCounterMode(display=False):
+            module(X, scale=SCALE)
+    finally:
+        hook.remove()
+    assert seen == [module, module]
 
 
 def test_tensors_are_what_they_were_in_the_model() -> None:
@@ -191,6 +211,21 @@ def test_tracers_record_the_operator() -> None:
     symbolic = torch.fx.symbolic_trace(module)
     for graph in (traced.graph, symbolic.graph):
         assert len(graph.find_nodes(op="call_function", target=OPERATOR)) == 2
+
+
+@pytest.mark.parametrize(
+    ("transformed", "name"),
+    [
+        (lambda call: torch.func.vmap(call)(torch.randn(2, 3, 4)), "vmap"),
+        (lambda call: torch.func.grad(lambda x: call(x).sum())(X), "grad"),
+        (lambda call: torch.func.jvp(call, (X,), (X,)), "jvp"),
+    ],
+)
+def test_transforms_of_functions_are_refused(transformed: Any, name: str) -> None:
+    module = compiled()
+    with pytest.raises(UserError, match=rf"cannot be called under torch\.func\.{name}, which cannot look into"):
+        transformed(lambda x: module(x, scale=SCALE))
+    module(X, scale=SCALE)
 
 
 def test_an_edited_graph_runs_as_it_reads() -> None:
@@ -314,6 +349,29 @@ def test_warm_up_has_the_sizes_of_engines_where_one_follows_from_another() -> No
     args, _ = usual_arguments(module.meta[SPLICED], torch.device("cpu"))
     assert args[0].reshape(-1, 2, 4).shape == segment.runner.spec.inputs[0].opt_shape
     module.warm_up()
+
+
+class Drawn(nn.Module):
+    """Counts its calls, and draws random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return torch.relu(x) + torch.rand_like(x) + self.calls
+
+
+def test_warm_up_leaves_no_trace_even_if_it_fails() -> None:
+    module = tp.compile(Drawn(), [X], min_block_size=1, executor="pytorch")
+    before = torch.get_rng_state()
+    module.warm_up()
+    module.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        module.warm_up(X)
+    assert module.calls.item() == 0
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_compiled_module_is_in_eval_mode() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from torch.utils import _pytree as pytree
 from trt_passes.compiler.runtime import cuda_graphs, graph_capture
 from trt_passes.compiler.runtime.cuda_graphs import CudaGraphs
 from trt_passes.compiler.runtime.graph_capture import Capture
-from trt_passes.compiler.runtime.recorder import CannotCapture
+from trt_passes.compiler.runtime.recorder import CannotCapture, Recorder
 
 
 class Module:
@@ -206,6 +207,19 @@ def test_a_call_that_cannot_be_captured_does_not_end_graphs_for_others(gpu: Simp
     assert (len(call), call.reason) == (1, None)
 
 
+def test_tensors_of_other_kinds_run_as_usual(gpu: SimpleNamespace) -> None:
+    class Named(Tensor):
+        pass
+
+    call, x = graphs(), torch.ones(3).as_subclass(Named)
+    with pytest.warns(RuntimeWarning, match="a call runs without CUDA graphs, because an argument is a Named"):
+        assert type(call(Module(), run, (x,), {})["sum"]) is Named
+    with pytest.raises(CannotCapture, match="an input is sparse"):
+        Recorder(run, [torch.ones(3).to_sparse()], None, [], torch.device("cpu"), None)
+    call(Module(), run, (torch.ones(3),), {})
+    assert (len(call), call.reason) == (1, None)
+
+
 def test_errors_of_the_call_are_the_callers(gpu: SimpleNamespace) -> None:
     call = graphs()
     with pytest.raises(TypeError):
@@ -258,6 +272,36 @@ def test_written_inputs_are_found_among_the_tensors_of_a_call(args: Any, kwargs:
     module = tp.compile(program, min_block_size=1, executor="pytorch")
     static = [item for item in pytree.tree_leaves((args, kwargs)) if isinstance(item, Tensor)]
     assert graph_capture._written(module, (args, kwargs), static) == [position]
+
+
+class Counter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return torch.relu(x) + self.calls
+
+
+def test_calls_before_a_capture_leave_no_trace_even_if_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, waits = tp.compile(Counter(), [X], min_block_size=1, executor="pytorch"), list[str]()
+    side, current = (
+        SimpleNamespace(name=name, wait_stream=lambda other, name=name: waits.append(f"{name} for {other.name}"))
+        for name in ("side", "current")
+    )
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: current)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+
+    def fails(module: Any) -> None:
+        module(X)
+        raise torch.OutOfMemoryError
+
+    recorder = SimpleNamespace(side=side, inputs=[X.clone()], device=X.device, call=fails)
+    with pytest.raises(torch.OutOfMemoryError):
+        graph_capture._warm_up(module, recorder, [X])  # type: ignore[arg-type]
+    assert module.calls.item() == 0
+    assert waits == ["side for current", "current for side"]
 
 
 def test_calls_without_tensors_and_on_the_cpu_run_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime import engine as engine_module
 from trt_passes.compiler.runtime.engine import Contexts, Engine, EngineUnavailable
 from trt_passes.compiler.runtime.engine_spec import Binding, EngineSpec
+from trt_passes.compiler.runtime.exclusive import CAPTURING
 from trt_passes.compiler.runtime.options import RuntimeOptions
 from trt_passes.compiler.runtime.shape_rule import ShapeRule
 from trt_passes.compiler.tensorrt.loader import TensorRT
@@ -126,7 +127,7 @@ def test_addresses_are_told_only_when_they_change(stream: SimpleNamespace, monke
     fake, told = FakeTensorRT(), list[str]()
     run, x, b = engine(fake), aligned(3, 2), aligned(2)
     run([x, b])
-    monkeypatch.setattr(fake.contexts[0], "set_tensor_address", lambda name, address: told.append(name))
+    monkeypatch.setattr(fake.contexts[0], "set_tensor_address", lambda name, address: told.append(name) or True)
     fake.contexts[0].execute_async_v3 = lambda stream: True  # type: ignore[method-assign]
     run([x, b])
     assert "x" not in told
@@ -145,6 +146,35 @@ def test_outputs_are_reused_on_request(stream: SimpleNamespace) -> None:
     torch.testing.assert_close(y, second + b)
     (other,) = run([torch.randn(4, 2), b])
     assert other.data_ptr() != y.data_ptr()
+
+
+def test_reused_outputs_may_be_inputs_of_the_next_call(stream: SimpleNamespace) -> None:
+    fake, b = FakeTensorRT(), torch.tensor([1.0, 2.0])
+    run = engine(fake, reuse_outputs=True)
+    first = torch.randn(3, 2)
+    (y,) = run([first, b])
+    run([y[:], b])
+    assert fake.contexts[0].addresses["x"] != fake.contexts[0].addresses["y"]
+    torch.testing.assert_close(y, first + 2 * b)
+
+
+def test_negated_views_are_read_with_their_sign(stream: SimpleNamespace) -> None:
+    x, b = torch._neg_view(aligned(3, 2)), torch.zeros(2)
+    torch.testing.assert_close(engine(FakeTensorRT())([x, b])[0], x.resolve_neg())
+
+
+def test_memory_that_tensorrt_refuses_is_told_again(stream: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, x, b = FakeTensorRT(), aligned(3, 2), aligned(2)
+    run = engine(fake)
+    run([x, b])
+    told = fake.contexts[0].set_tensor_address
+    other = aligned(3, 2)
+    monkeypatch.setattr(fake.contexts[0], "set_tensor_address", lambda name, address: False)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="does not take the memory of 'x' for segment-00"):
+            run([other, b])
+    monkeypatch.setattr(fake.contexts[0], "set_tensor_address", told)
+    torch.testing.assert_close(run([x, b])[0], x + b)
 
 
 def test_new_outputs_by_default(stream: SimpleNamespace) -> None:
@@ -238,6 +268,17 @@ def test_a_context_per_thread(stream: SimpleNamespace) -> None:
     assert (fake.deserialized, len(fake.contexts)) == (1, 3)
 
 
+def test_engines_are_loaded_while_nobody_captures(stream: SimpleNamespace) -> None:
+    fake = FakeTensorRT()
+    thread = threading.Thread(target=engine(fake), args=([torch.randn(3, 2), torch.zeros(2)],))
+    with CAPTURING:
+        thread.start()
+        thread.join(0.05)
+        assert (fake.deserialized, fake.contexts) == (0, [])
+    thread.join()
+    assert (fake.deserialized, len(fake.contexts)) == (1, 1)
+
+
 def test_a_wrong_size_is_found_before_tensorrt_is_told(stream: SimpleNamespace) -> None:
     fake = FakeTensorRT()
     run, b = engine(fake), torch.zeros(2)
@@ -252,6 +293,37 @@ def test_a_wrong_size_is_found_before_tensorrt_is_told(stream: SimpleNamespace) 
 def test_a_wrong_dtype_is_named(stream: SimpleNamespace) -> None:
     with pytest.raises(UserError, match="'b' is f16, but the engine takes f32"):
         engine(FakeTensorRT())([torch.randn(3, 2), torch.zeros(2).half()])
+
+
+def test_contexts_of_other_streams_and_cached_memory_are_given_back_where_memory_is_short(
+    stream: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, freed = FakeTensorRT(), list[str]()
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: freed.append("waited"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append("emptied"))
+    run, inputs = engine(fake), [torch.randn(3, 2), torch.zeros(2)]
+    run(inputs)
+
+    def context() -> FakeContext | None:
+        if freed:
+            return fake.context()
+        run._logger.records.append(("ERROR", "Error Code 2: OutOfMemory (Requested size was 7 bytes.)"))
+        return None
+
+    fake.engine.create_execution_context = context
+    stream.cuda_stream = 8
+    torch.testing.assert_close(run(inputs)[0], inputs[0])
+    assert freed == ["waited", "emptied"]
+    assert list(run._local.contexts) == [(None, 8)]
+    own: Contexts = {}
+    with run.own_contexts(own):
+        run(inputs)
+    assert len(own) == 1
+
+
+def test_a_sparse_input_is_named(stream: SimpleNamespace) -> None:
+    with pytest.raises(UserError, match="'b' is sparse, but the engine takes dense tensors"):
+        engine(FakeTensorRT())([torch.randn(3, 2), torch.zeros(2).to_sparse()])
 
 
 def test_a_refused_engine_gives_the_words_of_tensorrt(stream: SimpleNamespace) -> None:

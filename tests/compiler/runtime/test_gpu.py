@@ -128,6 +128,46 @@ def test_strided_inputs_are_read_as_pytorch_reads_them() -> None:
         close(module(x), Pointwise()(x))
 
 
+class BetweenEngines(nn.Module):
+    """A convolution with channels last, and a view of its result that PyTorch makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.layer = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x).relu().permute(0, 2, 3, 1).reshape(-1, 4)
+        return self.layer(torch.kthvalue(y, 2, dim=-1, keepdim=True)[0] + y).relu()
+
+
+def test_views_of_what_engines_return() -> None:
+    torch.manual_seed(0)
+    model = BetweenEngines().eval().to(memory_format=torch.channels_last)
+    x = cuda(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    left = {"aten.kthvalue", "aten.view", "aten.permute"}
+    module = compiled(model, x.cpu(), torch_executed_ops=left).cuda()
+    model.cuda()
+    for given in (x, x.contiguous(), x.mT):
+        torch.testing.assert_close(module(given), model(given), rtol=2e-2, atol=2e-2)
+
+
+def test_negated_views_are_read_with_their_sign() -> None:
+    module, x = dynamic(Pointwise()), torch._neg_view(cuda(4, 8))
+    close(module(x), Pointwise()(x))
+
+
+def test_reused_results_may_be_inputs_of_the_next_call() -> None:
+    class Step(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(x.flip(0) * 2) + 1
+
+    module, x = compiled(Step(), torch.randn(512, 512), reuse_outputs=True), cuda(512, 512)
+    expected = x
+    for _ in range(4):
+        x, expected = module(x), Step()(expected)
+        close(x, expected)
+
+
 def test_inputs_that_do_not_fit_are_named() -> None:
     module = dynamic(Pointwise())
     with pytest.raises(UserError, match=r"'x' has size 33 in dimension 0 .*takes 1 to 32"):

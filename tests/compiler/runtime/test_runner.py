@@ -97,6 +97,22 @@ def test_inputs_are_checked_without_tensorrt_too() -> None:
         module(torch.ones(3, 4, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("executor", ["pytorch", "reference"])
+def test_inputs_on_other_devices_and_sparse_ones_are_named(executor: str) -> None:
+    class Sum(torch.nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x) * y
+
+    x = torch.ones(3, 4)
+    module = spliced(Sum(), (x, x.clone()), lambda node: True, executor=executor)
+    (segment,) = segments_of(module).values()
+    segment.runner.reference = lambda inputs: [inputs[0]]
+    with pytest.raises(UserError, match="input 'y' is on meta, but others are on cpu: put all on one"):
+        module(x, x.to("meta"))
+    with pytest.raises(UserError, match="input 'y' is sparse, but the engine takes dense tensors"):
+        module(x, x.to_sparse())
+
+
 def test_results_share_no_memory_with_inputs_or_each_other() -> None:
     def forward(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return x.view(-1), x.t(), x.view(4, 3)

@@ -93,6 +93,24 @@ def test_threads_that_load_take_turns(tmp_path: Path) -> None:
         assert list(pool.map(loaded, range(4))) == [["segment_00", "segment_01"]] * 4
 
 
+def test_a_default_device_changes_nothing(tmp_path: Path) -> None:
+    module, x = compiled(), torch.randn(3, 4)
+    with torch.device("meta"):
+        save(module, tmp_path / "model.pt2")
+        loaded = load(tmp_path / "model.pt2")
+    assert {tensor.device.type for tensor in (*loaded.parameters(), *loaded.buffers())} == {"cpu"}
+    torch.testing.assert_close(loaded(x, scale=SCALE), module(x, scale=SCALE))
+
+
+def test_what_was_loaded_in_inference_mode_runs_outside_of_it(tmp_path: Path) -> None:
+    module, x = compiled(), torch.randn(3, 4)
+    save(module, tmp_path / "model.pt2")
+    with torch.inference_mode():
+        loaded = load(tmp_path / "model.pt2")
+        first = loaded(x, scale=SCALE)
+    torch.testing.assert_close(loaded(x, scale=SCALE)["y"], first["y"] + 1)
+
+
 def test_torch_export_load_reads_it_too(tmp_path: Path) -> None:
     module = compiled()
     save(module, tmp_path / "model.pt2")
@@ -190,6 +208,12 @@ def test_options_of_engines_are_what_was_written_or_none() -> None:
     for wrong in ({"runtime_cache_path": "x"}, ["executor"]):
         with pytest.raises(UserError, match="options of an engine are damaged"):
             options_in(json.dumps({**json.loads(text), "options": wrong}))
+
+
+def test_a_loaded_module_shows_itself_in_a_notebook(tmp_path: Path) -> None:
+    module = tp.compile(nn.Linear(4, 4).eval(), [torch.randn(3, 4)], min_block_size=1, executor="pytorch")
+    save(module, tmp_path / "model.pt2")
+    assert "compiled module" in load(tmp_path / "model.pt2")._repr_mimebundle_()["text/plain"]
 
 
 def test_the_reference_executor_is_not_saved(tmp_path: Path) -> None:
