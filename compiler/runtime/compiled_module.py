@@ -197,14 +197,16 @@ class CompiledModule(GraphModule):
         return module_bundle(self, None if isinstance(report, dict) else report)
 
     def __copy__(self) -> CompiledModule:
+        engines = {id(segment.engine): _copied_engine(segment) for segment in self.segments.values()}
+        state = {key: engines.get(id(value), value) for key, value in vars(self).items()}
         own = {key: copy.copy(vars(self)[key]) for key in ("_parameters", "_buffers", "_modules")}
-        return self.from_state({**vars(self), **own, "cuda_graphs": cuda_graphs_for(self.options)})
+        return self.from_state({**state, **own, "cuda_graphs": cuda_graphs_for(self.options)})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         for segment in segments_of(self).values():
-            memo[id(segment.engine)] = attach_runner(segment.engine.detach(), copy.copy(segment.runner))
+            memo[id(segment.engine)] = _copied_engine(segment)
             memo[id(segment.fallback)] = segment.fallback
         left_out = ("meta", "report", "cuda_graphs", SEGMENTS)
         twin.__dict__.update(copy.deepcopy({k: v for k, v in vars(self).items() if k not in left_out}, memo))
@@ -302,6 +304,11 @@ def current_program(spliced: ExportedProgram, compiled: GraphModule) -> Exported
 def segments_of(module: nn.Module) -> dict[str, CompiledSegment]:
     """The engines of a compiled module, by the name of the node that calls them, in the order in which they run."""
     return dict(vars(getattr(module, SEGMENTS, SimpleNamespace())))
+
+
+def _copied_engine(segment: CompiledSegment) -> torch.Tensor:
+    """The engine for a copy of its module: the same bytes, run by a runner of its own."""
+    return attach_runner(segment.engine.detach(), copy.copy(segment.runner))
 
 
 def _attribute(module: GraphModule, node: Any) -> torch.Tensor:

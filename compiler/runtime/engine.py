@@ -107,6 +107,12 @@ class Engine:
         self._outputs = tuple((binding.name, binding.dtype) for binding in spec.outputs)
         self._dynamic = tuple(i for i, binding in enumerate(spec.inputs) if binding.is_dynamic)
 
+    def __copy__(self) -> Engine:
+        # What is deserialized is read-only; execution contexts and outputs are not shared.
+        twin = object.__new__(type(self))
+        twin.__dict__.update(vars(self), _local=_PerThread())
+        return twin
+
     def prepare(self, device: int) -> None:
         """Deserialize the engine for a device, unless that was done before.
 

@@ -116,6 +116,9 @@ class Runner:
         # Engines and networks are read-only and belong to TensorRT: copies share them, and choose their own executor.
         twin = object.__new__(type(self))
         twin.__dict__.update(vars(self), _moved={})
+        if self.options.reuse_outputs:
+            # What a copy returns is not overwritten by the original's next call.
+            twin._loaded, twin._ready = [copy.copy(engine) for engine in self._loaded], set(self._ready)
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Runner:

@@ -273,9 +273,10 @@ def test_a_deep_copy_has_weights_of_its_own_and_shares_engines() -> None:
     assert twin.report is module.report
 
 
-def test_a_copy_chooses_its_own_executor() -> None:
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_chooses_its_own_executor(copied: Any) -> None:
     module = compiled()
-    twin = copy.deepcopy(module)
+    twin = copied(module)
     segments_of(twin)["segment_00"].executor = "reference"
     assert segments_of(module)["segment_00"].executor == "pytorch"
     with pytest.raises(UserError, match="reference"), Seen():

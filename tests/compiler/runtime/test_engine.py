@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import threading
 from types import SimpleNamespace
@@ -156,6 +157,15 @@ def test_reused_outputs_may_be_inputs_of_the_next_call(stream: SimpleNamespace) 
     run([y[:], b])
     assert fake.contexts[0].addresses["x"] != fake.contexts[0].addresses["y"]
     torch.testing.assert_close(y, first + 2 * b)
+
+
+def test_copies_share_what_is_deserialized_but_no_outputs(stream: SimpleNamespace) -> None:
+    fake, x, b = FakeTensorRT(), torch.randn(3, 2), torch.tensor([1.0, 2.0])
+    run = engine(fake, reuse_outputs=True)
+    kept = run([x, b])[0]
+    copy.copy(run)([2 * x, b])
+    torch.testing.assert_close(kept, x + b)
+    assert (fake.deserialized, len(fake.contexts)) == (1, 2)
 
 
 def test_negated_views_are_read_with_their_sign(stream: SimpleNamespace) -> None:

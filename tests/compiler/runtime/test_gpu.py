@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from pathlib import Path
@@ -166,6 +167,17 @@ def test_reused_results_may_be_inputs_of_the_next_call() -> None:
     for _ in range(4):
         x, expected = module(x), Step()(expected)
         close(x, expected)
+
+
+@pytest.mark.parametrize("runs_before", [False, True])
+def test_copies_reuse_outputs_of_their_own(runs_before: bool) -> None:
+    module, x, y = compiled(Pointwise(), torch.randn(4, 8), reuse_outputs=True), cuda(4, 8), cuda(4, 8, seed=1)
+    if runs_before:
+        module(x)
+    twins = [module, copy.copy(module), copy.deepcopy(module)]
+    results = [twin(given) for twin, given in zip(twins, (x, y, x + y), strict=True)]
+    for found, given in zip(results, (x, y, x + y), strict=True):
+        close(found, Pointwise()(given))
 
 
 def test_inputs_that_do_not_fit_are_named() -> None:
