@@ -197,8 +197,8 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> Compiled
     chosen = record["options"].updated(options)
     _check_streaming(chosen, record["streams"], name)
     source.seek(0)
-    # PyTorch reads one program at a time in a process.
-    with tracing(), held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
+    # PyTorch reads one program at a time in a process, and makes tensors on the default device for data on the CPU.
+    with tracing(), torch.device("cpu"), held_logs("torch.export", "torch.export.pt2_archive._package") as logged:
         try:
             exported = torch.export.load(source)
         except Exception as error:

@@ -93,6 +93,15 @@ def test_threads_that_load_take_turns(tmp_path: Path) -> None:
         assert list(pool.map(loaded, range(4))) == [["segment_00", "segment_01"]] * 4
 
 
+def test_a_default_device_changes_nothing(tmp_path: Path) -> None:
+    made, x = compiled(), torch.randn(3, 4)
+    with torch.device("meta"):
+        save(made, tmp_path / "model.pt2")
+        module = load(tmp_path / "model.pt2")
+        assert {tensor.device.type for tensor in (*module.parameters(), *module.buffers())} == {"cpu"}
+        assert module(x, scale=SCALE)["y"].device.type == "cpu"
+
+
 def test_torch_export_load_reads_it_too(tmp_path: Path) -> None:
     module = compiled()
     save(module, tmp_path / "model.pt2")
