@@ -102,6 +102,25 @@ def test_a_default_device_changes_nothing(tmp_path: Path) -> None:
         assert module(x, scale=SCALE)["y"].device.type == "cpu"
 
 
+@pytest.mark.parametrize("flags", ["conjugated", "negated"])
+def test_what_is_only_noted_to_be_conjugated_or_negated_is_written_so(flags: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(4, dtype=torch.complex64).conj()
+
+    class Rotated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("angles", values if flags == "conjugated" else values.imag)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = torch.relu(x) * self.angles
+            return y.imag if y.is_complex() else y
+
+    x = torch.ones(3, 4)
+    save(spliced(Rotated(), (x,), lambda node: "relu" in node.name), tmp_path / "model.pt2")
+    torch.testing.assert_close(load(tmp_path / "model.pt2", executor="pytorch")(x), Rotated()(x))
+
+
 def test_torch_export_load_reads_it_too(tmp_path: Path) -> None:
     module = compiled()
     save(module, tmp_path / "model.pt2")
