@@ -171,7 +171,8 @@ def unshared(values: Sequence[Any], owned: Sequence[torch.Tensor] = ()) -> list[
 
 
 def _memory(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+    # Sparse tensors have no storage of their own, and are no inputs of engines.
+    return int(tensor.untyped_storage()._cdata) if tensor.layout == torch.strided else id(tensor)
 
 
 def _common_size(inputs: Sequence[Input]) -> int | None:

@@ -31,7 +31,11 @@ def on_cpu(exported: ExportedProgram) -> ExportedProgram:
 
 
 def _on_cpu(value: Any) -> Any:
-    if not isinstance(value, torch.Tensor) or value.device == _CPU:
+    if not isinstance(value, torch.Tensor):
         return value
-    moved = value.detach().to(_CPU)
+    # PyTorch writes the memory of a tensor, without the note that what it holds is to be conjugated or negated.
+    lazy = value.is_conj() or value.is_neg()
+    if value.device == _CPU and not lazy:
+        return value
+    moved = value.detach().to(_CPU).resolve_conj().resolve_neg()
     return torch.nn.Parameter(moved, value.requires_grad) if isinstance(value, torch.nn.Parameter) else moved

@@ -197,10 +197,9 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> Compiled
     chosen = record["options"].updated(options)
     _check_streaming(chosen, record["streams"], name)
     source.seek(0)
-    # Under a default device of the user's, PyTorch would not read the tensors, which are on the CPU; under inference
-    # mode, it would make buffers that cannot be written to outside of it.
+    # PyTorch reads one program at a time in a process. Under a default device of the user's it would not read tensors,
+    # which are on the CPU; under inference mode, it would make buffers that cannot be written to outside of it.
     logs = held_logs("torch.export", "torch.export.pt2_archive._package")
-    # PyTorch reads one program at a time in a process.
     with tracing(), torch.device("cpu"), torch.inference_mode(False), logs as logged:
         try:
             exported = torch.export.load(source)

@@ -37,6 +37,20 @@ class Scores(nn.Linear):
         return super().forward(q) @ k.T
 
 
+def test_a_sparse_weight_stays_in_pytorch() -> None:
+    class Sparse(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("weight", torch.eye(4).to_sparse())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sparse.mm(self.weight, torch.relu(x))
+
+    x = torch.randn(4, 3)
+    compiled = tp.compile(Sparse().eval(), [x], min_block_size=1, executor="reference")
+    torch.testing.assert_close(compiled(x), torch.relu(x))
+
+
 def test_examples_that_are_one_tensor_are_inputs_of_their_own() -> None:
     model, x = seeded(Scores(4, 4)), torch.randn(4, 4)
     for inputs in ([x, x], [x, x[:]], [model.weight, x], [x, model.weight]):

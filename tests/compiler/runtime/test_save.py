@@ -94,12 +94,12 @@ def test_threads_that_load_take_turns(tmp_path: Path) -> None:
 
 
 def test_a_default_device_changes_nothing(tmp_path: Path) -> None:
-    module, x = compiled(), torch.randn(3, 4)
+    made, x = compiled(), torch.randn(3, 4)
     with torch.device("meta"):
-        save(module, tmp_path / "model.pt2")
-        loaded = load(tmp_path / "model.pt2")
-    assert {tensor.device.type for tensor in (*loaded.parameters(), *loaded.buffers())} == {"cpu"}
-    torch.testing.assert_close(loaded(x, scale=SCALE), module(x, scale=SCALE))
+        save(made, tmp_path / "model.pt2")
+        module = load(tmp_path / "model.pt2")
+        assert {tensor.device.type for tensor in (*module.parameters(), *module.buffers())} == {"cpu"}
+        assert module(x, scale=SCALE)["y"].device.type == "cpu"
 
 
 def test_what_was_loaded_in_inference_mode_runs_outside_of_it(tmp_path: Path) -> None:
@@ -109,6 +109,25 @@ def test_what_was_loaded_in_inference_mode_runs_outside_of_it(tmp_path: Path) ->
         loaded = load(tmp_path / "model.pt2")
         first = loaded(x, scale=SCALE)
     torch.testing.assert_close(loaded(x, scale=SCALE)["y"], first["y"] + 1)
+
+
+@pytest.mark.parametrize("flags", ["conjugated", "negated"])
+def test_what_is_only_noted_to_be_conjugated_or_negated_is_written_so(flags: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(4, dtype=torch.complex64).conj()
+
+    class Rotated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("angles", values if flags == "conjugated" else values.imag)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = torch.relu(x) * self.angles
+            return y.imag if y.is_complex() else y
+
+    x = torch.ones(3, 4)
+    save(spliced(Rotated(), (x,), lambda node: "relu" in node.name), tmp_path / "model.pt2")
+    torch.testing.assert_close(load(tmp_path / "model.pt2", executor="pytorch")(x), Rotated()(x))
 
 
 def test_torch_export_load_reads_it_too(tmp_path: Path) -> None:
