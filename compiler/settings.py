@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 import torch
 
 from .errors import UserError, did_you_mean
-from .torch_tensorrt_options import instead_of
 
 Executor = Literal["auto", "tensorrt", "reference", "pytorch"]
 KernelSpecialization = Literal["lazy", "eager", "none"]
@@ -162,7 +161,7 @@ class Settings:
         for name, value in options.items():
             target = ALIASES.get(name, name)
             if target not in known:
-                raise UserError(_unknown(name, [*known, *ALIASES]))
+                raise UserError(f"unknown option {name!r}.{did_you_mean(name, [*known, *ALIASES])}")
             if target in renamed:
                 raise UserError(f"option {target!r} is given twice, once by another name: give it once.")
             renamed[target] = value
@@ -194,13 +193,6 @@ class Settings:
             (item.name, str(item.type), str(_to_json(getattr(defaults, item.name))), item.metadata["doc"])
             for item in fields(cls)
         )
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    instead = instead_of(name)
-    if instead is None:
-        return f"unknown option {name!r}.{did_you_mean(name, known)}"
-    return f"option {name!r} of Torch-TensorRT does not exist here: {instead}. Leave it out."
 
 
 def _to_json(value: Any) -> Any:

@@ -7,7 +7,6 @@ from pathlib import Path
 from .generator.blocks import filled, names_in
 from .generator.command_line import command_line_page
 from .generator.custom_pass import custom_pass_blocks
-from .generator.migration import migration_blocks
 from .generator.operators_page import operators_page
 from .generator.partition_example import partition_blocks, partition_dots
 from .generator.pass_examples import steps
@@ -40,7 +39,7 @@ def main() -> None:
     made, run = steps(), walkthrough()
     for name, text in {**pages(), "passes.md": passes_page(made)}.items():
         (FOLDER / name).write_text(text, encoding="utf-8")
-    blocks = {**run.blocks, **partition_blocks(), **custom_pass_blocks(), **migration_blocks()}
+    blocks = {**run.blocks, **partition_blocks(), **custom_pass_blocks()}
     for page in handwritten():
         page.write_text(filled(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")
     write_pictures({**pass_pictures(made), **run.dots, **partition_dots()})

@@ -10,7 +10,7 @@ from trt_passes.compiler.instruments.protocol import Step
 from trt_passes.compiler.pipeline import known_passes
 
 from docs import generate
-from docs.generator import custom_pass, migration, partition_example, pass_examples, passes_page, pictures, walkthrough
+from docs.generator import custom_pass, partition_example, pass_examples, passes_page, pictures, walkthrough
 from docs.generator.blocks import filled, names_in
 from docs.generator.markdown import without_specs
 
@@ -81,12 +81,7 @@ def test_the_page_of_passes_is_current(steps: Mapping[str, Step]) -> None:
 
 @same_torch
 def test_excerpts_are_current(run: walkthrough.Walkthrough) -> None:
-    blocks = {
-        **run.blocks,
-        **partition_example.partition_blocks(),
-        **custom_pass.custom_pass_blocks(),
-        **migration.migration_blocks(),
-    }
+    blocks = {**run.blocks, **partition_example.partition_blocks(), **custom_pass.custom_pass_blocks()}
     used = set()
     for page in generate.handwritten():
         text = page.read_text(encoding="utf-8")
