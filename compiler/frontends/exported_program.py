@@ -155,19 +155,24 @@ def _tensors_of(model: torch.nn.Module) -> list[torch.Tensor]:
 
 
 def unshared(values: Sequence[Any], owned: Sequence[torch.Tensor] = ()) -> list[Any]:
-    """The values, with copies of tensors that share memory with an earlier one, or one of `owned`.
+    """The values, with copies of tensors that share memory with an earlier one, or one of `owned`; none is a view.
 
-    torch.export takes them for one tensor: what the program does with one it would do with the other.
+    torch.export takes them for one tensor: what the program does with one it would do with the other. Of a view it
+    checks the size of what that is a view of, also where none is any more.
     """
     seen = {_memory(tensor) for tensor in owned}
     result = []
     for value in values:
         if isinstance(value, torch.Tensor):
             memory = _memory(value)
-            value = value.detach().clone() if memory in seen else value
+            value = value.detach().clone() if memory in seen else (value.data if _is_view(value) else value)
             seen.add(memory)
         result.append(value)
     return result
+
+
+def _is_view(tensor: torch.Tensor) -> bool:
+    return not tensor.is_inference() and tensor._base is not None
 
 
 def _memory(tensor: torch.Tensor) -> int:
