@@ -55,7 +55,14 @@ def _viewed(node: Node) -> Node | None:
 
 def _memories(node: Node) -> set[int]:
     leaves = pytree.tree_leaves(node.meta.get("val"))
-    return {leaf.untyped_storage()._cdata for leaf in leaves if isinstance(leaf, torch.Tensor)}
+    return {_unwrapped(leaf).untyped_storage()._cdata for leaf in leaves if isinstance(leaf, torch.Tensor)}
+
+
+def _unwrapped(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor that has the memory, of one inside of torch.vmap or another transform of torch.func."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def _below_what_they_share(one: Chain, other: Chain) -> Iterator[Node]:
