@@ -131,9 +131,8 @@ class CompiledGraph:
         if training is not None:
             self._leave(f"{training} is in training mode: call model.eval()")
             return None
-        view = returns_view_of_written(traced.program)
-        if view is not None:
-            self._leave(f"its result %{view} is a view of what it writes to, and engines return copies: return a clone")
+        if returns_view_of_written(traced.program):
+            self._leave("it returns a view of a tensor that it writes to: return a clone of the view")
             return None
         module = self._compile(traced.program, self._settings)
         self.builds += 1

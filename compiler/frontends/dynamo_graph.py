@@ -115,10 +115,11 @@ class DynamoGraph:
         exported = export_module(module, tuple(examples), {}, shapes)
         written = _written(exported)
         tensors = [item for item in taken if item.shape is not None]
-        program = with_inputs(
-            name_modules_like_users(exported), tuple(ranges.declared(item, args[item.index]) for item in tensors)
+        program = keep_returned_views(
+            with_inputs(
+                name_modules_like_users(exported), tuple(ranges.declared(item, args[item.index]) for item in tensors)
+            )
         )
-        keep_returned_views(program)
         dims = [(item.index, dim, size) for item in tensors for dim, size in _dynamic(item)]
         return Traced(
             program,

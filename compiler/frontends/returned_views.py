@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
+from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
@@ -20,24 +22,38 @@ Chain = Sequence[Node]
 """A result, what it is a view of, and so on, up to the node that has the memory."""
 
 
-def keep_returned_views(program: Program) -> None:
-    """Annotate the nodes, in place, that make views of what the caller has too; of a program from torch.export."""
-    chains = list(map(_chain, program.output_node.all_input_nodes))
+def keep_returned_views(program: Program) -> Program:
+    """The program, from torch.export, with annotations on what makes views of what the caller has too.
+
+    Where it writes to tensors as well, these writes are replaced first, which makes such views anew.
+    """
+    kept = _kept(program)
+    if kept and program.mutates:
+        program = replace(program, exported=program.exported.run_decompositions({}))
+        kept = _kept(program)
+    for node in kept:
+        annotate_node(node, view=True)
+    return program
+
+
+def returns_view_of_written(program: Program) -> bool:
+    """Whether a result of `keep_returned_views` is a view of what the program writes to."""
+    kinds = {OutputKind.BUFFER_MUTATION, OutputKind.USER_INPUT_MUTATION}
+    written = {spec.arg.name for spec in program.exported.graph_signature.output_specs if spec.kind in kinds}
+    return any(node.name in written for chain in _chains(program) for node in chain[1:])
+
+
+def _kept(program: Program) -> set[Node]:
+    chains = _chains(program)
     kept = {node for chain in chains if chain[-1].op == "placeholder" for node in chain[:-1]}
     for one, other in itertools.combinations(chains, 2):
         if one[-1] is other[-1]:
             kept |= set(_below_what_they_share(one, other))
-    for node in kept:
-        annotate_node(node, view=True)
+    return kept
 
 
-def returns_view_of_written(program: Program) -> str | None:
-    """The name of a result that is a view of an input or buffer that a program from torch.export writes to, or None."""
-    for chain in map(_chain, program.output_node.all_input_nodes):
-        writes = [getattr(getattr(node.target, "_schema", None), "is_mutable", False) for node in chain]
-        if chain[-1].op == "placeholder" and any(writes) and not writes[0]:
-            return chain[0].name
-    return None
+def _chains(program: Program) -> list[Chain]:
+    return list(map(_chain, program.output_node.all_input_nodes))
 
 
 def _chain(node: Node) -> Chain:
