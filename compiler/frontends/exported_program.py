@@ -27,6 +27,7 @@ from .keyword_signature import named_keywords
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .quiet import quiet_rejection
 from .size_guards import check_size_guards
+from .written_constants import unwritten, written_constants_as_buffers
 
 Leaf = Any
 
@@ -148,10 +149,13 @@ def _example_of(declared: Any, device: torch.device) -> Any:
 
 def _tensors_of(model: torch.nn.Module) -> list[torch.Tensor]:
     """Parameters, buffers, and tensors that are plain attributes."""
-    owned = [*model.parameters(), *model.buffers()]
-    return owned + [
-        item for module in model.modules() for item in vars(module).values() if isinstance(item, torch.Tensor)
-    ]
+    return [*model.parameters(), *state_of(model)]
+
+
+def state_of(model: torch.nn.Module) -> list[torch.Tensor]:
+    """Buffers, and tensors that are plain attributes."""
+    attributes = (item for module in model.modules() for item in vars(module).values())
+    return [*model.buffers(), *(item for item in attributes if isinstance(item, torch.Tensor))]
 
 
 def unshared(values: Sequence[Any], owned: Sequence[torch.Tensor] = ()) -> list[Any]:
@@ -229,8 +233,9 @@ def export_module(
         UserError: torch.export rejects the model (with its reason and the user's line).
     """
     try:
-        with tracing(), quiet_rejection(), torch.no_grad(), WholeRecurrentLayers():
-            return torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
+        with tracing(), quiet_rejection(), torch.no_grad(), WholeRecurrentLayers(), unwritten(state_of(model)):
+            exported = torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
+            return written_constants_as_buffers(exported)
     except UserError:
         raise
     except Exception as error:
@@ -277,6 +282,7 @@ def _traceback_lines(error: Exception) -> list[str]:
 
 
 def _adopt(exported: ExportedProgram, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Program:
+    exported = written_constants_as_buffers(exported)
     if inputs is None and not kwargs:
         return _stamped(Program(exported, _declared_by_export(exported)))
     declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
