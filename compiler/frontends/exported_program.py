@@ -22,6 +22,7 @@ from ..runtime.recurrent_operators import WholeRecurrentLayers
 from ..source import frames_in
 from ..symbols import example_size
 from ..tracing import tracing
+from .causal_masks import masks_not_compared
 from .given_arguments import check_containers, check_signature, hint_at_shapes
 from .keyword_signature import named_keywords
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
@@ -30,6 +31,10 @@ from .size_guards import check_size_guards
 from .written_constants import unwritten, written_constants_as_buffers
 
 Leaf = Any
+
+_REGISTER_CACHES = (
+    "or call transformers.integrations.executorch.register_dynamic_cache_export_support() first, for a DynamicCache"
+)
 
 
 def trace(
@@ -109,9 +114,11 @@ def _as_leaf(value: Any) -> Leaf:
         return as_input(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    kind = type(value).__name__
+    advice = f", {_REGISTER_CACHES}" if kind.endswith("Cache") else ""
     raise UserError(
-        f"an input contains a {type(value).__name__}: give tp.Input, tensors, numbers or None, in tuples, lists, dicts "
-        "or classes that torch.export.register_dataclass was told of."
+        f"an input contains a {kind}: give tp.Input, tensors, numbers or None, in tuples, lists, dicts or classes that "
+        f"torch.export.register_dataclass was told of{advice}."
     )
 
 
@@ -233,7 +240,14 @@ def export_module(
         UserError: torch.export rejects the model (with its reason and the user's line).
     """
     try:
-        with tracing(), quiet_rejection(), torch.no_grad(), WholeRecurrentLayers(), unwritten(state_of(model)):
+        with (
+            tracing(),
+            quiet_rejection(),
+            torch.no_grad(),
+            WholeRecurrentLayers(),
+            masks_not_compared(),
+            unwritten(state_of(model)),
+        ):
             exported = torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
             return written_constants_as_buffers(exported)
     except UserError:
@@ -271,7 +285,7 @@ def _rejection(error: Exception) -> str:
 def _unknown_result(name: str) -> str:
     advice = "return tensors in tuples, lists and dicts, or tell torch.utils._pytree.register_pytree_node of it."
     if name.endswith("Cache"):
-        advice = "compile the model without a cache of its own, with use_cache=False in kwarg_inputs or its config."
+        advice = f"compile the model with use_cache=False in kwarg_inputs or its config, {_REGISTER_CACHES}."
     return f"it returns a {name}, which PyTorch cannot take apart: {advice}"
 
 
