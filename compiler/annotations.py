@@ -71,6 +71,11 @@ def kept_whole(node: Node) -> str | None:
     return None if value is None else str(value)
 
 
+def is_kept_view(node: Node) -> bool:
+    """Whether a node makes a view that must share memory with what it is a view of, since the caller gets both."""
+    return bool(annotations_of(node).get("view"))
+
+
 def clear(node: Node, *keys: str) -> None:
     """Remove annotations of a node."""
     annotate_node(node, **dict.fromkeys(keys))

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from .errors import UserError, did_you_mean
+from .foreign_options import take_foreign
 
 Executor = Literal["auto", "tensorrt", "reference", "pytorch"]
 KernelSpecialization = Literal["lazy", "eager", "none"]
@@ -155,11 +156,17 @@ class Settings:
         return settings
 
     def updated(self, options: Mapping[str, Any]) -> Settings:
-        """These settings with some replaced; names may be aliases."""
+        """These settings with some replaced; names may be aliases, or options of Torch-TensorRT's that ask for nothing.
+
+        See `foreign_options` for those.
+        """
         known = {item.name for item in fields(self)}
+        cached = any(ALIASES.get(name, name) == "cache_dir" and value is not None for name, value in options.items())
         renamed: dict[str, Any] = {}
         for name, value in options.items():
             target = ALIASES.get(name, name)
+            if target not in known and take_foreign(name, value, cached=cached):
+                continue
             if target not in known:
                 raise UserError(f"unknown option {name!r}.{did_you_mean(name, [*known, *ALIASES])}")
             if target in renamed:

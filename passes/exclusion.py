@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,7 @@ class Exclusion:
         if not self.modules:
             return set()
         words = {text for entry in _modules(node) for text in entry}
-        return {name for name in self.modules if name in words}
+        return {name for name in self.modules if name in words or _full_name(name) in words}
 
 
 def _names(node: Node) -> Iterator[str]:
@@ -85,6 +86,13 @@ def _modules(node: Node) -> Iterator[tuple[str, str, str]]:
             yield path, full, full.rsplit(".", 1)[-1]
 
 
+def _full_name(name: str) -> str:
+    """The name of a class by the module that defines it, for one by a module that passes it on: torch.nn.Linear."""
+    owner, _, attribute = name.rpartition(".")
+    kind = getattr(sys.modules.get(owner), attribute, None)
+    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else name
+
+
 def _called_modules(program: Program) -> set[str]:
     return {text for node in program.op_nodes for entry in _modules(node) for text in entry}
 
@@ -106,7 +114,7 @@ def check_modules(names: Iterable[str], program: Program, model: Any) -> None:
         model: what the program was traced from: its modules that compute nothing are not in the program.
     """
     known = {*_called_modules(program), *_modules_of(model)} - {""}
-    for name in sorted(set(names) - known):
+    for name in sorted(name for name in names if not {name, _full_name(name)} & known):
         if not hasattr(nn, name.rpartition(".")[-1]):
             hint = did_you_mean(name, sorted(known)) if known else ""
             raise UserError(f"torch_executed_modules names {name!r}, which matches no module of the model.{hint}")

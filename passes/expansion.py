@@ -31,8 +31,19 @@ _NORMS_WITH_STATISTICS = frozenset({torch.ops.aten.batch_norm.default, torch.ops
 
 
 def expandable(graph: Graph) -> bool:
-    """Whether nodes can be expanded one by one: nothing writes to a tensor, and there are no subgraphs."""
-    return not any(node.op == "get_attr" or (node.op == "call_function" and _writes(node)) for node in graph.nodes)
+    """Whether nodes can be expanded one by one.
+
+    Nothing writes to a tensor, there are no subgraphs, and no calls of `torch.func` (`torch.vmap` is some), which say
+    what the nodes between them do.
+    """
+    return not any(
+        node.op == "get_attr" or (node.op == "call_function" and (_writes(node) or _transforms(node)))
+        for node in graph.nodes
+    )
+
+
+def _transforms(node: Node) -> bool:
+    return str(getattr(node.target, "__module__", "")).startswith("torch._functorch.")
 
 
 def _writes(node: Node) -> bool:

@@ -9,7 +9,7 @@ import sympy
 import torch
 from torch.fx import Node
 
-from ..compiler.annotations import kept_whole
+from ..compiler.annotations import is_kept_view, kept_whole
 from ..compiler.call import Call
 from ..compiler.ledger import Reason
 from ..compiler.pass_base import Context
@@ -41,6 +41,8 @@ class Judge:
         excluded = self._exclusion.reasons(node)
         if excluded or is_symbolic(node):
             return excluded
+        if is_kept_view(node):
+            return [Reason("TP208", f"the caller gets the result of {op_name(node.target)} and what it is a view of.")]
         converter = self._registry.get(node.target)
         if converter is None:
             return list(general_reasons(node, self._bounds, self._inner)) or [_no_converter(node, self._registry)]

@@ -25,7 +25,7 @@ class BuiltGraph:
     `versions` are those of the constants that count their writes, which tensors made under torch.inference_mode do not.
     Writes through `parameter.data` are counted nowhere. `limits` are position, dimension, smallest
     and largest size, and whether the largest may be raised by building again. `writes` says that arguments are written
-    to, which must not share memory then.
+    to, which must not share memory then, with one another or with the constants.
     """
 
     module: GraphModule
@@ -71,7 +71,7 @@ class BuiltGraph:
             return False
         if any(not low <= args[index].shape[dim] <= high for index, dim, low, high, _ in self.limits):
             return False
-        return not self.writes or _separate(self.pick(args))
+        return not self.writes or self._separate(args)
 
     def changed(self, args: Sequence[Any]) -> set[int]:
         """Positions of the constants that were replaced, moved or written to."""
@@ -92,7 +92,11 @@ class BuiltGraph:
             for index, dim, low, high, grows in self.limits
             if not low <= args[index].shape[dim] <= high
         ]
-        return bool(beyond) and all(beyond) and (not self.writes or _separate(self.pick(args)))
+        return bool(beyond) and all(beyond) and (not self.writes or self._separate(args))
+
+    def _separate(self, args: Sequence[Any]) -> bool:
+        taken = [_memory(arg) for arg in self.pick(args) if isinstance(arg, torch.Tensor)]
+        return len(set(taken)) == len(taken) and not set(taken) & set(map(_memory, self.constants))
 
 
 def _picker(positions: Sequence[int]) -> Pick:
@@ -101,6 +105,5 @@ def _picker(positions: Sequence[int]) -> Pick:
     return lambda args: tuple(args[index] for index in positions)
 
 
-def _separate(args: Sequence[Any]) -> bool:
-    tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
-    return len({tensor.untyped_storage().data_ptr() for tensor in tensors}) == len(tensors)
+def _memory(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

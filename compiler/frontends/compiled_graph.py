@@ -21,6 +21,7 @@ from ..source import source_of
 from ..tracing import tracing
 from .built_graph import BuiltGraph
 from .dynamo_graph import DynamoGraph, Traced
+from .returned_views import returns_view_of_written
 
 _LOG = logging.getLogger("trt_passes")
 _PLAIN = frozenset({torch.Tensor, nn.Parameter, int})
@@ -129,6 +130,9 @@ class CompiledGraph:
         training = _training_operator(traced.program)
         if training is not None:
             self._leave(f"{training} is in training mode: call model.eval()")
+            return None
+        if returns_view_of_written(traced.program):
+            self._leave("it returns a view of a tensor that it writes to: return a clone of the view")
             return None
         module = self._compile(traced.program, self._settings)
         self.builds += 1

@@ -22,6 +22,7 @@ from ..inputs import Input
 from ..program import Program
 from .exported_program import export_module, unshared, with_inputs
 from .module_view import name_modules_like_users, run_with_lines, state_path, with_state
+from .returned_views import keep_returned_views
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,14 @@ class DynamoGraph:
         taken = [item for item in self.inputs if item.index not in {*constants, *sizes}]
         module = _GraphWithWeights(self, {i: args[i] for i in constants}, [item.index for item in taken], sizes)
         shapes = tuple(ranges.hints(item) for item in taken)
-        exported = export_module(module, tuple(unshared([args[item.index] for item in taken])), {}, shapes)
+        examples = unshared([args[item.index] for item in taken], [args[index] for index in constants])
+        exported = export_module(module, tuple(examples), {}, shapes)
         written = _written(exported)
         tensors = [item for item in taken if item.shape is not None]
-        program = with_inputs(
-            name_modules_like_users(exported), tuple(ranges.declared(item, args[item.index]) for item in tensors)
+        program = keep_returned_views(
+            with_inputs(
+                name_modules_like_users(exported), tuple(ranges.declared(item, args[item.index]) for item in tensors)
+            )
         )
         dims = [(item.index, dim, size) for item in tensors for dim, size in _dynamic(item)]
         return Traced(

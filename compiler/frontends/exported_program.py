@@ -22,13 +22,19 @@ from ..runtime.recurrent_operators import WholeRecurrentLayers
 from ..source import frames_in
 from ..symbols import example_size
 from ..tracing import tracing
+from .causal_masks import masks_not_compared
 from .given_arguments import check_containers, check_signature, hint_at_shapes
 from .keyword_signature import named_keywords
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .quiet import quiet_rejection
 from .size_guards import check_size_guards
+from .written_constants import unwritten, written_constants_as_buffers
 
 Leaf = Any
+
+_REGISTER_CACHES = (
+    "or call transformers.integrations.executorch.register_dynamic_cache_export_support() first, for a DynamicCache"
+)
 
 
 def trace(
@@ -108,9 +114,11 @@ def _as_leaf(value: Any) -> Leaf:
         return as_input(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    kind = type(value).__name__
+    advice = f", {_REGISTER_CACHES}" if kind.endswith("Cache") else ""
     raise UserError(
-        f"an input contains a {type(value).__name__}: give tp.Input, tensors, numbers or None, in tuples, lists, dicts "
-        "or classes that torch.export.register_dataclass was told of."
+        f"an input contains a {kind}: give tp.Input, tensors, numbers or None, in tuples, lists, dicts or classes that "
+        f"torch.export.register_dataclass was told of{advice}."
     )
 
 
@@ -148,26 +156,34 @@ def _example_of(declared: Any, device: torch.device) -> Any:
 
 def _tensors_of(model: torch.nn.Module) -> list[torch.Tensor]:
     """Parameters, buffers, and tensors that are plain attributes."""
-    owned = [*model.parameters(), *model.buffers()]
-    return owned + [
-        item for module in model.modules() for item in vars(module).values() if isinstance(item, torch.Tensor)
-    ]
+    return [*model.parameters(), *state_of(model)]
+
+
+def state_of(model: torch.nn.Module) -> list[torch.Tensor]:
+    """Buffers, and tensors that are plain attributes."""
+    attributes = (item for module in model.modules() for item in vars(module).values())
+    return [*model.buffers(), *(item for item in attributes if isinstance(item, torch.Tensor))]
 
 
 def unshared(values: Sequence[Any], owned: Sequence[torch.Tensor] = ()) -> list[Any]:
-    """The values, with copies of tensors that share memory with an earlier one, or one of `owned`.
+    """The values, with copies of tensors that share memory with an earlier one, or one of `owned`; none is a view.
 
-    torch.export takes them for one tensor: what the program does with one it would do with the other.
+    torch.export takes them for one tensor: what the program does with one it would do with the other. Of a view it
+    checks the size of what that is a view of, also where none is any more.
     """
     seen = {_memory(tensor) for tensor in owned}
     result = []
     for value in values:
         if isinstance(value, torch.Tensor):
             memory = _memory(value)
-            value = value.detach().clone() if memory in seen else value
+            value = value.detach().clone() if memory in seen else (value.data if _is_view(value) else value)
             seen.add(memory)
         result.append(value)
     return result
+
+
+def _is_view(tensor: torch.Tensor) -> bool:
+    return not tensor.is_inference() and tensor._base is not None
 
 
 def _memory(tensor: torch.Tensor) -> int:
@@ -225,8 +241,16 @@ def export_module(
         UserError: torch.export rejects the model (with its reason and the user's line).
     """
     try:
-        with tracing(), quiet_rejection(), torch.no_grad(), WholeRecurrentLayers():
-            return torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
+        with (
+            tracing(),
+            quiet_rejection(),
+            torch.no_grad(),
+            WholeRecurrentLayers(),
+            masks_not_compared(),
+            unwritten(state_of(model)),
+        ):
+            exported = torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
+            return written_constants_as_buffers(exported)
     except UserError:
         raise
     except Exception as error:
@@ -262,7 +286,7 @@ def _rejection(error: Exception) -> str:
 def _unknown_result(name: str) -> str:
     advice = "return tensors in tuples, lists and dicts, or tell torch.utils._pytree.register_pytree_node of it."
     if name.endswith("Cache"):
-        advice = "compile the model without a cache of its own, with use_cache=False in kwarg_inputs or its config."
+        advice = f"compile the model with use_cache=False in kwarg_inputs or its config, {_REGISTER_CACHES}."
     return f"it returns a {name}, which PyTorch cannot take apart: {advice}"
 
 
@@ -273,6 +297,7 @@ def _traceback_lines(error: Exception) -> list[str]:
 
 
 def _adopt(exported: ExportedProgram, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Program:
+    exported = written_constants_as_buffers(exported)
     if inputs is None and not kwargs:
         return _stamped(Program(exported, _declared_by_export(exported)))
     declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)

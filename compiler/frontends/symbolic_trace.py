@@ -16,9 +16,11 @@ from torch.utils import _pytree as pytree
 
 from ..errors import UserError
 from ..inputs import declares_input
-from .exported_program import is_declared
+from ..runtime.writes import times_written
+from .exported_program import is_declared, state_of
 from .given_arguments import check_signature, hint_at_shapes
 from .module_view import ModuleView, run_with_lines
+from .written_constants import unwritten
 
 
 def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Module:
@@ -35,7 +37,10 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
     signature = inspect.signature(model.forward)
     check_signature(model.forward, inputs, kwargs)
     tracer = _CallTracer(signature.bind(*inputs, **kwargs))
-    with _unchanged(model):
+    state = state_of(model)
+    with unwritten(state), _unchanged(model):
+        before = list(map(times_written, state))
+        _attributes_as_buffers(model)
         try:
             graph = tracer.trace(model)
         except Exception as error:
@@ -45,6 +50,11 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
                 + hint_at_shapes([*inputs, *kwargs.values()])
             ) from error
         _check_attributes(model, graph)
+        if list(map(times_written, state)) != before:
+            raise UserError(
+                "the model writes to a tensor of its own that it has from another object than a module, which torch.fx "
+                "does not record: use ir='dynamo', or the buffer itself."
+            )
         module = GraphModule(tracer.root, graph, class_name=type(model).__name__)
 
     @functools.wraps(model.forward)
@@ -107,13 +117,21 @@ def _with_proxies(
 
 def _check_attributes(model: nn.Module, graph: Graph) -> None:
     """Raise UserError if the model, traced just now, replaced a tensor that it reads, which a graph cannot."""
-    for node in graph.find_nodes(op="get_attr"):
+    for node in filter(lambda node: node.users, graph.find_nodes(op="get_attr")):
         *path, name = str(node.target).split(".")
-        if isinstance(vars(model.get_submodule(".".join(path))).get(name), Proxy):
+        owner = model.get_submodule(".".join(path))
+        if any(isinstance(places.get(name), Proxy) for places in (vars(owner), owner._buffers)):
             raise UserError(
                 f"the model replaces its attribute {node.target!r} when it is called, which torch.fx does not record: "
                 "make it a buffer (register_buffer) and write to it in place, as in self.x.copy_(…)."
             )
+
+
+def _attributes_as_buffers(model: nn.Module) -> None:
+    """Make buffers of tensors that are plain attributes: fx records reads of buffers, and runs those of attributes."""
+    for module in model.modules():
+        for name in [name for name, item in vars(module).items() if isinstance(item, torch.Tensor)]:
+            module._buffers[name] = vars(module).pop(name)
 
 
 @contextmanager

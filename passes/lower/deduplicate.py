@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch.fx import Node
 
+from ...compiler.annotations import annotate_node, is_kept_view
 from ...compiler.graph import replace_node
 from ...compiler.pass_base import Context, Pass
 from ...compiler.program import Program
@@ -45,6 +46,8 @@ class Deduplicate(Pass):
                 continue
             first = seen.setdefault((node.target, _key(node.args), _key(node.kwargs)), node)
             if first is not node and not (reaches_output(first) and reaches_output(node)):
+                if is_kept_view(node):
+                    annotate_node(first, view=True)
                 replace_node(node, first)
         return program
 

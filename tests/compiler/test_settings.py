@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from typing import Any
 
 import pytest
@@ -121,3 +122,47 @@ def test_settings_are_values() -> None:
     assert hash(Settings(compute_capabilities=["8.6"])) == hash(Settings(compute_capabilities=("8.6",)))
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().dryrun = True  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"debug": False, "device": torch.device("cuda:0"), "use_python_runtime": True, "immutable_weights": True},
+        {"make_refittable": False, "use_explicit_typing": True, "version_compatible": False, "max_aux_streams": None},
+        {"cache_built_engines": True, "reuse_cached_engines": True, "engine_cache_dir": "engines"},
+    ],
+)
+def test_options_of_torch_tensorrt_that_ask_for_what_is_done_anyway(options: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Settings.from_options(options).cache_dir == options.get("engine_cache_dir")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"debug": True}, "option 'debug' of Torch-TensorRT has no effect here: .* give dump_dir"),
+        ({"timing_cache_path": "cache.bin"}, "'timing_cache_path' .* has no effect here: .* runtime_cache_path"),
+        ({"cache_built_engines": True}, "'cache_built_engines' .* give cache_dir"),
+        ({"hardware_compatible": True}, "'hardware_compatible' .* every GPU generation unless compute_capabilities"),
+        ({"use_python_runtime": False}, "'use_python_runtime' .* one runtime"),
+    ],
+)
+def test_options_of_torch_tensorrt_without_effect_are_warnings(options: dict[str, Any], words: str) -> None:
+    with pytest.warns(UserWarning, match=words):
+        assert Settings.from_options(options) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"make_refittable": True}, "option 'make_refittable' of Torch-TensorRT is True, which is not possible here: "),
+        ({"immutable_weights": False}, "engines are not refitted here: compile again"),
+        ({"device": "cpu"}, "an engine runs on the GPU that its inputs are on"),
+        ({"enable_autocast": True}, "give enabled_precisions="),
+        ({"version_compatible": True}, "runs with the version of TensorRT that built it"),
+    ],
+)
+def test_options_of_torch_tensorrt_that_cannot_be_had_are_errors(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Settings.from_options(options)

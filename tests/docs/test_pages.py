@@ -11,6 +11,7 @@ import pytest
 import torch
 import trt_passes as tp
 from trt_passes.compiler.cli import main
+from trt_passes.compiler.foreign_options import FOREIGN_OPTIONS
 from trt_passes.compiler.reasons import REASON_CODES
 from trt_passes.compiler.runtime.options import RuntimeOptions
 from trt_passes.compiler.settings import ALIASES, Settings
@@ -85,6 +86,8 @@ def test_options_named_for_users_of_torch_tensorrt_exist() -> None:
         ours = set(re.findall(r"`([^`]+)`", row[1]))
         assert ours <= OPTIONS, row
         assert ours or row[1].strip() == "—", row
+        theirs = set(re.findall(r"`(\w+)`", row[0]))
+        assert theirs <= OPTIONS | set(FOREIGN_OPTIONS), row
 
 
 @pytest.mark.parametrize("name", ["coming-from-torch-tensorrt", "partitioning", "saving-and-running"])

@@ -88,7 +88,7 @@ def test_operator_that_is_not_called_is_noted() -> None:
     assert report.notes == ("torch_executed_ops names aten.softmax, which this program does not call.",)
 
 
-@pytest.mark.parametrize("name", ["features", "features.2", "ReLU"])
+@pytest.mark.parametrize("name", ["features", "features.2", "ReLU", "torch.nn.ReLU"])
 def test_excluded_modules(name: str) -> None:
     report = annotated(seeded(ConvNet()), torch.randn(2, 3, 16, 16), torch_executed_modules={name})
     assert codes(report, "aten.relu") == ["TP402"]

@@ -4,6 +4,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
+from torch._higher_order_ops.associative_scan import associative_scan
 from trt_passes.compiler.annotations import annotate_node, kept_whole
 from trt_passes.compiler.facts import FACTS
 from trt_passes.compiler.pass_base import Context
@@ -79,3 +80,28 @@ def test_a_decomposition_that_works_again_forgets_the_failure(monkeypatch):
     program = decompose.Decompose().run(program, Context())
     assert FACTS["core-aten"].holds(program)
     assert not any(map(kept_whole, program.op_nodes))
+
+
+class Mapped(nn.Module):
+    """An affine map of every row, by torch.vmap: x f32[B,4] -> f32[B,4]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.vmap(lambda row: row * 2 + 1)(x)
+
+
+class Scanned(nn.Module):
+    """Products of all rows up to each, by pairs: x f32[B,4] -> f32[B,4]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return associative_scan(torch.mul, x.sigmoid() * 2, dim=0, combine_mode="generic")
+
+
+@pytest.mark.parametrize("ir", ["dynamo", "torch_compile"])
+@pytest.mark.parametrize("model", [Mapped(), Scanned()], ids=lambda model: type(model).__name__)
+def test_mapped_functions(model: nn.Module, ir: str) -> None:
+    torch._dynamo.reset()
+    x = torch.randn(5, 4)
+    compiled = tp.compile(model, [x], ir=ir, min_block_size=1, executor="reference", pass_through_build_failures=True)
+    torch.testing.assert_close(compiled(x), model(x))
+    report = compiled.graphs[0].report if ir == "torch_compile" else compiled.report
+    assert report.coverage == 1

@@ -214,3 +214,15 @@ def test_what_is_not_a_model(model: object) -> None:
 def test_missing_inputs() -> None:
     with pytest.raises(tp.UserError, match="no inputs"):
         tp.trace(Add())
+
+
+@torch.no_grad()
+def test_masks_of_transformer_layers() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = torch.nn.TransformerEncoder(layer, 2).eval()
+    x, causal = torch.randn(2, 5, 8), torch.nn.Transformer.generate_square_subsequent_mask(5)
+    compiled = tp.compile(model, [x, causal], executor="reference")
+    assert compiled.report.coverage == 1
+    for mask in (causal, torch.zeros(5, 5)):
+        torch.testing.assert_close(compiled(x, mask), model(x, mask), rtol=1e-4, atol=1e-5)
