@@ -129,9 +129,9 @@ class Input:
         sizes = tuple(self.opt_shape if shape is None else shape)
         generator = torch.Generator().manual_seed(0)
         if self.dtype.is_floating_point:
-            tensor = torch.randn(sizes, generator=generator).to(self.dtype)
+            tensor = torch.randn(sizes, generator=generator, device="cpu").to(self.dtype)
         else:
-            tensor = torch.randint(0, 2, sizes, generator=generator).to(self.dtype)
+            tensor = torch.randint(0, 2, sizes, generator=generator, device="cpu").to(self.dtype)
         return tensor.to(device).contiguous(memory_format=self.format)
 
     def __str__(self) -> str:

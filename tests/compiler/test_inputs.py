@@ -129,3 +129,10 @@ def test_as_input() -> None:
 def test_inputs_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Input((2, 3)).dtype = torch.float16  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.int64])
+def test_examples_are_where_they_are_wanted_whatever_the_default_device_is(dtype: torch.dtype) -> None:
+    with torch.device("meta"):
+        example = Input((2, 3), dtype=dtype).example()
+    assert example.device.type == "cpu"
