@@ -18,8 +18,8 @@ from .loader import tensor_shape
 from .small_axes import expanded, tensor_of
 from .tensor import Tensor
 
-SMALL = 4
-"""Elements up to which TensorRT-RTX 1.6 computes a reduction from slices."""
+SMALL, SMALL_SUM = 4, 6
+"""Elements up to which TensorRT-RTX 1.6 computes a reduction from slices, and a sum, as in softmax too."""
 
 _REDUCTIONS = frozenset({"REDUCE", "NORMALIZATION", "SOFTMAX", "POOLING", "CUMULATIVE"})
 _APART = frozenset(
@@ -74,8 +74,9 @@ def copy_sliced_tensors(ctx: ConverterContext) -> None:
 
     In a kernel that ends in a reduction, such as that of `layer_norm(x - x[:, :1])`, TensorRT-RTX 1.6 reads the slice
     at the place where the kernel reads `x`, and computes `layer_norm(x - x)`. So it does where it sums up few elements
-    as slices: in `x - x.mean(1, keepdim=True)` for a size of 2 to 4, and in softmax and norms over as many. Only static
-    shapes are concerned. A gather of all elements is a copy that it does not see through, and that costs no kernel.
+    as slices: in `x - x.mean(1, keepdim=True)` and norms for a size of 2 to 4, in `x / x.sum(1, keepdim=True)` and
+    softmax for 2 to 6. Only static shapes are concerned. A gather of all elements is a copy that it does not see
+    through, and that costs no kernel.
     """
     layers = topological(iter_layers(ctx.library, ctx.network))
     reached = _reached(layers)
@@ -114,7 +115,8 @@ def _axis_of_parts(layer: Layer) -> int | None:
         cut = [axis for axis, (old, new) in enumerate(zip(before, after or (), strict=False)) if 1 < old != new]
         return cut[0] if cut else None
     axes = [axis for axis in range(len(before)) if layer.handle.axes >> axis & 1 and before[axis] > 1]
-    few = axes and prod(before[axis] for axis in axes) <= SMALL
+    sums = layer.kind == "SOFTMAX" or (layer.kind == "REDUCE" and layer.handle.op.name == "SUM")
+    few = axes and prod(before[axis] for axis in axes) <= (SMALL_SUM if sums else SMALL)
     return axes[0] if few and getattr(layer.handle, "num_groups", 1) == 1 else None
 
 

@@ -126,6 +126,41 @@ def test_slices_are_read_where_they_are_on_a_gpu(name, half):
     assert error_on_the_gpu(Function(SLICED[name]), X, half) < 5e-3
 
 
+OF_FEW = {
+    "softmax": lambda m, x: norm(x.softmax(1)),
+    "log softmax": lambda m, x: norm(x.log_softmax(1)),
+    "sum": lambda m, x: norm(x / (x.abs().sum(1, keepdim=True) + 1)),
+    "variance": lambda m, x: norm(x / (x.var(1, keepdim=True) + 1)),
+    "softmax and more": lambda m, x: torch.roll(torch.sigmoid(F.rms_norm(x.softmax(1) * 3, (8,))) * x, 1, -1),
+}
+
+
+@pytest.mark.parametrize("name", OF_FEW)
+@pytest.mark.parametrize("size", [5, 6])
+def test_sums_of_up_to_six_elements_are_of_a_copy_too(name, size):
+    function, x = Function(OF_FEW[name]), torch.randn(2, size, 8)
+    check(function, [x])
+    names = "".join(kernel["name"] for kernel in kernels_of(converted(function, [x]).built))
+    assert "Slic" in names
+    assert all("Gath" in before for before in names.split("SlicSlicAdd")[:-1])
+
+
+@pytest.mark.parametrize("name", OF_FEW)
+def test_larger_sums_are_not_copied(name):
+    function, x = Function(OF_FEW[name]), torch.randn(2, 7, 8)
+    assert not re.search(
+        "Slic.*(Add|Max|Mul)Slic", "".join(k["name"] for k in kernels_of(converted(function, [x]).built))
+    )
+
+
+@pytest.mark.parametrize("name", OF_FEW)
+@pytest.mark.parametrize("size", [5, 6])
+@pytest.mark.parametrize("half", [False, True])
+@gpu
+def test_sums_of_up_to_six_elements_are_right_on_a_gpu(name, size, half):
+    assert error_on_the_gpu(Function(OF_FEW[name]), torch.randn(2, size, 8), half) < 5e-3
+
+
 @pytest.mark.parametrize(
     "function",
     [
