@@ -36,7 +36,10 @@ _TRACED = frozenset(
 """Layers that a slice of their result may be moved in front of."""
 
 _TAKES_PARTS_ITSELF = frozenset({"SOFTMAX", "NORMALIZATION"})
-_TAKE_PARTS = _TAKES_PARTS_ITSELF | {"SLICE", "REDUCE"}
+_TAKE_PARTS = _TAKES_PARTS_ITSELF | {"SLICE", "REDUCE", "MATRIX_MULTIPLY"}
+
+_SLICED = frozenset({"SLICE", "MATRIX_MULTIPLY"})
+"""Layers of which a kernel with a reduction reads parts of their inputs, if it computes them at all."""
 
 _Sets = defaultdict[str, int]
 
@@ -74,9 +77,9 @@ def copy_sliced_tensors(ctx: ConverterContext) -> None:
 
     In a kernel that ends in a reduction, such as that of `layer_norm(x - x[:, :1])`, TensorRT-RTX 1.6 reads the slice
     at the place where the kernel reads `x`, and computes `layer_norm(x - x)`. So it does where it sums up few elements
-    as slices: in `x - x.mean(1, keepdim=True)` and norms for a size of 2 to 4, in `x / x.sum(1, keepdim=True)` and
-    softmax for 2 to 6. Only static shapes are concerned. A gather of all elements is a copy that it does not see
-    through, and that costs no kernel.
+    as slices: in `x - x.mean(1, keepdim=True)`, norms and matrix products for a size of 2 to 4, in softmax and in
+    `x / x.sum(1, keepdim=True)` for 2 to 6. Only static shapes are concerned. A gather of all elements is a copy that
+    it does not see through, and that costs no kernel.
     """
     layers = topological(iter_layers(ctx.library, ctx.network))
     reached = _reached(layers)
@@ -85,7 +88,11 @@ def copy_sliced_tensors(ctx: ConverterContext) -> None:
         if axis is None or not reached.anyhow[layer.outputs[0].name]:
             continue
         ctx.begin(ctx.layer_nodes[layer.name])
-        if layer.kind in _TAKES_PARTS_ITSELF:
+        if layer.kind == "MATRIX_MULTIPLY":
+            for index, summed in enumerate(_summed_axes(layer)):
+                source = tensor_of(layer.handle.get_input(index))
+                layer.handle.set_input(index, _copy(ctx, source.rank + summed, source).trt)
+        elif layer.kind in _TAKES_PARTS_ITSELF:
             result = expanded(ctx, layer, partial(_copy, ctx, axis))
             _replace(layers, layer.outputs[0], result.trt)
         elif reached.may_share_a_kernel(layer):
@@ -100,7 +107,7 @@ def _copy(ctx: ConverterContext, axis: int, x: Tensor) -> Tensor:
 def _replace(layers: Sequence[Layer], old: Any, new: Any) -> None:
     for layer in layers:
         for index, tensor in enumerate(layer.inputs):
-            if tensor is not None and tensor.name == old.name and layer.kind not in _APART:
+            if tensor is not None and tensor.name == old.name and not _is_apart(layer):
                 layer.handle.set_input(index, new)
 
 
@@ -114,10 +121,23 @@ def _axis_of_parts(layer: Layer) -> int | None:
         # A slice that takes everything is a way to reverse, or to repeat.
         cut = [axis for axis, (old, new) in enumerate(zip(before, after or (), strict=False)) if 1 < old != new]
         return cut[0] if cut else None
+    if layer.kind == "MATRIX_MULTIPLY":
+        axis, other = len(before) + _summed_axes(layer)[0], tensor_shape(layer.inputs[1])
+        return axis if 1 < before[axis] <= SMALL and min(other or (-1,)) >= 1 else None
     axes = [axis for axis in range(len(before)) if layer.handle.axes >> axis & 1 and before[axis] > 1]
     sums = layer.kind == "SOFTMAX" or (layer.kind == "REDUCE" and layer.handle.op.name == "SUM")
     few = axes and prod(before[axis] for axis in axes) <= (SMALL_SUM if sums else SMALL)
     return axes[0] if few and getattr(layer.handle, "num_groups", 1) == 1 else None
+
+
+def _summed_axes(product: Layer) -> tuple[int, int]:
+    """The axes of both operands, counted from the end, along which a matrix product adds up."""
+    first, second = product.handle.op0.name, product.handle.op1.name
+    return -2 if first == "TRANSPOSE" else -1, -2 if second == "NONE" else -1
+
+
+def _is_apart(layer: Layer) -> bool:
+    return layer.kind in _APART and not (layer.kind == "MATRIX_MULTIPLY" and _axis_of_parts(layer) is not None)
 
 
 def _reached(layers: Sequence[Layer]) -> _Reached:
@@ -130,14 +150,14 @@ def _reached(layers: Sequence[Layer]) -> _Reached:
     for layer in reversed(layers):
         own = whole = reached.bits.get(layer.name, 0)
         alike = kinds[_kind(layer)] if own else 0
-        if not own and layer.kind not in _APART:
+        if not own and not _is_apart(layer):
             own, alike = _union(reached.anyhow, layer.outputs), _union(reached.alike, layer.outputs)
-            whole = 0 if layer.kind == "SLICE" else _union(reached.whole, layer.outputs)
+            whole = 0 if layer.kind in _SLICED else _union(reached.whole, layer.outputs)
         for name in _names(layer.inputs):
             reached.anyhow[name] |= own
             reached.alike[name] |= alike
             reached.whole[name] |= whole
-            reached.beside[name] |= 0 if layer.kind == "SLICE" else own
+            reached.beside[name] |= 0 if layer.kind in _SLICED else own
     for layer in layers:
         if layer.kind in _TRACED:
             sources = _union(reached.whole, layer.inputs)

@@ -109,6 +109,8 @@ SLICED = {
     "softmax of four": lambda m, x: norm(x.softmax(1) * m.vector),
     "softmax and slice": lambda m, x: (lambda y: norm(y * 2 - y[:, :1]))(x.softmax(0)),
     "norm of two": lambda m, x: norm(F.layer_norm(x.reshape(2, 4, 4, 2), (2,)).reshape(x.shape)),
+    "product of a softmax": lambda m, x: norm((x @ x.mT).softmax(-1) @ x),
+    "product and residual": lambda m, x: (lambda y: norm(y + y @ torch.tanh(y.mT @ y)))(x.mT),
     "norm of four": lambda m, x: norm(F.layer_norm(x.mT, (4,), m.vector[:4], m.vector[4:]).mT),
 }
 X = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
