@@ -24,11 +24,13 @@ from ..symbols import example_size
 from ..tracing import tracing
 from .causal_masks import masks_not_compared
 from .given_arguments import check_containers, check_signature, hint_at_shapes
+from .kept_state import kept_values
 from .keyword_signature import named_keywords
+from .memory import memory_of
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .quiet import quiet_rejection
 from .size_guards import check_size_guards
-from .written_constants import unwritten, written_constants_as_buffers
+from .written_constants import written_constants_as_buffers
 
 Leaf = Any
 
@@ -171,11 +173,11 @@ def unshared(values: Sequence[Any], owned: Sequence[torch.Tensor] = ()) -> list[
     torch.export takes them for one tensor: what the program does with one it would do with the other. Of a view it
     checks the size of what that is a view of, also where none is any more.
     """
-    seen = {_memory(tensor) for tensor in owned}
+    seen = {memory_of(tensor) for tensor in owned}
     result = []
     for value in values:
         if isinstance(value, torch.Tensor):
-            memory = _memory(value)
+            memory = memory_of(value)
             value = value.detach().clone() if memory in seen else (value.data if _is_view(value) else value)
             seen.add(memory)
         result.append(value)
@@ -184,11 +186,6 @@ def unshared(values: Sequence[Any], owned: Sequence[torch.Tensor] = ()) -> list[
 
 def _is_view(tensor: torch.Tensor) -> bool:
     return not tensor.is_inference() and tensor._base is not None
-
-
-def _memory(tensor: torch.Tensor) -> int:
-    # Sparse tensors have no storage of their own, and are no inputs of engines.
-    return int(tensor.untyped_storage()._cdata) if tensor.layout == torch.strided else id(tensor)
 
 
 def _common_size(inputs: Sequence[Input]) -> int | None:
@@ -247,7 +244,7 @@ def export_module(
             torch.no_grad(),
             WholeRecurrentLayers(),
             masks_not_compared(),
-            unwritten(state_of(model)),
+            kept_values(state_of(model)),
         ):
             exported = torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
             return written_constants_as_buffers(exported)

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from ..annotations import annotate_node
 from ..program import Program
+from .memory import memory_of
 
 Chain = Sequence[Node]
 """A result, what it is a view of, and so on, up to the node that has the memory."""
@@ -71,7 +72,7 @@ def _viewed(node: Node) -> Node | None:
 
 def _memories(node: Node) -> set[int]:
     leaves = pytree.tree_leaves(node.meta.get("val"))
-    return {_unwrapped(leaf).untyped_storage()._cdata for leaf in leaves if isinstance(leaf, torch.Tensor)}
+    return {memory_of(_unwrapped(leaf)) for leaf in leaves if isinstance(leaf, torch.Tensor)}
 
 
 def _unwrapped(tensor: torch.Tensor) -> torch.Tensor:

@@ -19,8 +19,8 @@ from ..inputs import declares_input
 from ..runtime.writes import times_written
 from .exported_program import is_declared, state_of
 from .given_arguments import check_signature, hint_at_shapes
+from .kept_state import kept_values
 from .module_view import ModuleView, run_with_lines
-from .written_constants import unwritten
 
 
 def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Module:
@@ -38,7 +38,7 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
     check_signature(model.forward, inputs, kwargs)
     tracer = _CallTracer(signature.bind(*inputs, **kwargs))
     state = state_of(model)
-    with unwritten(state), _unchanged(model):
+    with kept_values(state), _unchanged(model):
         before = list(map(times_written, state))
         _attributes_as_buffers(model)
         try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 
 import torch
@@ -14,7 +13,7 @@ from torch.fx import Node
 from ..errors import UserError
 from ..graph import sync_signature
 from ..program import copy_graph, rebuild
-from ..runtime.writes import times_written
+from .memory import memory_of
 
 
 def written_constants_as_buffers(exported: ExportedProgram) -> ExportedProgram:
@@ -50,22 +49,6 @@ def written_constants_as_buffers(exported: ExportedProgram) -> ExportedProgram:
     return sync_signature(exported)
 
 
-@contextmanager
-def unwritten(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
-    """Afterwards, the tensors have the values that they had.
-
-    torch.export runs some writes to what it takes for constants, such as those through a `to` that changes nothing.
-    """
-    before = [(tensor, times_written(tensor), tensor.detach().clone()) for tensor in tensors]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for tensor, times, value in before:
-                if times_written(tensor) != times:
-                    tensor.copy_(value)
-
-
 def _written_memories(node: Node) -> Iterator[int]:
     if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
         for argument, value in zip(node.target._schema.arguments, node.args, strict=False):
@@ -75,7 +58,7 @@ def _written_memories(node: Node) -> Iterator[int]:
 
 def _memory(node: Node) -> int:
     value = node.meta.get("val")
-    return int(value.untyped_storage()._cdata) if isinstance(value, torch.Tensor) else 0
+    return memory_of(value) if isinstance(value, torch.Tensor) else 0
 
 
 def _tensor(exported: ExportedProgram, spec: InputSpec) -> torch.Tensor:
@@ -86,7 +69,7 @@ def _tensor(exported: ExportedProgram, spec: InputSpec) -> torch.Tensor:
 
 
 def _storage(exported: ExportedProgram, spec: InputSpec) -> int:
-    return int(_tensor(exported, spec).untyped_storage()._cdata)
+    return memory_of(_tensor(exported, spec))
 
 
 def _place(exported: ExportedProgram, spec: InputSpec) -> Hashable:
