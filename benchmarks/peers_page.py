@@ -126,18 +126,16 @@ def page(results: Results, why: str) -> str:
 
 
 def _introduction(results: Results) -> list[str]:
-    gpu, dates = (" and ".join(results.every(field)) for field in ("gpu", "date"))
+    gpu, dates = (", ".join(results.every(field)) for field in ("gpu", "date"))
     return [
         f"{len(results.models)} models in float16 with random weights, each on one GPU ({gpu}), {dates}. In brackets "
         "are the number of images or, for text, sequences × tokens. The best figure of a row is **bold**. "
         "[How it was measured](#how-it-was-measured) says what each compiler is.",
-        "All of it is one run on one machine with two GPUs, but for Llama, which was measured again with all its "
-        "compilers (but Torch-TensorRT, which fails) on another GPU of the same kind after its engine had changed, and "
-        "for max-autotune on Llama, MobileNetV3 and Swin. GPU times of one engine differ by up to 8 % between GPUs of "
+        "All of 2026-11-28 is one run on one machine with four GPUs, several models at a time. From runs on other "
+        "machines with GPUs of the same kind are Torch-TensorRT's columns, and max-autotune's on ResNet-50 (1), "
+        "MobileNetV3, ViT, BERT-base, GPT-2 and Whisper. GPU times of one engine differ by up to 8 % between GPUs of "
         "the same kind (0.51 to 0.55 ms for the same engine of BERT-base), so each model stayed on one GPU with all "
-        "its compilers. GPT-2's, BERT's and Whisper's calls with CUDA graphs are from before large results were "
-        "[written in place](#why); ResNet's and MobileNetV3's engines from before ReLU [became a maximum]"
-        "(precision.md#kernels-that-compute-something-else), which is as fast.",
+        "the compilers of the run, max-autotune apart.",
     ]
 
 
