@@ -22,6 +22,7 @@ from torch.fx.node import map_arg
 from ..errors import UserError, did_you_mean
 from ..held_logs import held_logs, logged_error
 from ..report import Report
+from ..saved_report import SavedReport
 from ..settings import Executor
 from ..tracing import tracing
 from .compiled_module import SPLICED, CompiledModule, compiled_module, current_program
@@ -115,7 +116,7 @@ def load(path: str | os.PathLike[str], executor: Executor | None = None, **optio
             that the module was saved with.
 
     Returns:
-        A module called like the model, on the CPU. `report` on it is the object that `run.json` holds.
+        A module called like the model, on the CPU. `report` on it is a `SavedReport`.
 
     Raises:
         UserError: the file is missing, damaged, no compiled program, or written by a newer release; or an option is
@@ -206,7 +207,7 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> Compiled
         except Exception as error:
             raise UserError(_why_unreadable(source, name, logged_error(logged) or error)) from error
     compiled = compiled_module(exported, {}, chosen)
-    setattr(compiled, "report", record["report"])  # noqa: B010  (nn.Module declares its attributes as tensors)
+    setattr(compiled, "report", SavedReport(record["report"]))  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
 
 
