@@ -18,6 +18,7 @@ from .collector import collector_paused
 from .graph import sync_signature
 from .inputs import Input
 from .ledger import Ledger, LedgerRow
+from .left_out import LeftOut
 from .source import module_of, source_of
 from .text import op_name
 
@@ -61,7 +62,7 @@ class Program:
     nodes (see `annotations`). `inputs` are the declared inputs in order of the flattened user inputs, with the ranges
     of dynamic dimensions; empty when only the exported program knows them. `segments` exist after `partition`.
     `partitioned_by` is the pass that made them, so that `convert` and `build` can repeat it without a node that failed.
-    `compiled` is set by `splice`.
+    `compiled` is set by `splice`. `left_out` are arguments that a call may have and the graph does not.
     """
 
     exported: ExportedProgram
@@ -69,6 +70,7 @@ class Program:
     segments: tuple[Segment, ...] = ()
     partitioned_by: Pass | None = field(default=None, repr=False, compare=False)
     compiled: GraphModule | None = field(default=None, repr=False, compare=False)
+    left_out: LeftOut | None = field(default=None, repr=False, compare=False)
 
     # --- the graph -------------------------------------------------------------------------------------------------
     @property

@@ -40,7 +40,7 @@ class Splice(Pass):
         parts = [SegmentParts.of(program, segment) for segment in program.segments]
         exported = spliced(program, parts)
         options = RuntimeOptions.of(ctx.settings)
-        compiled = compiled_module(exported, {item.segment.name: item for item in parts}, options)
+        compiled = compiled_module(exported, {item.segment.name: item for item in parts}, options, program.left_out)
         reason = module_obstacle(compiled, None) if options.cuda_graphs else None
         if reason is not None:
             ctx.note(f"the module will run without CUDA graphs, because {reason}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sympy
@@ -17,6 +18,7 @@ from torch.utils._sympy.value_ranges import ValueRanges
 from ..annotations import annotate_node
 from ..errors import UserError
 from ..inputs import Input, as_input, declares_input
+from ..left_out import LeftOut
 from ..program import Program
 from ..runtime.recurrent_operators import WholeRecurrentLayers
 from ..source import frames_in
@@ -91,7 +93,7 @@ def trace(
             raise rejection from rejection.__cause__
     program = with_inputs(exported, tensors)
     check_size_guards(program)
-    return program
+    return replace(program, left_out=LeftOut.of(model.forward, inputs or (), kwargs or {}))
 
 
 def _as_module(model: Any) -> torch.nn.Module:

@@ -15,6 +15,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.fx import GraphModule, Node
 
 from ..errors import UserError
+from ..left_out import LeftOut, check_unchanged
 from ..program import is_symbolic
 from ..symbols import dims_of, finite
 from .argument_order import ArgumentOrder
@@ -70,17 +71,14 @@ class ArgumentCheck:
         Raises:
             UserError: one does not fit.
         """
+        left_out: LeftOut | None = getattr(module, "left_out", None)
+        if left_out is not None and left_out.concerns(args, kwargs):
+            args, kwargs = left_out.removed(args, kwargs)
         leaves = self.order.leaves(args, kwargs)
         if leaves is None:
             return
         for index, name, value in self.fixed:
-            given = leaves[index]
-            if given is not value and (isinstance(given, torch.Tensor) or given != value):
-                shown = "a tensor" if isinstance(given, torch.Tensor) else repr(given)
-                raise UserError(
-                    f"argument {name!r} was {value!r} when the model was compiled, which the graph contains, "
-                    f"and is {shown} now: compile the model for that too."
-                )
+            check_unchanged(name, value, leaves[index])
         if self.tensors:
             self._check_tensors(leaves)
 

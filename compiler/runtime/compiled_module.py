@@ -17,6 +17,7 @@ from torch.fx.graph import PythonCode
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError
+from ..left_out import LeftOut
 from .argument_check import ArgumentCheck
 from .capturable import attributes_read, written_tensors
 from .compiled_segment import CompiledSegment
@@ -56,10 +57,12 @@ class CompiledModule(GraphModule):
         options: how the module runs.
         cuda_graphs: with the option of that name, its captures: `len` counts them, and `reason` says why there are
             none; else None.
+        left_out: arguments that a call may have and the graph does not.
     """
 
     options: RuntimeOptions
     cuda_graphs: CudaGraphs | None
+    left_out: LeftOut | None
     _read: tuple[str, ...]
     _versions: Mapping[str, int]
 
@@ -225,7 +228,10 @@ class CompiledModule(GraphModule):
 
 
 def compiled_module(
-    exported: ExportedProgram, parts: Mapping[str, SegmentParts], options: RuntimeOptions
+    exported: ExportedProgram,
+    parts: Mapping[str, SegmentParts],
+    options: RuntimeOptions,
+    left_out: LeftOut | None = None,
 ) -> CompiledModule:
     """A module with the arguments and results of the model.
 
@@ -233,6 +239,7 @@ def compiled_module(
         exported: a spliced program, see `spliced_graph`.
         parts: of segments that were compiled in this process, by name.
         options: how it runs.
+        left_out: arguments that a call may have and the graph does not.
     """
     module = exported.module(check_guards=False)
     assert isinstance(module, GraphModule)
@@ -259,7 +266,7 @@ def compiled_module(
         attach_runner(_attribute(module, engine), runner)
     # torch.export replaces train and eval, and binds them to its own module.
     state = {key: value for key, value in vars(module).items() if key not in ("train", "eval")}
-    state |= {"options": options, "cuda_graphs": cuda_graphs_for(options)}
+    state |= {"options": options, "cuda_graphs": cuda_graphs_for(options), "left_out": left_out}
     compiled = CompiledModule.from_state(state)
     compiled.meta[SPLICED] = exported
     compiled._remember_weights()

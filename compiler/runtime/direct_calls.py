@@ -94,6 +94,8 @@ def forward_of(official: Forward, direct: Forward) -> Forward:
 
     @functools.wraps(official)
     def forward(self: CompiledModule, *args: Any, **kwargs: Any) -> Any:
+        if self.left_out is not None and self.left_out.concerns(args, kwargs):
+            args, kwargs = self.left_out.removed(args, kwargs)
         if _is_traced():
             return official(self, *args, **kwargs)
         if torch._C._functorch.peek_interpreter_stack() is not None:

@@ -21,6 +21,7 @@ from torch.fx.node import map_arg
 
 from ..errors import UserError, did_you_mean
 from ..held_logs import held_logs, logged_error
+from ..left_out import LeftOut
 from ..report import Report
 from ..saved_report import SavedReport
 from ..settings import Executor
@@ -164,7 +165,8 @@ def _contents(spliced: ExportedProgram, compiled: CompiledModule) -> tuple[Expor
             "compile the model again."
         )
     options = saved_options(compiled)
-    record = {"schema": SCHEMA, "options": options.to_json(), "report": _report_of(compiled)}
+    left_out = None if compiled.left_out is None else compiled.left_out.to_json()
+    record = {"schema": SCHEMA, "options": options.to_json(), "left_out": left_out, "report": _report_of(compiled)}
     exported = on_cpu(current_program(spliced, compiled))
     set_options(exported.graph, options)
     return exported, {RECORD_FILE: json.dumps(record)}
@@ -206,7 +208,7 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> Compiled
             exported = torch.export.load(source)
         except Exception as error:
             raise UserError(_why_unreadable(source, name, logged_error(logged) or error)) from error
-    compiled = compiled_module(exported, {}, chosen)
+    compiled = compiled_module(exported, {}, chosen, record["left_out"])
     setattr(compiled, "report", SavedReport(record["report"]))  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
 
@@ -262,6 +264,7 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
         record = json.loads(text)
         newer = record["schema"] > SCHEMA
         known = {} if newer else {"options": RuntimeOptions.from_json(record["options"]), "report": record["report"]}
+        left_out = None if newer else LeftOut.from_json(record.get("left_out"))
         streams = newer or record["report"].get("settings", {}).get("enable_weight_streaming", True)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError) as error:
         reason = str(error).rstrip(".") if isinstance(error, UserError) else repr(error)
@@ -271,7 +274,7 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
             f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "
             "upgrade it."
         )
-    return {**known, "streams": streams}
+    return {**known, "left_out": left_out, "streams": streams}
 
 
 def _report_of(compiled: GraphModule) -> dict[str, Any]:
