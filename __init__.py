@@ -11,8 +11,6 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .compiler.after_import import after_import
-
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -102,12 +100,14 @@ __all__ = [
 
 _OPERATOR = f"{__name__}.compiler.runtime.operator"
 
-# A test runner imports this file once more, under the name of the checkout's folder; the operator can be there once.
+# A test runner imports this file once more, under the name of the checkout's folder or another, where nothing can be
+# imported from here; and the operator can be there once.
 if __name__ == "trt_passes":
     if "torch" in sys.modules:
         importlib.import_module(_OPERATOR)
     else:
-        after_import("torch", lambda: importlib.import_module(_OPERATOR))
+        _later = importlib.import_module(f"{__name__}.compiler.after_import")
+        _later.after_import("torch", lambda: importlib.import_module(_OPERATOR))
 
 
 def __getattr__(name: str) -> Any:
