@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from .errors import UserError
 from .program import Program
-from .runtime.any_strides import reshape_for_views
+from .runtime.any_strides import take_any_strides
 
 
 def call_arguments(program: Program) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -67,8 +67,7 @@ def eager_module(program: Program) -> Callable[..., Any]:
     """The program as a module that PyTorch runs; calling it does not change the program's buffers."""
     module = program.exported.module(check_guards=False)
     assert isinstance(module, GraphModule)
-    reshape_for_views(module.graph)
-    module.recompile()
+    take_any_strides(module)
     if program.mutates:
         for child in module.modules():
             for name, buffer in child.named_buffers(recurse=False):

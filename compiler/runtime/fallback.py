@@ -8,7 +8,7 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from ..program import Program, Segment, is_symbolic
-from .any_strides import reshape_for_views, with_any_strides
+from .any_strides import take_any_strides
 from .sizes_in_graph import SizesInGraph
 
 
@@ -32,8 +32,7 @@ def segment_module(program: Program, segment: Segment) -> GraphModule:
             copies[argument] = sizes.size(argument.meta["val"])
         elif argument.op == "get_attr" and argument not in copies:
             # A graph that an operator takes: the branch of a conditional, the body of a loop.
-            body = program.exported.graph_module.get_submodule(str(argument.target))
-            root.add_module(argument.name, with_any_strides(body))
+            root.add_module(argument.name, program.exported.graph_module.get_submodule(str(argument.target)))
             copies[argument] = graph.create_node("get_attr", argument.name, name=argument.name)
         return copies[argument]
 
@@ -41,8 +40,9 @@ def segment_module(program: Program, segment: Segment) -> GraphModule:
         copies[node] = graph.node_copy(node, copied)
         copies[node].meta = {"val": node.meta["val"]}
     graph.output(tuple(copies[nodes[name]] for name in segment.outputs))
-    reshape_for_views(graph)
-    return GraphModule(root, graph, class_name=segment.name.replace("-", "_"))
+    module = GraphModule(root, graph, class_name=segment.name.replace("-", "_"))
+    take_any_strides(module)
+    return module
 
 
 def on_device(module: GraphModule, device: torch.device) -> GraphModule:

@@ -24,7 +24,7 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
 from ..program import Program, Segment, fake_tensor, is_symbolic
-from .any_strides import reshape_for_views, with_any_strides
+from .any_strides import take_any_strides
 from .compiled_segment import fallback_tensor
 from .engine_spec import EngineSpec
 from .fallback import segment_module
@@ -247,11 +247,8 @@ class _Splicer:
         known = {**self.program.input_specs, **{spec.arg.name: spec for spec in self.extra_specs}}
         inputs = [known[node.name] for node in self.graph.nodes if node.op == "placeholder"]
         outputs = [_renamed(spec, r) for spec, r in zip(before.graph_signature.output_specs, results, strict=True)]
-        reshape_for_views(self.graph)
         module = GraphModule(before.graph_module, self.graph)
-        for name, body in list(module.named_children()):
-            if isinstance(body, GraphModule):
-                module.add_module(name, with_any_strides(body))
+        take_any_strides(module)
         self.graph.lint()
         return ExportedProgram(
             root=module,

@@ -65,3 +65,6 @@ def test_strides_are_free_in_a_dry_run() -> None:
     module = tp.compile(Flat().eval(), [CONTIGUOUS], dryrun=True)
     for x in LAYOUTS:
         assert module(x)[1].shape == (2, 48)
+    branches = tp.compile(InABranch().eval(), [CONTIGUOUS], dryrun=True)
+    for x in LAYOUTS:
+        torch.testing.assert_close(branches(x), InABranch()(x))
