@@ -11,7 +11,8 @@ import torch
 
 from .errors import UserError
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+"""Kinds of parameters that may be given by position."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class LeftOut:
             parameters = list(inspect.signature(forward).parameters.values())
         except ValueError:
             return None  # functions that are written in C do not say what they take
-        positional = [item.name for item in parameters if item.kind in _POSITIONAL]
+        positional = [item.name for item in parameters if item.kind in POSITIONAL]
         taken = {*positional[: len(args)], *kwargs}
         defaults = {
             item.name: item.default

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 
+from ..memory import address_of_memory
 from .dynamo_graph import Traced
 
 _version = operator.attrgetter("_version")
@@ -95,15 +96,11 @@ class BuiltGraph:
         return bool(beyond) and all(beyond) and (not self.writes or self._separate(args))
 
     def _separate(self, args: Sequence[Any]) -> bool:
-        taken = [_memory(arg) for arg in self.pick(args) if isinstance(arg, torch.Tensor)]
-        return len(set(taken)) == len(taken) and not set(taken) & set(map(_memory, self.constants))
+        taken = [address_of_memory(arg) for arg in self.pick(args) if isinstance(arg, torch.Tensor)]
+        return len(set(taken)) == len(taken) and not set(taken) & set(map(address_of_memory, self.constants))
 
 
 def _picker(positions: Sequence[int]) -> Pick:
     if len(positions) > 1:
         return operator.itemgetter(*positions)
     return lambda args: tuple(args[index] for index in positions)
-
-
-def _memory(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()

@@ -19,6 +19,7 @@ from ..annotations import annotate_node
 from ..errors import UserError
 from ..inputs import Input, as_input, declares_input
 from ..left_out import LeftOut
+from ..memory import memory_of
 from ..program import Program
 from ..runtime.recurrent_operators import WholeRecurrentLayers
 from ..source import frames_in
@@ -28,7 +29,6 @@ from .causal_masks import masks_not_compared
 from .given_arguments import check_containers, check_signature, hint_at_shapes
 from .kept_state import kept_values
 from .keyword_signature import named_keywords
-from .memory import memory_of
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .quiet import quiet_rejection
 from .size_guards import check_size_guards

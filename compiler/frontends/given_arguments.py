@@ -10,8 +10,8 @@ import torch
 
 from ..errors import UserError, did_you_mean
 from ..inputs import Input
+from ..left_out import POSITIONAL
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -42,7 +42,7 @@ def check_signature(forward: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 def _misfit(parameters: Sequence[inspect.Parameter], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     takes = f"the model takes ({', '.join(str(item.replace(annotation=item.empty)) for item in parameters)}), but"
     kinds = {item.kind for item in parameters}
-    positional = [item.name for item in parameters if item.kind in _POSITIONAL]
+    positional = [item.name for item in parameters if item.kind in POSITIONAL]
     named = [item.name for item in parameters if item.kind in _NAMED]
     if len(args) > len(positional) and inspect.Parameter.VAR_POSITIONAL not in kinds:
         return f"{takes} {len(args)} inputs are given by position: leave out what it does not take."
@@ -50,7 +50,7 @@ def _misfit(parameters: Sequence[inspect.Parameter], args: Sequence[Any], kwargs
     if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
         return f"{takes} kwarg_inputs names {unknown[0]!r}.{did_you_mean(unknown[0], named)}"
     given = {*positional[: len(args)], *(name for name in kwargs if name in named)}
-    needed = [item.name for item in parameters if item.kind in (*_POSITIONAL, *_NAMED) and item.default is item.empty]
+    needed = [item.name for item in parameters if item.kind in (*POSITIONAL, *_NAMED) and item.default is item.empty]
     missing = ", ".join(repr(name) for name in needed if name not in given)
     if missing:
         return f"{takes} is not given {missing}: add what is missing to inputs, or by name to kwarg_inputs."

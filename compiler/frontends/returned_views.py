@@ -16,8 +16,8 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from ..annotations import annotate_node
+from ..memory import memory_of
 from ..program import Program
-from .memory import memory_of
 
 Chain = Sequence[Node]
 """A result, what it is a view of, and so on, up to the node that has the memory."""

@@ -12,8 +12,8 @@ from torch.fx import Node
 
 from ..errors import UserError
 from ..graph import sync_signature
+from ..memory import memory_of
 from ..program import copy_graph, rebuild
-from .memory import memory_of
 
 
 def written_constants_as_buffers(exported: ExportedProgram) -> ExportedProgram:

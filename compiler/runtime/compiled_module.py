@@ -211,8 +211,8 @@ class CompiledModule(GraphModule):
         for segment in segments_of(self).values():
             memo[id(segment.engine)] = _copied_engine(segment)
             memo[id(segment.fallback)] = segment.fallback
-        left_out = ("meta", "report", "cuda_graphs", SEGMENTS)
-        twin.__dict__.update(copy.deepcopy({k: v for k, v in vars(self).items() if k not in left_out}, memo))
+        apart = ("meta", "report", "cuda_graphs", SEGMENTS)
+        twin.__dict__.update(copy.deepcopy({k: v for k, v in vars(self).items() if k not in apart}, memo))
         twin.meta = {**self.meta, SPLICED: current_program(self.meta[SPLICED], twin)}
         vars(twin)["cuda_graphs"] = cuda_graphs_for(self.options)
         if "report" in vars(self):

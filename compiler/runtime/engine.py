@@ -11,9 +11,11 @@ from typing import Any
 import torch
 
 from ..errors import UserError
+from ..memory import address_of_memory
 from ..tensorrt.dtypes import short_name
 from ..tensorrt.loader import TensorRT
 from ..tensorrt.log import collecting_logger, error_lines
+from . import input_errors
 from .engine_spec import EngineSpec
 from .exclusive import CAPTURING
 from .options import RuntimeOptions
@@ -188,14 +190,14 @@ class Engine:
         kept = []
         addresses = state.input_addresses
         # Results of the call before may be inputs of this one, which writes to them.
-        overwritten = [_memory(tensor) for tensor in state.kept_outputs or ()]
+        overwritten = [address_of_memory(tensor) for tensor in state.kept_outputs or ()]
         for position, tensor in enumerate(inputs):
             if tensor.dtype != self._input_dtypes[position] or tensor.device != device or tensor.layout is not _DENSE:
                 raise self._misplaced(position, device, tensor)
             tensor = tensor.contiguous()
             address = tensor.data_ptr()
             # What is marked as negated has the numbers without the sign in memory.
-            if address % _ALIGNMENT or tensor.is_neg() or (overwritten and _memory(tensor) in overwritten):
+            if address % _ALIGNMENT or tensor.is_neg() or (overwritten and address_of_memory(tensor) in overwritten):
                 tensor = tensor.resolve_neg().clone()
                 address = tensor.data_ptr()
             kept.append(tensor)
@@ -287,18 +289,14 @@ class Engine:
     def _misplaced(self, position: int, device: torch.device, tensor: torch.Tensor) -> UserError:
         name, dtype = self._input_names[position], self._input_dtypes[position]
         if tensor.layout is not _DENSE:
-            return UserError(f"input {name!r} is sparse, but the engine takes dense tensors: give its to_dense().")
+            return input_errors.sparse(name)
         if tensor.dtype != dtype:
             found, wanted = short_name(tensor.dtype), short_name(dtype)
             return UserError(f"input {name!r} is {found}, but the engine takes {wanted}: give a tensor of that dtype.")
-        return UserError(f"input {name!r} is on {tensor.device}, but others are on {device}: put all on one.")
+        return input_errors.elsewhere(name, tensor, device)
 
     def _said(self) -> str:
         """TensorRT's errors since it was last asked, as one line."""
         reasons = error_lines(self._logger.records)
         self._logger.records.clear()
         return " | ".join(reasons) or "no reason given"
-
-
-def _memory(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()

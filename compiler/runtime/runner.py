@@ -13,9 +13,10 @@ import torch
 from torch.fx import GraphModule
 
 from ..errors import UserError
+from ..memory import address_of_memory
 from ..settings import Executor
 from ..tensorrt.loader import TensorRTNotFound, load
-from . import graph_text
+from . import graph_text, input_errors
 from .engine import Engine, EngineUnavailable
 from .engine_spec import EngineSpec
 from .fallback import on_device
@@ -171,13 +172,9 @@ class Runner:
         for binding, tensor in zip(self.spec.inputs, inputs, strict=True):
             # PyTorch takes numbers from the CPU everywhere.
             if tensor.device != device and (tensor.dim() or tensor.device.type != "cpu"):
-                raise UserError(
-                    f"input {binding.name!r} is on {tensor.device}, but others are on {device}: put all on one."
-                )
+                raise input_errors.elsewhere(binding.name, tensor, device)
             if tensor.layout is not torch.strided:
-                raise UserError(
-                    f"input {binding.name!r} is sparse, but the engine takes dense tensors: give its to_dense()."
-                )
+                raise input_errors.sparse(binding.name)
             if tensor.dtype != binding.dtype:
                 raise UserError(
                     f"input {binding.name!r} is {tensor.dtype}, but the engine takes {binding.dtype}: give a tensor of "
@@ -236,10 +233,10 @@ def _no_runner() -> None:
 
 
 def _unshared(results: Tensors, others: Tensors) -> list[torch.Tensor]:
-    seen = {tensor.untyped_storage().data_ptr() for tensor in others}
+    seen = set(map(address_of_memory, others))
     unshared = []
     for result in results:
-        memory = result.untyped_storage().data_ptr()
+        memory = address_of_memory(result)
         unshared.append(result.clone() if memory in seen else result)
         seen.add(memory)
     return unshared

@@ -262,19 +262,20 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
         raise UserError(f"{name} is no compiled program: give what tp.save wrote, or compile it first.")
     try:
         record = json.loads(text)
-        newer = record["schema"] > SCHEMA
-        known = {} if newer else {"options": RuntimeOptions.from_json(record["options"]), "report": record["report"]}
-        left_out = None if newer else LeftOut.from_json(record.get("left_out"))
-        streams = newer or record["report"].get("settings", {}).get("enable_weight_streaming", True)
+        if record["schema"] <= SCHEMA:
+            return {
+                "options": RuntimeOptions.from_json(record["options"]),
+                "left_out": LeftOut.from_json(record.get("left_out")),
+                "report": record["report"],
+                "streams": record["report"].get("settings", {}).get("enable_weight_streaming", True),
+            }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError) as error:
         reason = str(error).rstrip(".") if isinstance(error, UserError) else repr(error)
         raise UserError(f"{name} is damaged ({reason}, in {RECORD_FILE}): save it again.") from error
-    if newer:
-        raise UserError(
-            f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "
-            "upgrade it."
-        )
-    return {**known, "left_out": left_out, "streams": streams}
+    raise UserError(
+        f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "
+        "upgrade it."
+    )
 
 
 def _report_of(compiled: GraphModule) -> dict[str, Any]:

@@ -192,7 +192,6 @@ def test_a_thread_that_waits_for_the_gpu_breaks_nothing() -> None:
         found = [module(cuda(rows)) for rows in range(1, 9)]
     for result, wanted in zip(found, expected, strict=True):
         close(result, wanted)
-    print(f"captures: {len(module.cuda_graphs)} of 8; {module.cuda_graphs.reason}")
 
 
 def test_a_call_that_fails_before_a_capture_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
