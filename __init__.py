@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from .compiler.instruments.protocol import Instrument
     from .compiler.instruments.timing import Timing
     from .compiler.instruments.verify import Verify
-    from .compiler.ledger import Ledger, Reason, Verdict
+    from .compiler.ir.ledger import Ledger, Reason, Verdict
+    from .compiler.ir.program import Program, Segment
     from .compiler.manager import PassManager
     from .compiler.pass_base import Context, Pass, graph_pass
     from .compiler.pipeline import Pipeline
-    from .compiler.program import Program, Segment
-    from .compiler.report import Report
-    from .compiler.runtime.output_formats import save_engine
-    from .compiler.runtime.save import load, save
+    from .compiler.report.report import Report
+    from .compiler.runtime.saving.output_formats import save_engine
+    from .compiler.runtime.saving.save import load, save
     from .compiler.settings import Settings
 
 _HOMES = {
@@ -49,20 +49,20 @@ _HOMES = {
     "Instrument": "compiler.instruments.protocol",
     "Timing": "compiler.instruments.timing",
     "Verify": "compiler.instruments.verify",
-    "Ledger": "compiler.ledger",
-    "Reason": "compiler.ledger",
-    "Verdict": "compiler.ledger",
+    "Ledger": "compiler.ir.ledger",
+    "Reason": "compiler.ir.ledger",
+    "Verdict": "compiler.ir.ledger",
     "PassManager": "compiler.manager",
     "Context": "compiler.pass_base",
     "Pass": "compiler.pass_base",
     "graph_pass": "compiler.pass_base",
     "Pipeline": "compiler.pipeline",
-    "Program": "compiler.program",
-    "Segment": "compiler.program",
-    "Report": "compiler.report",
-    "load": "compiler.runtime.save",
-    "save": "compiler.runtime.save",
-    "save_engine": "compiler.runtime.output_formats",
+    "Program": "compiler.ir.program",
+    "Segment": "compiler.ir.program",
+    "Report": "compiler.report.report",
+    "load": "compiler.runtime.saving.save",
+    "save": "compiler.runtime.saving.save",
+    "save_engine": "compiler.runtime.saving.save.output_formats",
     "Settings": "compiler.settings",
 }
 
@@ -106,7 +106,7 @@ if __name__ == "trt_passes":
     if "torch" in sys.modules:
         importlib.import_module(_OPERATOR)
     else:
-        _later = importlib.import_module(f"{__name__}.compiler.after_import")
+        _later = importlib.import_module(f"{__name__}.compiler.runtime.after_import")
         _later.after_import("torch", lambda: importlib.import_module(_OPERATOR))
 
 

@@ -24,7 +24,7 @@ import time
 from itertools import pairwise
 
 import networkx as nx
-from trt_passes.passes.segmentation import segment
+from trt_passes.passes.partition.segmentation import segment
 
 
 def new_graph(count: int, every: int, rng: random.Random) -> tuple[nx.DiGraph, list[str]]:

@@ -9,23 +9,23 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from ..passes.exclusion import check_modules
-from .arguments import eager_module
+from ..passes.annotate.exclusion import check_modules
 from .errors import UserError
+from .frontends.arguments import eager_module
 from .frontends.choice import front_end, traceable
 from .frontends.exported_program import trace
+from .frontends.tracing import tracing
 from .instruments.dump import Dump
 from .instruments.protocol import Instrument
 from .instruments.verify import Verify
+from .ir.program import Program
 from .manager import PassManager
 from .pass_base import Pass
 from .pipeline import Pipeline, as_pipeline, default_pipeline
-from .program import Program
-from .report import Report
+from .report.report import Report
 from .runtime.compiled_module import SPLICED
-from .runtime.output_formats import engine_bytes, torchscript_of, whole_engine
+from .runtime.saving.output_formats import engine_bytes, torchscript_of, whole_engine
 from .settings import Settings
-from .tracing import tracing
 
 __all__ = ["compile", "convert_to_engine", "run", "trace"]
 

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from .change import Change, Snapshot
 from .errors import PassFailure, UserError
-from .facts import FACTS, facts_of
+from .frontends.tracing import tracing
 from .instruments.protocol import Failure, Instrument, Step
+from .ir.change import Change, Snapshot
+from .ir.facts import FACTS, facts_of
+from .ir.program import Program, Segment
+from .ir.source import source_of
+from .ir.text import type_text
 from .pass_base import Context, Pass
 from .pipeline import Pipeline, as_pipeline
-from .program import Program, Segment
-from .report import PassRecord, Report, SegmentRecord
+from .report.report import PassRecord, Report, SegmentRecord
 from .settings import Settings
-from .source import source_of
-from .text import type_text
-from .tracing import tracing
 
 
 class PassManager:

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from .errors import Cancelled as Cancelled
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..passes.convert.registry import Registry
-    from .program import Program
+    from .ir.program import Program
     from .tensorrt.loader import TensorRT
+    from .tensorrt.registry import Registry
 
 Kind = Literal["transform", "analysis", "build"]
 ENDED_BY_TRANSFORM = frozenset({"annotated", "partitioned", "converted", "built", "spliced"})
@@ -51,7 +50,7 @@ class Context:
     @property
     def converters(self) -> Registry:
         """The converter registry (importing it does not import TensorRT)."""
-        from ..passes.convert.registry import default_registry
+        from .tensorrt.registry import default_registry
 
         return default_registry()
 

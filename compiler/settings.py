@@ -239,7 +239,7 @@ def _items(value: Any) -> list[Any]:
 
 
 def _names(name: str, value: Any) -> frozenset[str]:
-    from .text import op_name
+    from .ir.text import op_name
 
     def text_of(item: Any) -> str:
         if isinstance(item, str):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from ..compiler.ir.program import Program
 from ..compiler.pass_base import Context, Kind, Pass
-from ..compiler.program import Program
 from ..compiler.runtime.compiled_module import compiled_module
-from ..compiler.runtime.graph_capture import module_obstacle
+from ..compiler.runtime.cuda_graphs.graph_capture import module_obstacle
 from ..compiler.runtime.options import RuntimeOptions
 from ..compiler.runtime.spliced_graph import SegmentParts, spliced
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch.export import Dim
 from trt_passes.compiler.inputs import Input
+from trt_passes.compiler.ir.program import Program, Segment
+from trt_passes.compiler.ir.symbols import symbol_ranges
 from trt_passes.compiler.pass_base import Context
-from trt_passes.compiler.program import Program, Segment
 from trt_passes.compiler.settings import Settings
-from trt_passes.compiler.symbols import symbol_ranges
 from trt_passes.compiler.tensorrt import engine_builder
 from trt_passes.compiler.tensorrt.executor import ReferenceExecutor
 from trt_passes.compiler.tensorrt.loader import load

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from trt_passes.compiler.after_import import after_import
+from trt_passes.compiler.runtime.after_import import after_import
 
 ROOT = Path(__file__).parents[1]
 

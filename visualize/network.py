@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ..compiler.program import Program
-from ..compiler.source import module_of
+from ..compiler.ir.program import Program
+from ..compiler.ir.source import module_of
 from ..compiler.tensorrt.layers import Layer, attributes, iter_layers, tensor_text, topological
 from .collapse import collapsed
 from .picture import Box, Edge, Picture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch.fx import GraphModule
 
 from ..compiler.errors import UserError, did_you_mean
-from ..compiler.program import Program, Segment
+from ..compiler.ir.program import Program, Segment
 from .collapse import collapsed
 from .dot import to_dot
 from .operators import SEGMENT_LIMIT, graph_picture, program_picture, segment_picture
@@ -22,7 +22,7 @@ from .text import counts_text
 from .why import why_text
 
 if TYPE_CHECKING:
-    from ..compiler.report import Report
+    from ..compiler.report.report import Report
 
 
 def mimebundle(program: Program, title: str = "program") -> dict[str, str]:

@@ -11,10 +11,10 @@ import torch
 from torch.export.graph_signature import InputKind
 from torch.fx import Graph, Node
 
-from ..compiler.annotations import reasons_of, segment_of, verdict_of
-from ..compiler.program import Program, Segment, is_getitem, is_symbolic
-from ..compiler.source import module_of, source_of
-from ..compiler.text import argument_text, node_text, op_name, type_text
+from ..compiler.ir.annotations import reasons_of, segment_of, verdict_of
+from ..compiler.ir.program import Program, Segment, is_getitem, is_symbolic
+from ..compiler.ir.source import module_of, source_of
+from ..compiler.ir.text import argument_text, node_text, op_name, type_text
 from .collapse import collapsed
 from .picture import Box, Edge, Kind, Picture, merged_edges
 

@@ -11,10 +11,10 @@ from torch.fx import Node
 
 from ..compiler.analysis import Crossing, TensorBytes, boundary_bill
 from ..compiler.analysis.tensor_bytes import bytes_text
-from ..compiler.annotations import reasons_of, segment_of, verdict_of
-from ..compiler.program import Program, is_getitem, is_symbolic
-from ..compiler.source import source_of
-from ..compiler.text import op_name, type_text
+from ..compiler.ir.annotations import reasons_of, segment_of, verdict_of
+from ..compiler.ir.program import Program, is_getitem, is_symbolic
+from ..compiler.ir.source import source_of
+from ..compiler.ir.text import op_name, type_text
 from .collapse import collapsed, fold_runs, with_remark
 from .operators import graph_picture, parameter_labels
 from .picture import Box, Edge, Picture

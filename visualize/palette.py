@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ..compiler.ledger import Verdict
+from ..compiler.ir.ledger import Verdict
 
 FONT = "Helvetica,Arial,sans-serif"
 INK = "#1f2328"

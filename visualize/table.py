@@ -8,11 +8,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ..compiler.analysis.tensor_bytes import bytes_text
-from ..compiler.ledger import Verdict
+from ..compiler.ir.ledger import Verdict
 from .palette import style_of
 
 if TYPE_CHECKING:
-    from ..compiler.report import Report
+    from ..compiler.report.report import Report
 
 
 @dataclass(frozen=True)

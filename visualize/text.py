@@ -9,12 +9,12 @@ import torch
 from torch.export.graph_signature import InputKind, InputSpec
 from torch.fx import Graph, Node
 
-from ..compiler.annotations import reasons_of, segment_of, verdict_of
-from ..compiler.graph_diff import graph_diff
-from ..compiler.ledger import Verdict
-from ..compiler.program import Program
-from ..compiler.source import module_of, source_of
-from ..compiler.text import node_text, type_text
+from ..compiler.ir.annotations import reasons_of, segment_of, verdict_of
+from ..compiler.ir.graph_diff import graph_diff
+from ..compiler.ir.ledger import Verdict
+from ..compiler.ir.program import Program
+from ..compiler.ir.source import module_of, source_of
+from ..compiler.ir.text import node_text, type_text
 
 _KINDS = MappingProxyType(
     {

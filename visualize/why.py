@@ -17,9 +17,9 @@ from ..compiler.analysis import (
     fallback_gains,
     fallback_groups,
 )
-from ..compiler.ledger import LedgerRow, Reason
-from ..compiler.program import Program
-from ..compiler.reasons import REASON_CODES
+from ..compiler.ir.ledger import LedgerRow, Reason
+from ..compiler.ir.program import Program
+from ..compiler.ir.reasons import REASON_CODES
 from ..compiler.settings import Settings
 from .text import counts_text
 

@@ -5,7 +5,7 @@ Pure functions from a program (or its ledger) to data; none needs TensorRT.
 
 from __future__ import annotations
 
-from ..coverage import ModuleCoverage, module_coverage
+from ..report.coverage import ModuleCoverage, module_coverage
 from .boundary import BoundaryBill, Cast, Crossing, EngineBoundary, boundary_bill
 from .cost import BoundaryCost, boundary_cost
 from .fallbacks import FallbackGroup, demoted_groups, fallback_groups

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch.fx import Node
 
-from ..annotations import segment_of
-from ..program import Program, is_symbolic
+from ..ir.annotations import segment_of
+from ..ir.program import Program, is_symbolic
 from .tensor_bytes import TensorBytes, bytes_text
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch.fx import Node
 
-from ...passes.partition_graph import producer_of
-from ..annotations import reasons_of, verdict_of
-from ..ledger import Reason, Verdict
-from ..program import Program
-from ..source import module_of, source_frame, source_of
-from ..text import op_name
+from ..ir.annotations import reasons_of, verdict_of
+from ..ir.dependencies import producer_of
+from ..ir.ledger import Reason, Verdict
+from ..ir.program import Program
+from ..ir.source import module_of, source_frame, source_of
+from ..ir.text import op_name
 
 _BLOCKED = frozenset({Verdict.UNSUPPORTED, Verdict.REJECTED, Verdict.EXCLUDED, Verdict.FAILED})
 

@@ -9,10 +9,10 @@ from itertools import combinations, islice
 from typing import Any, NamedTuple
 
 from ...passes.partition import Partition
-from ..annotations import reasons_of
-from ..program import Program, Segment
+from ..ir.annotations import reasons_of
+from ..ir.program import Program, Segment
+from ..ir.text import type_text
 from ..settings import Settings
-from ..text import type_text
 from .fallbacks import FallbackGroup, fallback_groups
 from .tensor_bytes import TensorBytes, bytes_text
 from .what_if import WhatIf

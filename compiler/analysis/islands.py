@@ -8,9 +8,9 @@ from typing import Any
 
 import networkx as nx
 
-from ...passes.partition_graph import dependency_graph, producer_of
-from ...passes.segmentation import segment
-from ..program import Program, is_symbolic
+from ...passes.partition.segmentation import segment
+from ..ir.dependencies import dependency_graph, producer_of
+from ..ir.program import Program, is_symbolic
 
 
 @dataclass(frozen=True)

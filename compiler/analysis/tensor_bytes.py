@@ -9,8 +9,8 @@ from torch.fx import Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
-from ..program import Program
-from ..symbols import UnderivableSize, dim_range, dims_of, symbol_ranges
+from ..ir.program import Program
+from ..ir.symbols import UnderivableSize, dim_range, dims_of, symbol_ranges
 
 
 class TensorBytes:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...passes.partition import Partition
-from ...passes.partition_graph import dependency_graph
-from ...passes.segmentation_levels import LevelGraph
-from ..annotations import verdict_of
-from ..ledger import Verdict
-from ..program import Program, Segment, is_symbolic
+from ...passes.partition.levels import LevelGraph
+from ..ir.annotations import verdict_of
+from ..ir.dependencies import dependency_graph
+from ..ir.ledger import Verdict
+from ..ir.program import Program, Segment, is_symbolic
 from ..settings import Settings
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 
-from ..memory import address_of_memory
+from ..ir.memory import address_of_memory
 from .dynamo_graph import Traced
 
 _version = operator.attrgetter("_version")

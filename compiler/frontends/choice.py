@@ -9,7 +9,7 @@ import torch
 from torch.export import ExportedProgram
 
 from ..errors import UserError, did_you_mean
-from ..program import Program
+from ..ir.program import Program
 from .given_arguments import check_containers
 from .module_view import is_torchscript
 

@@ -12,16 +12,16 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import GraphModule
 
-from ..call import Call
 from ..errors import UserError
-from ..program import Program
-from ..report import Report
+from ..ir.call import Call
+from ..ir.program import Program
+from ..ir.source import source_of
+from ..report.report import Report
 from ..settings import Settings
-from ..source import source_of
-from ..tracing import tracing
 from .built_graph import BuiltGraph
 from .dynamo_graph import DynamoGraph, Traced
 from .returned_views import returns_view_of_written
+from .tracing import tracing
 
 _LOG = logging.getLogger("trt_passes")
 _PLAIN = frozenset({torch.Tensor, nn.Parameter, int})

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import UserError, did_you_mean
 from ..inputs import Input
-from ..left_out import POSITIONAL
+from .left_out import POSITIONAL
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from ..runtime.writes import times_written
+from ..runtime.cuda_graphs.writes import times_written
 
 
 @contextmanager

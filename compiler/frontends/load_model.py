@@ -21,7 +21,7 @@ from torch.export import ExportedProgram
 from ..errors import UserError, did_you_mean
 from ..held_logs import held_logs
 from ..inputs import Input
-from ..runtime.save import RECORD_FILE
+from ..runtime.saving.save import RECORD_FILE
 from .loaded_model import LoadedModel
 
 FORMS = "model.pt2, TorchScript model.pt, file.py:factory or package.module:factory"

@@ -15,9 +15,9 @@ from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from ..annotations import annotate_node
-from ..memory import memory_of
-from ..program import Program
+from ..ir.annotations import annotate_node
+from ..ir.memory import memory_of
+from ..ir.program import Program
 
 Chain = Sequence[Node]
 """A result, what it is a view of, and so on, up to the node that has the memory."""

@@ -14,8 +14,8 @@ from torch.utils._sympy.reference import PythonReferenceAnalysis
 from torch.utils._sympy.value_ranges import bound_sympy
 
 from ..errors import UserError
-from ..program import Program
-from ..symbols import finite
+from ..ir.program import Program
+from ..ir.symbols import finite
 
 _TRIED = 1024
 """Sizes, or combinations of them, to try in a condition; of larger ranges, as many of the smallest and largest."""

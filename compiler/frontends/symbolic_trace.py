@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import UserError
 from ..inputs import declares_input
-from ..runtime.writes import times_written
+from ..runtime.cuda_graphs.writes import times_written
 from .exported_program import is_declared, state_of
 from .given_arguments import check_signature, hint_at_shapes
 from .kept_state import kept_values

@@ -18,9 +18,9 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError
-from ..runtime.direct_calls import engine_calls
-from ..source import source_of
-from ..text import op_name
+from ..ir.source import source_of
+from ..ir.text import op_name
+from ..runtime.cuda_graphs.direct_calls import engine_calls
 from .module_view import blank_module, with_state
 from .torchscript_types import Signature, literal
 

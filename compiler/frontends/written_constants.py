@@ -11,9 +11,9 @@ from torch.export.graph_signature import InputKind, InputSpec
 from torch.fx import Node
 
 from ..errors import UserError
-from ..graph import sync_signature
-from ..memory import memory_of
-from ..program import copy_graph, rebuild
+from ..ir.graph import sync_signature
+from ..ir.memory import memory_of
+from ..ir.program import copy_graph, rebuild
 
 
 def written_constants_as_buffers(exported: ExportedProgram) -> ExportedProgram:

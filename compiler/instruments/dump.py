@@ -14,13 +14,13 @@ from pathlib import Path
 from ...visualize.page import Contents, Measure, Recording, StageFiles, index_html
 from ...visualize.why import why_text
 from ..analysis import fallback_gains
-from ..collector import collector_paused
-from ..coverage import module_coverage
-from ..errors import PassFailure, UserError
-from ..pass_base import Cancelled, Context, Pass
+from ..errors import Cancelled, PassFailure, UserError
+from ..ir.collector import collector_paused
+from ..ir.program import Program
+from ..pass_base import Context, Pass
 from ..pipeline import Pipeline
-from ..program import Program
-from ..report import PassRecord, Report
+from ..report.coverage import module_coverage
+from ..report.report import PassRecord, Report
 from .dump_files import as_user_error, check_folder, clear_folder, staged, write_text
 from .dump_stage import OpenStage
 from .numerics import Numerics

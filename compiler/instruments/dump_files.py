@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import UserError
-from ..report import SCHEMA
+from ..report.report import SCHEMA
 
 TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv")
 """The files that a dump has besides its folders."""

@@ -16,8 +16,8 @@ from ...visualize.page import StageFiles
 from ...visualize.picture import Picture
 from ...visualize.render import Rendering
 from ...visualize.text import graph_text, program_text
-from ..graph_diff import graph_diff
-from ..program import Program, Segment
+from ..ir.graph_diff import graph_diff
+from ..ir.program import Program, Segment
 from .dump_files import StagedFolder
 from .protocol import Step
 from .reproducer import segment_json

@@ -11,12 +11,12 @@ import torch
 from torch.fx import Interpreter, Node
 from torch.utils import _pytree as pytree
 
-from ..arguments import call_arguments, eager_module, graph_arguments
 from ..errors import PassFailure
+from ..frontends.arguments import call_arguments, eager_module, graph_arguments
+from ..ir.program import Program
 from ..pass_base import Context
 from ..pipeline import Pipeline
-from ..program import Program
-from ..report import Report
+from ..report.report import Report
 from .protocol import Instrument, Step
 
 TOLERANCES: Mapping[torch.dtype, float] = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}

@@ -9,9 +9,9 @@ from typing import TextIO
 from rich.console import Console
 from rich.status import Status
 
+from ..ir.program import Program
 from ..pass_base import Context, Pass
-from ..program import Program
-from ..report import Report
+from ..report.report import Report
 from .protocol import Failure, Instrument, Step
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..change import Change
+from ..ir.change import Change
+from ..ir.program import Program
 from ..pass_base import Context, Pass
 from ..pipeline import Pipeline
-from ..program import Program
-from ..report import Report
+from ..report.report import Report
 
 
 @dataclass(frozen=True)

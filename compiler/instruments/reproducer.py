@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from ..inputs import Input
+from ..ir.program import Program, Segment, is_getitem
 from ..pass_base import Pass
 from ..pipeline import Pipeline, known_passes, pass_text
-from ..program import Program, Segment, is_getitem
-from ..report import Report
+from ..report.report import Report
 from ..settings import Settings
 from .weightless import archive, weightless
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..errors import PassFailure
-from ..facts import FACTS
+from ..ir.facts import FACTS
+from ..ir.program import Program
 from ..pass_base import Pass
-from ..program import Program
 from .protocol import Instrument, Step
 
 

@@ -17,23 +17,23 @@ from torch.fx.graph import PythonCode
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError
-from ..left_out import LeftOut
-from .argument_check import ArgumentCheck
-from .capturable import attributes_read, written_tensors
+from ..frontends.left_out import LeftOut
+from .calls.argument_check import ArgumentCheck
+from .calls.usual_arguments import usual_arguments
 from .compiled_segment import CompiledSegment
-from .cuda_graphs import CudaGraphs
-from .direct_calls import SEGMENTS, compiled_segments, direct_forward, engine_calls, forward_of
-from .engine import Engine
-from .engine_spec import EngineSpec
+from .cuda_graphs.capturable import attributes_read, written_tensors
+from .cuda_graphs.cuda_graphs import CudaGraphs
+from .cuda_graphs.direct_calls import SEGMENTS, compiled_segments, direct_forward, engine_calls, forward_of
+from .cuda_graphs.rehearsal import rehearsal
+from .cuda_graphs.writes import times_written
+from .engine.engine import Engine
+from .engine.runtime_cache import runtime_cache
+from .engine.spec import EngineSpec
 from .fallback import move_made_tensors
 from .operator import attach_runner
 from .options import RuntimeOptions
-from .rehearsal import rehearsal
 from .runner import Notice, Runner
-from .runtime_cache import runtime_cache
 from .spliced_graph import SegmentParts
-from .usual_arguments import usual_arguments
-from .writes import times_written
 
 SPLICED = "trt_passes_exported"
 """Key of `GraphModule.meta` under which a compiled module keeps the ExportedProgram that it was made of."""
@@ -222,7 +222,7 @@ class CompiledModule(GraphModule):
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from .save import from_bytes, to_bytes
+        from .saving.save import from_bytes, to_bytes
 
         return from_bytes, (to_bytes(self),)
 

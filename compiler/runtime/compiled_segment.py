@@ -11,9 +11,9 @@ from torch import nn
 from ..errors import UserError, did_you_mean
 from ..settings import Executor
 from ..tensorrt.dtypes import short_name
-from . import graph_text
 from .operator import OPERATOR, runner_of
 from .runner import Runner
+from .saving import graph_text
 
 
 class CompiledSegment:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch.fx import Graph, GraphModule, Node
 
-from ..program import Program, Segment, is_symbolic
-from .any_strides import take_any_strides
+from ..ir.program import Program, Segment, is_symbolic
+from .calls.any_strides import take_any_strides
 from .sizes_in_graph import SizesInGraph
 
 

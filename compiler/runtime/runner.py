@@ -13,17 +13,18 @@ import torch
 from torch.fx import GraphModule
 
 from ..errors import UserError
-from ..memory import address_of_memory
+from ..ir.memory import address_of_memory
 from ..settings import Executor
 from ..tensorrt.loader import TensorRTNotFound, load
-from . import graph_text, input_errors
-from .engine import Engine, EngineUnavailable
-from .engine_spec import EngineSpec
+from .calls import input_errors
+from .cuda_graphs.writes import times_written
+from .engine.engine import Engine, EngineUnavailable
+from .engine.runtime_cache import RuntimeCache
+from .engine.shape_rule import ShapeRule
+from .engine.spec import EngineSpec
 from .fallback import on_device
 from .options import RuntimeOptions
-from .runtime_cache import RuntimeCache
-from .shape_rule import ShapeRule
-from .writes import times_written
+from .saving import graph_text
 
 Tensors = Sequence[torch.Tensor]
 Constants = Callable[[], Tensors]

@@ -14,8 +14,8 @@ from torch.fx.proxy import GraphAppendingTracer
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
-from ..graph import fake_value
-from ..symbols import dims_of, expression, symbol_sources
+from ..ir.graph import fake_value
+from ..ir.symbols import dims_of, expression, symbol_sources
 
 
 class _Analysis(PythonReferenceAnalysis):

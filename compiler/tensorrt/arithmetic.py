@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..call import Call
-from ..symbols import Dim, product
+from ..ir.call import Call
+from ..ir.symbols import Dim, product
 from . import shapes
 from .dtypes import HALVES
 from .tensor import Tensor, is_float, is_integer

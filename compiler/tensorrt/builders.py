@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..collector import collector_paused
+from ..ir.collector import collector_paused
 
 # TensorRT has such a lock too, one for the process, so a lock per compilation would not do.
 _ONE_AT_A_TIME = threading.RLock()

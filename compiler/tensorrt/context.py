@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from ..call import Call
-from ..symbols import Dim, dims_of, expression
+from ..ir.call import Call
+from ..ir.symbols import Dim, dims_of, expression
 from .dtypes import from_trt, short_name, to_trt
 from .loader import TensorRT, tensor_shape
 from .log import error_lines

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..errors import UserError, did_you_mean
-from ..pass_base import Cancelled, ProgressCallback
-from ..runtime.engine_spec import Binding, EngineArtifact, EngineSpec
+from ..errors import Cancelled, UserError, did_you_mean
+from ..pass_base import ProgressCallback
+from ..runtime.engine.spec import Binding, EngineArtifact, EngineSpec
 from ..settings import Settings
 from .build_log import BuildLog, shown
 from .builders import builder_guard

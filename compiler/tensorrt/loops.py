@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..symbols import Dim
+from ..ir.symbols import Dim
 from .shapes import reshape
 from .tensor import Tensor
 

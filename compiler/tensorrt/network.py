@@ -11,9 +11,9 @@ import sympy
 import torch
 from torch.fx import Node
 
-from ..call import Call
-from ..runtime.engine_spec import Binding
-from ..symbols import Dim, Range, dim_range, dims_of, symbol_sources
+from ..ir.call import Call
+from ..ir.symbols import Dim, Range, dim_range, dims_of, symbol_sources
+from ..runtime.engine.spec import Binding
 from .builders import builder_guard
 from .context import ConversionError, ConverterContext
 from .layers import network_text

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.engine_spec import Binding
+from ..runtime.engine.spec import Binding
 from ..settings import Settings
 from .layers import Layer, iter_layers, topological
 from .loader import TensorRT, dims_or_none, tensor_shape

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 import torch
 
-from ..symbols import Dim, expression, is_static, product, same, simplified
+from ..ir.symbols import Dim, expression, is_static, product, same, simplified
 from .tensor import Tensor
 
 if TYPE_CHECKING:

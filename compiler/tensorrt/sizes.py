@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 import torch
 
-from ..symbols import Dim, SizeSource, UnderivableSize
+from ..ir.symbols import Dim, SizeSource, UnderivableSize
 from .tensor import Tensor
 
 if TYPE_CHECKING:

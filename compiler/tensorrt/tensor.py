@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..symbols import Dim
+from ..ir.symbols import Dim
 from .dtypes import short_name
 
 

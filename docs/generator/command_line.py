@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
-from trt_passes.compiler.cli import main
+from trt_passes.compiler.cli.main import main
 
 from .markdown import fenced, page, table
 

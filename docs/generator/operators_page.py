@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trt_passes.compiler.text import op_name
-from trt_passes.passes.convert.registry import default_registry
+from trt_passes.compiler.ir.text import op_name
+from trt_passes.compiler.tensorrt.registry import default_registry
 
 from .markdown import page, table
 

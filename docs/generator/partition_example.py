@@ -7,11 +7,11 @@ import runpy
 from collections.abc import Iterator
 
 import trt_passes as tp
-from trt_passes.compiler.annotations import reasons_of, segment_of, verdict_of
-from trt_passes.compiler.ledger import Verdict
-from trt_passes.compiler.text import op_name
-from trt_passes.passes.partition_graph import dependency_graph
-from trt_passes.passes.segmentation_levels import LevelGraph
+from trt_passes.compiler.ir.annotations import reasons_of, segment_of, verdict_of
+from trt_passes.compiler.ir.dependencies import dependency_graph
+from trt_passes.compiler.ir.ledger import Verdict
+from trt_passes.compiler.ir.text import op_name
+from trt_passes.passes.partition.levels import LevelGraph
 from trt_passes.visualize import overview_picture, program_picture
 
 from .markdown import fenced, table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trt_passes.compiler.reasons import REASON_CODES
+from trt_passes.compiler.ir.reasons import REASON_CODES
 from trt_passes.compiler.settings import ALIASES, Settings
 
 from .markdown import page, table

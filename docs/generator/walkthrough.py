@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trt_passes as tp
-from trt_passes.compiler.dump_folder import DumpFolder
-from trt_passes.compiler.node_story import node_story
+from trt_passes.compiler.report.dump_folder import DumpFolder
+from trt_passes.compiler.report.node_story import node_story
 from trt_passes.visualize import overview_picture, segment_picture
 
 from .markdown import fenced, without_specs

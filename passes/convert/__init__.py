@@ -8,14 +8,14 @@ from typing import ClassVar
 
 import sympy
 
-from ...compiler.errors import UserError
+from ...compiler.errors import Cancelled, UserError
 from ...compiler.instruments.weightless import is_weightless
-from ...compiler.ledger import Reason
-from ...compiler.pass_base import Cancelled, Context, Kind, Pass
-from ...compiler.program import Program, Segment
-from ...compiler.symbols import Range, symbol_ranges, unbounded_symbols
+from ...compiler.ir.ledger import Reason
+from ...compiler.ir.program import Program, Segment
+from ...compiler.ir.symbols import Range, symbol_ranges, unbounded_symbols
+from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.network import BuiltNetwork
-from .registry import Condition, Converter, Family, Registry, default_registry
+from ...compiler.tensorrt.registry import Condition, Converter, Family, Registry, default_registry
 from .segment import SegmentFailed, convert_segment
 
 __all__ = ["Condition", "Convert", "Converter", "Family", "Registry", "SegmentFailed", "default_registry"]
@@ -41,7 +41,7 @@ class Convert(Pass):
             SegmentFailed: a node failed, and the setting `pass_through_build_failures` is on.
             Cancelled: the user asked to stop.
         """
-        from ..repartition import repartition
+        from ..partition.repartition import repartition
 
         if is_weightless(program.exported):
             raise UserError(

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim, example_size
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim, example_size
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
-from ..limits import MAX_RANK
+from ..annotate.limits import MAX_RANK
 from ..lower.aliasing import memory_of
 from .conditions import FLOATS, dtype_of
 from .pointwise import floating
-from .registry import Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

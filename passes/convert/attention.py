@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.call import Call
-from ...compiler.symbols import dims_of
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import dims_of
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
 from .activation import normalized_exponential
 from .attention_mask import HIDDEN, mask_of
 from .conditions import FLOATS, dtype_of, static_dims, upper_bound, value_is
 from .linear import product
-from .registry import Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

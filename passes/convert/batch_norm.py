@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.call import Call
+from ...compiler.ir.call import Call
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Condition, Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of, only_results, rank_of, used_results
 from .normalization import filled, moments, normalized, per_channel, statistics
-from .registry import Condition, Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

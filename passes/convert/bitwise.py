@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...compiler.call import Call
+from ...compiler.ir.call import Call
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Condition, Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import dtype_of
 from .indexing import gathered
-from .registry import Condition, Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

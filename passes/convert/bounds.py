@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.call import Call
+from ...compiler.ir.call import Call
 from ...compiler.tensorrt import arithmetic as ar
+from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor, is_float
-from .registry import Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

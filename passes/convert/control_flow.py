@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import GraphModule, Node
 
-from ...compiler.call import Call
-from ...compiler.program import bodies_of
-from ...compiler.symbols import dims_of
+from ...compiler.ir.call import Call
+from ...compiler.ir.program import bodies_of
+from ...compiler.ir.symbols import dims_of
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.context import ConversionError
 from ...compiler.tensorrt.loops import Loop
+from ...compiler.tensorrt.registry import Condition, Family
 from ...compiler.tensorrt.tensor import Tensor
-from .registry import Condition, Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

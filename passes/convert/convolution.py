@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim, dims_of
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim, dims_of
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of, rank_of, static_dims
 from .few_channels import better_form
 from .linear import bias_of
 from .per_axis import per_axis
-from .registry import Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim, product, simplified
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim, product, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Condition, Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import MAX_WORK, largest, value_is
 from .masks import NONZERO, gathered_at, places_where, rows_of
-from .registry import Condition, Family
 from .sorting import MAX_K, ordered, selected
 
 if TYPE_CHECKING:

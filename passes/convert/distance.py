@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim, dims_of, simplified
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim, dims_of, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
 from .combining import Destinations, most_values
 from .conditions import (
@@ -29,7 +30,6 @@ from .conditions import (
 )
 from .indexing import gathered
 from .linear import product as matrix_product
-from .registry import Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.dtypes import HALVES

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim, dims_of, product, simplified
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim, dims_of, product, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of
-from .registry import Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import sympy
 import torch
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim, product, simplified
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim, product, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
 from .masks import NONZERO_FOR_MASKS, has_mask, masked_elements
-from .registry import Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Node
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.dtypes import HALVES
+from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of
-from .registry import Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim, product
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim, product
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Requirement
 from ...compiler.tensorrt.tensor import Tensor
-from .registry import Requirement
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

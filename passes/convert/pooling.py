@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._sympy.functions import FloorDiv
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim, dims_of, same, simplified
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim, dims_of, same, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Condition, Family
 from ...compiler.tensorrt.tensor import Tensor, is_float
 from .conditions import FLOATS, dtype_of, smallest, static_dims, used_results
 from .linear import product
 from .per_axis import per_axis
-from .registry import Condition, Family
 from .windows import Windows, even_places, maxima
 
 if TYPE_CHECKING:

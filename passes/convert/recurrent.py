@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.call import Call
+from ...compiler.ir.call import Call
 from ...compiler.runtime.recurrent_operators import GRU, LSTM, RNN_RELU, RNN_TANH
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.loops import Loop, stacked
+from ...compiler.tensorrt.registry import Condition, Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of, never
 from .linear import product
-from .registry import Condition, Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.call import Call
+from ...compiler.ir.call import Call
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor, is_float
-from .registry import Family
 from .sorting import selected
 
 if TYPE_CHECKING:

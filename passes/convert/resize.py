@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim, dims_of, is_static, same, simplified
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim, dims_of, is_static, same, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Condition, Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS
 from .indexing import gathered
 from .linear import product
-from .registry import Condition, Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim, dims_of, product, same, simplified
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim, dims_of, product, same, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Condition, Family
 from ...compiler.tensorrt.tensor import Tensor, is_float
 from .combining import Destinations, most_values
 from .conditions import MAX_WORK, largest, limited_work
 from .indexing import gathered, places_of, wrapped
-from .registry import Condition, Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

@@ -8,14 +8,14 @@ from typing import Any
 import sympy
 from torch.fx import Node
 
-from ...compiler.call import Call
-from ...compiler.ledger import Reason
-from ...compiler.program import Program, Segment
-from ...compiler.symbols import Range, UnderivableSize
+from ...compiler.ir.call import Call
+from ...compiler.ir.ledger import Reason
+from ...compiler.ir.program import Program, Segment
+from ...compiler.ir.symbols import Range, UnderivableSize
 from ...compiler.tensorrt.context import ConversionError
 from ...compiler.tensorrt.loader import TensorRT
 from ...compiler.tensorrt.network import BuiltNetwork, NetworkBuilder
-from .registry import Registry
+from ...compiler.tensorrt.registry import Registry
 
 
 class SegmentFailed(Exception):

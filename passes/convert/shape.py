@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import sympy
 import torch
 
-from ...compiler.call import Call
-from ...compiler.symbols import Dim, dims_of, expression, simplified
+from ...compiler.ir.call import Call
+from ...compiler.ir.symbols import Dim, dims_of, expression, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
-from .registry import Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.call import Call
-from .registry import Family
+from ...compiler.ir.call import Call
+from ...compiler.tensorrt.registry import Family
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext

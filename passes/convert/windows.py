@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.symbols import Dim, product, simplified
+from ...compiler.ir.symbols import Dim, product, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.tensor import Tensor, is_float

@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from ...compiler.program import Program
 from .casts import Casts, has_dtype, retype
 from .precision_table import ANGLES, BOUNDED, COMPUTE_NARROW, MOVE, fits, follows, holds_tensor
 from .values import tensor_of

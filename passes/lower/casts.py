@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from ...compiler.graph import insert_call
-from ...compiler.program import fake_mode_of
+from ...compiler.ir.graph import insert_call
+from ...compiler.ir.program import fake_mode_of
 from ...compiler.tensorrt.dtypes import short_name
 from .values import tensor_of
 

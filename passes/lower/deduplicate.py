@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch.fx import Node
 
-from ...compiler.annotations import annotate_node, is_kept_view
-from ...compiler.graph import replace_node
+from ...compiler.ir.annotations import annotate_node, is_kept_view
+from ...compiler.ir.graph import replace_node
+from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from ...compiler.program import Program
 from .aliasing import mutates, reaches_output
 from .values import is_pure
 

@@ -11,8 +11,8 @@ import torch
 from torch.fx import Node
 from torch.fx.node import map_arg
 
+from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from ...compiler.program import Program
 from .aliasing import reaches_output
 from .values import is_pure, remove_dead, same_sizes, static_bytes, tensor_of
 

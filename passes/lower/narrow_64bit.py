@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.program import Program, is_getitem
 from ...compiler.pass_base import Context, Pass
-from ...compiler.program import Program, is_getitem
 from .casts import Casts, has_dtype, retype
 
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch.fx import Node
 
-from ...compiler.graph import insert_call, refresh_values
+from ...compiler.ir.graph import insert_call, refresh_values
+from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from ...compiler.program import Program
 from ...compiler.tensorrt.dtypes import HALVES
 from .aliasing import mutates
 from .casts import named

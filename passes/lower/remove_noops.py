@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch.fx import Node
 
-from ...compiler.graph import replace_node
+from ...compiler.ir.graph import replace_node
+from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from ...compiler.program import Program
 from .aliasing import is_view, may_share, mutates
 from .values import remove_dead, same_layout, tensor_of
 

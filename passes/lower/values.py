@@ -10,7 +10,7 @@ import torch
 from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from ...compiler.program import is_symbolic
+from ...compiler.ir.program import is_symbolic
 
 PURE_NAMESPACES = frozenset({"aten", "prims"})
 

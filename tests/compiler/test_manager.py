@@ -6,9 +6,9 @@ from typing import ClassVar
 import pytest
 import torch
 import trt_passes as tp
-from trt_passes.compiler.change import Change
-from trt_passes.compiler.graph import insert_call, replace_node
 from trt_passes.compiler.instruments.protocol import Failure, Instrument, Step
+from trt_passes.compiler.ir.change import Change
+from trt_passes.compiler.ir.graph import insert_call, replace_node
 
 from tests.models import ConvNet, Counter, seeded
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
+from trt_passes.compiler.ir.text import node_text
 from trt_passes.compiler.pipeline import known_passes
-from trt_passes.compiler.text import node_text
 from trt_passes.visualize.text import verdict_text
 
 

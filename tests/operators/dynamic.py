@@ -13,7 +13,7 @@ from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 from trt_passes.compiler.inputs import Input
-from trt_passes.compiler.program import Program
+from trt_passes.compiler.ir.program import Program
 
 from .orders import in_order
 from .outcome import Kind, Outcome

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
-from trt_passes.compiler.text import argument_text, type_text
+from trt_passes.compiler.ir.text import argument_text, type_text
 
 from .catalog import entries
 

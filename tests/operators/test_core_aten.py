@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from trt_passes.compiler.text import op_name
+from trt_passes.compiler.ir.text import op_name
 from trt_passes.passes.convert import default_registry
 from trt_passes.passes.decompose import is_decomposed
 

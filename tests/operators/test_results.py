@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from trt_passes.compiler.text import op_name
+from trt_passes.compiler.ir.text import op_name
 from trt_passes.passes.convert import default_registry
 
 from tests.operators.catalog import RANDOM, group_of

@@ -12,13 +12,13 @@ import torch
 import trt_passes as tp
 from torch import nn
 from torch.nn import functional as F
-from trt_passes.compiler.annotations import annotations_of
-from trt_passes.compiler.change import Change, Snapshot
-from trt_passes.compiler.facts import FACTS, facts_of
-from trt_passes.compiler.graph import fake_value
+from trt_passes.compiler.ir.annotations import annotations_of
+from trt_passes.compiler.ir.change import Change, Snapshot
+from trt_passes.compiler.ir.facts import FACTS, facts_of
+from trt_passes.compiler.ir.graph import fake_value
+from trt_passes.compiler.ir.text import node_text, type_text
 from trt_passes.compiler.pipeline import known_passes
 from trt_passes.compiler.tensorrt.loader import available
-from trt_passes.compiler.text import node_text, type_text
 
 from tests.models import ConvNet, Counter, seeded
 

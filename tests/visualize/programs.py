@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
-from trt_passes.compiler.annotations import annotate_node, set_verdict
-from trt_passes.compiler.ledger import Reason, Verdict
-from trt_passes.compiler.program import Program, Segment
+from trt_passes.compiler.ir.annotations import annotate_node, set_verdict
+from trt_passes.compiler.ir.ledger import Reason, Verdict
+from trt_passes.compiler.ir.program import Program, Segment
 
 REASONS = {
     Verdict.UNSUPPORTED: Reason("TP101", "aten.sort has no converter."),

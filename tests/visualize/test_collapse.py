@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import networkx as nx
 import pytest
-from trt_passes.compiler.ledger import Verdict
+from trt_passes.compiler.ir.ledger import Verdict
 from trt_passes.visualize import fold_modules, fold_runs, graph_picture, merge_repeats, program_picture
 from trt_passes.visualize.operators import parameter_labels
 from trt_passes.visualize.picture import Box, Edge, Picture

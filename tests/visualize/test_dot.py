@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from trt_passes.compiler.ledger import Verdict
+from trt_passes.compiler.ir.ledger import Verdict
 from trt_passes.visualize import STYLES, Picture, program_picture, render, to_dot
 from trt_passes.visualize.picture import Box, Edge
 from trt_passes.visualize.render import layout_command

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import trt_passes as tp
-from trt_passes.compiler.report import Report
+from trt_passes.compiler.report.report import Report
 from trt_passes.visualize import mimebundle
 from trt_passes.visualize.notebook import ports_picture, view_of
 from trt_passes.visualize.render import layout_command

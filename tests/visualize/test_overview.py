@@ -8,7 +8,7 @@ import trt_passes as tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from trt_passes.compiler.ledger import Verdict
+from trt_passes.compiler.ir.ledger import Verdict
 from trt_passes.visualize import overview_picture, regions, segment_picture, to_dot
 
 from ..conftest import Golden

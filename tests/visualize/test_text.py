@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from trt_passes.compiler.annotations import annotate_node
-from trt_passes.compiler.graph_diff import unified
+from trt_passes.compiler.ir.annotations import annotate_node
+from trt_passes.compiler.ir.graph_diff import unified
 from trt_passes.visualize import program_diff, program_text
 
 from ..conftest import Golden

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trt_passes.compiler.ledger import Verdict
+from trt_passes.compiler.ir.ledger import Verdict
 from trt_passes.compiler.pass_base import Context
 from trt_passes.passes.partition import Partition
 from trt_passes.visualize import why_text

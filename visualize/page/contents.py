@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ...compiler.analysis import Gains
-from ...compiler.ledger import Verdict
-from ...compiler.reasons import REASON_CODES
-from ...compiler.report import Report
+from ...compiler.ir.ledger import Verdict
+from ...compiler.ir.reasons import REASON_CODES
+from ...compiler.report.report import Report
 from ..palette import UNJUDGED, BoxStyle, style_of
 from .recording import Recording
 

@@ -9,10 +9,10 @@ from typing import Any
 from torch.fx import Graph, GraphModule, Node
 
 from ...compiler.analysis.tensor_bytes import TensorBytes
-from ...compiler.annotations import annotations_of
-from ...compiler.program import Program, is_getitem, is_symbolic
-from ...compiler.source import module_of, source_frame, source_of
-from ...compiler.text import argument_text, op_name, type_text
+from ...compiler.ir.annotations import annotations_of
+from ...compiler.ir.program import Program, is_getitem, is_symbolic
+from ...compiler.ir.source import module_of, source_frame, source_of
+from ...compiler.ir.text import argument_text, op_name, type_text
 from ..sizes import value_bytes
 from ..text import input_kind
 

@@ -11,17 +11,7 @@ from torch import Tensor
 from ..dtypes import HALVES, UnknownDType, from_trt, short_name
 from ..layers import Layer, iter_layers, tensor_text
 from ..loader import TensorRT, tensor_shape
-from . import (
-    attention,
-    contraction,
-    indexing,
-    normalization,
-    pointwise,
-    quantization,
-    reduction,
-    resize,
-    shape_ops,
-)
+from . import attention, contraction, indexing, normalization, pointwise, quantization, reduction, resize, shape_ops
 from .call import Call, ExecutorError, Handler
 from .control_flow import Values, run_loop
 from .schedule import LayerStep, Step, schedule

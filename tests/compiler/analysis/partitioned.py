@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable, Iterable
 
 import torch
-from trt_passes.compiler.annotations import set_verdict
 from trt_passes.compiler.inputs import Input
-from trt_passes.compiler.ledger import Reason, Verdict
+from trt_passes.compiler.ir.annotations import set_verdict
+from trt_passes.compiler.ir.ledger import Reason, Verdict
+from trt_passes.compiler.ir.program import Program, is_getitem
 from trt_passes.compiler.pass_base import Context
-from trt_passes.compiler.program import Program, is_getitem
 from trt_passes.passes.partition import Partition
 
 aten = torch.ops.aten

@@ -10,10 +10,10 @@ from collections import Counter
 import pytest
 import torch
 from trt_passes.compiler.analysis import Gain, boundary_cost, demoted_groups, fallback_gains, fallback_groups, gains
-from trt_passes.compiler.annotations import annotations_of, set_verdict
-from trt_passes.compiler.ledger import Verdict
+from trt_passes.compiler.ir.annotations import annotations_of, set_verdict
+from trt_passes.compiler.ir.ledger import Verdict
+from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.pass_base import Context
-from trt_passes.compiler.program import Program
 from trt_passes.compiler.settings import Settings
 from trt_passes.passes.partition import Partition
 

@@ -9,7 +9,7 @@ import torch
 from trt_passes import Input, UserError, trace
 from trt_passes.compiler.frontends.load_model import load_model
 from trt_passes.compiler.frontends.torchscript import module_from_script
-from trt_passes.compiler.runtime.save import save
+from trt_passes.compiler.runtime.saving.save import save
 
 from tests.compiler.runtime.handmade import spliced
 

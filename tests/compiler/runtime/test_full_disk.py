@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trt_passes.compiler.runtime.whole_file import write_archive
+from trt_passes.compiler.runtime.saving.whole_file import write_archive
 from trt_passes.compiler.tensorrt import loader
 
 LIMITED = """
 import resource, signal, sys, warnings
 warnings.simplefilter("ignore")
 import torch, trt_passes as tp
-from trt_passes.compiler.cli import main
+from trt_passes.compiler.cli.main import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 """
 """Files may grow to 16000 bytes, which stands for a full disk: writing more raises OSError."""

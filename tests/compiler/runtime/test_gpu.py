@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.fx import GraphModule
 from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.pass_base import Context
-from trt_passes.compiler.program import Program
 from trt_passes.compiler.runtime.compiled_module import segments_of
-from trt_passes.compiler.runtime.save import load, save
+from trt_passes.compiler.runtime.saving.save import load, save
 from trt_passes.compiler.settings import Settings
 from trt_passes.passes.annotate import Annotate
 from trt_passes.passes.build import Build

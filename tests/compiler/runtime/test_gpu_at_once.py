@@ -15,7 +15,7 @@ import torch
 import trt_passes as tp
 from torch import Tensor, nn
 from torch.fx import GraphModule
-from trt_passes.compiler.runtime.recorder import Recorder
+from trt_passes.compiler.runtime.cuda_graphs.recorder import Recorder
 
 from tests.marks import GPU
 

@@ -16,7 +16,7 @@ import torch
 import trt_passes as tp
 from torch import Tensor, nn
 from torch.fx import GraphModule
-from trt_passes.compiler.runtime import graph_capture
+from trt_passes.compiler.runtime.cuda_graphs import graph_capture
 
 from tests.marks import GPU
 

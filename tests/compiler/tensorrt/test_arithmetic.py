@@ -6,7 +6,7 @@ import pytest
 import sympy
 import torch
 from torch.utils._sympy.functions import CeilDiv, FloorDiv, Max, Min, Mod, PythonMod, ToFloat, TruncToInt, Where
-from trt_passes.compiler.symbols import symbol_sources
+from trt_passes.compiler.ir.symbols import symbol_sources
 from trt_passes.compiler.tensorrt import arithmetic, shapes
 from trt_passes.compiler.tensorrt.context import ConverterContext
 from trt_passes.compiler.tensorrt.executor import ReferenceExecutor

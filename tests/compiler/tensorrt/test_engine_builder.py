@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from trt_passes.compiler.errors import UserError
-from trt_passes.compiler.pass_base import Cancelled
-from trt_passes.compiler.runtime.engine_spec import Binding
+from trt_passes.compiler.errors import Cancelled, UserError
+from trt_passes.compiler.runtime.engine.spec import Binding
 from trt_passes.compiler.settings import Settings
 from trt_passes.compiler.tensorrt import engine_builder, loader
 from trt_passes.compiler.tensorrt.engine_builder import BuildError, build_engine, known_capabilities

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from trt_passes.compiler.call import Call
+from trt_passes.compiler.ir.call import Call
 from trt_passes.passes.convert import default_registry
 
 from tests.oracle import check, traced

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 import trt_passes as tp
 from torch import nn
-from trt_passes.compiler.call import Call
+from trt_passes.compiler.ir.call import Call
 from trt_passes.passes.convert import default_registry
 
 from tests.oracle import check, traced

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from trt_passes.compiler.call import Call
+from trt_passes.compiler.ir.call import Call
 from trt_passes.passes.convert import default_registry
 
 from tests.models import TORCH_RELEASE

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from trt_passes.compiler.call import Call
+from trt_passes.compiler.ir.call import Call
+from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.pass_base import Context
-from trt_passes.compiler.program import Program
 from trt_passes.passes.convert.scan import _distances
 from trt_passes.passes.decompose import Decompose
 

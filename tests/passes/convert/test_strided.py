@@ -1,7 +1,7 @@
 """Views of memory, and writes to slices and diagonals, against eager."""
 
 import torch
-from trt_passes.compiler.call import Call
+from trt_passes.compiler.ir.call import Call
 from trt_passes.passes.convert import default_registry
 
 from tests.oracle import check, traced

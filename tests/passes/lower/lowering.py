@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import trt_passes as tp
 from torch import nn
-from trt_passes.compiler.text import op_name
+from trt_passes.compiler.ir.text import op_name
 
 COMPOSITE = (
     torch.ops.aten.linear.default,

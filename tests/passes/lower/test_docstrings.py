@@ -13,7 +13,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
-from trt_passes.compiler.text import node_text
+from trt_passes.compiler.ir.text import node_text
 from trt_passes.passes.lower import PASSES
 
 

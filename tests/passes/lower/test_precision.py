@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from trt_passes.compiler.program import Program
+from trt_passes.compiler.ir.program import Program
 from trt_passes.passes.lower import CastPrecision, Narrow64Bit
 
 from tests.passes.lower.lowering import assert_same, lowered, ops, program_of, results

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 from trt_passes.compiler.instruments.dump import Dump
+from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.manager import PassManager
-from trt_passes.compiler.program import Program
-from trt_passes.compiler.report import Report
+from trt_passes.compiler.report.report import Report
 from trt_passes.compiler.settings import Settings
 
 PASSES = "decompose,lower,annotate,partition"

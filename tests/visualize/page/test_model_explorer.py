@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from trt_passes.compiler.cli import main
-from trt_passes.compiler.cli_view import export_model_explorer, page_of
+from trt_passes.compiler.cli.main import main
+from trt_passes.compiler.cli.view import export_model_explorer, page_of
 from trt_passes.compiler.errors import UserError
-from trt_passes.compiler.ledger import Ledger
+from trt_passes.compiler.ir.ledger import Ledger
 
 Exported = tuple[Ledger, dict[str, Any], dict[str, Any]]
 

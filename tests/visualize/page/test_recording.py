@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trt_passes.compiler.annotations import reasons_of, verdict_of
-from trt_passes.compiler.text import node_text, op_name, type_text
+from trt_passes.compiler.ir.annotations import reasons_of, verdict_of
+from trt_passes.compiler.ir.text import node_text, op_name, type_text
 from trt_passes.visualize.page import Recording, data_of, page_html
 from trt_passes.visualize.page.assembly import DATA_END, DATA_START, SCRIPTS, STYLES, json_block
 

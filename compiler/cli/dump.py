@@ -1,0 +1,57 @@
+"""What `trt-passes explain`, `diff` and `view` say about dump folders. Needs no PyTorch."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from ..errors import UserError, did_you_mean
+from ..ir.graph_diff import graph_diff
+from ..ir.reasons import REASON_CODES
+from ..report.dump_folder import DumpFolder
+from ..report.node_story import node_story
+from ..report.run_diff import compare_runs
+
+
+def explain_code(code: str) -> str:
+    """What a reason code means and what to do about it.
+
+    Raises:
+        UserError: there is no such code (nor dump folder, which is what else can be explained).
+    """
+    row = REASON_CODES.get(code.upper())
+    if row is None:
+        if re.fullmatch(r"(?i)tp\d*", code):
+            raise UserError(f"there is no reason code {code!r}.{did_you_mean(code.upper(), REASON_CODES)}")
+        raise UserError(f"{code!r} is neither a reason code such as TP203 nor a dump folder.")
+    return f"{row.code} {row.title} (verdict: {row.verdict})\n\n  {row.meaning}\n  What to do: {row.remedy}"
+
+
+def explain_dump(folder: str) -> str:
+    """Why nodes of a dumped run fell back, as its `why.txt` has it."""
+    return DumpFolder(folder).why.rstrip("\n")
+
+
+def explain_node(folder: str, name: str) -> str:
+    """One node of a dumped run: where it came from, what each pass made of it, its verdict and where it runs."""
+    return node_story(DumpFolder(folder), name)
+
+
+def explain_modules(folder: str) -> str:
+    """Coverage of a dumped run as a tree of the user's modules, with errors and seconds where they were measured."""
+    return str(DumpFolder(folder).coverage)
+
+
+def diff_passes(folder: str, before: str, after: str) -> str:
+    """How the graph after one pass of a dumped run differs from that after another, see `DumpFolder.graph_after`."""
+    dump = DumpFolder(folder)
+    names = (f"{before}/graph.txt", f"{after}/graph.txt")
+    text = graph_diff(dump.graph_after(before), dump.graph_after(after), names)
+    return text.rstrip("\n") or f"the graphs after {before} and after {after} are the same."
+
+
+def diff_runs(before: str, after: str, as_json: bool = False) -> tuple[str, str]:
+    """How one dumped run differs from another, as text or JSON; and a sentence on lost coverage, "" if none was."""
+    difference = compare_runs(DumpFolder(before), DumpFolder(after))
+    text = json.dumps(difference.to_json(), indent=1, ensure_ascii=False) if as_json else str(difference)
+    return text, difference.lost_text

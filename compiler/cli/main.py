@@ -1,0 +1,239 @@
+"""The command `trt-passes`. Each command imports what it needs when it runs, so that help and `explain` are quick."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import click
+
+from ..errors import Cancelled, PassFailure, UserError, did_you_mean
+
+USER_MISTAKE, PASS_FAILED = 1, 2
+_FILE_SYSTEM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EFBIG})
+
+
+class Commands(click.Group):
+    """A group that turns every way to end into the documented exit codes: 0, 1 (user's mistake), 2 (a pass failed)."""
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(*args, **extra)
+        except BaseException as error:
+            code = _report_failure(error)
+            if isinstance(error, Cancelled):
+                _leave_builds_behind(code)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise UserError(f"unknown command {args[0]!r}.{did_you_mean(args[0], self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+
+def _report_failure(error: BaseException) -> int:
+    """Say on stderr what went wrong, and give the exit code."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else USER_MISTAKE
+    if isinstance(error, click.ClickException):
+        _say(_usage_text(error))
+        return USER_MISTAKE
+    message = _user_message(error)
+    if message is not None:
+        _say(message)
+        return USER_MISTAKE
+    if not isinstance(error, PassFailure):
+        traceback.print_exception(error)
+        _say("this is a bug in trt-passes: please report it with the lines above.")
+        return PASS_FAILED
+    _say(str(error) if error.reproduce else f"{error}\nreproduce with: {_command()}")
+    return PASS_FAILED
+
+
+def _leave_builds_behind(code: int) -> None:
+    """End the process at once if a build still runs: the interpreter would wait for the end of TensorRT's long step."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if any(not thread.daemon for thread in others):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _usage_text(error: click.ClickException) -> str:
+    text = " ".join(error.format_message().split())
+    ctx = getattr(error, "ctx", None)
+    return f"{text} See {ctx.command_path} --help." if ctx is not None else text
+
+
+def _user_message(error: BaseException) -> str | None:
+    """The sentence for an error that the user can do something about, looked for in the chain of causes; else None."""
+    for cause in _causes(error):
+        if isinstance(cause, KeyboardInterrupt | click.Abort):
+            return "stopped by Ctrl-C."
+        if isinstance(cause, UserError | Cancelled):
+            return str(cause)
+        if isinstance(cause, OSError) and cause.errno in _FILE_SYSTEM:
+            place = f" {cause.filename}" if cause.filename else ""
+            return f"cannot write or read{place}: {cause.strerror}."
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _say(text: str) -> None:
+    click.echo(f"trt-passes: {text}", err=True)
+
+
+def _command() -> str:
+    return shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+
+
+def _version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from ... import __version__
+
+        click.echo(f"trt-passes {__version__}")
+        ctx.exit()
+
+
+class RunCommand(click.Command):
+    """`run`, whose help ends with the list of settings."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from ..settings import Settings
+
+        with formatter.section("Settings for --set"):
+            formatter.write_dl([(f"{name}={default}", doc) for name, _, default, doc in Settings.documentation()])
+
+
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Compile PyTorch models to TensorRT by a pipeline of passes, and see what every pass did.
+
+    Exit codes: 0 ok, 1 a mistake in what was asked, 2 a pass failed.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@main.command(cls=RunCommand, short_help="Compile a model and report on it.")
+@click.argument("model")
+@click.option("--dump-dir", metavar="DIR", help="Folder for what every pass did: new, empty, or an earlier dump.")
+@click.option("-p", "--pipeline", metavar="PIPELINE", help="Passes to run, such as decompose,lower,annotate,partition.")
+@click.option("--until", metavar="STAGE", help="Stop after this pass or stage.")
+@click.option(
+    "--input",
+    "inputs",
+    metavar="SPEC",
+    multiple=True,
+    help="An input: [name=]2x3x224x224[:f16]; a size may be min..max or min..opt..max. Once for each input.",
+)
+@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A setting, from the list below.")
+@click.option("--check-numerics", is_flag=True, help="Compare outputs with the model's after every pass.")
+@click.option("--executor", metavar="NAME", help="What runs the engines: auto, tensorrt, reference or pytorch.")
+@click.option("-o", "--output", metavar="FILE", help="Save the compiled model here: .pt2, or .ts for TorchScript.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the report, as JSON, to stdout.")
+def run(model: str, **options: Any) -> None:
+    """Compile MODEL and say what went to TensorRT, what did not, and why.
+
+    MODEL is a .pt2 of torch.export, a TorchScript .pt, or file.py:factory or package.module:factory, where factory()
+    returns a module and its example inputs.
+    """
+    from .run import Request, run_model
+
+    run_model(Request(model=model, command=_command(), **options))
+
+
+@main.command(short_help="Explain a reason code, a dump's fallbacks, or a node.")
+@click.argument("what", metavar="CODE|DIR")
+@click.argument("node", required=False)
+@click.option("--modules", is_flag=True, help="Print how much of each of the model's modules is in TensorRT.")
+def explain(what: str, node: str | None, modules: bool) -> None:
+    """Explain a reason code such as TP203, the fallbacks in a dump folder, or one of its nodes."""
+    from .dump import explain_code, explain_dump, explain_modules, explain_node
+
+    folder = os.path.isdir(what)
+    if node is not None and (modules or not folder):
+        asked = "--modules is about a whole dump" if modules else f"{what!r} is no dump folder"
+        raise UserError(f"{asked}, so there is no node {node!r} to explain: leave one of them out.")
+    if modules:
+        click.echo(explain_modules(what))
+    elif folder:
+        click.echo(explain_dump(what) if node is None else explain_node(what, node))
+    else:
+        click.echo(explain_code(what))
+
+
+@main.command(short_help="Show what changed between two passes, or between two runs.")
+@click.argument("folder", metavar="DIR")
+@click.argument("before", metavar="PASS|DIR_B")
+@click.argument("after", metavar="[PASS]", required=False)
+@click.option("--fail-on-lost", is_flag=True, help="Exit with 1 if a node in TensorRT in DIR is not in DIR_B.")
+@click.option("--json", "as_json", is_flag=True, help="Print the difference of two runs as JSON.")
+def diff(folder: str, before: str, after: str | None, fail_on_lost: bool, as_json: bool) -> None:
+    """Show how the graph after one pass differs from that after another; `input` is the graph before all.
+
+    With two folders, show how the run in the second differs from that in the first.
+    """
+    from .dump import diff_passes, diff_runs
+
+    if after is not None:
+        if fail_on_lost or as_json:
+            raise UserError("--fail-on-lost and --json compare two runs: give two dump folders instead of passes.")
+        click.echo(diff_passes(folder, before, after))
+        return
+    text, lost = diff_runs(folder, before, as_json)
+    click.echo(text)
+    if lost and fail_on_lost:
+        raise UserError(lost)
+
+
+@main.command(short_help="List the passes.")
+def passes() -> None:
+    """List the passes: what each does, needs and establishes, and its options."""
+    from .catalog import passes_text
+
+    click.echo(passes_text())
+
+
+@main.command(short_help="List the operators that have converters.")
+@click.argument("name", required=False)
+def ops(name: str | None) -> None:
+    """List the operators that TensorRT can be given and under which conditions, or show those of NAME."""
+    from .catalog import operators_text
+
+    click.echo(operators_text(name))
+
+
+@main.command(short_help="Open a dump in the browser, or write it for another viewer.")
+@click.argument("folder", metavar="DIR")
+@click.option("--export", type=click.Choice(["model-explorer"]), help="Write files for this viewer instead.")
+@click.option("-o", "--output", metavar="FILE", help="Where --export writes; by default into the dump.")
+def view(folder: str, export: str | None, output: str | None) -> None:
+    """Open a dump folder in the browser, or write its graphs and verdicts for Google's Model Explorer."""
+    from .view import export_model_explorer, page_of
+
+    if export is not None:
+        for path in export_model_explorer(folder, output):
+            click.echo(path)
+        return
+    if output is not None:
+        raise UserError("-o names the file that --export writes: add --export model-explorer, or leave it out.")
+    page = page_of(folder)
+    click.echo(page)
+    click.launch(str(page))

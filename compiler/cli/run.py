@@ -1,0 +1,195 @@
+"""The command `trt-passes run`: check what was asked, load, trace, run the pipeline, save, print."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import torch
+
+from ...passes.annotate.exclusion import check_modules, check_operator
+from ..errors import Cancelled, UserError
+from ..frontends.exported_program import trace
+from ..frontends.load_model import load_model
+from ..frontends.loaded_model import LoadedModel
+from ..instruments.dump import Dump
+from ..instruments.numerics import Numerics
+from ..instruments.progress import Progress
+from ..instruments.protocol import Instrument
+from ..instruments.verify import Verify
+from ..ir.program import Program
+from ..manager import PassManager
+from ..pass_base import Context
+from ..pipeline import Pipeline, default_pipeline
+from ..report.report import Report
+from ..settings import Settings
+from .quiet import held_back
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for, as texts; see `trt-passes run --help`."""
+
+    model: str
+    command: str
+    dump_dir: str | None = None
+    pipeline: str | None = None
+    until: str | None = None
+    inputs: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    check_numerics: bool = False
+    executor: str | None = None
+    output: str | None = None
+    as_json: bool = False
+
+
+def run_model(request: Request) -> Report:
+    """Do what was asked, and print the report.
+
+    Everything that can be judged without the model is checked before it is loaded, so that a typing mistake costs no
+    time and leaves no file.
+
+    Raises:
+        UserError: a mistake in the request.
+        PassFailure: a pass failed.
+    """
+    settings = _settings(request)
+    pipeline = _pipeline(request, settings)
+    if request.output is not None:
+        _check_output(request.output, pipeline)
+    numerics = Numerics() if request.check_numerics else None
+    with _interruptible() as cancelled, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch|copyreg")  # about PyTorch's own code
+        try:
+            report = _compile(request, settings, pipeline, numerics, cancelled)
+        except (Exception, KeyboardInterrupt) as error:
+            if cancelled():
+                raise Cancelled(_stopped(settings)) from error
+            raise
+    _print(request, report, numerics)
+    return report
+
+
+def _compile(
+    request: Request,
+    settings: Settings,
+    pipeline: Pipeline,
+    numerics: Numerics | None,
+    cancelled: Callable[[], bool],
+) -> Report:
+    with Progress(sys.stderr) as progress:
+        instruments: list[Instrument] = [Verify(), progress]
+        if numerics is not None:
+            instruments.append(numerics)
+        if settings.dump_dir is not None:
+            instruments.append(Dump(settings.dump_dir, numerics=numerics))
+        model = load_model(request.model).with_inputs(request.inputs)
+        for name in sorted(settings.torch_executed_ops):
+            check_operator(name)  # not before the model is loaded, which may define operators
+        with held_back():
+            program = _trace(model)
+        check_modules(settings.torch_executed_modules, program, model.module)
+        ctx = progress.context(Context(settings=settings, cancelled=cancelled))
+        report = PassManager(pipeline, instruments, ctx=ctx, command=request.command).run(program)
+        if request.output is not None:
+            _save(report, Path(request.output))
+        return report
+
+
+def _stopped(settings: Settings) -> str:
+    folder = f"; {settings.dump_dir} holds the passes that finished" if settings.dump_dir is not None else ""
+    return f"stopped by Ctrl-C{folder}."
+
+
+def _settings(request: Request) -> Settings:
+    settings = Settings.from_texts(request.settings)
+    if request.dump_dir is not None:
+        settings = settings.updated({"dump_dir": request.dump_dir})
+    return settings if request.executor is None else settings.updated({"executor": request.executor})
+
+
+def _pipeline(request: Request, settings: Settings) -> Pipeline:
+    pipeline = default_pipeline() if request.pipeline is None else Pipeline.parse(request.pipeline)
+    if settings.dryrun and request.pipeline is None:
+        pipeline = pipeline.until("partition")
+    return pipeline if request.until is None else pipeline.until(request.until)
+
+
+def _check_output(output: str, pipeline: Pipeline) -> None:
+    if not any("spliced" in item.establishes for item in pipeline):
+        raise UserError(f"-o {output} needs a compiled model, and the pipeline ends before splice: run all of it.")
+    path = Path(output)
+    if path.suffix not in (".pt2", ".ts"):
+        raise UserError(
+            f"-o {output} does not end in .pt2, as torch.export.load insists, nor in .ts for TorchScript: name it "
+            f"{path.stem}.pt2."
+        )
+    if path.is_dir():
+        raise UserError(f"-o {output} is a folder: name a file.")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise UserError(f"-o {output}: there is no folder {path.parent}: create it first.")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"-o {output}: the folder {path.parent} is not writable.")
+
+
+def _trace(model: LoadedModel) -> Program:
+    if not model.has_inputs:
+        raise UserError(
+            f"{model.name} comes without example inputs: give each by --input, such as --input 1x3x224x224."
+        )
+    module = model.module
+    if isinstance(module, torch.jit.ScriptModule):
+        from ..frontends.torchscript import module_from_script
+
+        module = module_from_script(module, model.args, model.kwargs)
+    return trace(module, model.args or None, model.kwargs or None)
+
+
+def _save(report: Report, path: Path) -> None:
+    from ..runtime.saving.save import save
+
+    assert report.compiled is not None
+    save(report.compiled, path)
+
+
+def _print(request: Request, report: Report, numerics: Numerics | None) -> None:
+    if request.as_json:
+        click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        return
+    from .tables import print_report
+
+    print_report(report, numerics.rows if numerics is not None else ())
+    if request.output is not None:
+        click.echo(f"wrote {request.output}")
+    if request.dump_dir is not None:
+        click.echo(f"wrote {request.dump_dir}: look with `trt-passes view {request.dump_dir}`")
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C raises in the main thread, and the yielded function tells other threads (TensorRT's builds) to stop."""
+    asked = threading.Event()
+
+    def on_interrupt(number: int, frame: types.FrameType | None) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, previous)

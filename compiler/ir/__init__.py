@@ -1,0 +1,1 @@
+"""What flows through the compiler: programs, their graphs, ledgers, and what is known of them."""

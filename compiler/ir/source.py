@@ -1,0 +1,70 @@
+"""Where a node comes from: the user's source line and the module it was called in."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from pathlib import Path
+
+from torch.fx import Node
+
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)\n?(?P<text>[^\n]*)')
+_LIBRARY = re.compile(r"(^|/)(torch|torchvision|trt_passes)/")
+_CALL_NUMBER = re.compile(r"@\d+$")
+_COMPILER = f"{Path(__file__).parents[1]}{os.sep}"
+
+
+def source_frame(node: Node) -> tuple[str, int, str] | None:
+    """File, line number and text of the innermost frame outside PyTorch that created the node; None if unknown.
+
+    The file is as Python recorded it, possibly absolute; use it to open the file, `source_of` to show it.
+    """
+    return _innermost(node.meta.get("stack_trace") or "", os.getcwd())
+
+
+@functools.lru_cache(maxsize=2048)  # nodes of one line share their trace, and are asked for it after every pass
+def _innermost(trace: str, folder: str) -> tuple[str, int, str] | None:
+    own = _own_frames(trace, folder)
+    if not own:
+        return None
+    return own[-1]["file"], int(own[-1]["line"]), own[-1]["text"].strip()
+
+
+def frames_in(text: str) -> list[str]:
+    """All "file:line" places outside PyTorch in a traceback or an error message, outermost first."""
+    return [f"{_short(frame['file'])}:{frame['line']}" for frame in _own_frames(text, os.getcwd())]
+
+
+def _own_frames(text: str, folder: str) -> list[re.Match[str]]:
+    frames = (frame for frame in _FRAME.finditer(text) if not frame["file"].startswith(_COMPILER))
+    return [frame for frame in frames if not _LIBRARY.search(_relative(frame["file"], folder))]
+
+
+def source_of(node: Node) -> str | None:
+    """The user's source line of a node as "file:line", without absolute paths; None if it is not known."""
+    frame = source_frame(node)
+    return None if frame is None else f"{_short(frame[0])}:{frame[1]}"
+
+
+def module_of(node: Node) -> str:
+    """The dotted path of the innermost module that the node was called in ("" for the model itself)."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [entry[0] for entry in stack.values() if isinstance(entry[0], str)]
+    paths = [path for path in paths if not path.startswith("_empty_nn_module_stack")]
+    return _CALL_NUMBER.sub("", paths[-1]) if paths else ""
+
+
+def _short(file: str) -> str:
+    return _relative(file, os.getcwd())
+
+
+@functools.lru_cache(maxsize=1024)  # a model has thousands of nodes from a handful of files
+def _relative(file: str, folder: str) -> str:
+    path = Path(file)
+    if "site-packages" in path.parts:
+        return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
+    try:
+        return path.resolve().relative_to(folder).as_posix()
+    except ValueError:
+        return path.name if path.is_absolute() else path.as_posix()

@@ -1,0 +1,34 @@
+"""Let modules take tensors of any strides: exported graphs have views wherever those of the example allowed them."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import torch
+from torch.fx import GraphModule
+
+from ...ir.program import copy_graph
+
+_aten = torch.ops.aten
+_ANY_STRIDES = MappingProxyType(
+    {_aten.view.default: _aten.reshape.default, _aten._unsafe_view.default: _aten.reshape.default}
+)
+
+
+def take_any_strides(module: GraphModule) -> None:
+    """Reshape, in place, what a module views: a view where the strides allow it, else a copy.
+
+    Graphs that are arguments in its own, such as branches, are replaced by copies that reshape too.
+
+    Inputs may have other strides than the example, as they may in the model, and results of engines are contiguous,
+    whatever they were when the model was exported. Nothing writes to a view in a graph without mutation.
+    """
+    for node in module.graph.nodes:
+        if node.op == "call_function":
+            node.target = _ANY_STRIDES.get(node.target, node.target)
+    for name, body in list(module.named_children()):
+        if isinstance(body, GraphModule):
+            copy = GraphModule(body, copy_graph(body.graph))
+            take_any_strides(copy)
+            module.add_module(name, copy)
+    module.recompile()

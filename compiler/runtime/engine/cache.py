@@ -1,0 +1,124 @@
+"""A folder of built engines that processes share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import UserError
+from ..saving.whole_file import remove_abandoned, write_whole
+from .spec import EngineArtifact, EngineSpec
+
+_MAGIC = b"trt-passes engine\n"
+_SUFFIX = ".engine"
+
+
+class EngineCache:
+    """Engines by key, a file each; any number of processes may use the folder at once.
+
+    Files are renamed into place whole and carry a checksum, so what is read is what was written or counts as missing.
+
+    Args:
+        folder: made if it is missing.
+        limit: bytes of all files together; the least recently used go first.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: str, limit: int) -> None:
+        self._folder, self._limit = Path(folder), limit
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"option 'cache_dir' is {folder!r}, which is no folder: {error.strerror}.") from error
+
+    def get(self, key: str, name: str) -> EngineArtifact | None:
+        """The engine of that key, under the name of a segment; None if there is none, or what is there is damaged.
+
+        A damaged file is removed, so that `put` writes it anew.
+        """
+        started = time.perf_counter()
+        path = self._path(key)
+        try:
+            data = np.fromfile(path, dtype=np.uint8).data
+        except OSError:
+            return None
+        try:
+            found = _unpacked(data, key)
+        except (ValueError, KeyError, TypeError, UserError):
+            with suppress(OSError):
+                path.unlink()
+            return None
+        with suppress(OSError):
+            # The time of the last use decides which files go; another process may have removed this one meanwhile.
+            os.utime(path)
+        seconds = time.perf_counter() - started
+        return replace(found, spec=replace(found.spec, name=name), build_seconds=seconds, cached=True)
+
+    def put(self, key: str, engine: EngineArtifact) -> str | None:
+        """Keep an engine, and remove what was not used for longest; why it is not kept, or None."""
+        parts = _packed(engine, key)
+        size = sum(len(part) for part in parts)
+        if size > self._limit:
+            return f"its {size} bytes are more than option 'cache_size' ({self._limit})"
+        try:
+            write_whole(self._path(key), parts)
+        except OSError as error:
+            return f"{error.strerror or error}"
+        self.trim()
+        return None
+
+    def trim(self) -> None:
+        """Remove the least recently used engines until the rest is within the limit."""
+        remove_abandoned(self._folder)
+        total, entries = 0, []
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            # Another process may remove a file at any time.
+            with suppress(OSError):
+                status = path.stat()
+                entries.append((status.st_mtime_ns, status.st_size, path))
+                total += status.st_size
+        for _, size, path in sorted(entries):
+            if total <= self._limit:
+                return
+            total -= size
+            with suppress(OSError):
+                path.unlink()
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}{_SUFFIX}"
+
+
+def _packed(engine: EngineArtifact, key: str) -> tuple[bytes | memoryview, ...]:
+    """Magic line, SHA-256 of the rest, length of the header, header in JSON, serialized engine."""
+    content = {"key": key, "spec": engine.spec.to_json(), "log": engine.log, "layers": engine.layers}
+    header = json.dumps(content).encode()
+    length = len(header).to_bytes(8, "little")
+    checksum = hashlib.sha256()
+    for part in (length, header, engine.plan):
+        checksum.update(part)
+    return _MAGIC, checksum.digest(), length, header, engine.plan
+
+
+def _unpacked(data: memoryview, key: str) -> EngineArtifact:
+    start = len(_MAGIC)
+    if bytes(data[:start]) != _MAGIC:
+        raise ValueError("no engine of this package")
+    rest = data[start + 32 :]
+    if hashlib.sha256(rest).digest() != bytes(data[start : start + 32]):
+        raise ValueError("the checksum is wrong")
+    length = int.from_bytes(rest[:8], "little")
+    content: dict[str, Any] = json.loads(bytes(rest[8 : 8 + length]))
+    if content["key"] != key:
+        raise ValueError("the engine of another network")
+    spec = EngineSpec.from_json(content["spec"])
+    return EngineArtifact(rest[8 + length :], spec, 0.0, content["log"], tuple(content["layers"]))

@@ -1,0 +1,302 @@
+"""A deserialized engine: one per device, an execution context per thread and stream, no synchronization."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...errors import UserError
+from ...ir.memory import address_of_memory
+from ...tensorrt.dtypes import short_name
+from ...tensorrt.loader import TensorRT
+from ...tensorrt.log import collecting_logger, error_lines
+from ..calls import input_errors
+from ..cuda_graphs.exclusive import CAPTURING
+from ..options import RuntimeOptions
+from .runtime_cache import RuntimeCache
+from .shape_rule import Shape, ShapeRule
+from .spec import EngineSpec
+from .streams import stream_address
+
+
+class EngineUnavailable(Exception):
+    """An engine cannot run on this machine; the message says why."""
+
+
+_ALIGNMENT = 256
+"""Bytes. TensorRT's kernels may rely on it; PyTorch allocates at multiples of 512, but views can begin anywhere."""
+
+_DENSE = torch.strided
+
+_REMEMBERED = 100
+"""Messages of TensorRT's to look for a reason in, when something fails."""
+
+_IDLE_ADDRESS = 256
+"""For empty tensors, whose own address is null: TensorRT refuses that, and reads and writes nothing there."""
+
+
+@dataclass
+class Execution:
+    """An execution context, and what it was last told.
+
+    `given_outputs` are tensors for the next call to write to, by the number of the output.
+    """
+
+    context: Any
+    input_addresses: list[int]
+    output_addresses: list[int]
+    shapes: list[Shape] | None = None
+    output_shapes: tuple[Shape, ...] = ()
+    kept_outputs: list[torch.Tensor] | None = None
+    given_outputs: dict[int, torch.Tensor] = field(default_factory=dict)
+    has_run: bool = False
+
+
+Contexts = dict[tuple[int, int], Execution]
+"""Execution contexts by index of the device and address of the stream."""
+
+
+@dataclass
+class _PerThread(threading.local):
+    """`contexts` are in use: those of the thread, which are `usual`, or others, see `Engine.own_contexts`."""
+
+    usual: Contexts = field(default_factory=dict)
+    contexts: Contexts = field(init=False)
+    specialization: str | None = None
+
+    def __post_init__(self) -> None:
+        self.contexts = self.usual
+
+
+class Engine:
+    """Runs a serialized engine on CUDA tensors.
+
+    Calls only enqueue work on the current stream. Threads may call it at the same time.
+
+    Args:
+        trt: the TensorRT to run it with.
+        plan: the serialized engine, uint8[nbytes], on any device.
+        spec: its specification.
+        rule: computes its output shapes.
+        options: kernel specialization, weight streaming and reuse of outputs are read.
+        runtime_cache: keeps the kernels that TensorRT-RTX compiles; without one they last as long as the process.
+    """
+
+    def __init__(
+        self,
+        trt: TensorRT,
+        plan: torch.Tensor,
+        spec: EngineSpec,
+        rule: ShapeRule,
+        options: RuntimeOptions | None = None,
+        runtime_cache: RuntimeCache | None = None,
+    ) -> None:
+        self.trt, self.spec = trt, spec
+        self._plan, self._rule, self._options = plan, rule, options or RuntimeOptions()
+        self._runtime_cache = runtime_cache
+        self._logger = collecting_logger(trt.module, _REMEMBERED)
+        self._lock = threading.Lock()
+        # TensorRT engines need their runtime for as long as they live.
+        self._engines: dict[int, tuple[Any, Any]] = {}
+        self._local = _PerThread()
+        self._input_names = tuple(binding.name for binding in spec.inputs)
+        self._input_dtypes = tuple(binding.dtype for binding in spec.inputs)
+        self._outputs = tuple((binding.name, binding.dtype) for binding in spec.outputs)
+        self._dynamic = tuple(i for i, binding in enumerate(spec.inputs) if binding.is_dynamic)
+
+    def __copy__(self) -> Engine:
+        # What is deserialized is read-only; execution contexts and outputs are not shared.
+        twin = object.__new__(type(self))
+        twin.__dict__.update(vars(self), _local=_PerThread())
+        return twin
+
+    def prepare(self, device: int) -> None:
+        """Deserialize the engine for a device, unless that was done before.
+
+        Raises:
+            EngineUnavailable: TensorRT refuses, with its reason.
+        """
+        with CAPTURING, self._lock:
+            if device in self._engines:
+                return
+            with torch.cuda.device(device):
+                runtime = self.trt.module.Runtime(self._logger)
+                data = self._plan.cpu().numpy().data
+                engine = self._made(lambda: runtime.deserialize_cuda_engine(data))
+            if engine is None:
+                raise EngineUnavailable(f"{self.trt} refuses it: {self._said()}")
+            self._logger.records.clear()
+            self._set_budget(engine)
+            self._engines[device] = (runtime, engine)
+
+    def _set_budget(self, engine: Any) -> None:
+        streamable = engine.streamable_weights_size
+        budget = self._options.weight_streaming_budget
+        # Engines that were not built for it stream nothing.
+        if streamable:
+            wanted = engine.get_weight_streaming_automatic_budget() if budget is None else min(budget, streamable)
+            engine.weight_streaming_budget_v2 = wanted
+
+    @contextmanager
+    def own_contexts(self, own: Contexts) -> Iterator[None]:
+        """Meanwhile, this thread runs the engine with these execution contexts, to which those that lack are added.
+
+        For CUDA graphs: a captured graph needs a context that nobody else uses, with its kernels compiled before the
+        capture rather than in the background.
+        """
+        before = self._local.contexts
+        self._local.contexts = own
+        if self._options.dynamic_shapes_kernel_specialization_strategy == "lazy":
+            self._local.specialization = "eager"
+        try:
+            yield
+        finally:
+            self._local.contexts, self._local.specialization = before, None
+
+    def __call__(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Enqueue one inference.
+
+        Args:
+            inputs: CUDA tensors in the order of the specification; copied only where they are not contiguous, or begin
+                at an address that TensorRT does not take.
+
+        Returns:
+            New tensors from PyTorch's caching allocator; with the option `reuse_outputs` those of the call before, if
+            it was on the same stream and thread and had the same shapes.
+
+        Raises:
+            UserError: an input does not fit, naming it.
+            EngineUnavailable: the engine cannot be deserialized here, or has no execution context.
+        """
+        device = inputs[0].device
+        index = device.index
+        if torch.cuda.current_device() != index:
+            with torch.cuda.device(index):
+                return self._enqueue(inputs, device, index)
+        return self._enqueue(inputs, device, index)
+
+    def _enqueue(self, inputs: Sequence[torch.Tensor], device: torch.device, index: int) -> list[torch.Tensor]:
+        stream = stream_address(index)
+        state = self._local.contexts.get((index, stream)) or self._create_context(index, stream)
+        shapes: list[Shape] = [tensor.shape for tensor in inputs]
+        if shapes != state.shapes:
+            self._set_shapes(state, shapes)
+        # Copies must outlive the call that reads their addresses.
+        kept = []
+        addresses = state.input_addresses
+        # Results of the call before may be inputs of this one, which writes to them.
+        overwritten = [address_of_memory(tensor) for tensor in state.kept_outputs or ()]
+        for position, tensor in enumerate(inputs):
+            if tensor.dtype != self._input_dtypes[position] or tensor.device != device or tensor.layout is not _DENSE:
+                raise self._misplaced(position, device, tensor)
+            tensor = tensor.contiguous()
+            address = tensor.data_ptr()
+            # What is marked as negated has the numbers without the sign in memory.
+            if address % _ALIGNMENT or tensor.is_neg() or (overwritten and address_of_memory(tensor) in overwritten):
+                tensor = tensor.resolve_neg().clone()
+                address = tensor.data_ptr()
+            kept.append(tensor)
+            if address != addresses[position] or not address:
+                self._tell(state, addresses, position, self._input_names[position], address)
+        outputs = state.kept_outputs or self._new_outputs(state, inputs[0])
+        addresses = state.output_addresses
+        for position, tensor in enumerate(outputs):
+            address = tensor.data_ptr()
+            if address != addresses[position] or not address:
+                self._tell(state, addresses, position, self._outputs[position][0], address)
+        if not state.context.execute_async_v3(stream):
+            raise RuntimeError(f"{self.trt} could not run {self.spec.name}: {self._said()}")
+        if not state.has_run:
+            state.has_run = True
+            if self._runtime_cache is not None:
+                self._runtime_cache.save()
+        return outputs
+
+    def _tell(self, state: Execution, addresses: list[int], position: int, name: str, address: int) -> None:
+        if not state.context.set_tensor_address(name, address or _IDLE_ADDRESS):
+            addresses[position] = -1
+            raise RuntimeError(f"{self.trt} does not take the memory of {name!r} for {self.spec.name}: {self._said()}")
+        addresses[position] = address
+
+    def _new_outputs(self, state: Execution, like: torch.Tensor) -> list[torch.Tensor]:
+        pairs = [(shape, dtype) for (_, dtype), shape in zip(self._outputs, state.output_shapes, strict=True)]
+        if state.given_outputs:
+            given, state.given_outputs = state.given_outputs, {}
+            return [
+                given[number] if number in given else like.new_empty(shape, dtype=dtype)
+                for number, (shape, dtype) in enumerate(pairs)
+            ]
+        if not self._options.reuse_outputs:
+            return [like.new_empty(shape, dtype=dtype) for shape, dtype in pairs]
+        # Made in a call under torch.inference_mode, they could not be used outside of it later.
+        with torch.inference_mode(False):
+            state.kept_outputs = [like.new_empty(shape, dtype=dtype) for shape, dtype in pairs]
+        return list(state.kept_outputs)
+
+    def _create_context(self, device: int, stream: int) -> Execution:
+        self.prepare(device)
+        with CAPTURING:
+            context = self._made(lambda: self._new_context(device))
+        if context is None:
+            raise EngineUnavailable(f"{self.trt} has no execution context for it: {self._said()}")
+        state = Execution(context, [-1] * len(self._input_names), [-1] * len(self._outputs))
+        self._local.contexts[device, stream] = state
+        return state
+
+    def _made(self, make: Callable[[], Any]) -> Any:
+        """What TensorRT makes; if it lacks memory, once more without what PyTorch and other streams keep."""
+        made = make()
+        if made is None and "memory" in " ".join(error_lines(self._logger.records)).lower():
+            self._logger.records.clear()
+            torch.cuda.synchronize()
+            self._local.usual.clear()
+            torch.cuda.empty_cache()
+            made = make()
+        return made
+
+    def _new_context(self, device: int) -> Any:
+        engine = self._engines[device][1]
+        if self.trt.has_runtime_cache:
+            config = engine.create_runtime_config()
+            strategies = self.trt.module.DynamicShapesKernelSpecializationStrategy
+            wanted = self._local.specialization or self._options.dynamic_shapes_kernel_specialization_strategy
+            config.dynamic_shapes_kernel_specialization_strategy = getattr(strategies, wanted.upper())
+            if self._runtime_cache is not None:
+                self._runtime_cache.attach(config, device)
+            return engine.create_execution_context(config)
+        return engine.create_execution_context()
+
+    def _set_shapes(self, state: Execution, shapes: list[Shape]) -> None:
+        self._rule.check(shapes)
+        # If a later step raises, the context has neither the shapes before nor these.
+        state.shapes = None
+        for index in self._dynamic:
+            name = self._input_names[index]
+            if not state.context.set_input_shape(name, shapes[index]):
+                raise UserError(
+                    f"input {name!r} has shape {tuple(shapes[index])}, which {self.trt} does not accept for this "
+                    f"engine: {self._said()}"
+                )
+        state.output_shapes = self._rule.output_shapes(shapes)
+        state.kept_outputs = None
+        state.shapes = shapes
+
+    def _misplaced(self, position: int, device: torch.device, tensor: torch.Tensor) -> UserError:
+        name, dtype = self._input_names[position], self._input_dtypes[position]
+        if tensor.layout is not _DENSE:
+            return input_errors.sparse(name)
+        if tensor.dtype != dtype:
+            found, wanted = short_name(tensor.dtype), short_name(dtype)
+            return UserError(f"input {name!r} is {found}, but the engine takes {wanted}: give a tensor of that dtype.")
+        return input_errors.elsewhere(name, tensor, device)
+
+    def _said(self) -> str:
+        """TensorRT's errors since it was last asked, as one line."""
+        reasons = error_lines(self._logger.records)
+        self._logger.records.clear()
+        return " | ".join(reasons) or "no reason given"

@@ -1,0 +1,158 @@
+"""What an engine expects and returns, as JSON-able data, and the engine with the record of its build."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...errors import UserError
+from ...tensorrt.dtypes import from_short_name, short_name
+
+SCHEMA = 1
+"""Version of the JSON form of an `EngineSpec`."""
+
+Dim = int | str
+"""A size: a number, or sympy text over the program's symbols, such as "s0" or "2*s0 + 1"."""
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One tensor that crosses the border of an engine.
+
+    `shape` holds numbers, and sympy text for symbolic sizes. `min_shape`, `opt_shape` and `max_shape` are the sizes at
+    the corners of the optimization profile; all three equal `shape` when it is static. The dtype is the one that the
+    engine reads or writes, so never float64.
+    """
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[Dim, ...]
+    min_shape: tuple[int, ...]
+    opt_shape: tuple[int, ...]
+    max_shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        ranks = {len(self.shape), len(self.min_shape), len(self.opt_shape), len(self.max_shape)}
+        if len(ranks) != 1:
+            raise ValueError(f"binding {self.name!r} has shapes of different ranks: {self}")
+
+    @classmethod
+    def static(cls, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Binding:
+        """A binding whose sizes are all known."""
+        return cls(name, dtype, shape, shape, shape, shape)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a size is symbolic."""
+        return any(not isinstance(size, int) for size in self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object that `from_json` reads; the profile is left out where it says nothing."""
+        row: dict[str, Any] = {"name": self.name, "dtype": short_name(self.dtype), "shape": list(self.shape)}
+        if self.is_dynamic:
+            row |= {"min": list(self.min_shape), "opt": list(self.opt_shape), "max": list(self.max_shape)}
+        return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Binding:
+        """The binding that `to_json` wrote."""
+        shape = tuple(row["shape"])
+        corners = (tuple(row.get(key, row["shape"])) for key in ("min", "opt", "max"))
+        return cls(row["name"], from_short_name(row["dtype"]), shape, *corners)
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What must be known to run an engine, without the engine.
+
+    `flavor` and `version` name the TensorRT that built it: no other can run it. `compute_capabilities` are the GPU
+    generations it was built for, such as "8.9"; empty means portable (TensorRT-RTX), or that of the build machine.
+    """
+
+    name: str
+    flavor: str
+    version: str
+    inputs: tuple[Binding, ...]
+    outputs: tuple[Binding, ...]
+    compute_capabilities: tuple[str, ...] = ()
+    tf32: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object that `from_json` reads."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "flavor": self.flavor,
+            "version": self.version,
+            "inputs": [binding.to_json() for binding in self.inputs],
+            "outputs": [binding.to_json() for binding in self.outputs],
+            "compute_capabilities": list(self.compute_capabilities),
+            "tf32": self.tf32,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EngineSpec:
+        """The specification that `to_json` wrote.
+
+        Raises:
+            UserError: it was written by a newer release, or is no engine specification.
+        """
+        try:
+            if data["schema"] > SCHEMA:
+                raise UserError(
+                    f"the engine was saved with schema {data['schema']}, but this release of trt-passes reads up to "
+                    f"{SCHEMA}: upgrade trt-passes."
+                )
+            return cls(
+                name=data["name"],
+                flavor=data["flavor"],
+                version=data["version"],
+                inputs=tuple(Binding.from_json(row) for row in data["inputs"]),
+                outputs=tuple(Binding.from_json(row) for row in data["outputs"]),
+                compute_capabilities=tuple(data["compute_capabilities"]),
+                tf32=data["tf32"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"this is not an engine specification of trt-passes ({error!r}): compile again.") from error
+
+    def dumps(self) -> str:
+        """The specification as one line of JSON text, the same for equal specifications."""
+        return json.dumps(self.to_json(), separators=(",", ":"))
+
+    @classmethod
+    def loads(cls, text: str) -> EngineSpec:
+        """The specification that `dumps` wrote; UserError if the text is something else."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"this is not an engine specification of trt-passes ({error}): compile again.") from error
+        if not isinstance(data, dict):
+            raise UserError("this is not an engine specification of trt-passes (no JSON object): compile again.")
+        return cls.from_json(data)
+
+
+@dataclass(frozen=True)
+class EngineArtifact:
+    """A serialized engine and the record of its build.
+
+    `plan` is a buffer of bytes, not to be written to: TensorRT's own memory, without a copy. `log` is TensorRT's whole
+    log. `layers` has a dict per fused kernel: "name", "type", "nodes" (the FX nodes in it), "inputs" and "outputs"
+    (such as "x f32[2,3] row-major"), and "tactic" where there is one. `cached` tells whether it came from an engine
+    cache; None if none was asked.
+    """
+
+    plan: bytes | memoryview = field(repr=False, compare=False)
+    spec: EngineSpec
+    build_seconds: float = field(compare=False)
+    log: str = field(default="", repr=False, compare=False)
+    layers: tuple[dict[str, Any], ...] = field(default=(), repr=False, compare=False)
+    cached: bool | None = field(default=None, compare=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the serialized engine."""
+        return len(self.plan)

@@ -1,0 +1,137 @@
+"""What else a compiled module can be written as: TorchScript, or the bare engine with the names of its bindings."""
+
+from __future__ import annotations
+
+import copy
+import json
+import operator
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from ...errors import UserError
+from ...frontends.torchscript_output import script_module
+from ...ir.program import copy_graph
+from ...ir.text import op_name
+from ...settings import Executor
+from ..compiled_module import CompiledModule
+from ..compiled_segment import CompiledSegment
+from ..cuda_graphs.direct_calls import engine_calls
+from ..operator import OPERATOR
+from ..options import RuntimeOptions
+from ..options_in_graph import set_options
+from .whole_file import path_of, remove_abandoned, whole_files, write_whole
+
+
+def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write the engine of a module that is one engine, for `trtexec`, Triton, or C++: as TensorRT deserializes it.
+
+    `PATH.json` beside it has the bindings in the order in which the model takes and returns them, with data types,
+    shapes and ranges, and the TensorRT that can run it. If one of the two cannot be written, both stay as they were.
+
+    Raises:
+        UserError: more than one engine is in the module, or part of it runs in PyTorch; or a file cannot be written.
+    """
+    segment = whole_engine(compiled)
+    assert isinstance(compiled, CompiledModule)
+    target = path_of(path)
+    text = json.dumps({**segment.runner.spec.to_json(), **_order(compiled)}, indent=2) + "\n"
+    remove_abandoned(os.path.dirname(os.path.realpath(target)))
+    try:
+        with whole_files(target, f"{target}.json") as (engine_file, text_file):
+            engine_file.write(engine_bytes(segment))
+            text_file.write(text.encode())
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}.") from error
+
+
+def engine_bytes(segment: CompiledSegment) -> memoryview:
+    """The serialized engine of a segment."""
+    data: memoryview = segment.engine.detach().cpu().numpy().data
+    return data
+
+
+def whole_engine(compiled: torch.nn.Module) -> CompiledSegment:
+    """The one engine that does all that a compiled module does.
+
+    Raises:
+        UserError: there is more to it, with what.
+    """
+    if not isinstance(compiled, CompiledModule):
+        raise UserError(f"only a compiled module has an engine, not a {type(compiled).__name__}: compile it first.")
+    segments = list(compiled.segments.values())
+    rest = [node for node in compiled.graph.nodes if node.op == "call_function" and not _is_engine_part(node)]
+    results = [leaf for leaf in _leaves(compiled.graph.output_node()) if not _is_result(leaf)]
+    problems = []
+    if len(segments) != 1:
+        problems.append(f"there are {len(segments) or 'no'} engines")
+    if rest:
+        shown = ", ".join(dict.fromkeys(op_name(node.target) for node in rest[:8]))
+        count = "1 operator stays" if len(rest) == 1 else f"{len(rest)} operators stay"
+        problems.append(f"{count} in PyTorch ({shown}{', …' if len(rest) > 8 else ''})")
+    if results:
+        problems.append(f"results such as {results[0]} are no outputs of an engine")
+    if problems:
+        raise UserError(
+            f"this module is not one engine: {'; '.join(problems)}. Save it with tp.save, or see compiled.report for "
+            "why it was divided."
+        )
+    return segments[0]
+
+
+def _is_engine_part(node: Node) -> bool:
+    return node.target is OPERATOR or (node.target is operator.getitem and node.args[0].target is OPERATOR)  # type: ignore[union-attr]
+
+
+def _is_result(leaf: Any) -> bool:
+    return isinstance(leaf, Node) and leaf.op == "call_function"
+
+
+def _leaves(output: Node) -> list[Any]:
+    return list(torch.utils._pytree.tree_leaves(output.args))
+
+
+def _order(compiled: CompiledModule) -> dict[str, list[str]]:
+    """Names of the bindings: of the model's arguments that the engine takes, and of its results."""
+    (call,) = engine_calls(compiled)
+    spec = next(iter(compiled.segments.values())).runner.spec
+    taken = dict(zip(call.args[0], spec.inputs, strict=True))  # type: ignore[arg-type]
+    return {
+        "arguments": [taken[node].name for node in compiled.graph.find_nodes(op="placeholder") if node in taken],
+        "results": [spec.outputs[leaf.args[1]].name for leaf in _leaves(compiled.graph.output_node())],
+    }
+
+
+def saved_options(compiled: CompiledModule) -> RuntimeOptions:
+    """How a compiled module runs in another process."""
+    executors = {segment.executor for segment in compiled.segments.values()}
+    chosen: Executor = executors.pop() if len(executors) == 1 else "auto"
+    # The reference executor needs the networks, which stay in this process.
+    return replace(compiled.options, executor="auto" if chosen == "reference" else chosen)
+
+
+# --- TorchScript -----------------------------------------------------------------------------------------------------
+def torchscript_of(module: GraphModule, program: ExportedProgram) -> torch.jit.ScriptModule:
+    """A module as TorchScript, see `script_module`; engines run with the module's options, also where it is loaded."""
+    twin = copy.copy(module)
+    twin.graph = copy_graph(module.graph)
+    if isinstance(module, CompiledModule):
+        set_options(twin.graph, saved_options(module))
+    return script_module(twin, program)
+
+
+def save_torchscript(script: torch.jit.ScriptModule, path: Path, extra: dict[str, str]) -> None:
+    """Write TorchScript, with texts to keep in the file, by name.
+
+    PyTorch makes the archive in memory, where it takes up to three times its size: where it writes TorchScript to a
+    file itself, a full disk ends the process.
+
+    Raises:
+        OSError: the file cannot be written; what was at `path` is then still there.
+    """
+    write_whole(path, [script.save_to_buffer(_extra_files=extra)])

@@ -1,0 +1,41 @@
+"""A compiled program in the form in which it is saved: for the CPU, which every machine has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from ...ir.program import copy_graph, rebuild
+from ..fallback import move_made_tensors
+
+_CPU = torch.device("cpu")
+
+
+def on_cpu(exported: ExportedProgram) -> ExportedProgram:
+    """The program with its weights, constants, and all that its graph says of devices on the CPU.
+
+    Tensors that are there already are shared. A program exported on a GPU would otherwise only load where one is.
+    """
+    graph = copy_graph(exported.graph)
+    move_made_tensors(graph, lambda _: _CPU)
+    for node in graph.nodes:
+        if "val" in node.meta:
+            node.meta["val"] = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(_CPU), node.meta["val"])
+    moved = rebuild(exported, graph)
+    for tensors in (moved.state_dict, moved.constants):
+        tensors.update({name: _on_cpu(value) for name, value in tensors.items()})
+    return moved
+
+
+def _on_cpu(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    # PyTorch writes the memory of a tensor, without the note that what it holds is to be conjugated or negated.
+    lazy = value.is_conj() or value.is_neg()
+    if value.device == _CPU and not lazy:
+        return value
+    moved = value.detach().to(_CPU).resolve_conj().resolve_neg()
+    return torch.nn.Parameter(moved, value.requires_grad) if isinstance(value, torch.nn.Parameter) else moved

@@ -1,0 +1,286 @@
+"""Save a compiled program as a standard `.pt2` archive or as TorchScript, and load it on another machine."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument
+from torch.fx import Graph, GraphModule
+from torch.fx.node import map_arg
+
+from ...errors import UserError, did_you_mean
+from ...frontends.left_out import LeftOut
+from ...frontends.tracing import tracing
+from ...held_logs import held_logs, logged_error
+from ...report.report import Report
+from ...report.saved_report import SavedReport
+from ...settings import Executor
+from ..compiled_module import SPLICED, CompiledModule, compiled_module, current_program
+from ..options import RuntimeOptions
+from ..options_in_graph import set_options
+from .missing_operators import missing_operators
+from .output_formats import save_torchscript, saved_options, torchscript_of
+from .portable import on_cpu
+from .whole_file import path_of, remove_abandoned, write_archive
+
+SCHEMA = 1
+"""Version of what this release writes besides the archive that torch.export defines."""
+
+RECORD_FILE = "trt_passes.json"
+"""The extra file, in the archive, that says that this package wrote it, and how."""
+
+_EXECUTORS = ("auto", "tensorrt", "pytorch")
+_SHOWN = MappingProxyType({"exported_program": "an exported program", "torchscript": "TorchScript"})
+_FORMATS = tuple(_SHOWN)
+_UNKNOWN_CONTAINER = re.compile(r"Deserializing (\S+) in pytree is not registered")
+
+
+def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format: str | None = None) -> None:
+    """Write a compiled module to a file: engines, weights (once), and the PyTorch graph of every segment.
+
+    The file is written beside its place and then renamed, so it is there whole or not at all; what a process that ended
+    has left of this, an hour ago or more, is removed. A symbolic link stays one. A program is written for
+    the CPU, wherever the module is, so that it loads on every machine; move it with `.cuda()` after loading.
+
+    Args:
+        compiled: what `compile` returned; a ScriptModule is written as it is, as TorchScript.
+        path: the file.
+        output_format: "exported_program" is a standard `.pt2` that `load` reads, and `torch.export.load` too;
+            "torchscript" is read by `torch.jit.load`. Both need `trt_passes` to be imported, which has the operator
+            that runs engines. By default TorchScript if the path ends in `.ts`, else an exported program.
+
+    Raises:
+        UserError: the module was not compiled by this package, its graph was edited, it has no form in TorchScript, or
+            the file cannot be written.
+    """
+    target = path_of(path)
+    chosen = output_format or ("torchscript" if target.suffix == ".ts" else "exported_program")
+    if chosen not in _FORMATS:
+        raise UserError(f"output_format is {chosen!r}.{did_you_mean(chosen, _FORMATS)}")
+    write = _writer(compiled, chosen)
+    remove_abandoned(os.path.dirname(os.path.realpath(target)))
+    try:
+        write(target)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}.") from error
+    except (RuntimeError, TypeError) as error:  # SerializeError and NotImplementedError are RuntimeErrors
+        raise UserError(f"PyTorch cannot save this model as {_SHOWN[chosen]}: {_first_line(error)}.") from error
+
+
+def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
+    """What writes a module to a path in this format; all that is wrong with the module is found before."""
+    if isinstance(compiled, torch.jit.ScriptModule):
+        if chosen != "torchscript":
+            raise UserError(
+                "a ScriptModule is saved as TorchScript: name a file that ends in .ts, or pass "
+                "output_format='torchscript'; for a .pt2 file compile with ir='dynamo'."
+            )
+        return lambda target: save_torchscript(compiled, target, {})
+    spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
+    if spliced is None:
+        raise UserError(_why_unsaveable(compiled))
+    assert isinstance(compiled, CompiledModule)
+    exported, extra = _contents(spliced, compiled)
+    if chosen == "torchscript":
+        script = torchscript_of(compiled, spliced)
+        return lambda target: save_torchscript(script, target, extra)
+    _check_results(exported)
+    return lambda target: write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
+
+
+def _why_unsaveable(module: torch.nn.Module) -> str:
+    if hasattr(module, "_orig_mod"):  # an OptimizedModule, whose class is in torch._dynamo, which takes long to import
+        return "what torch.compile returns is compiled when it is called: save what tp.compile makes with ir='dynamo'."
+    if isinstance(getattr(module, "report", None), Report):
+        return "only a compiled module can be saved, and the passes that ran made no engines: compile without dryrun."
+    return f"only a compiled module can be saved, not a {type(module).__name__}: pass what tp.compile returned."
+
+
+def load(path: str | os.PathLike[str], executor: Executor | None = None, **options: Any) -> CompiledModule:
+    """Read what `save` wrote. The module runs on any machine: where its engines cannot, segments run in PyTorch.
+
+    Args:
+        path: the `.pt2` file.
+        executor: "auto", "tensorrt" or "pytorch"; by default what the module was saved with.
+        options: other fields of `RuntimeOptions`, such as `cuda_graphs` and `runtime_cache_path`, in place of those
+            that the module was saved with.
+
+    Returns:
+        A module called like the model, on the CPU. `report` on it is a `SavedReport`.
+
+    Raises:
+        UserError: the file is missing, damaged, no compiled program, or written by a newer release; or an option is
+            none.
+    """
+    if executor is not None and executor not in _EXECUTORS:
+        needs = " It needs the process that compiled."
+        hint = needs if executor == "reference" else did_you_mean(executor, _EXECUTORS)
+        raise UserError(f"a loaded program cannot use executor {executor!r}.{hint}")
+    source = path_of(path)
+    if not source.is_file():
+        problem = "is no file" if source.exists() else "does not exist"
+        raise UserError(f"{source} {problem}: give the file that tp.save wrote.")
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise UserError(f"cannot read {source}: {error.strerror or error}.") from error
+    with file:
+        return _loaded(file, str(source), options if executor is None else {**options, "executor": executor})
+
+
+def to_bytes(compiled: CompiledModule) -> bytes:
+    """What `save` would write to a file."""
+    exported, extra = _contents(compiled.meta[SPLICED], compiled)
+    _check_results(exported)
+    buffer = io.BytesIO()
+    torch.export.save(exported, buffer, extra_files=extra)
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes) -> CompiledModule:
+    """The module that `load` would read from a file with these bytes."""
+    return _loaded(io.BytesIO(data), "the pickled program", {})
+
+
+def _contents(spliced: ExportedProgram, compiled: CompiledModule) -> tuple[ExportedProgram, dict[str, str]]:
+    if _form(compiled.graph) != _form(spliced.module(check_guards=False).graph):
+        raise UserError(
+            "the graph of this compiled module was edited, and only what was compiled can be saved: use "
+            "torch.export.save(torch.export.export(compiled, args), path), or edit the model and compile it again."
+        )
+    if compiled.changed_weights:
+        raise UserError(
+            f"{min(compiled.changed_weights)} was written to since the engines were built, which hold what it was: "
+            "compile the model again."
+        )
+    options = saved_options(compiled)
+    left_out = None if compiled.left_out is None else compiled.left_out.to_json()
+    record = {"schema": SCHEMA, "options": options.to_json(), "left_out": left_out, "report": _report_of(compiled)}
+    exported = on_cpu(current_program(spliced, compiled))
+    set_options(exported.graph, options)
+    return exported, {RECORD_FILE: json.dumps(record)}
+
+
+def _check_results(exported: ExportedProgram) -> None:
+    results = [spec.arg for spec in exported.graph_signature.output_specs]
+    if not results:
+        raise UserError("the model returns nothing, and PyTorch cannot write such programs: return None instead.")
+    texts = [arg.value for arg in results if isinstance(arg, ConstantArgument) and isinstance(arg.value, str)]
+    if texts:
+        raise UserError(
+            f"the model returns the text {texts[0]!r}, and PyTorch cannot read programs that do: leave it out of the "
+            "results, or save the model as TorchScript (a file that ends in .ts)."
+        )
+
+
+def _form(graph: Graph) -> list[tuple[str, str, str]]:
+    """What a graph computes, whatever its nodes are called."""
+    number = {node: index for index, node in enumerate(graph.nodes)}
+    targets = ["" if node.op == "placeholder" else str(node.target) for node in graph.nodes]
+    # A module that was moved makes its tensors elsewhere, which is no edit.
+    named = [{key: value for key, value in node.kwargs.items() if key != "device"} for node in graph.nodes]
+    calls = zip((node.args for node in graph.nodes), named, strict=True)
+    operands = [str(map_arg(call, lambda item: number[item])) for call in calls]
+    return list(zip((node.op for node in graph.nodes), targets, operands, strict=True))
+
+
+def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> CompiledModule:
+    record = _record(source, name)
+    chosen = record["options"].updated(options)
+    _check_streaming(chosen, record["streams"], name)
+    source.seek(0)
+    # PyTorch reads one program at a time in a process. Under a default device of the user's it would not read tensors,
+    # which are on the CPU; under inference mode, it would make buffers that cannot be written to outside of it.
+    logs = held_logs("torch.export", "torch.export.pt2_archive._package")
+    with tracing(), torch.device("cpu"), torch.inference_mode(False), logs as logged:
+        try:
+            exported = torch.export.load(source)
+        except Exception as error:
+            raise UserError(_why_unreadable(source, name, logged_error(logged) or error)) from error
+    compiled = compiled_module(exported, {}, chosen, record["left_out"])
+    setattr(compiled, "report", SavedReport(record["report"]))  # noqa: B010  (nn.Module declares its attributes as tensors)
+    return compiled
+
+
+def _why_unreadable(source: BinaryIO, name: str, error: BaseException) -> str:
+    with suppress(ValueError, RecursionError):
+        missing = missing_operators(source)
+        if missing:
+            return (
+                f"{name} calls {', '.join(missing)}, which PyTorch {torch.__version__} does not have in this process: "
+                "import the library that defines such operators, then load again."
+            )
+    unknown = _UNKNOWN_CONTAINER.search(str(error))
+    if unknown is not None:
+        return (
+            f"{name} takes or returns a {unknown[1]}, which this process does not know: import the module that defines "
+            "it and registers it with PyTorch, then load again."
+        )
+    return f"{name} cannot be read by PyTorch {torch.__version__} ({_first_line(error)}): save it again."
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
+
+
+def _check_streaming(options: RuntimeOptions, streams: bool, name: str) -> None:
+    if options.weight_streaming_budget is not None and not streams:
+        raise UserError(
+            f"option 'weight_streaming_budget' needs engines that stream weights, and those in {name} do not: compile "
+            "with enable_weight_streaming=True, or leave it out."
+        )
+
+
+def _record(source: BinaryIO, name: str) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(source) as archive:
+            # PyTorch reads without a look at the checksums.
+            damaged = archive.testzip()
+            names = archive.namelist()
+            entry = next((item for item in names if item.endswith(f"extra/{RECORD_FILE}")), None)
+            text = None if entry is None or damaged else archive.read(entry)
+    except Exception as error:  # damage in the list of entries raises errors of a dozen kinds
+        raise UserError(
+            f"{name} is no .pt2 file, or is damaged or truncated: give the file that tp.save wrote."
+        ) from error
+    if damaged is not None:
+        raise UserError(f"{name} is damaged (the checksum of {damaged!r} is wrong): copy it or save it again.")
+    if any(item.endswith("/constants.pkl") for item in names):
+        raise UserError(f"{name} is TorchScript: load it with torch.jit.load.")
+    if text is None:
+        raise UserError(f"{name} is no compiled program: give what tp.save wrote, or compile it first.")
+    try:
+        record = json.loads(text)
+        if record["schema"] <= SCHEMA:
+            return {
+                "options": RuntimeOptions.from_json(record["options"]),
+                "left_out": LeftOut.from_json(record.get("left_out")),
+                "report": record["report"],
+                "streams": record["report"].get("settings", {}).get("enable_weight_streaming", True),
+            }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError) as error:
+        reason = str(error).rstrip(".") if isinstance(error, UserError) else repr(error)
+        raise UserError(f"{name} is damaged ({reason}, in {RECORD_FILE}): save it again.") from error
+    raise UserError(
+        f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "
+        "upgrade it."
+    )
+
+
+def _report_of(compiled: GraphModule) -> dict[str, Any]:
+    report = getattr(compiled, "report", None)
+    if isinstance(report, dict):
+        return report
+    found: dict[str, Any] = report.to_json() if report is not None else {}
+    return found

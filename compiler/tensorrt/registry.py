@@ -1,0 +1,238 @@
+"""The converter registry: which operators TensorRT can take, under which conditions, and the function for each.
+
+Nothing here imports TensorRT: the conditions decide verdicts on machines that have none.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..ir.call import Call
+from ..ir.ledger import Reason
+from ..ir.reasons import REASON_CODES
+from ..ir.text import op_name
+from .loader import TensorRT
+
+if TYPE_CHECKING:
+    from .context import ConverterContext
+    from .tensor import Tensor
+
+ConvertFunction = Callable[["ConverterContext", Call], "Tensor | tuple[Tensor | None, ...] | None"]
+"""`(ctx, call)` to the call's tensor, a tuple of them (None for results that the layers do not compute), or None for a
+size."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition that a call must meet for its converter to take it.
+
+    Attributes:
+        code: the reason code of a violation (`TP2xx`).
+        doc: one sentence for the documentation, stating what must hold.
+        check: the violation of a call as one sentence with the actual values, or None if the condition holds.
+    """
+
+    code: str
+    doc: str
+    check: Callable[[Call], str | None]
+
+    def __post_init__(self) -> None:
+        if self.code not in REASON_CODES:
+            raise ValueError(f"condition {self.doc!r} has the unknown reason code {self.code!r}")
+
+    def violation(self, call: Call) -> Reason | None:
+        """The reason for which a call does not meet the condition, or None; TP501 if the check itself raises."""
+        try:
+            message = self.check(call)
+        except Exception as error:  # a faulty check must not take the rest of the model down with it
+            text = f"{call.op}: the check that {self.doc} raised {type(error).__name__}: {error}"
+            return Reason("TP501", text)
+        return None if message is None else Reason(self.code, message)
+
+
+def _always(call: Call) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A layer that a converter needs and that not every TensorRT can build.
+
+    Attributes:
+        capability: the property of `loader.TensorRT` that says whether it can, such as "can_build_nonzero".
+        layer: the layer's name in TensorRT.
+        applies: whether a call needs the layer; by default every call does.
+    """
+
+    capability: str
+    layer: str
+    applies: Callable[[Call], bool] = _always
+    code: ClassVar[str] = "TP209"
+
+    def __post_init__(self) -> None:
+        if not isinstance(getattr(TensorRT, self.capability, None), property):
+            raise ValueError(f"TensorRT has no property {self.capability!r}")
+
+    @property
+    def doc(self) -> str:
+        """One sentence for the documentation."""
+        sometimes = "" if self.applies is _always else " (for some arguments)"
+        return f"this TensorRT builds {self.layer}{sometimes}"
+
+    def violation(self, call: Call, library: TensorRT | None) -> Reason | None:
+        """Why a call cannot be converted with a TensorRT; without one, TensorRT-RTX is assumed, which builds less."""
+        if not self.applies(call) or (library is not None and getattr(library, self.capability)):
+            return None
+        which = library or "TensorRT-RTX, which is assumed as none is installed,"
+        return Reason(self.code, f"{call.op} needs {self.layer}, which {which} cannot build.")
+
+
+@dataclass(frozen=True)
+class Converter:
+    """The conversion of some operator overloads.
+
+    Attributes:
+        targets: the overloads (or Python functions on sizes) that it converts.
+        convert: `(ctx, call) -> Tensor`, or a tuple for operators with several results.
+        conditions: what a call must meet.
+        composite: whether `decompose` must keep the operators whole.
+        requires: what the TensorRT at hand must be able to build.
+    """
+
+    targets: tuple[Any, ...]
+    convert: ConvertFunction
+    conditions: tuple[Condition, ...] = ()
+    composite: bool = False
+    requires: tuple[Requirement, ...] = ()
+
+    @property
+    def rules(self) -> tuple[Requirement | Condition, ...]:
+        """All that must hold, each with its reason code and its sentence for the documentation."""
+        return (*self.requires, *self.conditions)
+
+    def unbuildable(self, call: Call, library: TensorRT | None) -> tuple[Reason, ...]:
+        """The reasons for which a TensorRT (None: whichever will be used) cannot build what the call needs."""
+        reasons = (requirement.violation(call, library) for requirement in self.requires)
+        return tuple(reason for reason in reasons if reason is not None)
+
+    def violations(self, call: Call) -> tuple[Reason, ...]:
+        """The reasons for which the call cannot be converted; empty if it can."""
+        reasons = (condition.violation(call) for condition in self.conditions)
+        return tuple(reason for reason in reasons if reason is not None)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All converters, by target. Immutable: `extended` gives another registry."""
+
+    converters: Mapping[Any, Converter]
+
+    @classmethod
+    def of(cls, converters: Iterable[Converter]) -> Registry:
+        """The registry of some converters.
+
+        Raises:
+            ValueError: two converters claim the same target.
+        """
+        found: dict[Any, Converter] = {}
+        for converter in converters:
+            for target in converter.targets:
+                if target in found:
+                    raise ValueError(f"{op_name(target)} has two converters")
+                found[target] = converter
+        return cls(MappingProxyType(found))
+
+    def get(self, target: Any) -> Converter | None:
+        """The converter of a target, or None."""
+        return self.converters.get(target)
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        """All targets that have a converter, by name."""
+        return tuple(sorted(self.converters, key=op_name))
+
+    def composite_targets(self) -> frozenset[Any]:
+        """The operators that `decompose` must keep whole."""
+        return frozenset(target for target, converter in self.converters.items() if converter.composite)
+
+    def extended(self, converters: Iterable[Converter]) -> Registry:
+        """A registry with these converters added; they replace those with the same targets."""
+        return Registry(MappingProxyType({**self.converters, **Registry.of(converters).converters}))
+
+
+@dataclass
+class Family:
+    """Converters of related operators, collected by decorating their functions."""
+
+    name: str
+    converters: list[Converter] = field(default_factory=list)
+
+    def converter(
+        self,
+        *targets: Any,
+        conditions: Iterable[Condition] = (),
+        composite: bool = False,
+        requires: Iterable[Requirement] = (),
+    ) -> Callable[[ConvertFunction], ConvertFunction]:
+        """Register the decorated function as the converter of `targets`."""
+
+        def register(function: ConvertFunction) -> ConvertFunction:
+            self.converters.append(Converter(targets, function, tuple(conditions), composite, tuple(requires)))
+            return function
+
+        return register
+
+    def __iter__(self) -> Iterator[Converter]:
+        return iter(self.converters)
+
+
+def families() -> tuple[Family, ...]:
+    """The families of converters that come with the package."""
+    from ...passes.convert import (
+        activation,
+        attention,
+        batch_norm,
+        bitwise,
+        bounds,
+        comparison,
+        control_flow,
+        convolution,
+        creation,
+        data_dependent,
+        distance,
+        grid,
+        indexing,
+        linear,
+        normalization,
+        pointwise,
+        pooling,
+        recurrent,
+        reduction,
+        resize,
+        scan,
+        scatter,
+        searching,
+        shape,
+        signs,
+        sorting,
+        strided,
+        symbolic,
+    )
+
+    modules = (
+        *(pointwise, comparison, activation, reduction, linear, convolution, pooling, normalization),
+        *(attention, shape, indexing, creation, resize, symbolic),
+        *(scatter, bitwise, scan, distance, grid, batch_norm, strided, signs, bounds, recurrent, sorting, searching),
+        *(data_dependent, control_flow),
+    )
+    return tuple(module.FAMILY for module in modules)
+
+
+@functools.cache
+def default_registry() -> Registry:
+    """The registry of all converters that come with the package."""
+    return Registry.of(converter for family in families() for converter in family)

@@ -1,0 +1,105 @@
+"""What rules an operator out whatever its converter says: randomness, mutation, data types, ranks, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
+import sympy
+import torch
+from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.utils import _pytree as pytree
+
+from ...compiler.ir.ledger import Reason
+from ...compiler.ir.text import op_name
+from ...compiler.tensorrt.dtypes import is_representable, short_name
+
+MAX_RANK = 8
+"""Dimensions that a TensorRT tensor can have (`Dims.MAX_DIMS`)."""
+
+_CAST_ONLY = frozenset({torch.uint8, torch.int8})
+_CASTS = frozenset({torch.ops.aten._to_copy.default})
+
+
+def general_reasons(
+    node: Node, bounds: Mapping[sympy.Symbol, Any], inner: Container[sympy.Symbol] = frozenset()
+) -> Iterator[Reason]:
+    """Reasons that hold for every operator.
+
+    Args:
+        node: the operator's node.
+        bounds: the program's range constraints of symbolic sizes.
+        inner: data-dependent sizes that never leave an engine, so that they need no bounds.
+    """
+    target, name = node.target, op_name(node.target)
+    if isinstance(target, torch._ops.OpOverload):
+        if torch.Tag.nondeterministic_seeded in target.tags and not _deterministic(node):
+            yield Reason("TP207", f"{name} draws random numbers.")
+            return
+        if target._schema.is_mutable:
+            yield Reason("TP208", f"{name} writes to one of its inputs.")
+    made = sorted(str(symbol) for symbol in new_sizes(node) if symbol not in inner)
+    if made:
+        sizes = ", ".join(made)
+        yield Reason("TP204", f"the size {sizes} of the result of {name} depends on the values of a tensor.")
+        return
+    roles = [("result", node), *((f"input %{source.name}", source) for source in node.all_input_nodes)]
+    for role, source in roles:
+        for tensor in _tensors(source.meta.get("val")):
+            yield from _tensor_reasons(target, role, tensor)
+            yield from _unbounded(role, tensor, bounds, inner)
+
+
+def new_sizes(node: Node) -> set[sympy.Symbol]:
+    """The data-dependent sizes in a node's result that no input of it has."""
+    known = (data_dependent(source.meta.get("val")) for source in node.all_input_nodes)
+    return data_dependent(node.meta.get("val")).difference(*known)
+
+
+def data_dependent(value: Any) -> set[sympy.Symbol]:
+    """The sizes in a node's value that depend on the values of tensors."""
+    kinds = torch.Tensor | torch.SymInt | torch.SymFloat | torch.SymBool
+    leaves = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, kinds)]
+    return set().union(*map(free_unbacked_symbols, leaves))
+
+
+def _tensor_reasons(target: Any, role: str, tensor: torch.Tensor) -> Iterator[Reason]:
+    if not is_representable(tensor.dtype):
+        hint = " (truncate_double=True computes it in float32)" if tensor.dtype == torch.float64 else ""
+        yield Reason("TP201", f"the {role} is {short_name(tensor.dtype)}, which TensorRT does not have{hint}.")
+    elif tensor.dtype in _CAST_ONLY and target not in _CASTS:
+        yield Reason("TP201", f"the {role} is {short_name(tensor.dtype)}, which TensorRT can only cast.")
+    if tensor.dim() > MAX_RANK:
+        yield Reason(
+            "TP202", f"the {role} has rank {tensor.dim()}; TensorRT tensors have at most {MAX_RANK} dimensions."
+        )
+    if tensor.layout != torch.strided:
+        yield Reason("TP201", f"the {role} has the layout {tensor.layout}; TensorRT tensors are dense.")
+
+
+def _unbounded(
+    role: str, tensor: torch.Tensor, bounds: Mapping[sympy.Symbol, Any], inner: Container[sympy.Symbol]
+) -> Iterator[Reason]:
+    for symbol in sorted((item for item in data_dependent(tensor) if item not in inner), key=str):
+        limits = bounds.get(symbol)
+        if limits is None or limits.upper in (sympy.oo, None) or not getattr(limits.upper, "is_Integer", False):
+            yield Reason(
+                "TP203",
+                f"the {role} has the size {symbol}, which depends on the values of a tensor and has no upper bound; "
+                "an engine needs one.",
+            )
+
+
+def _deterministic(node: Node) -> bool:
+    """Dropout with training switched off, and with probability 0, draws nothing."""
+    from ...compiler.ir.call import Call
+
+    arguments = Call(node).args
+    if arguments.get("train") is False:
+        return True
+    return any(arguments.get(name) == 0.0 for name in ("dropout_p", "dropout"))
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]

@@ -1,0 +1,122 @@
+"""The pass `build`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ...compiler.ir.ledger import Reason
+from ...compiler.pass_base import Context, Kind, Pass
+from ...compiler.ir.program import Program, Segment
+from ...compiler.runtime.engine.spec import EngineArtifact
+from ...compiler.ir.symbols import symbol_ranges
+from ...compiler.tensorrt.build_log import shown
+from ...compiler.tensorrt.engine_builder import MAX_LAYERS, BuildError, check_settings
+from .cached import build_with_cache
+from .culprits import find_culprits
+from .threads import build_concurrently
+from ..convert import Convert, SegmentFailed
+from ..convert.segment import convert_segment
+from ..partition.full_compilation import check_full_compilation
+from ..partition import Partition
+from ..partition.repartition import repartition
+
+
+@dataclass(frozen=True)
+class Build(Pass):
+    """Make the engine of every segment, several at once, or take it from the engine cache (setting `cache_dir`).
+
+    Where TensorRT builds none, the node that prevents it is found by halving. It gets the verdict `failed`, the program
+    is partitioned again without it, and what changed is converted and built; the report says so. A segment with too
+    many layers for the builder is split first.
+
+    Before:
+        %relu = aten.relu(%x) : f32[4]  # segment-00
+    After:
+        %relu = aten.relu(%x) : f32[4]  # segment-00
+    """
+
+    name: ClassVar[str] = "build"
+    kind: ClassVar[Kind] = "build"
+    requires: ClassVar[frozenset[str]] = frozenset({"converted"})
+    establishes: ClassVar[frozenset[str]] = frozenset({"built"})
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Set `Segment.engine`; segments that have one keep it.
+
+        Raises:
+            UserError: a setting that this TensorRT cannot honour, or `require_full_compilation` does not hold.
+            BuildError: a build failed, and the setting `pass_through_build_failures` is on.
+            Cancelled: the user asked to stop.
+        """
+        if program.segments:
+            check_settings(ctx.tensorrt(), ctx.settings)
+        while True:
+            program = _split_large(program, ctx)
+            check_full_compilation(program, ctx.settings)
+            program, errors = _built(program, ctx)
+            if not errors:
+                return program
+            if ctx.settings.pass_through_build_failures:
+                raise next(iter(errors.values()))
+            failed = _failed_nodes(program, errors, ctx)
+            program = Convert().run(repartition(program, failed, ctx), ctx)
+
+
+def _built(program: Program, ctx: Context) -> tuple[Program, Mapping[str, BuildError]]:
+    """Build what has no engine; also the errors, by name of the segment."""
+    results = build_with_cache([segment for segment in program.segments if segment.engine is None], ctx)
+    errors = {name: result for name, result in results.items() if isinstance(result, BuildError)}
+    engines = {name: result for name, result in results.items() if isinstance(result, EngineArtifact)}
+    segments = (replace(s, engine=engines[s.name]) if s.name in engines else s for s in program.segments)
+    return program.with_segments(tuple(segments)), errors
+
+
+def _split_large(program: Program, ctx: Context) -> Program:
+    """Partition again with smaller segments where a network has more layers than the builder should get."""
+    while True:
+        sizes = {s.name: s.network.size for s in program.segments if s.network and s.engine is None}
+        large = [segment for segment in program.segments if sizes.get(segment.name, 0) > MAX_LAYERS]
+        partition = program.partitioned_by
+        if not large or not isinstance(partition, Partition):
+            return program
+        floor = ctx.settings.min_block_size if partition.min_block_size is None else partition.min_block_size
+        limit = min(int(len(segment.nodes) * 0.8 * MAX_LAYERS / sizes[segment.name]) for segment in large)
+        limit = max(limit, 2 * floor)
+        if limit >= min(len(segment.nodes) for segment in large):
+            # So few nodes with so many layers: the builder refuses them, and halving finds which.
+            return program
+        ctx.note(
+            f"{large[0].name} has {sizes[large[0].name]} TensorRT layers, more than the {MAX_LAYERS} that the builder "
+            f"takes well: segments are split to at most {limit} nodes."
+        )
+        smaller = replace(partition, max_segment_nodes=limit)
+        program = Convert().run(smaller.run(program.with_segments(()), ctx), ctx)
+
+
+def _failed_nodes(program: Program, errors: Mapping[str, BuildError], ctx: Context) -> dict[str, Reason]:
+    ranges, library = symbol_ranges(program), ctx.tensorrt()
+
+    def attempt(part: Segment) -> tuple[str, ...] | None:
+        try:
+            network = convert_segment(
+                program, part, ctx.converters, library, ranges, use_fp32_acc=ctx.settings.use_fp32_acc
+            )
+        except SegmentFailed:
+            # A part may lack the shape that a size comes from; that is not what is searched for.
+            return None
+        (result,) = build_concurrently([replace(part, network=network)], ctx).values()
+        return result.errors if isinstance(result, BuildError) else None
+
+    failed: dict[str, Reason] = {}
+    for segment in program.segments:
+        if segment.name in errors:
+            culprits = find_culprits(program, segment, errors[segment.name].errors, attempt)
+            failed |= {name: Reason("TP502", f"TensorRT: {shown(words)}") for name, words in culprits.items()}
+            listed = ", ".join(f"%{name}" for name in culprits)
+            ctx.note(
+                f"{segment.name} could not be built because of {listed}, which PyTorch runs now: "
+                f"{shown(next(iter(culprits.values())))}"
+            )
+    return failed

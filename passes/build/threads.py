@@ -1,0 +1,128 @@
+"""Build several engines at once: a thread each, as many as there are cores, and a prompt stop."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Sequence
+
+from ...compiler.errors import Cancelled
+from ...compiler.pass_base import Context
+from ...compiler.ir.program import Segment
+from ...compiler.runtime.engine.spec import EngineArtifact
+from ...compiler.tensorrt.engine_builder import BuildError, build_engine
+
+_STACK_BYTES = 512 << 20
+"""TensorRT recurses along chains of layers: 5,000 overflow the usual 8 MiB and end the process, and not this."""
+
+_POLL_SECONDS = 0.1
+_GRACE_SECONDS = 1.5
+"""How long to wait for stopped builds. TensorRT asks between two steps of its work; with large weights a step can take
+longer, then the thread ends on its own, before the interpreter does."""
+
+Result = EngineArtifact | BuildError
+
+
+def build_concurrently(segments: Sequence[Segment], ctx: Context) -> dict[str, Result]:
+    """Build segments that have networks; the engine or the error of each, by name.
+
+    Raises:
+        UserError: a setting that TensorRT cannot honour; other exceptions of a build likewise.
+        Cancelled: the user asked to stop. A KeyboardInterrupt stops the builds too, and goes on.
+    """
+    jobs: queue.SimpleQueue[Segment] = queue.SimpleQueue()
+    for segment in segments:
+        jobs.put(segment)
+    pool = _Pool(jobs, ctx)
+    count = min(len(segments), _cores())
+    # Not daemons: those would be torn out of TensorRT at exit, which aborts the process.
+    threads = [threading.Thread(target=pool.work, name=f"build-{index}") for index in range(count)]
+    try:
+        _start(threads)
+        while pool.busy(threads):
+            pool.changed.wait(_POLL_SECONDS)
+            pool.changed.clear()
+            if ctx.cancelled():
+                raise Cancelled("stopped while building engines")
+        pool.raise_failure()
+    except BaseException:
+        pool.stopped.set()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while pool.busy(threads) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        raise
+    return {segment.name: pool.results[segment.name] for segment in segments}
+
+
+class _Pool:
+    def __init__(self, jobs: queue.SimpleQueue[Segment], ctx: Context) -> None:
+        self.jobs, self.ctx = jobs, ctx
+        self.stopped, self.changed = threading.Event(), threading.Event()
+        self.results: dict[str, Result] = {}
+        self._failure: BaseException | None = None
+        self._finished = 0
+        self._counting, self._reporting = threading.Lock(), threading.Lock()
+
+    def work(self) -> None:
+        """Build one segment after the other until none is left or the pool is stopped."""
+        try:
+            self._work()
+        finally:
+            with self._counting:
+                self._finished += 1
+            self.changed.set()
+
+    def _work(self) -> None:
+        while not self.stopped.is_set():
+            try:
+                segment = self.jobs.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                self.results[segment.name] = self._build(segment)
+            except BuildError as error:
+                # Without its frames, whose variables would keep TensorRT's objects until the collector comes by.
+                self.results[segment.name] = error.with_traceback(None)
+            except BaseException as error:  # whatever it is, the waiting thread raises it
+                self._failure = self._failure or error
+                self.stopped.set()
+
+    def busy(self, threads: Sequence[threading.Thread]) -> bool:
+        """Whether any of the threads that were started still works."""
+        # Thread.is_alive errs after Thread.join was interrupted by Ctrl-C (https://bugs.python.org/issue45274).
+        return self._finished < sum(thread.ident is not None for thread in threads)
+
+    def raise_failure(self) -> None:
+        """Raise what ended a thread before its time."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _build(self, segment: Segment) -> EngineArtifact:
+        assert segment.network is not None, "the fact 'converted' says that every segment has a network"
+
+        def progress(phase: str, done: int, total: int) -> None:
+            with self._reporting:
+                self.ctx.progress(f"build {segment.name}: {phase}", done, total)
+
+        return build_engine(
+            segment.network,
+            self.ctx.settings,
+            name=segment.name,
+            progress=progress,
+            cancelled=lambda: self.stopped.is_set() or self.ctx.cancelled(),
+        )
+
+
+def _start(threads: Sequence[threading.Thread]) -> None:
+    before = threading.stack_size(_STACK_BYTES)
+    try:
+        for thread in threads:
+            thread.start()
+    finally:
+        threading.stack_size(before)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,146 @@
+"""The pass `decompose`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch.fx import Node
+
+from ...compiler.ir.annotations import annotate_node, clear, kept_whole
+from ...compiler.ir.dependencies import SHAPE_QUERIES
+from ...compiler.ir.program import Program
+from ...compiler.pass_base import Context, Kind, Pass
+from ...compiler.tensorrt.registry import default_registry
+from .expanded_call import sizes_stay_open
+from .expansion import Expansion, expandable, summary_of
+
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+
+aten = torch.ops.aten
+
+SELF_CHECKING = frozenset(
+    {
+        aten.inverse.default,
+        aten.linalg_cholesky.default,
+        aten.linalg_inv.default,
+        aten.linalg_ldl_factor.default,
+        aten.linalg_lu_factor.default,
+        aten.linalg_solve.default,
+        aten.linalg_tensorinv.default,
+    }
+)
+"""Operators that decompose into one that raises on singular matrices: for such an effect, export threads tokens through
+the graph as inputs and outputs of the program. They have no core ATen form that a converter could use either."""
+
+SIZES = frozenset({aten.sym_size.int, aten.sym_numel.default, aten.sym_stride.int, aten.sym_storage_offset.default})
+"""Operators that yield a size: core ATen, although PyTorch's dispatcher takes them for composite."""
+
+
+@functools.cache
+def decompositions() -> Mapping[Any, Callable[..., Any]]:
+    """torch.export's decompositions down to core ATen, without those of operators that a converter takes whole.
+
+    Adding a converter for a composite operator keeps it whole, with nothing else to change.
+    """
+    table = dict(torch.export.default_decompositions())
+    table[aten.batch_norm.default] = _batch_norm
+    table[aten.take.default] = _take
+    return MappingProxyType({target: rule for target, rule in table.items() if target not in _kept()})
+
+
+@functools.cache
+def is_decomposed(target: Any) -> bool:
+    """Whether `decompose` rewrites calls of an operator: it has a decomposition, or is composite, and is not kept."""
+    if not isinstance(target, torch._ops.OpOverload) or target in _kept():
+        return False
+    return target in decompositions() or target.has_kernel_for_dispatch_key(_COMPOSITE)
+
+
+@functools.cache
+def _kept() -> frozenset[Any]:
+    return SELF_CHECKING | {*default_registry().composite_targets()} | SHAPE_QUERIES
+
+
+def _batch_norm(
+    input: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Any:
+    """Batch norm for inference as core ATen has it; PyTorch reaches it by functionalization only."""
+    if training or running_mean is None or running_var is None:
+        return NotImplemented
+    return aten._native_batch_norm_legit_no_training(input, weight, bias, running_mean, running_var, momentum, eps)[0]
+
+
+def _take(self: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Elements by their places in the flattened tensor; PyTorch's own rule reads the value of a 0-d index."""
+    result: torch.Tensor = aten.index.Tensor(self.reshape(-1), [index])
+    return result
+
+
+@dataclass(frozen=True)
+class Decompose(Pass):
+    """Rewrite operators into core ATen, except those that TensorRT takes whole.
+
+    Before:
+        %addcmul = aten.addcmul(%x, %a, %b) : f32[4]
+    After:
+        %mul = aten.mul.Tensor(%a, 1) : f32[4]
+        %mul_1 = aten.mul.Tensor(%mul, %b) : f32[4]
+        %add = aten.add.Tensor(%x, %mul_1) : f32[4]
+    """
+
+    name: ClassVar[str] = "decompose"
+    kind: ClassVar[Kind] = "transform"
+    establishes: ClassVar[frozenset[str]] = frozenset({"core-aten"})
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Expand the nodes one by one, or retrace the program where that is not possible (in-place operators).
+
+        A node whose decomposition fails either way stays whole, annotated with the reason.
+        """
+        for node in filter(kept_whole, program.op_nodes):
+            clear(node, "whole")
+        reasons: dict[Node, str] = {}
+        expansion = Expansion(decompositions(), is_decomposed)
+        if expandable(program.graph):
+            reasons = expansion.failures(program.graph)
+            if not reasons:
+                expansion.run(program.graph)
+                return program
+        try:
+            return _retraced(program, decompositions())
+        except Exception as error:
+            return _as_far_as_possible(program, expansion, reasons, summary_of(error))
+
+
+def _retraced(program: Program, table: Mapping[Any, Callable[..., Any]]) -> Program:
+    with sizes_stay_open(program.graph):
+        return replace(program, exported=program.exported.run_decompositions(dict(table)))
+
+
+def _as_far_as_possible(program: Program, expansion: Expansion, reasons: Mapping[Node, str], why: str) -> Program:
+    """Expand what can be expanded; the other nodes keep the reason (`why` for those without one of their own)."""
+    if not expandable(program.graph):
+        # An empty table replaces in-place operators only.
+        with suppress(Exception):
+            program = _retraced(program, {})
+    if expandable(program.graph):
+        reasons = reasons or expansion.failures(program.graph)
+        expansion.run(program.graph, left=reasons)
+    for node in program.op_nodes:
+        if is_decomposed(node.target):
+            annotate_node(node, whole=reasons.get(node, why))
+    return program

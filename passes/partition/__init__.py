@@ -1,0 +1,116 @@
+"""The pass `partition`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import networkx as nx
+
+from ...compiler.errors import UserError
+from ...compiler.ir.annotations import annotate_node, set_verdict, verdict_of
+from ...compiler.ir.dependencies import dependency_graph, producer_of, reads_values
+from ...compiler.ir.ledger import Reason, Verdict
+from ...compiler.ir.program import Program, Segment
+from ...compiler.pass_base import Context, Kind, Pass
+from .borders import border_refusals, segments_of
+from .full_compilation import check_full_compilation
+from .segmentation import Demotion, Segmentation, segment
+
+_LISTED = 4  # nodes named in a message
+
+
+@dataclass(frozen=True)
+class Partition(Pass):
+    """Group the `trt` nodes into segments: as few as possible, none that would wait for itself, none too small.
+
+    Constants and arithmetic on symbolic sizes never separate nodes; `getitem` stays with its producer. `min_block_size`
+    defaults to the setting of that name. A segment of more than `max_segment_nodes` is split before TensorRT sees it,
+    since build time grows faster than the number of layers. `merge_independent=false` keeps nodes that share no data
+    in engines of their own.
+
+    Before:
+        %_linalg_svd = aten._linalg_svd(%x) : (f32[4,4], f32[4], f32[4,4])  # unsupported TP101
+        %relu = aten.relu(%x) : f32[4,4]  # trt
+    After:
+        %_linalg_svd = aten._linalg_svd(%x) : (f32[4,4], f32[4], f32[4,4])  # unsupported TP101
+        %relu = aten.relu(%x) : f32[4,4]  # segment-00
+    """
+
+    name: ClassVar[str] = "partition"
+    kind: ClassVar[Kind] = "analysis"
+    requires: ClassVar[frozenset[str]] = frozenset({"annotated"})
+    establishes: ClassVar[frozenset[str]] = frozenset({"partitioned"})
+    breaks: ClassVar[frozenset[str]] = frozenset({"converted", "built", "spliced"})
+
+    min_block_size: int | None = None
+    max_segment_nodes: int = 2000
+    merge_independent: bool = True
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Attach `segment` to the nodes that go to TensorRT, and verdict `demoted` to those that could but do not.
+
+        Nodes that an earlier run demoted are considered anew, so running twice changes nothing.
+        """
+        floor = ctx.settings.min_block_size if self.min_block_size is None else self.min_block_size
+        if floor < 1 or self.max_segment_nodes < 2 * floor:
+            raise UserError(
+                f"partition was asked for min_block_size={floor} and max_segment_nodes={self.max_segment_nodes}: "
+                "give a min_block_size of at least 1 and a max_segment_nodes of at least twice that."
+            )
+        for node in program.op_nodes:
+            if verdict_of(node) in (Verdict.DEMOTED, Verdict.TRT):
+                set_verdict(node, Verdict.TRT)
+                annotate_node(node, segment=None)
+        wanted = {node.name for node in program.op_nodes if verdict_of(node) is Verdict.TRT}
+        graph = dependency_graph(program, wanted)
+        result, segments, vetoes = self.segmented(program, graph, wanted, floor)
+        small = {name: _too_small(demotion) for name, demotion in result.demoted.items() if name not in vetoes}
+        _annotate(program, segments, {**vetoes, **small})
+        partitioned = replace(program, segments=segments, partitioned_by=self, compiled=None)
+        check_full_compilation(partitioned, ctx.settings)
+        return partitioned
+
+    def segmented(
+        self, program: Program, graph: nx.DiGraph[str], wanted: set[str], floor: int
+    ) -> tuple[Segmentation, tuple[Segment, ...], dict[str, Reason]]:
+        """Segments of the `wanted` nodes whose borders only tensors cross, and the nodes refused for that; pure."""
+        vetoes: dict[str, Reason] = {}
+        while True:
+            texts = {name: reason.message for name, reason in vetoes.items()}
+            result = segment(graph, floor, self.max_segment_nodes, self.merge_independent, texts)
+            segments = segments_of(program, wanted, result.segments)
+            refused = border_refusals(program, segments)
+            if not refused:
+                return result, segments, vetoes
+            vetoes |= refused
+
+
+def _too_small(demotion: Demotion) -> Reason:
+    names = ", ".join(f"%{name}" for name in demotion.members[:_LISTED])
+    more = len(demotion.members) - _LISTED
+    names += f" and {more} more" if more > 0 else ""
+    found = f"at most {demotion.segment_size} op node{'s' if demotion.segment_size != 1 else ''}"
+    return Reason("TP301", f"its engine would have {found} ({names}), min_block_size is {demotion.min_block_size}.")
+
+
+def _annotate(program: Program, segments: Iterable[Segment], demoted: Mapping[str, Reason]) -> None:
+    home = {name: item.name for item in segments for name in item.nodes}
+    for node in program.op_nodes:
+        if verdict_of(node) is not Verdict.TRT:
+            continue
+        producer = producer_of(node)
+        if node.name in home:
+            annotate_node(node, segment=home[node.name])
+        elif producer.name in demoted:
+            set_verdict(node, Verdict.DEMOTED, [demoted[producer.name]], None if producer is node else producer.name)
+        elif producer is not node:
+            text = f"it picks a result of %{producer.name}, which stays in PyTorch."
+            set_verdict(node, Verdict.DEMOTED, [Reason("TP302", text)], producer.name)
+        elif reads_values(node):
+            text = f"%{node.name} yields a number made from values of a tensor, and only tensors can leave an engine."
+            set_verdict(node, Verdict.DEMOTED, [Reason("TP302", text)])
+        else:
+            text = f"no node in TensorRT uses the size {node.meta['val']}."
+            set_verdict(node, Verdict.DEMOTED, [Reason("TP303", text)])
