@@ -12,7 +12,9 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputSpec, SymIntArgument, TensorArgument
 from torch.fx import Graph, Node
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
 
 DROPPABLE = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 KEPT_META = ("stack_trace", "nn_module_stack", "from_node", "source_fn_stack", "custom", "torch_fn")
@@ -61,9 +63,9 @@ def refresh_values(graph: Graph, changed: Iterable[Node]) -> None:
     """
     affected = set(changed)
     for node in graph.nodes:
-        if not _computes(node.target) or affected.isdisjoint(node.all_input_nodes):
+        if not _computes(node.target) or affected.isdisjoint(node.all_input_nodes) or _makes_sizes(node):
             continue
-        before = _layouts(node.meta["val"])
+        before = layouts(node.meta["val"])
         try:
             value = fake_value(node)
         except (RuntimeError, ValueError):
@@ -75,7 +77,7 @@ def refresh_values(graph: Graph, changed: Iterable[Node]) -> None:
                 copy = insert_call(graph, torch.ops.aten.clone.default, (source,), layout, like=node)
             node.replace_input_with(source, copy)
             value = fake_value(node)
-        if _layouts(value) != before:
+        if layouts(value) != before:
             node.meta["val"] = value
             affected.add(node)
 
@@ -85,13 +87,25 @@ def _computes(target: Any) -> bool:
     return isinstance(target, torch._ops.OpOverload) or target is operator.getitem
 
 
+def _makes_sizes(node: Node) -> bool:
+    """Whether the size of a result depends on values: run again, it would get a new symbol."""
+    known = {symbol for source in node.all_input_nodes for symbol in _unbacked(source.meta.get("val"))}
+    return bool(_unbacked(node.meta.get("val")) - known)
+
+
+def _unbacked(value: Any) -> set[Any]:
+    leaves = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor | torch.SymInt)]
+    return {symbol for leaf in leaves for symbol in free_unbacked_symbols(leaf)}
+
+
 _NEEDS_LAYOUT = frozenset({torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default})
 
 
-def _layouts(value: Any) -> list[tuple[Any, ...]]:
-    """The strides of a tensor, or of several."""
+def layouts(value: Any) -> list[tuple[Any, ...]]:
+    """The strides of a tensor, or of several; () for a sparse one."""
     values = value if isinstance(value, list | tuple) else [value]
-    return [tuple(map(str, item.stride())) for item in values if isinstance(item, torch.Tensor)]
+    tensors = [item for item in values if isinstance(item, torch.Tensor)]
+    return [tuple(map(str, item.stride())) if item.layout is torch.strided else () for item in tensors]
 
 
 def sync_signature(exported: ExportedProgram) -> ExportedProgram:

@@ -21,7 +21,7 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
-from ...compiler.ir.graph import KEPT_META
+from ...compiler.ir.graph import KEPT_META, layouts, refresh_values
 from ...compiler.ir.program import fake_mode_of
 from .expanded_call import ExpandedCall, NotExpandable, sizes_stay_open
 
@@ -84,9 +84,9 @@ class Expansion:
         """
         nodes = [node for node in self._chosen(graph) if node not in left]
         bodies = [self._trace(node) for node in nodes]
-        for node, body in zip(nodes, bodies, strict=True):
-            _inline(node, body)
+        relaid = [result for node, body in zip(nodes, bodies, strict=True) for result in _inline(node, body)]
         graph.eliminate_dead_code()
+        refresh_values(graph, relaid)
 
     def _chosen(self, graph: Graph) -> list[Node]:
         return [node for node in graph.nodes if node.op == "call_function" and self.chosen(node.target)]
@@ -109,7 +109,8 @@ class Expansion:
         return self._traced[call.key]
 
 
-def _inline(node: Node, body: GraphModule) -> None:
+def _inline(node: Node, body: GraphModule) -> list[Node]:
+    """Put a body in the place of a node; returns the results that lie in memory otherwise than the node's did."""
     graph = node.graph
     mapping: dict[Node, Node] = dict(zip(body.graph.find_nodes(op="placeholder"), node.all_input_nodes, strict=True))
     meta = {key: node.meta[key] for key in KEPT_META if key in node.meta}
@@ -118,7 +119,14 @@ def _inline(node: Node, body: GraphModule) -> None:
             mapping[inner] = graph.node_copy(inner, lambda argument: mapping[argument])
             mapping[inner].meta = {**meta, "val": inner.meta.get("val")}
     results: Any = map_arg(body.graph.output_node().args[0], lambda argument: mapping[argument])
+    pairs = zip(_leaves(node.meta.get("val")), _leaves(results), strict=False)
+    relaid = [new for old, new in pairs if isinstance(new, Node) and layouts(new.meta.get("val")) != layouts(old)]
     _replace(node, results)
+    return relaid
+
+
+def _leaves(value: Any) -> list[Any]:
+    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, list | tuple) else [value]
 
 
 def _replace(node: Node, results: Any) -> None:

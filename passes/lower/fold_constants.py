@@ -50,10 +50,9 @@ class FoldConstants(Pass):
                 if not _is_foldable(node, known):
                     continue
                 weights = frozenset().union(*(read[source] for source in node.all_input_nodes))
-                if self._fits(node, weights):
-                    value = _evaluate(node, known)
-                    if _agrees(node.meta["val"], value):
-                        known[node], read[node] = value, weights
+                value = _evaluate(node, known) if self._fits(node, weights) else None
+                if value is not None:
+                    known[node], read[node] = value, weights
         _store(program, {node: value for node, value in known.items() if node.op == "call_function"})
         remove_dead(program.graph)
         return program
@@ -76,8 +75,23 @@ def _is_foldable(node: Node, known: dict[Node, Any]) -> bool:
 
 
 def _evaluate(node: Node, known: dict[Node, Any]) -> Any:
+    """What a node yields, in the layout that its readers expect; None if it is not what was traced, or it fails."""
     args, kwargs = map_arg((node.args, node.kwargs), lambda source: known[source])
-    return node.target(*args, **kwargs)  # type: ignore[operator]
+    try:
+        value = node.target(*args, **kwargs)  # type: ignore[operator]
+        return _as_traced(node.meta["val"], value) if _agrees(node.meta["val"], value) else None
+    except Exception:
+        # What cannot be computed now, for want of memory, a kernel or valid arguments, is left for the model's calls.
+        return None
+
+
+def _as_traced(expected: Any, value: Any) -> Any:
+    """The value with the strides of what was traced: a reader such as `view` may be valid for those only."""
+    if not isinstance(value, torch.Tensor):
+        return type(value)(map(_as_traced, expected, value)) if type(value) in (list, tuple) else value
+    if value.layout is not torch.strided or same_sizes(expected.stride(), value.stride()):
+        return value
+    return torch.empty_strided(value.shape, expected.stride(), dtype=value.dtype, device=value.device).copy_(value)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
@@ -118,6 +132,6 @@ def _content(tensor: torch.Tensor) -> tuple[Any, ...]:
     if tensor.numel() * tensor.element_size() > 1 << 16:
         return (*layout, tensor.data_ptr())
     # A clone, since `contiguous` keeps the stride 0 of an expanded dimension of size 1, which cannot be seen as bytes.
-    flat = tensor.clone(memory_format=torch.contiguous_format).reshape(-1)
+    flat = tensor.detach().clone(memory_format=torch.contiguous_format).reshape(-1)
     data = flat.view(torch.uint8) if tensor.numel() else flat
     return (*layout, hashlib.sha256(data.cpu().numpy().tobytes()).digest())

@@ -122,3 +122,13 @@ def test_a_rule_that_cannot_be_traced_alone_is_traced_with_the_program(monkeypat
     assert not any(map(kept_whole, program.op_nodes))
     assert "aten.isclose" not in {op_name(node.target) for node in program.op_nodes}
     assert program.exported.module()(X, X + 1e-6).equal(torch.isclose(X, X + 1e-6))
+
+
+def test_a_result_laid_out_otherwise_can_still_be_viewed() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        # Dropout yields a contiguous tensor, and decomposes into its argument, which has strides of 0 here.
+        rows = torch.nn.functional.dropout(x[:, None].expand(-1, 2, -1), 0.1, training=False)
+        return torch.einsum("ibh,hn->ibn", rows, torch.ones(4, 5))
+
+    program = decomposed(function, X)
+    assert program.exported.module()(X).equal(function(X))

@@ -96,3 +96,25 @@ def test_deduplicate_ties_equal_parameters() -> None:
     weight = torch.randn(4, 4)
     before = program_of(lambda a, b, x: (x @ a) @ b, [torch.randn(2, 4)], [weight, weight])
     assert len(lowered(before, Deduplicate()).constants) == 1
+
+
+def test_a_parameter_without_elements() -> None:
+    before = program_of(
+        lambda w, x: torch.cat([w.expand(2, -1, -1), x], 1), [torch.randn(2, 3, 8)], [torch.empty(1, 0, 8)]
+    )
+    before.exported.state_dict.update({k: torch.nn.Parameter(v) for k, v in before.exported.state_dict.items()})
+    assert_same(before, lowered(before, FoldConstants()), [torch.randn(2, 3, 8)])
+
+
+def test_what_cannot_be_evaluated_stays() -> None:
+    before = program_of(lambda w, x: x + w[torch.tensor([7, 8, 9, 9])] + w.exp(), [X], [torch.randn(4)])
+    after = lowered(before, FoldConstants())
+    assert "aten.index.Tensor" in ops(after)
+    assert "aten.exp" not in ops(after)
+
+
+def test_a_value_laid_out_otherwise_than_traced_is_laid_out_anew() -> None:
+    before = program_of(lambda w, x: x + w.exp().view(16), [torch.randn(16)], [torch.randn(4, 4)])
+    before.exported.state_dict.update({k: v.t() for k, v in before.exported.state_dict.items()})
+    after = lowered(before, FoldConstants())
+    assert ops(after) == ["aten.add.Tensor"]
