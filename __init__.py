@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from .compiler.errors import PassFailure, UserError
     from .compiler.frontends.exported_program import trace
     from .compiler.frontends.torch_compile import TorchCompileBackend
-    from .compiler.inputs import Input
     from .compiler.instruments.dump import Dump
     from .compiler.instruments.numerics import Numerics
     from .compiler.instruments.progress import Progress
     from .compiler.instruments.protocol import Instrument
     from .compiler.instruments.timing import Timing
     from .compiler.instruments.verify import Verify
+    from .compiler.ir.input import Input
     from .compiler.ir.ledger import Ledger, Reason, Verdict
     from .compiler.ir.program import Program, Segment
     from .compiler.manager import PassManager
@@ -42,7 +42,7 @@ _HOMES = {
     "TorchCompileBackend": "compiler.frontends.torch_compile",
     "PassFailure": "compiler.errors",
     "UserError": "compiler.errors",
-    "Input": "compiler.inputs",
+    "Input": "compiler.ir.input",
     "Dump": "compiler.instruments.dump",
     "Numerics": "compiler.instruments.numerics",
     "Progress": "compiler.instruments.progress",
@@ -62,7 +62,7 @@ _HOMES = {
     "Report": "compiler.report.report",
     "load": "compiler.runtime.saving.save",
     "save": "compiler.runtime.saving.save",
-    "save_engine": "compiler.runtime.saving.save.output_formats",
+    "save_engine": "compiler.runtime.saving.output_formats",
     "Settings": "compiler.settings",
 }
 

@@ -71,8 +71,8 @@ def measure(name: str, nodes: int, until: str | None, dump: bool) -> dict[str, o
     """Seconds, memory and disk of one model, in this process."""
     import torch
     import trt_passes as tp
-    from trt_passes.compiler.manager import versions
     from trt_passes.compiler.pipeline import default_pipeline
+    from trt_passes.compiler.report.versions import versions
 
     program = blocks(nodes) if name == "blocks" else example(name)
     pipeline = default_pipeline().until(until or ("partition" if name == "blocks" else "splice"))

@@ -14,11 +14,11 @@ from .errors import UserError
 from .frontends.arguments import eager_module
 from .frontends.choice import front_end, traceable
 from .frontends.exported_program import trace
-from .frontends.tracing import tracing
 from .instruments.dump import Dump
 from .instruments.protocol import Instrument
 from .instruments.verify import Verify
 from .ir.program import Program
+from .ir.tracing import tracing
 from .manager import PassManager
 from .pass_base import Pass
 from .pipeline import Pipeline, as_pipeline, default_pipeline

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,16 +12,17 @@ import torch
 from torch.export import ExportedProgram
 
 from .errors import PassFailure, UserError
-from .frontends.tracing import tracing
 from .instruments.protocol import Failure, Instrument, Step
 from .ir.change import Change, Snapshot
 from .ir.facts import FACTS, facts_of
 from .ir.program import Program, Segment
 from .ir.source import source_of
 from .ir.text import type_text
+from .ir.tracing import tracing
 from .pass_base import Context, Pass
 from .pipeline import Pipeline, as_pipeline
 from .report.report import PassRecord, Report, SegmentRecord
+from .report.versions import versions
 from .settings import Settings
 
 
@@ -161,18 +161,6 @@ def segment_record(program: Program, segment: Segment) -> SegmentRecord:
         build_seconds=None if engine is None else engine.build_seconds,
         cached=None if engine is None else engine.cached,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything that decides what a run produces; TensorRT's only if it is installed."""
-    from .. import __version__
-    from .tensorrt.loader import available
-
-    found = {"trt_passes": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
-    tensorrt = available()
-    if tensorrt is not None:
-        found[tensorrt.flavor] = tensorrt.version
-    return found
 
 
 def _tensors_on_cpu() -> AbstractContextManager[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch.export import Dim
-from trt_passes.compiler.inputs import Input
+from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.program import Program, Segment
 from trt_passes.compiler.ir.symbols import symbol_ranges
 from trt_passes.compiler.pass_base import Context

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
 
+from ..compiler.ir.network import Network
 from ..compiler.ir.program import Program
 from ..compiler.ir.source import module_of
 from ..compiler.tensorrt.layers import Layer, attributes, iter_layers, tensor_text, topological
 from .collapse import collapsed
 from .picture import Box, Edge, Picture
-
-if TYPE_CHECKING:
-    from ..compiler.tensorrt.network import BuiltNetwork
 
 LIMIT = 400
 _MAX_LINE = 44
@@ -20,7 +17,7 @@ _RESHAPING = ("SHUFFLE", "CAST", "IDENTITY", "SQUEEZE", "UNSQUEEZE")
 
 
 def network_picture(
-    built: BuiltNetwork, program: Program | None = None, title: str = "TensorRT network", limit: int = LIMIT
+    built: Network, program: Program | None = None, title: str = "TensorRT network", limit: int = LIMIT
 ) -> Picture:
     """The network with one box per layer, at most `limit` boxes; constants are text in the layers that read them.
 

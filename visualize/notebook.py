@@ -6,23 +6,34 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torch.fx import GraphModule
 
 from ..compiler.errors import UserError, did_you_mean
+from ..compiler.ir.dtypes import short_name
+from ..compiler.ir.engine_spec import EngineSpec
 from ..compiler.ir.program import Program, Segment
+from ..compiler.report.report import Report
+from ..compiler.report.table import Table
 from .collapse import collapsed
 from .dot import to_dot
+from .network import network_picture
 from .operators import SEGMENT_LIMIT, graph_picture, program_picture, segment_picture
 from .overview import overview_picture
 from .picture import Box, Edge, Picture
 from .render import render
+from .table import to_html
 from .text import counts_text
 from .why import why_text
 
-if TYPE_CHECKING:
-    from ..compiler.report.report import Report
+
+class Engine(Protocol):
+    """An engine of a compiled module."""
+
+    @property
+    def spec(self) -> EngineSpec:
+        """What it expects and returns."""
 
 
 def mimebundle(program: Program, title: str = "program") -> dict[str, str]:
@@ -30,9 +41,25 @@ def mimebundle(program: Program, title: str = "program") -> dict[str, str]:
     return _bundle(overview_picture(program, title), summary_text(program, title))
 
 
-def module_bundle(module: GraphModule, report: Report | None) -> dict[str, str]:
+def program_bundle(program: Program) -> dict[str, str]:
+    """The same for a program: its overview."""
+    return mimebundle(program)
+
+
+def report_bundle(report: Report) -> dict[str, str]:
+    """The same for a report: the overview of its program."""
+    return mimebundle(report.program, "report")
+
+
+def table_bundle(table: Table) -> dict[str, str]:
+    """The same for a table, in HTML."""
+    return {"text/plain": str(table), "text/html": to_html(table)}
+
+
+def module_bundle(module: GraphModule) -> dict[str, str]:
     """The same for a compiled module: the overview of the run that made it, else its own graph."""
-    if report is not None and report.segments:
+    report = vars(module).get("report")
+    if isinstance(report, Report) and report.segments:
         return mimebundle(report.program, "compiled module")
     picture = collapsed(graph_picture(module.graph, title="compiled module"), SEGMENT_LIMIT, SEGMENT_LIMIT)
     return _bundle(picture, f"compiled module: {len(module.graph.nodes):,} nodes")
@@ -44,15 +71,17 @@ def segment_bundle(segment: Segment) -> dict[str, str]:
     words = f"{segment.name}: {count:,} op node{'' if count == 1 else 's'}"
     text = f"{words}\n  in  {_named(segment.inputs)}\n  out {_named(segment.outputs)}"
     if segment.network is not None:
-        from .network import network_picture
-
         return _bundle(network_picture(segment.network, title=segment.name), text)
     return _bundle(ports_picture(words, segment.name, segment.inputs, segment.outputs), text)
 
 
-def engine_bundle(text: str, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> dict[str, str]:
+def engine_bundle(engine: Engine) -> dict[str, str]:
     """The same for an engine of a compiled module, of which only the tensors at its border are known."""
-    return _bundle(ports_picture(text, name, inputs, outputs), text)
+    entering, leaving = (
+        [f"{item.name} {short_name(item.dtype)}{list(item.shape)}" for item in side]
+        for side in (engine.spec.inputs, engine.spec.outputs)
+    )
+    return _bundle(ports_picture(repr(engine), engine.spec.name, entering, leaving), repr(engine))
 
 
 def ports_picture(title: str, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Picture:
@@ -121,7 +150,7 @@ def view_of(report: Report, what: str) -> View:
         return View(text, _bundle(program_picture(program), text))
     if what == "table":
         table = report.table()
-        return View(str(table), table._repr_mimebundle_())
+        return View(str(table), table_bundle(table))
     texts: dict[str, Callable[[], object]] = {
         "why": lambda: why_text(program),
         "boundary": lambda: report.boundary,

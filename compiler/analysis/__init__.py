@@ -1,11 +1,10 @@
-"""What a partition costs and what would improve it: fallbacks and gains, the boundary bill, coverage by module.
+"""What a partition costs and what would improve it: fallbacks and gains, the boundary bill.
 
-Pure functions from a program (or its ledger) to data; none needs TensorRT.
+Pure functions from a program to data; none needs TensorRT.
 """
 
 from __future__ import annotations
 
-from ..report.coverage import ModuleCoverage, module_coverage
 from .boundary import BoundaryBill, Cast, Crossing, EngineBoundary, boundary_bill
 from .cost import BoundaryCost, boundary_cost
 from .fallbacks import FallbackGroup, demoted_groups, fallback_groups
@@ -24,7 +23,6 @@ __all__ = [
     "Gain",
     "Gains",
     "Island",
-    "ModuleCoverage",
     "PairGain",
     "TensorBytes",
     "TensorCopies",
@@ -34,5 +32,4 @@ __all__ = [
     "fallback_gains",
     "fallback_groups",
     "islands",
-    "module_coverage",
 ]

@@ -10,9 +10,9 @@ import torch
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 
+from ..ir.dtypes import short_name
 from ..ir.program import Program, Segment, is_symbolic
 from ..ir.text import op_name, type_text
-from ..tensorrt.dtypes import short_name
 from .islands import Island, islands
 from .tensor_bytes import TensorBytes, bytes_text
 

@@ -16,12 +16,12 @@ from ..errors import UserError
 from ..ir.call import Call
 from ..ir.program import Program
 from ..ir.source import source_of
+from ..ir.tracing import tracing
 from ..report.report import Report
 from ..settings import Settings
 from .built_graph import BuiltGraph
 from .dynamo_graph import DynamoGraph, Traced
 from .returned_views import returns_view_of_written
-from .tracing import tracing
 
 _LOG = logging.getLogger("trt_passes")
 _PLAIN = frozenset({torch.Tensor, nn.Parameter, int})

@@ -17,9 +17,9 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule, Node
 
-from ..inputs import Input
+from ..ir.input import Input
 from ..ir.program import Program
-from .autocast import autocast_off
+from ..runtime.autocast import autocast_off
 from .exported_program import export_module, unshared, with_inputs
 from .module_view import name_modules_like_users, run_with_lines, state_path, with_state
 from .returned_views import keep_returned_views

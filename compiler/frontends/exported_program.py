@@ -16,22 +16,23 @@ from torch.utils import _pytree as pytree
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from ..errors import UserError
-from ..inputs import Input, as_input, declares_input
+from ..inputs import as_input, declares_input
 from ..ir.annotations import annotate_node
+from ..ir.input import Input
+from ..ir.left_out import LeftOut
 from ..ir.memory import memory_of
 from ..ir.program import Program
+from ..ir.recurrent_operators import WholeRecurrentLayers
 from ..ir.source import frames_in
 from ..ir.symbols import example_size
-from ..runtime.recurrent_operators import WholeRecurrentLayers
+from ..ir.tracing import tracing
 from .causal_masks import masks_not_compared
 from .given_arguments import check_containers, check_signature, hint_at_shapes
 from .kept_state import kept_values
 from .keyword_signature import named_keywords
-from .left_out import LeftOut
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .quiet import quiet_rejection
 from .size_guards import check_size_guards
-from .tracing import tracing
 from .written_constants import written_constants_as_buffers
 
 Leaf = Any

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ..errors import UserError, did_you_mean
-from ..inputs import Input
-from .left_out import POSITIONAL
+from ..ir.input import Input
+from ..ir.left_out import POSITIONAL
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 

@@ -20,7 +20,7 @@ from torch.export import ExportedProgram
 
 from ..errors import UserError, did_you_mean
 from ..held_logs import held_logs
-from ..inputs import Input
+from ..ir.input import Input
 from ..runtime.saving.save import RECORD_FILE
 from .loaded_model import LoadedModel
 

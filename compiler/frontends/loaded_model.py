@@ -11,8 +11,8 @@ import torch
 from torch.export import ExportedProgram
 
 from ..errors import UserError, did_you_mean
-from ..inputs import Input
-from ..tensorrt.dtypes import short_name
+from ..ir.dtypes import short_name
+from ..ir.input import Input
 
 
 @dataclass(frozen=True)

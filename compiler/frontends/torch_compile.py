@@ -17,9 +17,9 @@ from torch.utils import _pytree as pytree
 
 from ..api import compile_program
 from ..errors import UserError
-from ..inputs import Input
 from ..instruments.dump_files import remove_graphs
 from ..instruments.protocol import Instrument
+from ..ir.input import Input
 from ..pass_base import Pass
 from ..pipeline import Pipeline
 from ..settings import Settings

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import UserError, did_you_mean
 from ..held_logs import held_logs
-from ..tensorrt.dtypes import short_name
+from ..ir.dtypes import short_name
 from .exported_program import example_arguments
 from .module_view import ModuleView, blank_module
 from .torchscript_graph import DeclaredSizes, Unconverted, converted_graph, layer_at, run_graph

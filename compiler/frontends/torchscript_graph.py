@@ -19,7 +19,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from ..errors import UserError
-from ..inputs import Input, as_input, declares_input
+from ..inputs import as_input, declares_input
+from ..ir.input import Input
 from .exported_program import is_declared
 
 _ON_NUMBERS = MappingProxyType(

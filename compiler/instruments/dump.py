@@ -21,6 +21,7 @@ from ..pass_base import Context, Pass
 from ..pipeline import Pipeline
 from ..report.coverage import module_coverage
 from ..report.report import PassRecord, Report
+from ..report.versions import versions
 from .dump_files import as_user_error, check_folder, clear_folder, staged, write_text
 from .dump_stage import OpenStage
 from .numerics import Numerics
@@ -213,8 +214,6 @@ class Dump(Instrument):
 
 def _unfinished(pipeline: Pipeline, program: Program, ctx: Context) -> Report:
     """The report to leave behind if the process dies."""
-    from ..manager import versions
-
     return Report(
         program=program,
         pipeline=str(pipeline),

@@ -18,11 +18,11 @@ from ...visualize.render import Rendering
 from ...visualize.text import graph_text, program_text
 from ..ir.graph_diff import graph_diff
 from ..ir.program import Program, Segment
+from ..ir.weightless import archive, save_without_rehearsal, weightless
 from .dump_files import StagedFolder
 from .protocol import Step
 from .reproducer import segment_json
 from .side_process import SideProcess
-from .weightless import archive, save_without_rehearsal, weightless
 
 MAX_SAVED_NODES = 2000
 """Op nodes above which only the program before all passes and the partitioned one are saved: saving takes 0.7 ms for

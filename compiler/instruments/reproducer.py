@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from ..inputs import Input
+from ..ir.input import Input
 from ..ir.program import Program, Segment, is_getitem
+from ..ir.weightless import archive, weightless
 from ..pass_base import Pass
 from ..pipeline import Pipeline, known_passes, pass_text
 from ..report.report import Report
 from ..settings import Settings
-from .weightless import archive, weightless
 
 MAX_WEIGHT_BYTES = 1 << 30
 """Weights above this size are left out of a reproducer."""
@@ -78,7 +78,7 @@ class Reproducer:
             "pipeline": ",".join(pass_text(item) for item in self.passes),
             "settings": self.settings.to_json(),
             "inputs": [str(item) for item in self.program.inputs],
-            "partitioned_by": None if partition is None else pass_text(partition),
+            "partitioned_by": pass_text(partition) if isinstance(partition, Pass) else None,
             "nodes": [node.name for node in self.program.op_nodes],
             "segments": [segment_json(segment) for segment in self.program.segments],
         }

@@ -37,12 +37,25 @@ def reads_values(node: Node) -> bool:
 
 def symbols_of(node: Node) -> set[sympy.Symbol]:
     """The symbols in a size, or in the shapes of the tensors that a node yields."""
-    return set().union(*(free_symbols(leaf) for leaf in _sized_leaves(node)))
+    return set().union(*(free_symbols(leaf) for leaf in _sized_leaves(node.meta.get("val"))))
+
+
+def data_dependent(value: Any) -> set[sympy.Symbol]:
+    """The sizes in a node's value that depend on the values of tensors."""
+    return set().union(*map(free_unbacked_symbols, _sized_leaves(value)))
+
+
+def new_sizes(node: Node) -> set[sympy.Symbol]:
+    """The data-dependent sizes in a node's result that no input of it has."""
+    known = (data_dependent(source.meta.get("val")) for source in node.all_input_nodes)
+    return data_dependent(node.meta.get("val")).difference(*known)
 
 
 def plain_dimensions(node: Node) -> set[sympy.Symbol]:
     """The symbols that are the size of a dimension of a tensor, so that its shape tells their value."""
-    sizes: list[Any] = [size for leaf in _sized_leaves(node) if isinstance(leaf, torch.Tensor) for size in leaf.shape]
+    sizes: list[Any] = [
+        size for leaf in _sized_leaves(node.meta.get("val")) if isinstance(leaf, torch.Tensor) for size in leaf.shape
+    ]
     return {size.node.expr for size in sizes if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol}
 
 
@@ -62,7 +75,7 @@ def dependency_graph(program: Program, wanted: Container[str]) -> nx.DiGraph:
         leader = producer_of(node)
         if leader is node:
             graph.add_node(node.name, side=_side(node, wanted, constants), nbytes=_nbytes(node), order=order)
-        unbacked = _unbacked(node)
+        unbacked = data_dependent(node.meta.get("val"))
         if is_symbolic(node) and node.target in SHAPE_QUERIES:
             sources = [definer[symbol] for symbol in sorted(unbacked, key=str) if symbol in definer]
         else:
@@ -77,17 +90,13 @@ def _side(node: Node, wanted: Container[str], constants: Container[str]) -> str:
     if node.op in ("placeholder", "get_attr"):
         return "free" if node.name in constants or node.op == "get_attr" or is_symbolic(node) else "torch"
     if is_symbolic(node):
-        return "torch" if _unbacked(node) or reads_values(node) else "free"
+        return "torch" if data_dependent(node.meta.get("val")) or reads_values(node) else "free"
     return "trt" if node.name in wanted else "torch"
 
 
-def _sized_leaves(node: Node) -> list[torch.Tensor | torch.SymInt | torch.SymFloat | torch.SymBool]:
+def _sized_leaves(value: Any) -> list[torch.Tensor | torch.SymInt | torch.SymFloat | torch.SymBool]:
     kinds = torch.Tensor | torch.SymInt | torch.SymFloat | torch.SymBool
-    return [leaf for leaf in pytree.tree_leaves(node.meta.get("val")) if isinstance(leaf, kinds)]
-
-
-def _unbacked(node: Node) -> set[sympy.Symbol]:
-    return set().union(*(free_unbacked_symbols(leaf) for leaf in _sized_leaves(node)))
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, kinds)]
 
 
 def _tensor_operands(node: Node) -> list[Node]:
@@ -96,7 +105,7 @@ def _tensor_operands(node: Node) -> list[Node]:
 
 def _nbytes(node: Node) -> int:
     """Bytes of all tensors that a node yields, with the sizes of the example inputs; unknown sizes count as 1."""
-    tensors = [leaf for leaf in _sized_leaves(node) if isinstance(leaf, torch.Tensor)]
+    tensors = [leaf for leaf in _sized_leaves(node.meta.get("val")) if isinstance(leaf, torch.Tensor)]
     return sum(tensor.element_size() * math.prod(map(_size_hint, tensor.shape)) for tensor in tensors)
 
 

@@ -6,32 +6,30 @@ import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec, OutputKind, TensorArgument
 from torch.fx import Graph, GraphModule, Node
 
-from ..frontends.left_out import LeftOut
-from ..inputs import Input
 from .annotations import annotations_of, clear, reasons_of, segment_of, verdict_of
 from .collector import collector_paused
+from .engine_spec import EngineArtifact
 from .graph import sync_signature
+from .input import Input
 from .ledger import Ledger, LedgerRow
+from .left_out import LeftOut
+from .network import Network
+from .notebook import ShownInNotebooks
 from .source import module_of, source_of
 from .text import op_name
-
-if TYPE_CHECKING:
-    from ..pass_base import Pass
-    from ..runtime.engine.spec import EngineArtifact
-    from ..tensorrt.network import BuiltNetwork
 
 CONSTANT_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
 @dataclass(frozen=True)
-class Segment:
+class Segment(ShownInNotebooks):
     """One region of the graph that becomes one engine.
 
     `nodes` are op nodes in graph order; `inputs` and `outputs` name the nodes whose tensors cross the border at run
@@ -44,18 +42,21 @@ class Segment:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     constants: tuple[str, ...] = ()
-    network: BuiltNetwork | None = field(default=None, repr=False, compare=False)
+    network: Network | None = field(default=None, repr=False, compare=False)
     engine: EngineArtifact | None = field(default=None, repr=False, compare=False)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """The TensorRT network as SVG, or what goes in and out, and as text, for notebooks."""
-        from ...visualize.notebook import segment_bundle
+    shown_by: ClassVar[str] = "segment_bundle"
 
-        return segment_bundle(self)
+
+class Repeatable(Protocol):
+    """What a program remembers of the pass that made something of it, so that it can be made again."""
+
+    def run(self, program: Program, ctx: Any) -> Program:
+        """Do the pass's work once more."""
 
 
 @dataclass(frozen=True)
-class Program:
+class Program(ShownInNotebooks):
     """A model on its way through the pipeline.
 
     `exported` is a valid `torch.export.ExportedProgram` after every pass; verdicts and segments are annotations of its
@@ -68,9 +69,11 @@ class Program:
     exported: ExportedProgram
     inputs: tuple[Input, ...] = ()
     segments: tuple[Segment, ...] = ()
-    partitioned_by: Pass | None = field(default=None, repr=False, compare=False)
+    partitioned_by: Repeatable | None = field(default=None, repr=False, compare=False)
     compiled: GraphModule | None = field(default=None, repr=False, compare=False)
     left_out: LeftOut | None = field(default=None, repr=False, compare=False)
+
+    shown_by: ClassVar[str] = "program_bundle"
 
     # --- the graph -------------------------------------------------------------------------------------------------
     @property
@@ -210,12 +213,6 @@ class Program:
                     module=module_of(node),
                     source=source_of(node),
                 )
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """The overview as SVG, and as text, for notebooks."""
-        from ...visualize import mimebundle
-
-        return mimebundle(self)
 
     def with_segments(self, segments: tuple[Segment, ...]) -> Program:
         """The program with other segments."""

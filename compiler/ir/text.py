@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from ..tensorrt.dtypes import short_name
+from .dtypes import short_name
 
 
 def op_name(target: Any) -> str:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.fx import GraphModule
 
+from ..analysis.boundary import BoundaryBill, boundary_bill
+from ..analysis.islands import Island, islands
+from ..analysis.tensor_bytes import bytes_text
 from ..ir.change import Change
 from ..ir.ledger import Ledger
+from ..ir.notebook import ShownInNotebooks
 from ..ir.program import Program
 from .coverage import ModuleCoverage, module_coverage
+from .table import Table
 
 if TYPE_CHECKING:
     import pandas
 
-    from ...visualize.table import Table
-    from ..analysis import BoundaryBill, Island
 
 SCHEMA = 1
 """Version of the layout of `run.json`; it grows when a field changes its meaning or goes away."""
@@ -64,7 +67,7 @@ class SegmentRecord:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(ShownInNotebooks):
     """Everything that a run found out.
 
     `notes` are sentences that a user must see: segments that failed, precision changes, what was narrowed. `failure`
@@ -81,6 +84,8 @@ class Report:
     notes: tuple[str, ...] = ()
     command: str = ""
     failure: str | None = None
+
+    shown_by: ClassVar[str] = "report_bundle"
 
     @property
     def schema(self) -> int:
@@ -110,15 +115,11 @@ class Report:
     @cached_property
     def boundary(self) -> BoundaryBill:
         """The tensors that enter and leave each engine on every call, with bytes and casts."""
-        from ..analysis import boundary_bill
-
         return boundary_bill(self.program, self.islands)
 
     @cached_property
     def islands(self) -> tuple[Island, ...]:
         """What PyTorch runs between the engines, in an order in which they can run; none before `partition`."""
-        from ..analysis import islands
-
         return islands(self.program) if self.program.segments else ()
 
     @cached_property
@@ -127,10 +128,21 @@ class Report:
         return module_coverage(self.ledger)
 
     def table(self) -> Table:
-        """One row per engine, and one per verdict of what stays in PyTorch."""
-        from ...visualize.table import report_table
-
-        return report_table(self)
+        """One row per engine, and one per verdict of what stays in PyTorch: op nodes, bytes per call, engine size."""
+        total = max(1, len(self.ledger))
+        bills = {engine.segment: engine for engine in self.boundary.engines}
+        rows = []
+        for record in self.segments:
+            bill = bills.get(record.name)
+            crossing = [bytes_text(bill.input_bytes), bytes_text(bill.output_bytes)] if bill else ["", ""]
+            size = "" if record.engine_bytes is None else bytes_text(record.engine_bytes)
+            rows.append((record.name, "trt", f"{record.ops:,}", _share(record.ops, total), *crossing, size))
+        for verdict, count in self.verdicts.items():
+            if count and (verdict != "trt" or not self.segments):
+                place = "TensorRT" if verdict == "trt" else "PyTorch"
+                rows.append((place, verdict, f"{count:,}", _share(count, total), "", "", ""))
+        columns = ("where", "verdict", "op nodes>", "share>", "bytes in>", "bytes out>", "engine>")
+        return Table(columns, tuple(rows))
 
     def to_pandas(self) -> pandas.DataFrame:
         """The ledger as a DataFrame, see `Ledger.to_pandas`."""
@@ -145,19 +157,11 @@ class Report:
         Raises:
             UserError: there is nothing of that name.
         """
-        from ...visualize.notebook import show
-
-        show(self, what)
+        self._display(what)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Report:
         # Compiled modules carry their report; it never changes, and TensorRT's networks in it cannot be copied.
         return self
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """The overview as SVG, and as text, for notebooks."""
-        from ...visualize import mimebundle
-
-        return mimebundle(self.program, "report")
 
     def to_json(self) -> dict[str, Any]:
         """The object that `run.json` holds."""
@@ -174,3 +178,7 @@ class Report:
             "notes": list(self.notes),
             "failure": self.failure,
         }
+
+
+def _share(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f} %"

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import attrgetter
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -17,7 +17,9 @@ from torch.fx.graph import PythonCode
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError
-from ..frontends.left_out import LeftOut
+from ..ir.engine_spec import EngineSpec
+from ..ir.left_out import LeftOut
+from ..ir.notebook import ShownInNotebooks
 from .calls.argument_check import ArgumentCheck
 from .calls.usual_arguments import usual_arguments
 from .compiled_segment import CompiledSegment
@@ -28,7 +30,6 @@ from .cuda_graphs.rehearsal import rehearsal
 from .cuda_graphs.writes import times_written
 from .engine.engine import Engine
 from .engine.runtime_cache import runtime_cache
-from .engine.spec import EngineSpec
 from .fallback import move_made_tensors
 from .operator import attach_runner
 from .options import RuntimeOptions
@@ -42,7 +43,7 @@ _LATER_CALLS = 3
 """Calls of `warm_up` after the first, as of a loop: until then large results get CUDA graphs that write to them."""
 
 
-class CompiledModule(GraphModule):
+class CompiledModule(ShownInNotebooks, GraphModule):
     """A graph in which every engine call is `trt_passes::execute_engine`; parameters have the model's own names.
 
     What is traced (torch.compile, torch.export, fx, fake tensors) sees that graph. Other calls run code in which
@@ -59,6 +60,8 @@ class CompiledModule(GraphModule):
             none; else None.
         left_out: arguments that a call may have and the graph does not.
     """
+
+    shown_by: ClassVar[str] = "module_bundle"
 
     options: RuntimeOptions
     cuda_graphs: CudaGraphs | None
@@ -191,13 +194,6 @@ class CompiledModule(GraphModule):
         if mode:
             raise UserError("a compiled module cannot be trained: train the model, and compile it again.")
         return super().train(mode)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """The overview of the run that made it as SVG, and as text, for notebooks; its graph if it was loaded."""
-        from ...visualize.notebook import module_bundle
-
-        report = vars(self).get("report")
-        return module_bundle(self, None if isinstance(report, dict) else report)
 
     def __copy__(self) -> CompiledModule:
         engines = {id(segment.engine): _copied_engine(segment) for segment in self.segments.values()}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any, get_args
+from typing import ClassVar, get_args
 
 import torch
 from torch import nn
 
 from ..errors import UserError, did_you_mean
+from ..ir.engine_spec import EngineSpec
+from ..ir.notebook import ShownInNotebooks
 from ..settings import Executor
-from ..tensorrt.dtypes import short_name
 from .operator import OPERATOR, runner_of
 from .runner import Runner
 from .saving import graph_text
 
 
-class CompiledSegment:
+class CompiledSegment(ShownInNotebooks):
     """Runs one segment of a compiled module, without PyTorch's dispatcher.
 
     Args:
@@ -26,6 +27,8 @@ class CompiledSegment:
         fallback: name of the attribute that holds the serialized PyTorch graph, uint8[nbytes].
         constants: names of the weights, in the order in which the PyTorch graph takes them.
     """
+
+    shown_by: ClassVar[str] = "engine_bundle"
 
     def __init__(
         self, module: nn.Module, engine: str, spec_text: str, fallback: str, constants: tuple[str, ...]
@@ -64,16 +67,10 @@ class CompiledSegment:
             raise UserError(f"executor is {value!r}.{did_you_mean(value, get_args(Executor))}")
         self.runner.executor = value
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """The engine with the tensors that enter and leave it as SVG, and as text, for notebooks."""
-        from ...visualize.notebook import engine_bundle
-
-        spec = self.runner.spec
-        ports = [
-            [f"{item.name} {short_name(item.dtype)}{list(item.shape)}" for item in side]
-            for side in (spec.inputs, spec.outputs)
-        ]
-        return engine_bundle(repr(self), spec.name, *ports)
+    @property
+    def spec(self) -> EngineSpec:
+        """What the engine expects and returns."""
+        return self.runner.spec
 
     def __repr__(self) -> str:
         spec = self.runner.spec

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from . import recurrent_operators as recurrent_operators
-
 if TYPE_CHECKING:
     from .runner import Runner
 
@@ -50,7 +48,7 @@ def runner_of(engine: torch.Tensor, spec: str, fallback: torch.Tensor) -> Runner
     """What runs an engine in this process: what was attached to its tensor, else a new runner, attached now."""
     runner: Runner | None = getattr(engine, _CACHE, None)
     if runner is None:
-        from .engine.spec import EngineSpec
+        from ..ir.engine_spec import EngineSpec
         from .options_in_graph import options_in
         from .runner import Runner
 
@@ -75,8 +73,8 @@ def output_values(
     constants: Sequence[torch.Tensor],
 ) -> list[torch.Tensor]:
     """What `execute_engine` returns, as far as tracing is concerned: empty tensors of its shapes and dtypes."""
+    from ..ir.engine_spec import EngineSpec
     from .engine.shape_rule import ShapeRule
-    from .engine.spec import EngineSpec
 
     parsed = EngineSpec.loads(spec)
     shapes = ShapeRule(parsed).output_shapes([tuple(tensor.shape) for tensor in inputs])

@@ -7,7 +7,7 @@ import json
 from torch.fx import Graph
 
 from ..errors import UserError
-from .engine.spec import EngineSpec
+from ..ir.engine_spec import EngineSpec
 from .operator import OPERATOR
 from .options import RuntimeOptions
 

@@ -13,6 +13,7 @@ import torch
 from torch.fx import GraphModule
 
 from ..errors import UserError
+from ..ir.engine_spec import EngineSpec
 from ..ir.memory import address_of_memory
 from ..settings import Executor
 from ..tensorrt.loader import TensorRTNotFound, load
@@ -21,7 +22,6 @@ from .cuda_graphs.writes import times_written
 from .engine.engine import Engine, EngineUnavailable
 from .engine.runtime_cache import RuntimeCache
 from .engine.shape_rule import ShapeRule
-from .engine.spec import EngineSpec
 from .fallback import on_device
 from .options import RuntimeOptions
 from .saving import graph_text

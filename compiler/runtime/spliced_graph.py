@@ -23,10 +23,10 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
+from ..ir.engine_spec import EngineSpec
 from ..ir.program import Program, Segment, fake_tensor, is_symbolic
 from .calls.any_strides import take_any_strides
 from .compiled_segment import fallback_tensor
-from .engine.spec import EngineSpec
 from .fallback import segment_module
 from .operator import OPERATOR
 from .sizes_in_graph import SizesInGraph

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..ir.call import Call
+from ..ir.dtypes import HALVES
 from ..ir.symbols import Dim, product
 from . import shapes
-from .dtypes import HALVES
 from .tensor import Tensor, is_float, is_integer
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import torch
 from torch.fx import Node
 
 from ..ir.call import Call
+from ..ir.dtypes import short_name
 from ..ir.symbols import Dim, dims_of, expression
-from .dtypes import from_trt, short_name, to_trt
+from .dtypes import from_trt, to_trt
 from .loader import TensorRT, tensor_shape
 from .log import error_lines
 from .sizes import Sizes

@@ -1,4 +1,4 @@
-"""Data types under their three names: torch.float16, trt.DataType.HALF and "f16", as text IR and dumps write it."""
+"""Data types as TensorRT names them: torch.float16 is trt.DataType.HALF."""
 
 from __future__ import annotations
 
@@ -7,32 +7,7 @@ from typing import Any
 
 import torch
 
-HALVES = frozenset({torch.float16, torch.bfloat16})
-"""Floats of 16 bits."""
-
-_SHORT_NAMES: dict[torch.dtype, str] = {
-    torch.float32: "f32",
-    torch.float16: "f16",
-    torch.bfloat16: "bf16",
-    torch.float64: "f64",
-    torch.int8: "i8",
-    torch.int16: "i16",
-    torch.int32: "i32",
-    torch.int64: "i64",
-    torch.uint8: "u8",
-    torch.uint16: "u16",
-    torch.uint32: "u32",
-    torch.uint64: "u64",
-    torch.bool: "bool",
-    torch.complex32: "c32",
-    torch.complex64: "c64",
-    torch.complex128: "c128",
-    torch.float8_e4m3fn: "f8e4m3",
-    torch.float8_e5m2: "f8e5m2",
-    torch.float8_e8m0fnu: "f8e8m0",
-    torch.float4_e2m1fn_x2: "f4e2m1x2",
-}
-_BY_SHORT_NAME = {name: dtype for dtype, name in _SHORT_NAMES.items()}
+from ..ir.dtypes import UnknownDType, short_name
 
 # torch has no 4-bit element types that can be computed with, so INT4 and FP4 have a short name only.
 _TRT_NAMES: dict[str, torch.dtype] = {
@@ -49,27 +24,6 @@ _TRT_NAMES: dict[str, torch.dtype] = {
 }
 _TRT_NAME_OF = {dtype: name for name, dtype in _TRT_NAMES.items()}
 _TRT_ONLY_SHORT_NAMES = {"INT4": "i4", "FP4": "f4e2m1"}
-
-
-class UnknownDType(TypeError):
-    """A data type that has no counterpart on the other side."""
-
-
-def short_name(dtype: torch.dtype) -> str:
-    """The text IR name: torch.float16 is "f16". A type without one keeps torch's own name ("qint8")."""
-    return _SHORT_NAMES.get(dtype) or str(dtype).removeprefix("torch.")
-
-
-def from_short_name(name: str) -> torch.dtype:
-    """The torch type of a text IR name.
-
-    Raises:
-        UnknownDType: no type has this name.
-    """
-    try:
-        return _BY_SHORT_NAME[name]
-    except KeyError:
-        raise UnknownDType(f"unknown data type {name!r}: use one of {', '.join(sorted(_BY_SHORT_NAME))}") from None
 
 
 def is_representable(dtype: torch.dtype) -> bool:

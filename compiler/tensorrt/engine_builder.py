@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import Cancelled, UserError, did_you_mean
-from ..pass_base import ProgressCallback
-from ..runtime.engine.spec import Binding, EngineArtifact, EngineSpec
+from ..ir.engine_spec import Binding, EngineArtifact, EngineSpec
+from ..ir.network import Network
 from ..settings import Settings
 from .build_log import BuildLog, shown
 from .builders import builder_guard
 from .loader import TensorRT
 
-if TYPE_CHECKING:
-    from .network import BuiltNetwork
+Progress = Callable[[str, int, int], None]
+"""Called with TensorRT's name of a phase, and its steps done and in all."""
 
 MAX_LAYERS = 2500
 """Layers, constants and casts of them not counted, of the largest network that is given to the builder.
@@ -37,11 +37,11 @@ class BuildError(Exception):
 
 
 def build_engine(
-    network: BuiltNetwork,
+    network: Network,
     settings: Settings,
     *,
     name: str,
-    progress: ProgressCallback,
+    progress: Progress,
     cancelled: Callable[[], bool],
 ) -> EngineArtifact:
     """Build the engine of a network; safe in several threads at once, since each call has a builder of its own.
@@ -92,7 +92,7 @@ def build_engine(
     )
 
 
-def _serialized(builder: Any, network: BuiltNetwork, settings: Settings, monitor: Any) -> Any:
+def _serialized(builder: Any, network: Network, settings: Settings, monitor: Any) -> Any:
     """The `IHostMemory` of the engine, or None; the configuration, which keeps the builder, ends with this call."""
     config = _config(network.trt, builder, settings, network.inputs)
     config.progress_monitor = monitor
@@ -176,7 +176,7 @@ def _add_profile(builder: Any, config: Any, inputs: Iterable[Binding]) -> None:
     config.add_optimization_profile(profile)
 
 
-def _progress_monitor(trt: TensorRT, progress: ProgressCallback, cancelled: Callable[[], bool]) -> Any:
+def _progress_monitor(trt: TensorRT, progress: Progress, cancelled: Callable[[], bool]) -> Any:
     class Monitor(trt.module.IProgressMonitor):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .dtypes import short_name, trt_short_name
+from ..ir.dtypes import short_name
+from .dtypes import trt_short_name
 from .loader import TensorRT, dims_or_none, tensor_shape
 
 _CLASS_NAMES = {

@@ -12,8 +12,8 @@ import torch
 from torch.fx import Node
 
 from ..ir.call import Call
+from ..ir.engine_spec import Binding
 from ..ir.symbols import Dim, Range, dim_range, dims_of, symbol_sources
-from ..runtime.engine.spec import Binding
 from .builders import builder_guard
 from .context import ConversionError, ConverterContext
 from .layers import network_text

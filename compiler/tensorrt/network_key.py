@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.engine.spec import Binding
+from ..ir.engine_spec import Binding
+from ..ir.network import Network
 from ..settings import Settings
 from .layers import Layer, iter_layers, topological
 from .loader import TensorRT, dims_or_none, tensor_shape
-from .network import BuiltNetwork
 
 FORMAT = 1
 """Grows when the key, or what is stored under it, changes its meaning."""
@@ -28,7 +28,7 @@ _SETTINGS = (
 """The settings that the builder reads."""
 
 
-def network_key(network: BuiltNetwork, settings: Settings, target: str) -> str | None:
+def network_key(network: Network, settings: Settings, target: str) -> str | None:
     """The SHA-256 of a network and of all else that decides which engine TensorRT builds from it, as hex digits.
 
     Covered are every attribute, weight, edge, data type and shape of every layer, the bindings with their ranges, the
@@ -61,7 +61,7 @@ class _Unreadable(Exception):
     """A weight whose bytes TensorRT does not give back."""
 
 
-def _rows(network: BuiltNetwork, settings: Settings, target: str) -> Iterable[Any]:
+def _rows(network: Network, settings: Settings, target: str) -> Iterable[Any]:
     options = settings.to_json()
     yield [FORMAT, network.trt.flavor, network.trt.version, target, {name: options[name] for name in _SETTINGS}]
     yield [[_binding(item) for item in side] for side in (network.inputs, network.outputs)]

@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 
+from ..ir.dtypes import short_name
 from ..ir.symbols import Dim
-from .dtypes import short_name
+
+MAX_RANK = 8
+"""Dimensions that a TensorRT tensor can have (`Dims.MAX_DIMS`)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from .dtypes import short_name, to_trt
+from ..ir.dtypes import short_name
+from .dtypes import to_trt
 from .loader import TensorRT
 
 _NUMPY_DTYPES = frozenset({torch.float32, torch.float16, torch.int32, torch.int64, torch.bool})

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from trt_passes.compiler.cli.catalog import options_of
 from trt_passes.compiler.instruments.protocol import Step
+from trt_passes.compiler.ir.dtypes import short_name
+from trt_passes.compiler.ir.engine_spec import Binding
 from trt_passes.compiler.ir.facts import FACTS
 from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.ir.text import node_text
 from trt_passes.compiler.pass_base import Pass
 from trt_passes.compiler.pipeline import known_passes
-from trt_passes.compiler.runtime.engine.spec import Binding
-from trt_passes.compiler.tensorrt.dtypes import short_name
 from trt_passes.visualize import (
     Picture,
     graph_picture,

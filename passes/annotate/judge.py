@@ -11,6 +11,7 @@ from torch.fx import Node
 
 from ...compiler.ir.annotations import is_kept_view, kept_whole
 from ...compiler.ir.call import Call
+from ...compiler.ir.dependencies import data_dependent, new_sizes
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, bodies_of, is_getitem, is_symbolic
 from ...compiler.ir.reasons import REASON_CODES
@@ -19,7 +20,7 @@ from ...compiler.pass_base import Context
 from ...compiler.tensorrt.loader import TensorRT, TensorRTNotFound
 from ...compiler.tensorrt.registry import Converter, Registry
 from .exclusion import Exclusion
-from .limits import data_dependent, general_reasons, new_sizes
+from .limits import general_reasons
 
 
 class Judge:

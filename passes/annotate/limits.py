@@ -8,15 +8,15 @@ from typing import Any
 import sympy
 import torch
 from torch.fx import Node
-from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
+from ...compiler.ir.call import Call
+from ...compiler.ir.dependencies import data_dependent, new_sizes
+from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.text import op_name
-from ...compiler.tensorrt.dtypes import is_representable, short_name
-
-MAX_RANK = 8
-"""Dimensions that a TensorRT tensor can have (`Dims.MAX_DIMS`)."""
+from ...compiler.tensorrt.dtypes import is_representable
+from ...compiler.tensorrt.tensor import MAX_RANK
 
 _CAST_ONLY = frozenset({torch.uint8, torch.int8})
 _CASTS = frozenset({torch.ops.aten._to_copy.default})
@@ -51,19 +51,6 @@ def general_reasons(
             yield from _unbounded(role, tensor, bounds, inner)
 
 
-def new_sizes(node: Node) -> set[sympy.Symbol]:
-    """The data-dependent sizes in a node's result that no input of it has."""
-    known = (data_dependent(source.meta.get("val")) for source in node.all_input_nodes)
-    return data_dependent(node.meta.get("val")).difference(*known)
-
-
-def data_dependent(value: Any) -> set[sympy.Symbol]:
-    """The sizes in a node's value that depend on the values of tensors."""
-    kinds = torch.Tensor | torch.SymInt | torch.SymFloat | torch.SymBool
-    leaves = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, kinds)]
-    return set().union(*map(free_unbacked_symbols, leaves))
-
-
 def _tensor_reasons(target: Any, role: str, tensor: torch.Tensor) -> Iterator[Reason]:
     if not is_representable(tensor.dtype):
         hint = " (truncate_double=True computes it in float32)" if tensor.dtype == torch.float64 else ""
@@ -93,8 +80,6 @@ def _unbounded(
 
 def _deterministic(node: Node) -> bool:
     """Dropout with training switched off, and with probability 0, draws nothing."""
-    from ...compiler.ir.call import Call
-
     arguments = Call(node).args
     if arguments.get("train") is False:
         return True

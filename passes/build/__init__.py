@@ -9,7 +9,7 @@ from typing import ClassVar
 from ...compiler.ir.ledger import Reason
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.ir.program import Program, Segment
-from ...compiler.runtime.engine.spec import EngineArtifact
+from ...compiler.ir.engine_spec import EngineArtifact
 from ...compiler.ir.symbols import symbol_ranges
 from ...compiler.tensorrt.build_log import shown
 from ...compiler.tensorrt.engine_builder import MAX_LAYERS, BuildError, check_settings

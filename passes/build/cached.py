@@ -10,7 +10,7 @@ import torch
 from ...compiler.pass_base import Context
 from ...compiler.ir.program import Segment
 from ...compiler.runtime.engine.cache import EngineCache
-from ...compiler.runtime.engine.spec import EngineArtifact
+from ...compiler.ir.engine_spec import EngineArtifact
 from ...compiler.tensorrt.network_key import network_key
 from .threads import Result, build_concurrently
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ...compiler.errors import Cancelled
 from ...compiler.pass_base import Context
 from ...compiler.ir.program import Segment
-from ...compiler.runtime.engine.spec import EngineArtifact
+from ...compiler.ir.engine_spec import EngineArtifact
 from ...compiler.tensorrt.engine_builder import BuildError, build_engine
 
 _STACK_BYTES = 512 << 20

@@ -9,10 +9,10 @@ from typing import ClassVar
 import sympy
 
 from ...compiler.errors import Cancelled, UserError
-from ...compiler.instruments.weightless import is_weightless
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, Segment
 from ...compiler.ir.symbols import Range, symbol_ranges, unbounded_symbols
+from ...compiler.ir.weightless import is_weightless
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.network import BuiltNetwork
 from ...compiler.tensorrt.registry import Condition, Converter, Family, Registry, default_registry

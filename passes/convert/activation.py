@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ...compiler.ir.aliasing import memory_of
 from ...compiler.ir.call import Call
 from ...compiler.ir.symbols import Dim, example_size
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.registry import Family
-from ...compiler.tensorrt.tensor import Tensor
-from ..annotate.limits import MAX_RANK
-from ..lower.aliasing import memory_of
+from ...compiler.tensorrt.tensor import MAX_RANK, Tensor
 from .conditions import FLOATS, dtype_of
 from .pointwise import floating
 

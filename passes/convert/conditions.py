@@ -11,9 +11,9 @@ from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from ...compiler.ir.call import Call
+from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.program import is_getitem
 from ...compiler.ir.symbols import UNBOUNDED_FACTOR
-from ...compiler.tensorrt.dtypes import short_name
 from ...compiler.tensorrt.registry import Condition
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)

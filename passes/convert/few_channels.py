@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from ...compiler.ir.call import Call
+from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
-from ...compiler.tensorrt.dtypes import HALVES
 from ...compiler.tensorrt.tensor import Tensor
 from .linear import bias_of, product
 from .per_axis import per_axis

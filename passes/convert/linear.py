@@ -9,10 +9,10 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.call import Call
+from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
-from ...compiler.tensorrt.dtypes import HALVES
 from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
+from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.program import fake_mode_of
-from ...compiler.tensorrt.dtypes import short_name
 from .values import tensor_of
 
 aten = torch.ops.aten

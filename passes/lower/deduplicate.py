@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.aliasing import mutates, reaches_output
 from ...compiler.ir.annotations import annotate_node, is_kept_view
 from ...compiler.ir.graph import replace_node
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from .aliasing import mutates, reaches_output
 from .values import is_pure
 
 

@@ -11,9 +11,9 @@ import torch
 from torch.fx import Node
 from torch.fx.node import map_arg
 
+from ...compiler.ir.aliasing import reaches_output
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from .aliasing import reaches_output
 from .values import is_pure, remove_dead, same_sizes, static_bytes, tensor_of
 
 _UNDEFINED = frozenset({torch.ops.aten.empty.memory_format, torch.ops.aten.empty_strided.default})

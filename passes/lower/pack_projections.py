@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.aliasing import mutates
+from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.graph import insert_call, refresh_values
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from ...compiler.tensorrt.dtypes import HALVES
-from .aliasing import mutates
 from .casts import named
 from .head_views import Heads, heads_of
 from .layout import Layout

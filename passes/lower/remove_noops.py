@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.aliasing import is_view, may_share, mutates
 from ...compiler.ir.graph import replace_node
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from .aliasing import is_view, may_share, mutates
 from .values import remove_dead, same_layout, tensor_of
 
 aten = torch.ops.aten

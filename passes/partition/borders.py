@@ -7,10 +7,9 @@ from collections.abc import Container, Iterable
 import sympy
 from torch.fx import Node
 
-from ...compiler.ir.dependencies import plain_dimensions, producer_of, reads_values, symbols_of
+from ...compiler.ir.dependencies import data_dependent, plain_dimensions, producer_of, reads_values, symbols_of
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, Segment, is_symbolic
-from ..annotate.limits import data_dependent
 
 
 def segments_of(program: Program, wanted: set[str], groups: Iterable[tuple[str, ...]]) -> tuple[Segment, ...]:

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from trt_passes.compiler.errors import did_you_mean
-from trt_passes.compiler.tensorrt.dtypes import short_name
+from trt_passes.compiler.ir.dtypes import short_name
 
 from .catalog import entries
 from .outcome import Kind

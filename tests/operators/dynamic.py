@@ -12,7 +12,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
-from trt_passes.compiler.inputs import Input
+from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.program import Program
 
 from .orders import in_order

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trt_passes.compiler.manager import versions
-from trt_passes.compiler.tensorrt.dtypes import short_name
+from trt_passes.compiler.ir.dtypes import short_name
+from trt_passes.compiler.report.versions import versions
 
 from .catalog import dtypes_of, group_of
 from .outcome import Kind

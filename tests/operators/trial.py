@@ -13,8 +13,8 @@ from torch.utils import _pytree as pytree
 from trt_passes.compiler.api import run
 from trt_passes.compiler.errors import PassFailure, UserError
 from trt_passes.compiler.frontends.exported_program import trace
-from trt_passes.compiler.inputs import Input
 from trt_passes.compiler.ir.annotations import verdict_of
+from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.ledger import Verdict
 from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.ir.text import op_name

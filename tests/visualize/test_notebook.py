@@ -10,10 +10,10 @@ import pytest
 import torch
 import trt_passes as tp
 from trt_passes.compiler.report.report import Report
+from trt_passes.compiler.report.table import Table
 from trt_passes.visualize import mimebundle
 from trt_passes.visualize.notebook import ports_picture, view_of
 from trt_passes.visualize.render import layout_command
-from trt_passes.visualize.table import Table
 
 from .programs import Chain, chain
 

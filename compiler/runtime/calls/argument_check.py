@@ -15,11 +15,11 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.fx import GraphModule, Node
 
 from ...errors import UserError
-from ...frontends.left_out import LeftOut, check_unchanged
+from ...ir.engine_spec import Binding, EngineSpec
+from ...ir.left_out import LeftOut, check_unchanged
 from ...ir.program import is_symbolic
 from ...ir.symbols import dims_of, finite
 from ..engine.shape_rule import ShapeRule
-from ..engine.spec import Binding, EngineSpec
 from ..operator import OPERATOR
 from .argument_order import ArgumentOrder
 

@@ -11,8 +11,8 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
+from ...ir.engine_spec import EngineSpec
 from ...ir.symbols import dims_of, expression, symbol_sources
-from ..engine.spec import EngineSpec
 from ..operator import OPERATOR
 
 

@@ -13,8 +13,8 @@ from torch.fx.graph import CodeGen, _PyTreeCodeGen
 from torch.utils import _pytree as pytree
 
 from ...errors import UserError
-from ...frontends.autocast import autocast_off
 from ...ir.program import copy_graph
+from ..autocast import autocast_off
 from ..compiled_segment import CompiledSegment
 from ..operator import OPERATOR
 

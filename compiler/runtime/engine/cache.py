@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
+from ...ir.engine_spec import EngineArtifact, EngineSpec
 from ..saving.whole_file import remove_abandoned, write_whole
-from .spec import EngineArtifact, EngineSpec
 
 _MAGIC = b"trt-passes engine\n"
 _SUFFIX = ".engine"

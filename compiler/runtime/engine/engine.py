@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from ...errors import UserError
+from ...ir.dtypes import short_name
+from ...ir.engine_spec import EngineSpec
 from ...ir.memory import address_of_memory
-from ...tensorrt.dtypes import short_name
 from ...tensorrt.loader import TensorRT
 from ...tensorrt.log import collecting_logger, error_lines
 from ..calls import input_errors
@@ -20,7 +21,6 @@ from ..cuda_graphs.exclusive import CAPTURING
 from ..options import RuntimeOptions
 from .runtime_cache import RuntimeCache
 from .shape_rule import Shape, ShapeRule
-from .spec import EngineSpec
 from .streams import stream_address
 
 

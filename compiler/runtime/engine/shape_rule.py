@@ -18,8 +18,8 @@ import torch
 from torch.utils._sympy import functions as sympy_functions
 
 from ...errors import UserError
+from ...ir.engine_spec import Binding, Dim, EngineSpec
 from ...ir.symbols import symbol_sources
-from .spec import Binding, Dim, EngineSpec
 
 Shape = tuple[Any, ...]
 """Sizes of a tensor: ints, or SymInts while tracing."""

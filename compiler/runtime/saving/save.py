@@ -20,9 +20,9 @@ from torch.fx import Graph, GraphModule
 from torch.fx.node import map_arg
 
 from ...errors import UserError, did_you_mean
-from ...frontends.left_out import LeftOut
-from ...frontends.tracing import tracing
 from ...held_logs import held_logs, logged_error
+from ...ir.left_out import LeftOut
+from ...ir.tracing import tracing
 from ...report.report import Report
 from ...report.saved_report import SavedReport
 from ...settings import Executor

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..dtypes import HALVES, UnknownDType, from_trt, short_name
+from ...ir.dtypes import HALVES, UnknownDType, short_name
+from ..dtypes import from_trt
 from ..layers import Layer, iter_layers, tensor_text
 from ..loader import TensorRT, tensor_shape
 from . import attention, contraction, indexing, normalization, pointwise, quantization, reduction, resize, shape_ops

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Iterable
 
 import torch
-from trt_passes.compiler.inputs import Input
 from trt_passes.compiler.ir.annotations import set_verdict
+from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.ledger import Reason, Verdict
 from trt_passes.compiler.ir.program import Program, is_getitem
 from trt_passes.compiler.pass_base import Context

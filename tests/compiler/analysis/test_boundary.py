@@ -9,7 +9,7 @@ import networkx as nx
 import pytest
 import torch
 from trt_passes.compiler.analysis import Cast, Crossing, TensorBytes, boundary_bill, islands
-from trt_passes.compiler.inputs import Input
+from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.program import Program, is_symbolic
 
 from tests.compiler.analysis.partitioned import exported, judged, partitioned, random_program

@@ -4,7 +4,7 @@ import pytest
 import sympy
 import torch
 from torch.export import Dim
-from trt_passes.compiler.inputs import Input
+from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.ir.symbols import (
     UNBOUNDED_FACTOR,

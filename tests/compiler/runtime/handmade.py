@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch.fx import Node
 from trt_passes.compiler.ir.annotations import set_verdict
+from trt_passes.compiler.ir.engine_spec import Binding, EngineArtifact, EngineSpec
 from trt_passes.compiler.ir.ledger import Reason, Verdict
 from trt_passes.compiler.ir.program import Program, Segment
 from trt_passes.compiler.ir.symbols import dim_range, dims_of, symbol_ranges
 from trt_passes.compiler.pass_base import Context
-from trt_passes.compiler.runtime.engine.spec import Binding, EngineArtifact, EngineSpec
 from trt_passes.compiler.settings import Settings
 from trt_passes.passes.partition import Partition
 from trt_passes.passes.splice import Splice

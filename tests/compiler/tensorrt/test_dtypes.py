@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from trt_passes.compiler.ir.dtypes import UnknownDType, from_short_name, short_name
 from trt_passes.compiler.tensorrt import dtypes
 from trt_passes.compiler.tensorrt.loader import TensorRT
 
@@ -26,27 +27,27 @@ from trt_passes.compiler.tensorrt.loader import TensorRT
     ],
 )
 def test_short_names_round_trip(dtype: torch.dtype, name: str) -> None:
-    assert dtypes.short_name(dtype) == name
-    assert dtypes.from_short_name(name) == dtype
+    assert short_name(dtype) == name
+    assert from_short_name(name) == dtype
 
 
 def test_every_torch_type_has_a_short_name_of_its_own() -> None:
     every = {value for value in vars(torch).values() if isinstance(value, torch.dtype)}
-    names = [dtypes.short_name(dtype) for dtype in every]
+    names = [short_name(dtype) for dtype in every]
     assert len(set(names)) == len(every)
-    assert dtypes.short_name(torch.qint8) == "qint8"
+    assert short_name(torch.qint8) == "qint8"
 
 
 def test_unknown_short_name_lists_the_known_ones() -> None:
-    with pytest.raises(dtypes.UnknownDType, match=r"unknown data type 'float': use one of .*bf16, .*f32"):
-        dtypes.from_short_name("float")
+    with pytest.raises(UnknownDType, match=r"unknown data type 'float': use one of .*bf16, .*f32"):
+        from_short_name("float")
 
 
 def test_tensorrt_types_round_trip(trt: TensorRT) -> None:
     members = trt.module.DataType.__members__
     for name, member in members.items():
         if name in ("INT4", "FP4"):
-            with pytest.raises(dtypes.UnknownDType, match=f"no element type for TensorRT's {name}"):
+            with pytest.raises(UnknownDType, match=f"no element type for TensorRT's {name}"):
                 dtypes.from_trt(member)
         else:
             assert dtypes.to_trt(trt.module, dtypes.from_trt(member)) == member
@@ -68,7 +69,7 @@ def test_sizes_agree(trt: TensorRT) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int16, torch.complex64])
 def test_types_tensorrt_does_not_have(trt: TensorRT, dtype: torch.dtype) -> None:
     assert not dtypes.is_representable(dtype)
-    with pytest.raises(dtypes.UnknownDType, match=f"no data type for {dtype}: cast the tensor to one of f32, f16"):
+    with pytest.raises(UnknownDType, match=f"no data type for {dtype}: cast the tensor to one of f32, f16"):
         dtypes.to_trt(trt.module, dtype)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from trt_passes.compiler.errors import Cancelled, UserError
-from trt_passes.compiler.runtime.engine.spec import Binding
+from trt_passes.compiler.ir.engine_spec import Binding
 from trt_passes.compiler.settings import Settings
 from trt_passes.compiler.tensorrt import engine_builder, loader
 from trt_passes.compiler.tensorrt.engine_builder import BuildError, build_engine, known_capabilities

@@ -4,12 +4,12 @@ import gc
 
 import pytest
 import torch
-from trt_passes.compiler.inputs import Input
 from trt_passes.compiler.ir.call import Call
+from trt_passes.compiler.ir.engine_spec import Binding
+from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.program import Program, Segment
 from trt_passes.compiler.ir.symbols import symbol_ranges
 from trt_passes.compiler.pass_base import Context
-from trt_passes.compiler.runtime.engine.spec import Binding
 from trt_passes.compiler.tensorrt.loader import load
 from trt_passes.passes.convert import Converter, SegmentFailed, default_registry
 from trt_passes.passes.convert.segment import convert_segment

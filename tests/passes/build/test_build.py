@@ -15,7 +15,7 @@ from trt_passes.compiler.ir.ledger import Verdict
 from trt_passes.compiler.errors import Cancelled
 from trt_passes.compiler.pass_base import Context
 from trt_passes.compiler.ir.program import Program, Segment
-from trt_passes.compiler.runtime.engine.spec import EngineArtifact
+from trt_passes.compiler.ir.engine_spec import EngineArtifact
 from trt_passes.compiler.settings import Settings
 from trt_passes.compiler.tensorrt import loader
 from trt_passes.compiler.tensorrt.engine_builder import BuildError

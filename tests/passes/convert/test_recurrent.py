@@ -4,7 +4,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
-from trt_passes.compiler.runtime.recurrent_operators import WholeRecurrentLayers
+from trt_passes.compiler.ir.recurrent_operators import WholeRecurrentLayers
 
 from tests.models import TORCH_RELEASE
 from tests.oracle import check

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.ir.engine_spec import Binding, EngineArtifact, EngineSpec
 from trt_passes.compiler.runtime.engine import cache as engine_cache
 from trt_passes.compiler.runtime.engine.cache import EngineCache
-from trt_passes.compiler.runtime.engine.spec import Binding, EngineArtifact, EngineSpec
 from trt_passes.compiler.runtime.saving.whole_file import PREFIX, write_whole
 
 SPEC = EngineSpec(

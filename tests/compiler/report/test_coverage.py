@@ -7,9 +7,8 @@ import json
 import pytest
 import torch
 from torch import nn
-from trt_passes.compiler.analysis import ModuleCoverage, module_coverage
 from trt_passes.compiler.ir.ledger import Ledger, LedgerRow, Verdict
-from trt_passes.compiler.report.coverage import from_csv
+from trt_passes.compiler.report.coverage import ModuleCoverage, from_csv, module_coverage
 
 from tests.compiler.analysis.partitioned import exported, judged, partitioned
 

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from trt_passes.compiler.errors import UserError
-from trt_passes.compiler.runtime.engine.spec import SCHEMA, Binding, EngineArtifact, EngineSpec
+from trt_passes.compiler.ir.engine_spec import SCHEMA, Binding, EngineArtifact, EngineSpec
 
 SPEC = EngineSpec(
     "segment-03",

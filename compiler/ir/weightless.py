@@ -11,7 +11,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from ..ir.collector import collector_paused
+from .collector import collector_paused
 
 MAX_EXAMPLE_BYTES = 1 << 16
 """Example inputs above this size are saved without their values, as weights are."""

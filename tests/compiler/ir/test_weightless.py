@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch._export.serde import serialize
 from trt_passes.compiler.instruments.side_process import SideProcess
-from trt_passes.compiler.instruments.weightless import archive, save_without_rehearsal, weightless
+from trt_passes.compiler.ir.weightless import archive, save_without_rehearsal, weightless
 
 
 class Everything(nn.Module):

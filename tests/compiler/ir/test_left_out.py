@@ -10,7 +10,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
-from trt_passes.compiler.frontends.left_out import LeftOut
+from trt_passes.compiler.ir.left_out import LeftOut
 
 X, MASK = torch.ones(2, 4), torch.full((2, 4), 3.0)
 

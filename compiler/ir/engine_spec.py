@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from ...errors import UserError
-from ...tensorrt.dtypes import from_short_name, short_name
+from ..errors import UserError
+from .dtypes import from_short_name, short_name
 
 SCHEMA = 1
 """Version of the JSON form of an `EngineSpec`."""

@@ -1,0 +1,176 @@
+"""`Input`: the shape, or range of shapes, of one model input."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import UserError, did_you_mean
+from .dtypes import UnknownDType, from_short_name, short_name
+
+Shape = tuple[int, ...]
+
+_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@dataclass(frozen=True, init=False)
+class Input:
+    """One tensor input: a static shape, or the smallest, usual and largest shape.
+
+    Args:
+        shape: the static shape. Leave it out to give the three others.
+        min_shape, opt_shape, max_shape: smallest, usual and largest sizes, of one rank; a dimension in which min and
+            max differ is dynamic. TensorRT tunes for `opt_shape`.
+        dtype: of the tensor; float32 unless said.
+        name: what errors and pictures call it; by default the name of the model's argument.
+        format: `torch.contiguous_format` or `torch.channels_last` (rank 4).
+    """
+
+    min_shape: Shape
+    opt_shape: Shape
+    max_shape: Shape
+    dtype: torch.dtype
+    name: str | None
+    format: torch.memory_format
+
+    def __init__(
+        self,
+        shape: Sequence[int] | None = None,
+        *,
+        min_shape: Sequence[int] | None = None,
+        opt_shape: Sequence[int] | None = None,
+        max_shape: Sequence[int] | None = None,
+        dtype: torch.dtype = torch.float32,
+        name: str | None = None,
+        format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        ranged = (min_shape, opt_shape, max_shape)
+        if shape is not None and any(item is not None for item in ranged):
+            raise UserError("an Input has either a shape or min_shape, opt_shape and max_shape, not both.")
+        if shape is None and any(item is None for item in ranged):
+            raise UserError("an Input needs a shape, or all three of min_shape, opt_shape and max_shape.")
+        shapes = [_shape(item) for item in ((shape,) * 3 if shape is not None else ranged)]  # type: ignore[arg-type]
+        _check_range(name, *shapes)
+        if not isinstance(dtype, torch.dtype):
+            raise UserError(f"the dtype of an Input is {dtype!r}: give a torch.dtype such as torch.float16.")
+        if format not in _FORMATS.values():
+            raise UserError(f"the format of an Input is {format}: give contiguous_format or channels_last.")
+        if format is torch.channels_last and len(shapes[0]) != 4:
+            raise UserError(f"an Input of shape {shapes[1]} cannot be channels_last: that needs rank 4.")
+        values = dict(zip(("min_shape", "opt_shape", "max_shape"), shapes, strict=True))
+        for key, value in {**values, "dtype": dtype, "name": name, "format": format}.items():
+            object.__setattr__(self, key, value)
+
+    @classmethod
+    def from_tensor(cls, tensor: torch.Tensor, name: str | None = None) -> Input:
+        """The static input that a tensor is an example of."""
+        last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+        last = last and not tensor.is_contiguous()
+        return cls(
+            tuple(tensor.shape),
+            dtype=tensor.dtype,
+            name=name,
+            format=torch.channels_last if last else torch.contiguous_format,
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Input:
+        """An input from text, such as `2x3x224x224`, `1..8..32x3x224x224:f16` or `ids=1..8x16..64..128:i64`.
+
+        Form: `[name=]SIZE x SIZE x …[:dtype[:channels_last]]`, where SIZE is a number, `min..max` or `min..opt..max`;
+        `scalar` stands for the shape of a 0-d tensor.
+        """
+        name, _, rest = text.rpartition("=")
+        shape_text, *tail = rest.split(":")
+        if len(tail) > 2 or (name and not name.isidentifier()):
+            raise UserError(f"input {text!r} is not of the form [name=]SIZExSIZE[:dtype[:format]].")
+        sizes = [] if shape_text.strip() == "scalar" else [_size(text, part) for part in shape_text.split("x")]
+        dtype = torch.float32
+        if tail:
+            try:
+                dtype = from_short_name(tail[0])
+            except UnknownDType:
+                close = did_you_mean(tail[0], ["f32", "f16", "bf16", "f64", "i64", "i32", "i8", "u8", "bool"])
+                raise UserError(f"input {text!r} has an unknown dtype {tail[0]!r}.{close}") from None
+        if len(tail) == 2 and tail[1] not in _FORMATS:
+            raise UserError(f"input {text!r} has an unknown format {tail[1]!r}.{did_you_mean(tail[1], _FORMATS)}")
+        return cls(
+            min_shape=[size[0] for size in sizes],
+            opt_shape=[size[1] for size in sizes],
+            max_shape=[size[2] for size in sizes],
+            dtype=dtype,
+            name=name or None,
+            format=_FORMATS[tail[1]] if len(tail) == 2 else torch.contiguous_format,
+        )
+
+    @property
+    def shape(self) -> Shape:
+        """The usual shape (the only one when static)."""
+        return self.opt_shape
+
+    @property
+    def dynamic_dims(self) -> tuple[int, ...]:
+        """Dimensions in which the smallest and the largest shape differ."""
+        pairs = enumerate(zip(self.min_shape, self.max_shape, strict=True))
+        return tuple(index for index, (low, high) in pairs if low != high)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether any dimension is dynamic."""
+        return bool(self.dynamic_dims)
+
+    def example(self, device: torch.device | str = "cpu", shape: Sequence[int] | None = None) -> torch.Tensor:
+        """A tensor of the usual shape (or of `shape`): standard normal for floats, zeros and ones for the rest."""
+        sizes = tuple(self.opt_shape if shape is None else shape)
+        generator = torch.Generator().manual_seed(0)
+        if self.dtype.is_floating_point:
+            tensor = torch.randn(sizes, generator=generator, device="cpu").to(self.dtype)
+        else:
+            tensor = torch.randint(0, 2, sizes, generator=generator, device="cpu").to(self.dtype)
+        return tensor.to(device).contiguous(memory_format=self.format)
+
+    def __str__(self) -> str:
+        ranges = zip(self.min_shape, self.opt_shape, self.max_shape, strict=True)
+        sizes = [str(low) if low == high else f"{low}..{opt}..{high}" for low, opt, high in ranges]
+        name = f"{self.name}=" if self.name else ""
+        last = ":channels_last" if self.format is torch.channels_last else ""
+        return f"{name}{'x'.join(sizes) or 'scalar'}:{short_name(self.dtype)}{last}"
+
+
+def _shape(value: Sequence[int]) -> Shape:
+    try:
+        shape = tuple(int(size) for size in value)
+    except (TypeError, ValueError):
+        shape = (-1,)
+    if any(size < 0 for size in shape):
+        raise UserError(
+            f"the shape {value!r} of an Input is not a sequence of sizes: give whole numbers of at least 0."
+        )
+    return shape
+
+
+def _check_range(name: str | None, low: Shape, opt: Shape, high: Shape) -> None:
+    called = f"input {name!r}" if name else "an Input"
+    if not len(low) == len(opt) == len(high):
+        raise UserError(f"{called} has shapes of different ranks: min {low}, opt {opt}, max {high}.")
+    for index, (small, usual, large) in enumerate(zip(low, opt, high, strict=True)):
+        if not small <= usual <= large:
+            raise UserError(
+                f"{called} has min {small}, opt {usual}, max {large} in dimension {index}: "
+                "sizes must grow from min to opt to max."
+            )
+
+
+def _size(text: str, part: str) -> tuple[int, int, int]:
+    numbers = part.strip().split("..")
+    if not 1 <= len(numbers) <= 3 or not all(re.fullmatch(r"\d+", number) for number in numbers):
+        raise UserError(
+            f"input {text!r} has the size {part!r}: give a number, min..max or min..opt..max, such as 1..8..32x3."
+        )
+    values = [int(number) for number in numbers]
+    if len(values) == 2:
+        return values[0], values[1], values[1]
+    return values[0], values[len(values) // 2], values[-1]
