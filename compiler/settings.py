@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Literal, get_args
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .errors import UserError, did_you_mean
 from .foreign_options import take_foreign
+
+if TYPE_CHECKING:  # `trt-passes run --help` lists the options without waiting for PyTorch
+    import torch
 
 Executor = Literal["auto", "tensorrt", "reference", "pytorch"]
 KernelSpecialization = Literal["lazy", "eager", "none"]
@@ -30,17 +31,18 @@ _PLACES = frozenset({"dump_dir", "cache_dir", "runtime_cache_path"})
 
 _PRECISIONS = MappingProxyType(
     {
-        "float32": torch.float32,
-        "fp32": torch.float32,
-        "f32": torch.float32,
-        "float16": torch.float16,
-        "half": torch.float16,
-        "fp16": torch.float16,
-        "f16": torch.float16,
-        "bfloat16": torch.bfloat16,
-        "bf16": torch.bfloat16,
+        "float32": "float32",
+        "fp32": "float32",
+        "f32": "float32",
+        "float16": "float16",
+        "half": "float16",
+        "fp16": "float16",
+        "f16": "float16",
+        "bfloat16": "bfloat16",
+        "bf16": "bfloat16",
     }
 )
+"""Words for precisions, and their names in PyTorch."""
 
 
 def _option(default: Any, doc: str) -> Any:
@@ -64,7 +66,7 @@ class Settings:
         "Modules that stay in PyTorch, with all they contain: a dotted path such as layers.0, or a class name.",
     )
     enabled_precisions: frozenset[torch.dtype] = _option(
-        lambda: frozenset({torch.float32}),
+        lambda: frozenset({"float32"}),
         "Precisions that computations may use: {float32}, or with float16 or bfloat16 to cast where it is safe.",
     )
     truncate_double: bool = _option(
@@ -195,11 +197,14 @@ class Settings:
     @classmethod
     def documentation(cls) -> tuple[tuple[str, str, str, str], ...]:
         """Name, type, default and meaning of every option, for `--help` and the docs."""
-        defaults = cls()
         return tuple(
-            (item.name, str(item.type), str(_to_json(getattr(defaults, item.name))), item.metadata["doc"])
-            for item in fields(cls)
+            (item.name, str(item.type), str(_to_json(_default_of(item))), item.metadata["doc"]) for item in fields(cls)
         )
+
+
+def _default_of(item: Field[Any]) -> Any:
+    """A field's default as it is declared, which may be a text that becomes a value of PyTorch's."""
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 def _to_json(value: Any) -> Any:
@@ -207,9 +212,11 @@ def _to_json(value: Any) -> Any:
         return sorted(_to_json(item) for item in value)
     if isinstance(value, tuple):
         return [_to_json(item) for item in value]
-    if isinstance(value, torch.dtype):
-        return str(value).removeprefix("torch.")
-    return value
+    if value is None or isinstance(value, str | int | float):
+        return value
+    import torch
+
+    return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
 
 
 def _int(name: str, value: Any, low: int, high: int | None = None) -> int:
@@ -239,6 +246,8 @@ def _items(value: Any) -> list[Any]:
 
 
 def _names(name: str, value: Any) -> frozenset[str]:
+    import torch
+
     from .ir.text import op_name
 
     def text_of(item: Any) -> str:
@@ -256,10 +265,13 @@ def _names(name: str, value: Any) -> frozenset[str]:
 
 
 def _precisions(name: str, value: Any) -> frozenset[torch.dtype]:
+    import torch
+
+    dtypes: dict[str, torch.dtype] = {text: getattr(torch, full) for text, full in _PRECISIONS.items()}
     found = set()
     for item in _items(value):
-        dtype = _PRECISIONS.get(item.removeprefix("torch."), None) if isinstance(item, str) else item
-        if dtype not in set(_PRECISIONS.values()):
+        dtype = dtypes.get(item.removeprefix("torch.")) if isinstance(item, str) else item
+        if dtype not in set(dtypes.values()):
             raise UserError(f"option {name!r} contains {item!r}: give float32, float16 or bfloat16.")
         found.add(dtype)
     if {torch.float16, torch.bfloat16} <= found:

@@ -1,10 +1,14 @@
-"""Write the generated pages, excerpts and pictures of docs/: `python -m docs.generate`, which `make docs` runs."""
+"""Write the generated pages, excerpts and pictures of docs/, and the command line's catalog: `python -m docs.generate`.
+
+`make docs` runs it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from .generator.blocks import filled, names_in
+from .generator.catalog import write_catalog
 from .generator.command_line import command_line_page
 from .generator.custom_pass import custom_pass_blocks
 from .generator.operators_page import operators_page
@@ -35,7 +39,8 @@ def handwritten() -> list[Path]:
 
 
 def main() -> None:
-    """Write all pages, blocks and pictures."""
+    """Write the catalog, all pages, blocks and pictures."""
+    write_catalog()
     made, run = steps(), walkthrough()
     for name, text in {**pages(), "passes.md": passes_page(made)}.items():
         (FOLDER / name).write_text(text, encoding="utf-8")

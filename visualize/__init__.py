@@ -9,20 +9,58 @@ where `dot` or pygraphviz is installed (`render` returns None elsewhere):
 Pictures: `overview_picture` (engines and PyTorch islands), `program_picture` (operators, repeated blocks drawn once),
 `segment_picture`, `network_picture` (TensorRT layers) and `graph_picture` (any fx graph). `collapsed` makes a picture
 small enough to be read. Texts: `program_text`, `graph_text`, `program_diff`, `why_text`.
+
+Names are loaded on first use: what only reads a finished dump does not wait for PyTorch.
 """
 
-from .collapse import collapsed, fold_modules, fold_runs, merge_repeats
-from .dot import to_dot
-from .network import network_picture
-from .notebook import mimebundle, summary_text
-from .operators import graph_picture, program_picture, segment_picture, segment_pictures
-from .overview import overview_picture, regions
-from .page import index_html
-from .palette import STYLES, BoxStyle, style_of
-from .picture import Box, Edge, Picture
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# Not on first use: the function has the name of its module, which would stand in its place.
 from .render import Rendering, layout_command, render
-from .text import graph_text, program_diff, program_text
-from .why import why_text
+
+if TYPE_CHECKING:
+    from .collapse import collapsed, fold_modules, fold_runs, merge_repeats
+    from .dot import to_dot
+    from .network import network_picture
+    from .notebook import mimebundle, summary_text
+    from .operators import graph_picture, program_picture, segment_picture, segment_pictures
+    from .overview import overview_picture, regions
+    from .page import index_html
+    from .palette import STYLES, BoxStyle, style_of
+    from .picture import Box, Edge, Picture
+    from .text import graph_text, program_diff, program_text
+    from .why import why_text
+
+_HOMES = {
+    "collapsed": "collapse",
+    "fold_modules": "collapse",
+    "fold_runs": "collapse",
+    "merge_repeats": "collapse",
+    "to_dot": "dot",
+    "network_picture": "network",
+    "mimebundle": "notebook",
+    "summary_text": "notebook",
+    "graph_picture": "operators",
+    "program_picture": "operators",
+    "segment_picture": "operators",
+    "segment_pictures": "operators",
+    "overview_picture": "overview",
+    "regions": "overview",
+    "index_html": "page",
+    "STYLES": "palette",
+    "BoxStyle": "palette",
+    "style_of": "palette",
+    "Box": "picture",
+    "Edge": "picture",
+    "Picture": "picture",
+    "graph_text": "text",
+    "program_diff": "text",
+    "program_text": "text",
+    "why_text": "why",
+}
 
 __all__ = [
     "STYLES",
@@ -54,3 +92,13 @@ __all__ = [
     "to_dot",
     "why_text",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from trt_passes.compiler.cli.catalog import options_of
+from trt_passes.compiler.cli.catalog_of_code import options_of
 from trt_passes.compiler.instruments.protocol import Step
 from trt_passes.compiler.ir.dtypes import short_name
 from trt_passes.compiler.ir.engine_spec import Binding

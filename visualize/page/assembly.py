@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .contents import Contents
+if TYPE_CHECKING:
+    from .contents import Contents
 
 STYLES = (
     "theme.css",

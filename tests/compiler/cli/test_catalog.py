@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+
 import pytest
+from trt_passes.compiler.cli import catalog
 from trt_passes.compiler.cli.catalog import operators_text
+from trt_passes.compiler.cli.catalog_file import Catalog, from_json, shipped, to_text
+from trt_passes.compiler.cli.catalog_of_code import catalog_of_code
 from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.ir.text import op_name
 from trt_passes.passes.convert import default_registry
+
+from tests.operators.core_aten import core_operators
 
 
 def heads(text: str) -> list[str]:
@@ -69,3 +78,54 @@ def test_unknown_names(name: str) -> None:
 def test_a_typo_gets_a_suggestion() -> None:
     with pytest.raises(UserError, match=r"Did you mean '?.*aten\.linear"):
         operators_text("aten.linaer")
+
+
+# --- the shipped catalog ---------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def of_code() -> Catalog:
+    return catalog_of_code()
+
+
+def test_the_shipped_catalog_is_what_the_code_says(of_code: Catalog) -> None:
+    stale = "compiler/cli/catalog.json is stale: run `make docs`, or `python -m docs.generator.catalog` alone"
+    assert shipped().passes == of_code.passes, stale
+    assert shipped().operators == of_code.operators, stale
+    assert list(shipped().operators) == list(of_code.operators), stale
+
+
+def test_what_becomes_of_the_other_operators_is_what_pytorch_says(of_code: Catalog) -> None:
+    if of_code.torch != shipped().torch:
+        pytest.skip(f"the catalog is of PyTorch {shipped().torch}")
+    assert shipped().others == of_code.others, "compiler/cli/catalog.json is stale: run `make docs`"
+
+
+def test_reading_gives_what_was_written(of_code: Catalog) -> None:
+    assert from_json(json.loads(to_text(of_code))) == of_code
+
+
+def test_every_operator_of_pytorch_is_in_one_list(of_code: Catalog) -> None:
+    names = {op_name(target) for target in core_operators()}
+    assert names <= {*of_code.operators, *of_code.others}
+    assert not {*of_code.operators} & {*of_code.others}
+
+
+@pytest.mark.parametrize("version", ["2.99.0", None])
+def test_on_another_pytorch_it_is_asked_itself(version: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalog that holds nothing but what is wrong here shows where the answer comes from."""
+
+    def version_of(package: str) -> str:
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", version_of)
+    monkeypatch.setattr(catalog, "shipped", lambda: shipped()._replace(others={"aten.erfinv": "TP208"}))
+    assert "TP101" in operators_text("aten.erfinv")
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: f"{shipped().torch}.7+cpu")
+    assert "TP208" in operators_text("aten.erfinv")
+
+
+@pytest.mark.parametrize("name", ["aten.Float", "aten.len", "aten::append", "aten.add.str"])
+def test_operators_of_torchscript_alone_are_unknown(name: str) -> None:
+    with pytest.raises(UserError, match="has a converter"):
+        operators_text(name)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from trt_passes import Ledger, Settings
+from trt_passes.compiler.cli.catalog_file import shipped
 from trt_passes.compiler.cli.main import main
 from trt_passes.compiler.cli.tables import fallbacks
 from trt_passes.compiler.ir.ledger import LedgerRow, Reason, Verdict
@@ -204,13 +205,39 @@ def test_version() -> None:
     assert call("--version").stdout == f"trt-passes {trt_passes.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["explain", "TP203"], ["run"]])
-def test_quick_commands_do_not_import_torch(arguments: list[str]) -> None:
+HEAVY = ("torch", "numpy", "networkx", "rich", "graphviz", "tensorrt", "tensorrt_rtx")
+
+
+def heavy_modules(arguments: list[str], folder: Path) -> list[str]:
+    """Which of the heavy modules a command imports, in a process of its own; the command must do what was asked."""
     code = (
         "import sys\nfrom trt_passes.compiler.cli.main import main\n"
-        f"try: main.main(args={arguments!r})\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+        f"try: main.main(args={arguments!r})\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        f"print('HEAVY', *(name for name in {HEAVY!r} if name in sys.modules))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=folder)
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["--help", "--version", "explain TP203", "passes", "ops", "ops add", "ops *_pool2d", "ops aten.linalg_svd"]
+    + [f"{name} --help" for name in ("run", "explain", "diff", "passes", "ops", "view")],
+)
+def test_quick_commands_do_not_import_torch(command: str, tmp_path: Path) -> None:
+    if command == "ops aten.linalg_svd" and not torch.__version__.startswith(f"{shipped().torch}."):
+        pytest.skip(f"the catalog is of PyTorch {shipped().torch}")
+    assert heavy_modules(command.split(), tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["explain dump", "explain dump %sort", "explain --modules dump", "diff dump input annotate", "diff dump dump"]
+    + ["view dump --export model-explorer -o explorer.json"],
+)
+def test_commands_on_a_dump_do_not_import_torch(command: str, built: tuple[Path, Result]) -> None:
+    assert heavy_modules(command.split(), built[0]) == []
 
 
 def test_fallbacks_are_grouped_by_line_and_reason() -> None:
