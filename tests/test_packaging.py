@@ -22,6 +22,24 @@ def test_every_package_is_listed() -> None:
     assert sorted(listed) == sorted(["trt_passes", *names])
 
 
+def test_every_data_file_is_listed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    shipped = {
+        path
+        for package, patterns in listed.items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")[1:]).glob(pattern)
+    }
+    there = {
+        path
+        for part in ("compiler", "passes", "visualize")
+        for path in (ROOT / part).rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    }
+    assert there - shipped == set()
+    assert ROOT / "compiler" / "cli" / "catalog.json" in shipped
+
+
 def test_importing_loads_nothing_heavy() -> None:
     code = (
         "import sys, trt_passes\n"

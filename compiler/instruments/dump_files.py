@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import UserError
-from ..report.report import SCHEMA
+from ..report.dump_folder import SCHEMA
 
 TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv")
 """The files that a dump has besides its folders."""

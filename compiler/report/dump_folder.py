@@ -14,6 +14,9 @@ from ..ir.graph_lines import NodeLine, parse_graph
 from ..ir.ledger import Ledger
 from .coverage import ModuleCoverage, from_csv
 
+SCHEMA = 1
+"""Version of the layout of `run.json`; it grows when a field changes its meaning or goes away."""
+
 _PASS_FOLDER = re.compile(r"(?P<index>\d+)-(?P<name>.+)")
 
 

@@ -16,14 +16,11 @@ from ..ir.ledger import Ledger
 from ..ir.notebook import ShownInNotebooks
 from ..ir.program import Program
 from .coverage import ModuleCoverage, module_coverage
+from .dump_folder import SCHEMA
 from .table import Table
 
 if TYPE_CHECKING:
     import pandas
-
-
-SCHEMA = 1
-"""Version of the layout of `run.json`; it grows when a field changes its meaning or goes away."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from trt_passes import (
 )
 from trt_passes.compiler.instruments import dump_stage
 from trt_passes.compiler.instruments.reproducer import as_saved
-from trt_passes.compiler.report.report import SCHEMA
+from trt_passes.compiler.report.dump_folder import SCHEMA
 from trt_passes.visualize import program_text
 from trt_passes.visualize.render import layout_command
 
