@@ -31,6 +31,7 @@ from .given_arguments import check_containers, check_signature, hint_at_shapes
 from .kept_state import kept_values
 from .keyword_signature import named_keywords
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
+from .plain_state import with_plain_state
 from .quiet import quiet_rejection
 from .size_guards import check_size_guards
 from .written_constants import written_constants_as_buffers
@@ -250,7 +251,7 @@ def export_module(
             kept_values(state_of(model)),
         ):
             exported = torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
-            return written_constants_as_buffers(exported)
+            return written_constants_as_buffers(with_plain_state(exported))
     except UserError:
         raise
     except Exception as error:
@@ -297,7 +298,7 @@ def _traceback_lines(error: Exception) -> list[str]:
 
 
 def _adopt(exported: ExportedProgram, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Program:
-    exported = written_constants_as_buffers(exported)
+    exported = written_constants_as_buffers(with_plain_state(exported))
     if inputs is None and not kwargs:
         return _stamped(Program(exported, _declared_by_export(exported)))
     declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)

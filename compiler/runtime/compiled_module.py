@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from ..errors import UserError
 from ..ir.engine_spec import EngineSpec
 from ..ir.left_out import LeftOut
+from ..ir.memory import view_key
 from ..ir.notebook import ShownInNotebooks
 from .calls.argument_check import ArgumentCheck
 from .calls.usual_arguments import usual_arguments
@@ -140,12 +141,12 @@ class CompiledModule(ShownInNotebooks, GraphModule):
     def state_for(self, device: torch.device) -> Hashable:
         """What a captured graph has of the module: who runs its segments, and the places of what PyTorch reads."""
         executors: list[str] = []
-        addresses = [self.get_tensor(name).data_ptr() for name in self._read]
+        places = [view_key(self.get_tensor(name)) for name in self._read]
         for segment in self.segments.values():
             executors.append(segment.executor)
             if not segment.runner.is_ready(device):
-                addresses += [tensor.data_ptr() for tensor in segment.constants()]
-        return tuple(executors), tuple(addresses)
+                places += map(view_key, segment.constants())
+        return tuple(executors), tuple(places)
 
     @property
     def changed_weights(self) -> list[str]:

@@ -13,13 +13,14 @@ from torch.fx import Node
 
 from ..ir.call import Call
 from ..ir.dtypes import short_name
+from ..ir.memory import view_key
 from ..ir.symbols import Dim, dims_of, expression
 from .dtypes import from_trt, to_trt
 from .loader import TensorRT, tensor_shape
 from .log import error_lines
 from .sizes import Sizes
 from .tensor import Tensor
-from .weights import as_weights, identity_of, storable
+from .weights import as_weights, storable
 
 Value = Tensor | tuple[Tensor | None, ...] | None
 
@@ -254,7 +255,7 @@ class ConverterContext:
         if values is None or values.dim() != 2:
             return None
         columns = columns or values.shape[0]
-        key = ("transposed", columns, *identity_of(values))
+        key = ("transposed", columns, view_key(values))
         if key not in self._copies:
             copy = values.new_empty(values.shape[1], columns, device="cpu")
             copy[:, : values.shape[0]] = values.t()
@@ -284,7 +285,7 @@ class ConverterContext:
 
     def _stored(self, name: str, values: torch.Tensor) -> Tensor:
         """A constant of the model as a layer of its name, once for the same memory in the same shape."""
-        key = identity_of(values)
+        key = view_key(values)
         if key not in self._shared:
             node, self._node = self._node, name
             self._shared[key] = self.constant(values, role="")

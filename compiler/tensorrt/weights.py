@@ -37,8 +37,3 @@ def as_weights(library: TensorRT, tensor: torch.Tensor) -> Any:
     if tensor.numel() == 0:
         return library.module.Weights(to_trt(library.module, tensor.dtype))
     return tensor.numpy()
-
-
-def identity_of(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """A key that is equal for tensors that view the same memory in the same way."""
-    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device

@@ -12,6 +12,7 @@ from torch.fx import Node
 from ...compiler.ir.aliasing import mutates, reaches_output
 from ...compiler.ir.annotations import annotate_node, is_kept_view
 from ...compiler.ir.graph import replace_node
+from ...compiler.ir.memory import view_key
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
 from .values import is_pure
@@ -63,10 +64,7 @@ def _tie_constants(program: Program) -> None:
     nodes = program.nodes_by_name
     seen: dict[Hashable, Node] = {}
     for name, tensor in program.constants.items():
-        if tensor.layout is not torch.strided or not tensor.numel():
-            continue
-        memory = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
-        first = seen.setdefault(memory, nodes[name])
+        first = seen.setdefault(view_key(tensor), nodes[name])
         if first is not nodes[name]:
             nodes[name].replace_all_uses_with(first)
 

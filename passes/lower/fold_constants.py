@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from ...compiler.ir.aliasing import reaches_output
+from ...compiler.ir.memory import fingerprint, view_key
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
 from .values import is_pure, remove_dead, same_sizes, static_bytes, tensor_of
@@ -126,12 +126,8 @@ def _store(program: Program, folded: dict[Node, Any]) -> None:
             reader.replace_input_with(node, constant)
 
 
-def _content(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """A key that tensors share if they hold the same bits in the same layout; large ones are compared by memory."""
-    layout = (tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.device)
-    if tensor.numel() * tensor.element_size() > 1 << 16:
-        return (*layout, tensor.data_ptr())
-    # A clone, since `contiguous` keeps the stride 0 of an expanded dimension of size 1, which cannot be seen as bytes.
-    flat = tensor.detach().clone(memory_format=torch.contiguous_format).reshape(-1)
-    data = flat.view(torch.uint8) if tensor.numel() else flat
-    return (*layout, hashlib.sha256(data.cpu().numpy().tobytes()).digest())
+def _content(tensor: torch.Tensor) -> Hashable:
+    """A key that tensors share if they hold the same numbers in the same layout; large ones are compared by memory."""
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.numel() * tensor.element_size() > 1 << 16:
+        return view_key(tensor)
+    return tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.device, fingerprint(tensor)

@@ -35,7 +35,7 @@ def _on_cpu(value: Any) -> Any:
         return value
     # PyTorch writes the memory of a tensor, without the note that what it holds is to be conjugated or negated.
     lazy = value.is_conj() or value.is_neg()
-    if value.device == _CPU and not lazy:
+    if value.is_meta or (value.device == _CPU and not lazy):
         return value
     moved = value.detach().to(_CPU).resolve_conj().resolve_neg()
     return torch.nn.Parameter(moved, value.requires_grad) if isinstance(value, torch.nn.Parameter) else moved

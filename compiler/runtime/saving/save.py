@@ -95,6 +95,7 @@ def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
     if chosen == "torchscript":
         script = torchscript_of(compiled, spliced)
         return lambda target: save_torchscript(script, target, extra)
+    _check_state(exported)
     _check_results(exported)
     return lambda target: write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
 
@@ -142,6 +143,7 @@ def load(path: str | os.PathLike[str], executor: Executor | None = None, **optio
 def to_bytes(compiled: CompiledModule) -> bytes:
     """What `save` would write to a file."""
     exported, extra = _contents(compiled.meta[SPLICED], compiled)
+    _check_state(exported)
     _check_results(exported)
     buffer = io.BytesIO()
     torch.export.save(exported, buffer, extra_files=extra)
@@ -170,6 +172,16 @@ def _contents(spliced: ExportedProgram, compiled: CompiledModule) -> tuple[Expor
     exported = on_cpu(current_program(spliced, compiled))
     set_options(exported.graph, options)
     return exported, {RECORD_FILE: json.dumps(record)}
+
+
+def _check_state(exported: ExportedProgram) -> None:
+    for name, tensor in (*exported.state_dict.items(), *exported.constants.items()):
+        if isinstance(tensor, torch.Tensor) and (tensor.is_meta or tensor.layout is not torch.strided):
+            kind = "on the meta device, where it has no numbers" if tensor.is_meta else f"sparse ({tensor.layout})"
+            raise UserError(
+                f"the model's tensor {name!r} is {kind}, and PyTorch cannot write such tensors to a file: compile a "
+                "model with a dense tensor in its place."
+            )
 
 
 def _check_results(exported: ExportedProgram) -> None:
