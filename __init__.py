@@ -113,6 +113,7 @@ if __name__ == "trt_passes":
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         importlib.import_module(_OPERATOR)
+        importlib.import_module(".passes", __name__)  # says where the converters are
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

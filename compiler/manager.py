@@ -14,13 +14,12 @@ from torch.export import ExportedProgram
 from .errors import PassFailure, UserError
 from .instruments.protocol import Failure, Instrument, Step
 from .ir.change import Change, Snapshot
-from .ir.facts import FACTS, facts_of
 from .ir.program import Program, Segment
 from .ir.source import source_of
 from .ir.text import type_text
 from .ir.tracing import tracing
 from .pass_base import Context, Pass
-from .pipeline import Pipeline, as_pipeline
+from .pipeline import KNOWN_FACTS, Pipeline, as_pipeline, facts_of
 from .report.report import PassRecord, Report, SegmentRecord
 from .report.versions import versions
 from .settings import Settings
@@ -112,7 +111,7 @@ class PassManager:
     @staticmethod
     def _require(item: Pass, program: Program) -> None:
         for name in sorted(item.requires):
-            problem = FACTS[name].violation(program)
+            problem = KNOWN_FACTS[name].violation(program)
             if problem is not None:
                 raise PassFailure(item.name, f"it needs {name!r}, but {problem}.")
 

@@ -6,14 +6,12 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+from .ir.program import Program
 from .settings import Settings
-
-if TYPE_CHECKING:
-    from .ir.program import Program
-    from .tensorrt.loader import TensorRT
-    from .tensorrt.registry import Registry
+from .tensorrt.loader import TensorRT, load
+from .tensorrt.registry import Registry, default_registry
 
 Kind = Literal["transform", "analysis", "build"]
 ENDED_BY_TRANSFORM = frozenset({"annotated", "partitioned", "converted", "built", "spliced"})
@@ -50,14 +48,10 @@ class Context:
     @property
     def converters(self) -> Registry:
         """The converter registry (importing it does not import TensorRT)."""
-        from .tensorrt.registry import default_registry
-
         return default_registry()
 
     def tensorrt(self) -> TensorRT:
         """The TensorRT library that is installed; raises TensorRTNotFound with what to install."""
-        from .tensorrt.loader import load
-
         return load()
 
 

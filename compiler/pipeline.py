@@ -10,13 +10,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..passes.decompose import CORE_ATEN
 from .errors import UserError, did_you_mean
+from .ir.facts import FACTS, Fact
+from .ir.program import Program
 from .pass_base import Pass
 
 STAGES = ("decompose", "lower", "annotate", "partition", "convert", "build", "splice")
 """The seven stages, in the order that works."""
 
 DEFAULT_TEXT = ",".join(STAGES)
+
+KNOWN_FACTS: Mapping[str, Fact] = types.MappingProxyType({fact.name: fact for fact in (CORE_ATEN, *FACTS.values())})
+"""All facts that passes can require, establish and break, by name."""
+
+
+def facts_of(program: Program) -> frozenset[str]:
+    """The names of all facts that hold for a program."""
+    return frozenset(name for name, fact in KNOWN_FACTS.items() if fact.holds(program))
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..errors import PassFailure
-from ..ir.facts import FACTS
 from ..ir.program import Program
 from ..pass_base import Pass
+from ..pipeline import KNOWN_FACTS
 from .protocol import Instrument, Step
 
 
@@ -27,10 +27,10 @@ class Verify(Instrument):
             )
         self._check_graph(item, step.after)
         for name in sorted(item.establishes):
-            problem = FACTS[name].violation(step.after)
+            problem = KNOWN_FACTS[name].violation(step.after)
             if problem is not None:
                 raise PassFailure(item.name, f"it promises {name!r}, but {problem}.")
-        for name, fact in FACTS.items():
+        for name, fact in KNOWN_FACTS.items():
             if name in item.breaks_facts | item.establishes or not fact.holds(step.before):
                 continue
             problem = fact.violation(step.after)

@@ -9,7 +9,8 @@ from types import MappingProxyType
 import networkx as nx
 from torch.fx import Node
 
-from .annotations import kept_whole, segment_of, verdict_of
+from .annotations import segment_of, verdict_of
+from .dependencies import SHAPE_QUERIES
 from .ledger import Verdict
 from .program import Program, is_symbolic
 
@@ -25,15 +26,6 @@ class Fact:
     def holds(self, program: Program) -> bool:
         """Whether the fact is true of the program."""
         return self.violation(program) is None
-
-
-def _core_aten(program: Program) -> str | None:
-    from ...passes.decompose import is_decomposed
-
-    for node in program.op_nodes:
-        if is_decomposed(node.target) and kept_whole(node) is None:
-            return f"node {node.name} calls {node.target}, which decompose would have rewritten"
-    return None
 
 
 def _annotated(program: Program) -> str | None:
@@ -57,8 +49,6 @@ def _partitioned(program: Program) -> str | None:
 
 
 def _cycle(program: Program, segment_of_node: Mapping[str, str]) -> str | None:
-    from .dependencies import SHAPE_QUERIES
-
     def place(node: Node) -> str:  # a size is computed wherever it is used, so it waits for no engine
         return node.name if is_symbolic(node) else segment_of_node.get(node.name, node.name)
 
@@ -90,11 +80,6 @@ FACTS: Mapping[str, Fact] = MappingProxyType(
     {
         fact.name: fact
         for fact in (
-            Fact(
-                "core-aten",
-                "only core ATen, composite operators that have a converter, and nodes whose decomposition failed",
-                _core_aten,
-            ),
             Fact("annotated", "every op node has a verdict", _annotated),
             Fact(
                 "partitioned", "every trt node is in one segment, and segments and PyTorch have an order", _partitioned
@@ -105,8 +90,4 @@ FACTS: Mapping[str, Fact] = MappingProxyType(
         )
     }
 )
-
-
-def facts_of(program: Program) -> frozenset[str]:
-    """The names of all facts that hold for a program."""
-    return frozenset(name for name, fact in FACTS.items() if fact.holds(program))
+"""Facts that a program's graph and annotations tell by themselves; `pipeline.KNOWN_FACTS` are all."""

@@ -190,49 +190,22 @@ class Family:
         return iter(self.converters)
 
 
-def families() -> tuple[Family, ...]:
-    """The families of converters that come with the package."""
-    from ...passes.convert import (
-        activation,
-        attention,
-        batch_norm,
-        bitwise,
-        bounds,
-        comparison,
-        control_flow,
-        convolution,
-        creation,
-        data_dependent,
-        distance,
-        grid,
-        indexing,
-        linear,
-        normalization,
-        pointwise,
-        pooling,
-        recurrent,
-        reduction,
-        resize,
-        scan,
-        scatter,
-        searching,
-        shape,
-        signs,
-        sorting,
-        strided,
-        symbolic,
-    )
+_PACKAGE: list[Callable[[], Registry]] = []
+"""Makes the registry of the converters that come with the package. They need this module, so `passes` hands it over."""
 
-    modules = (
-        *(pointwise, comparison, activation, reduction, linear, convolution, pooling, normalization),
-        *(attention, shape, indexing, creation, resize, symbolic),
-        *(scatter, bitwise, scan, distance, grid, batch_norm, strided, signs, bounds, recurrent, sorting, searching),
-        *(data_dependent, control_flow),
-    )
-    return tuple(module.FAMILY for module in modules)
+
+def hand_over(make: Callable[[], Registry]) -> None:
+    """Say how the registry of the package's converters is made, which happens when it is first asked for."""
+    _PACKAGE[:] = [make]
 
 
 @functools.cache
 def default_registry() -> Registry:
-    """The registry of all converters that come with the package."""
-    return Registry.of(converter for family in families() for converter in family)
+    """The registry of all converters that come with the package.
+
+    Raises:
+        RuntimeError: `trt_passes.passes`, where they are, was never imported.
+    """
+    if not _PACKAGE:
+        raise RuntimeError("nobody knows the converters yet: import trt_passes.passes, or any pass.")
+    return _PACKAGE[0]()

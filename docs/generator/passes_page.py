@@ -11,11 +11,10 @@ from trt_passes.compiler.cli.catalog_of_code import options_of
 from trt_passes.compiler.instruments.protocol import Step
 from trt_passes.compiler.ir.dtypes import short_name
 from trt_passes.compiler.ir.engine_spec import Binding
-from trt_passes.compiler.ir.facts import FACTS
 from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.ir.text import node_text
 from trt_passes.compiler.pass_base import Pass
-from trt_passes.compiler.pipeline import known_passes
+from trt_passes.compiler.pipeline import KNOWN_FACTS, known_passes
 from trt_passes.visualize import (
     Picture,
     graph_picture,
@@ -35,7 +34,7 @@ _WIDTH = 92
 
 def passes_page(steps: Mapping[str, Step]) -> str:
     """Every pass with its facts, options and example, and what the facts mean; `steps` is `pass_examples.steps()`."""
-    facts = [(f"`{fact.name}`", fact.meaning) for fact in FACTS.values()]
+    facts = [(f"`{fact.name}`", fact.meaning) for fact in KNOWN_FACTS.values()]
     return page(
         "Passes",
         "In the order of the default pipeline. A pass needs facts about the program to be true, makes facts true, and "

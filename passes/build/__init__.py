@@ -16,11 +16,9 @@ from ...compiler.tensorrt.engine_builder import MAX_LAYERS, BuildError, check_se
 from .cached import build_with_cache
 from .culprits import find_culprits
 from .threads import build_concurrently
-from ..convert import Convert, SegmentFailed
-from ..convert.segment import convert_segment
-from ..partition.full_compilation import check_full_compilation
-from ..partition import Partition
-from ..partition.repartition import repartition
+from ..convert import Convert, SegmentFailed, convert_segment
+from ..partition import Partition, check_full_compilation
+from ...compiler.ir.repartition import repartition
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ...compiler.ir.program import Program, Segment, is_symbolic
-from ..partition.borders import segments_of
+from ..partition import segments_of
 from ...compiler.ir.dependencies import producer_of
 
 Words = tuple[str, ...]

@@ -11,6 +11,7 @@ import sympy
 from ...compiler.errors import Cancelled, UserError
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, Segment
+from ...compiler.ir.repartition import repartition
 from ...compiler.ir.symbols import Range, symbol_ranges, unbounded_symbols
 from ...compiler.ir.weightless import is_weightless
 from ...compiler.pass_base import Context, Kind, Pass
@@ -18,7 +19,16 @@ from ...compiler.tensorrt.network import BuiltNetwork
 from ...compiler.tensorrt.registry import Condition, Converter, Family, Registry, default_registry
 from .segment import SegmentFailed, convert_segment
 
-__all__ = ["Condition", "Convert", "Converter", "Family", "Registry", "SegmentFailed", "default_registry"]
+__all__ = [
+    "Condition",
+    "Convert",
+    "Converter",
+    "Family",
+    "Registry",
+    "SegmentFailed",
+    "convert_segment",
+    "default_registry",
+]
 
 
 @dataclass(frozen=True)
@@ -41,8 +51,6 @@ class Convert(Pass):
             SegmentFailed: a node failed, and the setting `pass_through_build_failures` is on.
             Cancelled: the user asked to stop.
         """
-        from ..partition.repartition import repartition
-
         if is_weightless(program.exported):
             raise UserError(
                 "convert needs weights, and this program was saved without them, as every program.pt2 of a dump is: "

@@ -14,6 +14,7 @@ from torch.fx import Node
 
 from ...compiler.ir.annotations import annotate_node, clear, kept_whole
 from ...compiler.ir.dependencies import SHAPE_QUERIES
+from ...compiler.ir.facts import Fact
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.registry import default_registry
@@ -90,6 +91,21 @@ def _take(self: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return result
 
 
+def _core_aten(program: Program) -> str | None:
+    for node in program.op_nodes:
+        if is_decomposed(node.target) and kept_whole(node) is None:
+            return f"node {node.name} calls {node.target}, which decompose would have rewritten"
+    return None
+
+
+CORE_ATEN = Fact(
+    "core-aten",
+    "only core ATen, composite operators that have a converter, and nodes whose decomposition failed",
+    _core_aten,
+)
+"""What `decompose` establishes: a fact about the converters too, which are above `compiler/ir`."""
+
+
 @dataclass(frozen=True)
 class Decompose(Pass):
     """Rewrite operators into core ATen, except those that TensorRT takes whole.
@@ -104,7 +120,7 @@ class Decompose(Pass):
 
     name: ClassVar[str] = "decompose"
     kind: ClassVar[Kind] = "transform"
-    establishes: ClassVar[frozenset[str]] = frozenset({"core-aten"})
+    establishes: ClassVar[frozenset[str]] = frozenset({CORE_ATEN.name})
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Expand the nodes one by one, or retrace the program where that is not possible (in-place operators).

@@ -18,6 +18,8 @@ from .borders import border_refusals, segments_of
 from .full_compilation import check_full_compilation
 from .segmentation import Demotion, Segmentation, segment
 
+__all__ = ["Partition", "check_full_compilation", "segments_of"]
+
 _LISTED = 4  # nodes named in a message
 
 

@@ -14,10 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 from trt_passes.compiler.ir.annotations import annotations_of
 from trt_passes.compiler.ir.change import Change, Snapshot
-from trt_passes.compiler.ir.facts import FACTS, facts_of
 from trt_passes.compiler.ir.graph import fake_value
 from trt_passes.compiler.ir.text import node_text, type_text
-from trt_passes.compiler.pipeline import known_passes
+from trt_passes.compiler.pipeline import KNOWN_FACTS, facts_of, known_passes
 from trt_passes.compiler.tensorrt.loader import available
 
 from tests.models import ConvNet, Counter, seeded
@@ -128,7 +127,7 @@ def test_facts_are_what_the_pass_says(name: str, before: tp.Program, after: tp.P
     assert item.establishes <= facts_of(after)
     lost = facts_of(before) - facts_of(after)
     assert lost <= item.breaks_facts
-    assert item.requires <= set(FACTS)
+    assert item.requires <= set(KNOWN_FACTS)
 
 
 def test_it_changes_nothing_the_second_time(name: str, after: tp.Program, narrow: bool) -> None:

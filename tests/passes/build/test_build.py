@@ -10,7 +10,7 @@ import pytest
 import torch
 from trt_passes.compiler.ir.annotations import reasons_of, verdict_of
 from trt_passes.compiler.errors import UserError
-from trt_passes.compiler.ir.facts import FACTS
+from trt_passes.compiler.pipeline import KNOWN_FACTS
 from trt_passes.compiler.ir.ledger import Verdict
 from trt_passes.compiler.errors import Cancelled
 from trt_passes.compiler.pass_base import Context
@@ -88,7 +88,7 @@ def test_every_segment_gets_an_engine() -> None:
     program, ctx, notes = converted(TwoChains())
     after = Build().run(program, ctx)
     assert len(after.segments) == 2
-    assert FACTS["built"].violation(after) is None
+    assert KNOWN_FACTS["built"].violation(after) is None
     for segment in after.segments:
         assert segment.engine is not None
         assert segment.engine.spec.name == segment.name
@@ -116,7 +116,7 @@ def test_a_culprit_is_found_by_halving(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert after.ledger.counts["failed"] == 1
     assert after.ledger.counts["trt"] == 63
-    assert FACTS["built"].violation(after) is None
+    assert KNOWN_FACTS["built"].violation(after) is None
     assert len([nodes for nodes in fake.asked if len(nodes) > 1]) <= 1 + 6 + 2
     assert len(notes) == 1
     assert culprit in notes[0]
@@ -196,7 +196,7 @@ def test_a_real_culprit_is_narrowed_down() -> None:
     assert [row.node for row in after.ledger if row.verdict is Verdict.FAILED] == ["tanh_1"]
     assert "spoiled" in reasons_of(after.node("tanh_1"))[0].message
     assert "spoiled" in notes[0]
-    assert FACTS["built"].violation(after) is None
+    assert KNOWN_FACTS["built"].violation(after) is None
 
 
 def test_a_segment_with_too_many_layers_is_split(monkeypatch: pytest.MonkeyPatch) -> None:

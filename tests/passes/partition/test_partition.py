@@ -8,10 +8,10 @@ import pytest
 import torch
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.ir.annotations import annotations_of, set_verdict, verdict_of
-from trt_passes.compiler.ir.facts import FACTS
 from trt_passes.compiler.ir.ledger import Reason, Verdict
 from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.pass_base import Context
+from trt_passes.compiler.pipeline import KNOWN_FACTS
 from trt_passes.compiler.settings import Settings
 from trt_passes.passes.partition import Partition
 
@@ -45,7 +45,7 @@ def annotated(
 
 def partition(program: Program, floor: int = 1, **options: object) -> Program:
     result = Partition(min_block_size=floor, **options).run(program, Context())
-    assert FACTS["partitioned"].violation(result) is None
+    assert KNOWN_FACTS["partitioned"].violation(result) is None
     return result
 
 

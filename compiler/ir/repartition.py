@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from ...compiler.ir.annotations import reasons_of, set_verdict
-from ...compiler.ir.ledger import Reason
-from ...compiler.ir.program import Program, Segment
-from ...compiler.ir.reasons import REASON_CODES
-from ...compiler.pass_base import Context
+from .annotations import reasons_of, set_verdict
+from .ledger import Reason
+from .program import Program, Segment
+from .reasons import REASON_CODES
 
 
-def repartition(program: Program, failed: Mapping[str, Reason], ctx: Context) -> Program:
+def repartition(program: Program, failed: Mapping[str, Reason], ctx: Any) -> Program:
     """Mark nodes as `failed` and run the partition that the program had once more; the graph is changed in place.
 
     Segments that come out the same (same nodes, inputs, outputs and constants) keep their network and engine, whatever
@@ -21,6 +21,7 @@ def repartition(program: Program, failed: Mapping[str, Reason], ctx: Context) ->
     Args:
         program: a partitioned program.
         failed: the reason for every node, by name, that must leave TensorRT.
+        ctx: the `Context` that the partition gets.
 
     Raises:
         ValueError: nothing failed (the same partition would come out), or the program was never partitioned.

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.fx import Node
 from trt_passes.compiler.ir.annotations import reasons_of, verdict_of
-from trt_passes.compiler.ir.facts import FACTS
 from trt_passes.compiler.ir.ledger import Reason, Verdict
 from trt_passes.compiler.ir.program import Program
+from trt_passes.compiler.ir.repartition import repartition
 from trt_passes.compiler.pass_base import Context
-from trt_passes.passes.partition.repartition import repartition
+from trt_passes.compiler.pipeline import KNOWN_FACTS
 
 from tests.compiler.runtime.handmade import partitioned, with_empty_engines
 
@@ -35,7 +35,7 @@ def test_a_failed_node_leaves_its_segment_with_its_reason() -> None:
     assert verdict_of(after.node("cos")) is Verdict.FAILED
     assert reasons_of(after.node("cos")) == (reason,)
     assert [segment.nodes for segment in after.segments] == [("relu", "exp", "sin"), ("tanh",), ("neg",)]
-    assert FACTS["partitioned"].violation(after) is None
+    assert KNOWN_FACTS["partitioned"].violation(after) is None
 
 
 def test_unchanged_segments_keep_engine_and_network_and_changed_ones_lose_them() -> None:
