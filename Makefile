@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs site operators clean
+.PHONY: demo test check docs site operators halves clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,6 +46,10 @@ site: $(VENV)/.installed
 operators: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.operators --processes 2
 	$(BIN)/python -m docs.generate
+
+# The same samples in float16 and bfloat16, with huge and tiny numbers, beside PyTorch in the same types: 15 minutes.
+halves: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.half_precision --processes 2
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[rtx,viz,examples,test,docs]"

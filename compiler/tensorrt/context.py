@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -108,6 +108,35 @@ class ConverterContext:
             yield
         finally:
             self._values, self._constants, self._node, self._owners = outer
+
+    @contextmanager
+    def widened(self, nodes: Iterable[Node]) -> Iterator[None]:
+        """Within, the values of some nodes, which are halves, are float32: constants converted, others cast."""
+        names = [node.name for node in nodes]
+        outer = {name: self._values.get(name) for name in names}
+        constants = {name: self._constants[name] for name in names if name in self._constants}
+        for name in names:
+            if name in constants:
+                self._constants[name] = self._in_float32(constants[name])
+                self._values.pop(name, None)
+            else:
+                narrow = self.value(name)
+                layer = self.network.add_cast(narrow.trt, self.data_type(torch.float32))
+                self._values[name] = self.emit(layer, narrow.shape, "wide")
+        try:
+            yield
+        finally:
+            self._constants.update(constants)
+            for name, value in outer.items():
+                self._values.pop(name, None)
+                if value is not None:
+                    self._values[name] = value
+
+    def _in_float32(self, values: torch.Tensor) -> torch.Tensor:
+        key = ("float32", *identity_of(values))
+        if key not in self._copies:
+            self._copies[key] = values.float()
+        return self._copies[key]
 
     def segment_input(self, name: str) -> Tensor:
         """The tensor of an input of the network, also from inside a subgraph.

@@ -15,6 +15,7 @@ from ..ir.call import Call
 from ..ir.ledger import Reason
 from ..ir.reasons import REASON_CODES
 from ..ir.text import op_name
+from .in_float32 import in_float32
 from .loader import TensorRT
 
 if TYPE_CHECKING:
@@ -177,11 +178,17 @@ class Family:
         conditions: Iterable[Condition] = (),
         composite: bool = False,
         requires: Iterable[Requirement] = (),
+        wide: bool = False,
     ) -> Callable[[ConvertFunction], ConvertFunction]:
-        """Register the decorated function as the converter of `targets`."""
+        """Register the decorated function as the converter of `targets`.
+
+        With `wide`, it computes halves in float32 (see `in_float32`): for whatever takes several layers that round, or
+        adds up many elements.
+        """
 
         def register(function: ConvertFunction) -> ConvertFunction:
-            self.converters.append(Converter(targets, function, tuple(conditions), composite, tuple(requires)))
+            convert = in_float32(function) if wide else function
+            self.converters.append(Converter(targets, convert, tuple(conditions), composite, tuple(requires)))
             return function
 
         return register

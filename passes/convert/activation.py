@@ -95,14 +95,14 @@ def _by_tanh(ctx: ConverterContext, x: Tensor) -> Tensor:
     return ar.activation(ctx, "TANH", ar.elementwise(ctx, "PROD", x, factor, "argument"), role="tanh")
 
 
-@FAMILY.converter(aten.silu.default, conditions=[_FLOAT_SELF], composite=True)
+@FAMILY.converter(aten.silu.default, conditions=[_FLOAT_SELF], composite=True, wide=True)
 def silu(ctx: ConverterContext, call: Call) -> Tensor:
     """x * sigmoid(x)."""
     x = ctx.tensor(call.arg("self"))
     return ar.elementwise(ctx, "PROD", x, ar.activation(ctx, "SIGMOID", x, role="sigmoid"))
 
 
-@FAMILY.converter(aten.mish.default, conditions=[_FLOAT_SELF], composite=True)
+@FAMILY.converter(aten.mish.default, conditions=[_FLOAT_SELF], composite=True, wide=True)
 def mish(ctx: ConverterContext, call: Call) -> Tensor:
     """x * tanh(softplus(x))."""
     x = ctx.tensor(call.arg("self"))
@@ -116,7 +116,7 @@ def leaky_relu(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.activation(ctx, "LEAKY_RELU", ctx.tensor(call.arg("self")), float(call.value("negative_slope")))
 
 
-@FAMILY.converter(aten.elu.default, conditions=[_FLOAT_SELF])
+@FAMILY.converter(aten.elu.default, conditions=[_FLOAT_SELF], wide=True)
 def elu(ctx: ConverterContext, call: Call) -> Tensor:
     """scale * x where it is positive, else scale * alpha * (exp(input_scale * x) - 1)."""
     x = ctx.tensor(call.arg("self"))
@@ -136,7 +136,7 @@ def selu(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.activation(ctx, "SELU", ctx.tensor(call.arg("self")), 1.6732632423543772, 1.0507009873554805)
 
 
-@FAMILY.converter(aten.celu.default, conditions=[_FLOAT_SELF], composite=True)
+@FAMILY.converter(aten.celu.default, conditions=[_FLOAT_SELF], composite=True, wide=True)
 def celu(ctx: ConverterContext, call: Call) -> Tensor:
     """x where it is positive, else alpha * (exp(x / alpha) - 1)."""
     x, alpha = ctx.tensor(call.arg("self")), float(call.value("alpha"))
@@ -146,7 +146,7 @@ def celu(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.where(ctx, ar.compare(ctx, "GREATER", x, 0, "positive"), x, negative)
 
 
-@FAMILY.converter(aten.softplus.default, conditions=[_FLOAT_SELF], composite=True)
+@FAMILY.converter(aten.softplus.default, conditions=[_FLOAT_SELF], composite=True, wide=True)
 def softplus(ctx: ConverterContext, call: Call) -> Tensor:
     """log(1 + exp(beta * x)) / beta; x itself above the threshold."""
     x = ctx.tensor(call.arg("self"))
@@ -169,13 +169,13 @@ def relu6(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.clamp(ctx, ctx.tensor(call.arg("self")), 0, 6)
 
 
-@FAMILY.converter(aten.hardsigmoid.default, conditions=[_FLOAT_SELF], composite=True)
+@FAMILY.converter(aten.hardsigmoid.default, conditions=[_FLOAT_SELF], composite=True, wide=True)
 def hardsigmoid(ctx: ConverterContext, call: Call) -> Tensor:
     """x / 6 + 1/2, limited to 0 to 1."""
     return ar.activation(ctx, "HARD_SIGMOID", ctx.tensor(call.arg("self")), 1 / 6, 0.5)
 
 
-@FAMILY.converter(aten.hardswish.default, conditions=[_FLOAT_SELF], composite=True)
+@FAMILY.converter(aten.hardswish.default, conditions=[_FLOAT_SELF], composite=True, wide=True)
 def hardswish(ctx: ConverterContext, call: Call) -> Tensor:
     """x * hardsigmoid(x)."""
     x = ctx.tensor(call.arg("self"))
@@ -197,7 +197,7 @@ def prelu(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.where(ctx, ar.compare(ctx, "GREATER", x, 0, "positive"), x, negative)
 
 
-@FAMILY.converter(aten.logit.default, conditions=[_FLOAT_SELF], composite=True)
+@FAMILY.converter(aten.logit.default, conditions=[_FLOAT_SELF], composite=True, wide=True)
 def logit(ctx: ConverterContext, call: Call) -> Tensor:
     """log(x / (1 - x)), of x limited to eps to 1 - eps."""
     x, eps = ctx.tensor(call.arg("self")), call.value("eps")
@@ -207,7 +207,7 @@ def logit(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.unary(ctx, "LOG", odds)
 
 
-@FAMILY.converter(aten.log_sigmoid_forward.default, conditions=[_FLOAT_SELF], composite=True)
+@FAMILY.converter(aten.log_sigmoid_forward.default, conditions=[_FLOAT_SELF], composite=True, wide=True)
 def log_sigmoid(ctx: ConverterContext, call: Call) -> tuple[Tensor | None, ...]:
     """log(sigmoid(x)) = -softplus(-x); the buffer for the gradient is not computed."""
     x = ctx.tensor(call.arg("self"))
@@ -215,7 +215,7 @@ def log_sigmoid(ctx: ConverterContext, call: Call) -> tuple[Tensor | None, ...]:
     return ar.unary(ctx, "NEG", soft), None
 
 
-@FAMILY.converter(aten._softmax.default, aten._log_softmax.default)
+@FAMILY.converter(aten._softmax.default, aten._log_softmax.default, wide=True)
 def softmax(ctx: ConverterContext, call: Call) -> Tensor:
     """exp(x) over its sum along a dimension, or the logarithm of that."""
     x = ctx.tensor(call.arg("self"))
@@ -223,7 +223,7 @@ def softmax(ctx: ConverterContext, call: Call) -> Tensor:
     return _softmax(ctx, call, ar.cast(ctx, x, call.out.dtype), log=call.target is aten._log_softmax.default)
 
 
-@FAMILY.converter(aten.softmax.int, aten.log_softmax.int, composite=True)
+@FAMILY.converter(aten.softmax.int, aten.log_softmax.int, composite=True, wide=True)
 def softmax_int(ctx: ConverterContext, call: Call) -> Tensor:
     """Softmax or its logarithm, in the dtype asked for."""
     x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
@@ -252,8 +252,6 @@ def normalized_exponential(ctx: ConverterContext, x: Tensor, axis: int, role: st
 
 def _log_softmax(ctx: ConverterContext, x: Tensor, axis: int) -> Tensor:
     # x - max - log(sum(exp(x - max))): the logarithm of a softmax would turn small probabilities into -inf.
-    wide = ar.cast(ctx, x, torch.float32, "wide")
-    shifted = ar.elementwise(ctx, "SUB", wide, ar.reduce(ctx, "MAX", wide, [axis], True, "max"), "shifted")
+    shifted = ar.elementwise(ctx, "SUB", x, ar.reduce(ctx, "MAX", x, [axis], True, "max"), "shifted")
     total = ar.reduce(ctx, "SUM", ar.unary(ctx, "EXP", shifted, "exp"), [axis], True, "sum")
-    result = ar.elementwise(ctx, "SUB", shifted, ar.unary(ctx, "LOG", total, "log"))
-    return ar.cast(ctx, result, x.dtype)
+    return ar.elementwise(ctx, "SUB", shifted, ar.unary(ctx, "LOG", total, "log"))

@@ -55,6 +55,7 @@ def _many_pairs(call: Call) -> bool:
         rank_of("x2", 2, 7),
         limited_work("unless p is 2, the result times the size of a row", _pairs),
     ],
+    wide=True,
 )
 def cdist(ctx: ConverterContext, call: Call) -> Tensor:
     """The p-norm of the difference of every row of x1 and every row of x2, [..., P, R]."""
@@ -67,12 +68,11 @@ def cdist(ctx: ConverterContext, call: Call) -> Tensor:
 
 def _euclidean(ctx: ConverterContext, left: Tensor, right: Tensor) -> Tensor:
     """The distances by a matrix product, sqrt(|a|² + |b|² - 2ab), as PyTorch itself computes those of many rows."""
-    first, second = (ar.cast(ctx, part, torch.float32, "wide") for part in (left, right))
-    rows, columns = (ar.reduce(ctx, "SUM", ar.square(ctx, part), [-1], True, "norm") for part in (first, second))
+    rows, columns = (ar.reduce(ctx, "SUM", ar.square(ctx, part), [-1], True, "norm") for part in (left, right))
     both = ar.elementwise(ctx, "SUM", rows, shapes.swap(ctx, columns, -1, -2, "norm"), "norms")
-    products = ar.multiply(ctx, matrix_product(ctx, first, second, transposed=(False, True), role="product"), 2.0)
+    products = ar.multiply(ctx, matrix_product(ctx, left, right, transposed=(False, True), role="product"), 2.0)
     squares = ar.clamp(ctx, ar.elementwise(ctx, "SUB", both, products, "squares"), 0.0, None, "squares")
-    return ar.cast(ctx, ar.unary(ctx, "SQRT", squares), left.dtype)
+    return ar.unary(ctx, "SQRT", squares)
 
 
 @FAMILY.converter(
@@ -82,6 +82,7 @@ def _euclidean(ctx: ConverterContext, left: Tensor, right: Tensor) -> Tensor:
         static_dims("self", lambda call: [0], "the number of rows"),
         limited_work("the result times the size of a row", lambda call: [*call.out.shape, call.value("self").shape[1]]),
     ],
+    wide=True,
 )
 def pdist(ctx: ConverterContext, call: Call) -> Tensor:
     """The p-norm of the difference of every two rows, [N * (N - 1) / 2]."""
@@ -91,22 +92,19 @@ def pdist(ctx: ConverterContext, call: Call) -> Tensor:
     return _distance(ctx, left, right, float(call.value("p")))
 
 
-@FAMILY.converter(aten.dist.default, conditions=[dtype_of("self", FLOATS)])
+@FAMILY.converter(aten.dist.default, conditions=[dtype_of("self", FLOATS)], wide=True)
 def dist(ctx: ConverterContext, call: Call) -> Tensor:
     """The p-norm of a difference, over all elements."""
     left, right = ar.promoted(ctx, call, "self", "other")
-    gap = ar.cast(ctx, ar.elementwise(ctx, "SUB", left, right, "difference"), torch.float32, "wide")
-    return ar.cast(ctx, ar.norm(ctx, gap, float(call.value("p")), None), call.out.dtype)
+    return ar.norm(ctx, ar.elementwise(ctx, "SUB", left, right, "difference"), float(call.value("p")), None)
 
 
 def _distance(ctx: ConverterContext, left: Tensor, right: Tensor, order: float) -> Tensor:
-    """The norm over the last dimension of a difference, computed in f32."""
-    dtype = left.dtype
-    left, right = ar.cast(ctx, left, torch.float32, "wide"), ar.cast(ctx, right, torch.float32, "wide")
+    """The norm over the last dimension of a difference."""
     gap = ar.elementwise(ctx, "SUB", left, right, "difference")
     if gap.shape[-1] == 0:
-        return ar.cast(ctx, ar.reduce(ctx, "SUM", gap, [-1]), dtype)
-    return ar.cast(ctx, ar.norm(ctx, gap, order, [-1]), dtype)
+        return ar.reduce(ctx, "SUM", gap, [-1])
+    return ar.norm(ctx, gap, order, [-1])
 
 
 # --- bags ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
-from ...compiler.tensorrt.registry import Family
+from ...compiler.tensorrt.in_float32 import in_float32
+from ...compiler.tensorrt.registry import ConvertFunction, Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of
 
@@ -192,12 +193,20 @@ def _vectors(ctx: ConverterContext, left: Tensor, right: Tensor) -> Tensor:
 @FAMILY.converter(aten.addmm.default, conditions=[dtype_of("mat1", FLOATS)])
 def addmm(ctx: ConverterContext, call: Call) -> Tensor:
     """beta * self + alpha * (mat1 @ mat2)."""
+    return _scaled(_addmm, call)(ctx, call)
+
+
+def _addmm(ctx: ConverterContext, call: Call) -> Tensor:
     return _plus(ctx, call, product(ctx, ctx.tensor(call.arg("mat1")), ctx.tensor(call.arg("mat2")), role="product"))
 
 
 @FAMILY.converter(aten.baddbmm.default, conditions=[dtype_of("batch1", FLOATS)], composite=True)
 def baddbmm(ctx: ConverterContext, call: Call) -> Tensor:
     """beta * self + alpha * (batch1 @ batch2)."""
+    return _scaled(_baddbmm, call)(ctx, call)
+
+
+def _baddbmm(ctx: ConverterContext, call: Call) -> Tensor:
     return _plus(
         ctx, call, product(ctx, ctx.tensor(call.arg("batch1")), ctx.tensor(call.arg("batch2")), role="product")
     )
@@ -206,13 +215,17 @@ def baddbmm(ctx: ConverterContext, call: Call) -> Tensor:
 @FAMILY.converter(aten.addbmm.default, conditions=[dtype_of("batch1", FLOATS)])
 def addbmm(ctx: ConverterContext, call: Call) -> Tensor:
     """beta * self + alpha * (the sum of the matrices batch1 @ batch2)."""
+    return _scaled(_addbmm, call)(ctx, call)
+
+
+def _addbmm(ctx: ConverterContext, call: Call) -> Tensor:
     left, right = ctx.tensor(call.arg("batch1")), ctx.tensor(call.arg("batch2"))
     # Side by side and one below the other, the matrices are one product, with one sum.
     row = shapes.flatten(ctx, shapes.swap(ctx, left, 0, 1, "row"), 1, 2, "row")
     return _plus(ctx, call, product(ctx, row, shapes.flatten(ctx, right, 0, 1, "column"), role="product"))
 
 
-@FAMILY.converter(aten._trilinear.default, conditions=[dtype_of("i1", FLOATS)])
+@FAMILY.converter(aten._trilinear.default, conditions=[dtype_of("i1", FLOATS)], wide=True)
 def trilinear(ctx: ConverterContext, call: Call) -> Tensor:
     """The product of three tensors, each with some dimensions added, summed over some dimensions."""
     result: Tensor | None = None
@@ -228,7 +241,17 @@ def trilinear(ctx: ConverterContext, call: Call) -> Tensor:
 @FAMILY.converter(aten.addmv.default, conditions=[dtype_of("mat", FLOATS)], composite=True)
 def addmv(ctx: ConverterContext, call: Call) -> Tensor:
     """beta * self + alpha * (mat @ vec)."""
+    return _scaled(_addmv, call)(ctx, call)
+
+
+def _addmv(ctx: ConverterContext, call: Call) -> Tensor:
     return _plus(ctx, call, _vectors(ctx, ctx.tensor(call.arg("mat")), ctx.tensor(call.arg("vec"))))
+
+
+def _scaled(convert: ConvertFunction, call: Call) -> ConvertFunction:
+    """A converter that scales a product or what is added to it, in float32: a half may not hold what is not scaled."""
+    plain = all(isinstance(call.value(name), int | float) and call.value(name) in (0, 1) for name in ("alpha", "beta"))
+    return convert if plain else in_float32(convert)
 
 
 def _plus(ctx: ConverterContext, call: Call, result: Tensor) -> Tensor:

@@ -187,13 +187,13 @@ def _group_norm(ctx: ConverterContext, call: Call, groups: int) -> Tensor:
 _CHANNELS = static_dims("input", lambda call: [1], "the channel dimension")
 
 
-@FAMILY.converter(aten.group_norm.default, conditions=[dtype_of("input", FLOATS), _CHANNELS], composite=True)
+@FAMILY.converter(aten.group_norm.default, conditions=[dtype_of("input", FLOATS), _CHANNELS], composite=True, wide=True)
 def group_norm(ctx: ConverterContext, call: Call) -> Tensor:
     """Normalization over the elements of each group of channels."""
     return _group_norm(ctx, call, call.value("num_groups"))
 
 
-@FAMILY.converter(aten.native_group_norm.default, conditions=[dtype_of("input", FLOATS), _CHANNELS])
+@FAMILY.converter(aten.native_group_norm.default, conditions=[dtype_of("input", FLOATS), _CHANNELS], wide=True)
 def native_group_norm(ctx: ConverterContext, call: Call) -> tuple[Tensor | None, ...]:
     """Normalization over the elements of each group of channels, the mean, and the reciprocal deviation."""
     rows = _groups(ctx, ctx.tensor(call.arg("input")), call.value("group"))

@@ -11,6 +11,7 @@ import torch
 from ...compiler.ir.call import Call
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.in_float32 import in_float32
 from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor, is_float
 
@@ -25,6 +26,10 @@ FAMILY = Family("pointwise")
 @FAMILY.converter(aten.add.Tensor, aten.add.Scalar)
 def add(ctx: ConverterContext, call: Call) -> Tensor:
     """self + alpha * other."""
+    return (_sum if _is_plain(call) else in_float32(_sum))(ctx, call)
+
+
+def _sum(ctx: ConverterContext, call: Call) -> Tensor:
     left, right = ar.promoted(ctx, call, "self", "other")
     if left.dtype == torch.bool and call.value("alpha") is False:
         # TensorRT-RTX cannot build a disjunction with what is always False.
@@ -35,6 +40,10 @@ def add(ctx: ConverterContext, call: Call) -> Tensor:
 @FAMILY.converter(aten.sub.Tensor, aten.sub.Scalar)
 def sub(ctx: ConverterContext, call: Call) -> Tensor:
     """self - alpha * other."""
+    return (_difference if _is_plain(call) else in_float32(_difference))(ctx, call)
+
+
+def _difference(ctx: ConverterContext, call: Call) -> Tensor:
     left, right = ar.promoted(ctx, call, "self", "other")
     return ar.elementwise(ctx, "SUB", left, _times_alpha(ctx, call, right))
 
@@ -42,13 +51,22 @@ def sub(ctx: ConverterContext, call: Call) -> Tensor:
 @FAMILY.converter(aten.rsub.Tensor, aten.rsub.Scalar, composite=True)
 def rsub(ctx: ConverterContext, call: Call) -> Tensor:
     """other - alpha * self."""
+    return (_reverse_difference if _is_plain(call) else in_float32(_reverse_difference))(ctx, call)
+
+
+def _reverse_difference(ctx: ConverterContext, call: Call) -> Tensor:
     left, right = ar.promoted(ctx, call, "self", "other")
     return ar.elementwise(ctx, "SUB", right, _times_alpha(ctx, call, left))
 
 
-def _times_alpha(ctx: ConverterContext, call: Call, x: Tensor) -> Tensor:
+def _is_plain(call: Call) -> bool:
+    """Whether a sum or difference is one layer: nothing is multiplied before."""
     alpha = call.value("alpha")
-    if isinstance(alpha, int | float) and alpha == 1:
+    return isinstance(alpha, int | float) and alpha == 1
+
+
+def _times_alpha(ctx: ConverterContext, call: Call, x: Tensor) -> Tensor:
+    if _is_plain(call):
         return x
     factor = ar.pair(ctx, x, ctx.tensor(call.arg("alpha")), x.dtype)[1]
     return ar.multiply(ctx, x, factor, "alpha")
@@ -67,7 +85,7 @@ def div(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.elementwise(ctx, "DIV", left, right)
 
 
-@FAMILY.converter(aten.div.Tensor_mode, aten.div.Scalar_mode)
+@FAMILY.converter(aten.div.Tensor_mode, aten.div.Scalar_mode, wide=True)
 def div_mode(ctx: ConverterContext, call: Call) -> Tensor:
     """self / other, rounded down or toward zero."""
     left, right = _in_dtype(ctx, call, call.out.dtype)
@@ -77,7 +95,7 @@ def div_mode(ctx: ConverterContext, call: Call) -> Tensor:
     return (ar.floor_divide if mode == "floor" else ar.truncating_divide)(ctx, left, right)
 
 
-@FAMILY.converter(aten.floor_divide.default, aten.floor_divide.Scalar, composite=True)
+@FAMILY.converter(aten.floor_divide.default, aten.floor_divide.Scalar, composite=True, wide=True)
 def floor_divide(ctx: ConverterContext, call: Call) -> Tensor:
     """self / other, rounded down."""
     return ar.floor_divide(ctx, *_in_dtype(ctx, call, call.out.dtype))
@@ -87,19 +105,19 @@ def _in_dtype(ctx: ConverterContext, call: Call, dtype: torch.dtype) -> tuple[Te
     return ar.pair(ctx, ar.operand(ctx, call.arg("self")), ar.operand(ctx, call.arg("other")), dtype)
 
 
-@FAMILY.converter(aten.remainder.Tensor, aten.remainder.Scalar, aten.remainder.Scalar_Tensor)
+@FAMILY.converter(aten.remainder.Tensor, aten.remainder.Scalar, aten.remainder.Scalar_Tensor, wide=True)
 def remainder(ctx: ConverterContext, call: Call) -> Tensor:
     """The remainder with the sign of the divisor."""
     return ar.remainder(ctx, *_in_dtype(ctx, call, call.out.dtype), sign_of_divisor=True)
 
 
-@FAMILY.converter(aten.fmod.Tensor, aten.fmod.Scalar)
+@FAMILY.converter(aten.fmod.Tensor, aten.fmod.Scalar, wide=True)
 def fmod(ctx: ConverterContext, call: Call) -> Tensor:
     """The remainder with the sign of the dividend."""
     return ar.remainder(ctx, *_in_dtype(ctx, call, call.out.dtype), sign_of_divisor=False)
 
 
-@FAMILY.converter(aten.pow.Tensor_Scalar, aten.pow.Tensor_Tensor, aten.pow.Scalar)
+@FAMILY.converter(aten.pow.Tensor_Scalar, aten.pow.Tensor_Tensor, aten.pow.Scalar, wide=True)
 def power(ctx: ConverterContext, call: Call) -> Tensor:
     """self ** exponent; small whole exponents as products, which are exact for integers and negative bases."""
     exponent = call.value("exponent")
@@ -143,7 +161,7 @@ _ROOTS: dict[float, Callable[[ConverterContext, Tensor], Tensor]] = {
 }
 
 
-@FAMILY.converter(aten.atan2.default)
+@FAMILY.converter(aten.atan2.default, wide=True)
 def atan2(ctx: ConverterContext, call: Call) -> Tensor:
     """The angle of the point (other, self), from -pi to pi."""
     y, x = _in_dtype(ctx, call, call.out.dtype)
@@ -156,20 +174,19 @@ def atan2(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.where(ctx, both_zero, 0.0, result)
 
 
-@FAMILY.converter(aten.hypot.default)
+@FAMILY.converter(aten.hypot.default, wide=True)
 def hypot(ctx: ConverterContext, call: Call) -> Tensor:
     """sqrt(self² + other²), without overflow: the greater times sqrt(1 + (the lesser / the greater)²)."""
-    parts = (ar.cast(ctx, part, torch.float32, "wide") for part in _in_dtype(ctx, call, call.out.dtype))
-    left, right = (ar.unary(ctx, "ABS", part, "abs") for part in parts)
+    left, right = (ar.unary(ctx, "ABS", part, "abs") for part in _in_dtype(ctx, call, call.out.dtype))
     great, small = (ar.elementwise(ctx, kind, left, right, kind.lower()) for kind in ("MAX", "MIN"))
     ratio = ar.elementwise(ctx, "DIV", small, great, "ratio")
     root = ar.unary(ctx, "SQRT", ar.add(ctx, ar.square(ctx, ratio), 1.0, "plus"), "sqrt")
     border = ar.compare(ctx, "EQUAL", great, 0, "zero")
     border = ar.elementwise(ctx, "OR", border, ar.unary(ctx, "ISINF", great, "infinite"), "border")
-    return ar.cast(ctx, ar.where(ctx, border, great, ar.elementwise(ctx, "PROD", great, root), "root"), call.out.dtype)
+    return ar.where(ctx, border, great, ar.elementwise(ctx, "PROD", great, root))
 
 
-@FAMILY.converter(aten.ldexp.Tensor)
+@FAMILY.converter(aten.ldexp.Tensor, wide=True)
 def ldexp(ctx: ConverterContext, call: Call) -> Tensor:
     """self * 2 ** other."""
     x, exponent = _in_dtype(ctx, call, call.out.dtype)
@@ -210,23 +227,25 @@ def float_function(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.unary(ctx, _FLOAT_FUNCTIONS[call.target], floating(ctx, call))
 
 
-@FAMILY.converter(aten.rsqrt.default)
+@FAMILY.converter(aten.rsqrt.default, wide=True)
 def rsqrt(ctx: ConverterContext, call: Call) -> Tensor:
     """1 / sqrt(self)."""
     return _reciprocal_square_root(ctx, floating(ctx, call))
 
 
-@FAMILY.converter(aten.expm1.default)
+@FAMILY.converter(aten.expm1.default, wide=True)
 def expm1(ctx: ConverterContext, call: Call) -> Tensor:
-    """exp(self) - 1, as 2 exp(x/2) sinh(x/2): the difference itself would lose all digits near zero."""
-    half = ar.binary(ctx, "PROD", floating(ctx, call), 0.5, "half")
-    product = ar.elementwise(
-        ctx, "PROD", ar.unary(ctx, "EXP", half, "exp"), ar.unary(ctx, "SINH", half, "sinh"), "sinh"
-    )
-    return ar.binary(ctx, "PROD", product, 2.0)
+    """exp(self) - 1, as 2 exp(x/2) sinh(x/2) near zero, where the difference itself would lose all digits."""
+    x = floating(ctx, call)
+    half = ar.binary(ctx, "PROD", x, 0.5, "half")
+    parts = (ar.unary(ctx, operation, half, operation.lower()) for operation in ("EXP", "SINH"))
+    near = ar.multiply(ctx, ar.elementwise(ctx, "PROD", *parts, "product"), 2.0, "near")
+    far = ar.binary(ctx, "SUB", ar.unary(ctx, "EXP", x, "exp"), 1.0, "far")
+    small = ar.compare(ctx, "LESS", ar.unary(ctx, "ABS", x, "abs"), 1.0, "small")
+    return ar.where(ctx, small, near, far)
 
 
-@FAMILY.converter(aten.log1p.default)
+@FAMILY.converter(aten.log1p.default, wide=True)
 def log1p(ctx: ConverterContext, call: Call) -> Tensor:
     """log(1 + self), as 2 atanh(x / (2 + x)) near zero, where the sum itself would lose all digits."""
     x = floating(ctx, call)
@@ -237,14 +256,14 @@ def log1p(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.where(ctx, small, near, far)
 
 
-@FAMILY.converter(aten.log2.default, aten.log10.default)
+@FAMILY.converter(aten.log2.default, aten.log10.default, wide=True)
 def log_base(ctx: ConverterContext, call: Call) -> Tensor:
     """The logarithm to base 2 or 10."""
     base = 2.0 if call.target is aten.log2.default else 10.0
     return ar.multiply(ctx, ar.unary(ctx, "LOG", floating(ctx, call), "log"), 1.0 / math.log(base))
 
 
-@FAMILY.converter(aten.exp2.default, composite=True)
+@FAMILY.converter(aten.exp2.default, composite=True, wide=True)
 def exp2(ctx: ConverterContext, call: Call) -> Tensor:
     """2 ** self."""
     x = floating(ctx, call)
@@ -258,7 +277,7 @@ def rounding(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.unary(ctx, _ROUNDINGS[call.target], x) if is_float(x.dtype) else x
 
 
-@FAMILY.converter(aten.round.decimals, composite=True)
+@FAMILY.converter(aten.round.decimals, composite=True, wide=True)
 def round_decimals(ctx: ConverterContext, call: Call) -> Tensor:
     """Round to a number of decimals (negative: before the point)."""
     x, decimals = ctx.tensor(call.arg("self")), call.value("decimals")

@@ -150,6 +150,7 @@ def _without_missed(ctx: ConverterContext, result: Tensor, windows: Sequence[Win
     aten.avg_pool3d.default,
     conditions=[dtype_of("self", FLOATS)],
     composite=True,
+    wide=True,
 )
 def avg_pool(ctx: ConverterContext, call: Call) -> Tensor:
     """The mean of each window, or its sum over a divisor."""
@@ -186,6 +187,7 @@ def _adaptive_dims(call: Call) -> list[int]:
     aten.adaptive_avg_pool3d.default,
     conditions=[dtype_of("self", FLOATS), static_dims("self", _adaptive_dims, "dimensions pooled to more than one")],
     composite=True,
+    wide=True,
 )
 def adaptive_avg_pool(ctx: ConverterContext, call: Call) -> Tensor:
     """The mean of regions that divide each dimension as evenly as possible."""

@@ -10,7 +10,7 @@ from ...compiler.ir.call import Call
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.registry import Family
-from ...compiler.tensorrt.tensor import Tensor, is_float
+from ...compiler.tensorrt.tensor import Tensor
 from .sorting import selected
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _dims(call: Call) -> list[int] | None:
     return [dims] if isinstance(dims, int) else list(dims) if dims else None
 
 
-@FAMILY.converter(aten.sum.default, aten.sum.dim_IntList)
+@FAMILY.converter(aten.sum.default, aten.sum.dim_IntList, wide=True)
 def total(ctx: ConverterContext, call: Call) -> Tensor:
     """The sum, of integers and booleans as int64."""
     x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
@@ -34,7 +34,7 @@ def total(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.reduce(ctx, "SUM", x, dims, "keepdim" in call.args and call.value("keepdim"))
 
 
-@FAMILY.converter(aten.prod.default, aten.prod.dim_int)
+@FAMILY.converter(aten.prod.default, aten.prod.dim_int, wide=True)
 def product(ctx: ConverterContext, call: Call) -> Tensor:
     """The product, of integers and booleans as int64."""
     x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
@@ -43,7 +43,7 @@ def product(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.reduce(ctx, "PROD", x, [call.value("dim")], call.value("keepdim"))
 
 
-@FAMILY.converter(aten.mean.default, aten.mean.dim)
+@FAMILY.converter(aten.mean.default, aten.mean.dim, wide=True)
 def mean(ctx: ConverterContext, call: Call) -> Tensor:
     """The mean."""
     x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
@@ -103,19 +103,19 @@ def _any(ctx: ConverterContext, call: Call, every: bool) -> Tensor:
     return ar.any_of(ctx, x, dims, "keepdim" in call.args and call.value("keepdim"), every=every)
 
 
-@FAMILY.converter(aten.var.dim, aten.var.correction)
+@FAMILY.converter(aten.var.dim, aten.var.correction, wide=True)
 def variance(ctx: ConverterContext, call: Call) -> Tensor:
     """The variance."""
     return _variance(ctx, call)[0]
 
 
-@FAMILY.converter(aten.std.dim, aten.std.correction, composite=True)
+@FAMILY.converter(aten.std.dim, aten.std.correction, composite=True, wide=True)
 def deviation(ctx: ConverterContext, call: Call) -> Tensor:
     """The standard deviation."""
     return ar.unary(ctx, "SQRT", _variance(ctx, call)[0])
 
 
-@FAMILY.converter(aten.var_mean.correction, aten.std_mean.correction, composite=True)
+@FAMILY.converter(aten.var_mean.correction, aten.std_mean.correction, composite=True, wide=True)
 def variance_and_mean(ctx: ConverterContext, call: Call) -> tuple[Tensor, Tensor]:
     """The variance or standard deviation, and the mean."""
     spread, mean = _variance(ctx, call)
@@ -126,16 +126,14 @@ def _variance(ctx: ConverterContext, call: Call) -> tuple[Tensor, Tensor]:
     x, dims, keepdim = ctx.tensor(call.arg("self")), _dims(call), call.value("keepdim")
     correction = call.value("correction") if "correction" in call.args else int(call.value("unbiased"))
     correction = 1 if correction is None else correction
-    wide = ar.cast(ctx, x, torch.float32, "wide")
-    mean = ar.reduce(ctx, "AVG", wide, dims, True, "mean")
-    squares = ar.square(ctx, ar.elementwise(ctx, "SUB", wide, mean, "centred"))
+    mean = ar.reduce(ctx, "AVG", x, dims, True, "mean")
+    squares = ar.square(ctx, ar.elementwise(ctx, "SUB", x, mean, "centred"))
     if correction == 0:
         result = ar.reduce(ctx, "AVG", squares, dims, keepdim, "variance")
     else:
         total = ar.reduce(ctx, "SUM", squares, dims, keepdim, "sum")
         result = ar.multiply(ctx, total, _reciprocal_count(ctx, x, dims, correction), "variance")
-    kept = mean if keepdim else shapes.reshape(ctx, mean, result.shape, "mean.shape")
-    return ar.cast(ctx, result, x.dtype), ar.cast(ctx, kept, x.dtype)
+    return result, mean if keepdim else shapes.reshape(ctx, mean, result.shape, "mean.shape")
 
 
 def _reciprocal_count(ctx: ConverterContext, x: Tensor, dims: list[int] | None, correction: float) -> float | Tensor:
@@ -178,7 +176,7 @@ def _extreme_and_place(
     return shapes.squeeze(ctx, values, [dim], "shape"), shapes.squeeze(ctx, indices, [dim], "shape")
 
 
-@FAMILY.converter(aten.cumsum.default)
+@FAMILY.converter(aten.cumsum.default, wide=True)
 def running_sum(ctx: ConverterContext, call: Call) -> Tensor:
     """The running sum along a dimension."""
     x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
@@ -189,27 +187,25 @@ def running_sum(ctx: ConverterContext, call: Call) -> Tensor:
     return ctx.emit(ctx.network.add_cumulative(x.trt, axis.trt, kind, False, False), x.shape)
 
 
-@FAMILY.converter(aten.logsumexp.default, composite=True)
+@FAMILY.converter(aten.logsumexp.default, composite=True, wide=True)
 def logsumexp(ctx: ConverterContext, call: Call) -> Tensor:
     """log(sum(exp(x))), without overflow."""
-    x, dims, keepdim = ctx.tensor(call.arg("self")), _dims(call), call.value("keepdim")
-    wide = ar.cast(ctx, x, torch.float32 if is_float(x.dtype) else call.out.dtype, "wide")
-    top = ar.reduce(ctx, "MAX", wide, dims, True, "max")
+    x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
+    dims, keepdim = _dims(call), call.value("keepdim")
+    top = ar.reduce(ctx, "MAX", x, dims, True, "max")
     # Subtracting an infinite maximum would give NaN.
     infinite = ar.unary(ctx, "ISINF", top, "infinite")
     shift = ar.where(ctx, infinite, 0.0, top, "shift")
-    powers = ar.unary(ctx, "EXP", ar.elementwise(ctx, "SUB", wide, shift, "shifted"), "exp")
+    powers = ar.unary(ctx, "EXP", ar.elementwise(ctx, "SUB", x, shift, "shifted"), "exp")
     result = ar.unary(ctx, "LOG", ar.reduce(ctx, "SUM", powers, dims, True, "sum"), "log")
     result = ar.elementwise(ctx, "SUM", result, shift)
     if not keepdim and x.rank:
         result = shapes.squeeze(ctx, result, dims if dims is not None else range(x.rank), "shape")
-    return ar.cast(ctx, result, call.out.dtype)
+    return result
 
 
-@FAMILY.converter(aten.linalg_vector_norm.default, composite=True)
+@FAMILY.converter(aten.linalg_vector_norm.default, composite=True, wide=True)
 def vector_norm(ctx: ConverterContext, call: Call) -> Tensor:
-    """The p-norm along dimensions, summed in f32: (sum of |x|**p) ** (1/p), the extremes of |x|, or a count."""
-    x, order = ctx.tensor(call.arg("self")), float(call.value("ord"))
-    dims, keepdim = _dims(call), call.value("keepdim")
-    result = ar.norm(ctx, ar.cast(ctx, x, torch.float32, "wide"), order, dims, keepdim)
-    return ar.cast(ctx, result, call.out.dtype)
+    """The p-norm along dimensions: (sum of |x|**p) ** (1/p), the extremes of |x|, or a count."""
+    x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
+    return ar.norm(ctx, x, float(call.value("ord")), _dims(call), call.value("keepdim"))

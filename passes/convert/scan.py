@@ -43,30 +43,28 @@ def _before(ctx: ConverterContext, x: Tensor, axis: int, distance: int, neutral:
     return shapes.pad(ctx, x, before, after, ctx.scalar(neutral, x.dtype), role="before")
 
 
-@FAMILY.converter(aten.cumprod.default)
+@FAMILY.converter(aten.cumprod.default, wide=True)
 def running_product(ctx: ConverterContext, call: Call) -> Tensor:
     """The running product along a dimension, of integers and booleans as int64."""
     x = ar.cast(ctx, ctx.tensor(call.arg("self")), call.out.dtype)
     if not x.rank or 0 in x.shape:
         return x
-    # As PyTorch on devices, halves are multiplied in f32.
-    wide = ar.cast(ctx, x, torch.float32, "wide") if is_float(x.dtype) else x
     axis = x.axis(call.value("dim"))
     for distance in _distances(call):
-        wide = ar.elementwise(ctx, "PROD", wide, _before(ctx, wide, axis, distance, 1), "product")
-    return ar.cast(ctx, wide, x.dtype)
+        x = ar.elementwise(ctx, "PROD", x, _before(ctx, x, axis, distance, 1), "product")
+    return x
 
 
-@FAMILY.converter(aten.logcumsumexp.default, conditions=[dtype_of("self", FLOATS)])
+@FAMILY.converter(aten.logcumsumexp.default, conditions=[dtype_of("self", FLOATS)], wide=True)
 def running_logsumexp(ctx: ConverterContext, call: Call) -> Tensor:
     """The logarithm of the running sum of exponentials, without overflow."""
     x = ctx.tensor(call.arg("self"))
     if not x.rank or 0 in x.shape:
         return x
-    wide, axis = ar.cast(ctx, x, torch.float32, "wide"), x.axis(call.value("dim"))
+    axis = x.axis(call.value("dim"))
     for distance in _distances(call):
-        wide = _log_sum(ctx, wide, _before(ctx, wide, axis, distance, -math.inf))
-    return ar.cast(ctx, wide, x.dtype)
+        x = _log_sum(ctx, x, _before(ctx, x, axis, distance, -math.inf))
+    return x
 
 
 def _log_sum(ctx: ConverterContext, left: Tensor, right: Tensor) -> Tensor:

@@ -158,7 +158,7 @@ def _in_front(
 _SLICES = [limited_work("`source`", lambda call: call.value("source").shape)]
 
 
-@FAMILY.converter(aten.index_add.default, conditions=_SLICES, composite=True)
+@FAMILY.converter(aten.index_add.default, conditions=_SLICES, composite=True, wide=True)
 def index_add(ctx: ConverterContext, call: Call) -> Tensor:
     """alpha times the slices of a tensor added at the places of a vector."""
     source, alpha = ctx.tensor(call.arg("source")), call.value("alpha")

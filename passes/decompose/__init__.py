@@ -20,6 +20,7 @@ from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.registry import default_registry
 from .expanded_call import sizes_stay_open
 from .expansion import Expansion, expandable, summary_of
+from .in_float32 import in_float32
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
@@ -39,6 +40,15 @@ SELF_CHECKING = frozenset(
 """Operators that decompose into one that raises on singular matrices: for such an effect, export threads tokens through
 the graph as inputs and outputs of the program. They have no core ATen form that a converter could use either."""
 
+_ROUNDED = (
+    aten._weight_norm_interface.default,
+    aten.nll_loss_forward.default,
+    aten.nll_loss2d_forward.default,
+    aten.softshrink.default,
+    aten.special_ndtr.default,
+)
+"""Operators that PyTorch's kernels compute in float32 inside, and whose decompositions round halves on the way."""
+
 SIZES = frozenset({aten.sym_size.int, aten.sym_numel.default, aten.sym_stride.int, aten.sym_storage_offset.default})
 """Operators that yield a size: core ATen, although PyTorch's dispatcher takes them for composite."""
 
@@ -52,6 +62,7 @@ def decompositions() -> Mapping[Any, Callable[..., Any]]:
     table = dict(torch.export.default_decompositions())
     table[aten.batch_norm.default] = _batch_norm
     table[aten.take.default] = _take
+    table.update({target: in_float32(table[target]) for target in _ROUNDED})
     return MappingProxyType({target: rule for target, rule in table.items() if target not in _kept()})
 
 
