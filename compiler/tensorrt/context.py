@@ -133,7 +133,7 @@ class ConverterContext:
                     self._values[name] = value
 
     def _in_float32(self, values: torch.Tensor) -> torch.Tensor:
-        key = ("float32", *identity_of(values))
+        key = ("float32", view_key(values))
         if key not in self._copies:
             self._copies[key] = values.float()
         return self._copies[key]
