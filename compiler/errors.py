@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+ISSUES = "https://github.com/trt-passes/trt-passes/issues"
+"""Where to report what is wrong with this package."""
 
 
 class UserError(Exception):
@@ -18,26 +22,40 @@ class PassFailure(Exception):
     """A pass raised, or broke a promise.
 
     `pass_name` names the pass, `node` the node it was working on (if known), `source` the user's line ("file:line").
-    `reproduce` is the command that reproduces it, set when a dump folder was written.
+    `reproduce` is the command that reproduces it, set when a dump folder was written. `ours` is true where the fault
+    is this package's, so that a user can do no better than to report it.
     """
 
     def __init__(
-        self, pass_name: str, message: str, node: str | None = None, source: str | None = None, reproduce: str = ""
+        self,
+        pass_name: str,
+        message: str,
+        node: str | None = None,
+        source: str | None = None,
+        reproduce: str = "",
+        ours: bool = False,
     ) -> None:
-        self.pass_name, self.message, self.node, self.source, self.reproduce = (
-            pass_name,
-            message,
-            node,
-            source,
-            reproduce,
-        )
-        super().__init__(pass_name, message, node, source, reproduce)
+        self.pass_name, self.message, self.node, self.source = pass_name, message, node, source
+        self.reproduce, self.ours = reproduce, ours
+        super().__init__(pass_name, message, node, source, reproduce, ours)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.pass_name, self.message, self.node, self.source, self.reproduce, self.ours)
 
     def __str__(self) -> str:
+        lines = [f"pass {self.pass_name!r} failed{self.place}: {self.message}"]
+        if self.ours:
+            script = "the script below" if self.reproduce else "the script that a dump folder gets (dump_dir=…)"
+            lines.append(f"the fault is not yours: please report it at {ISSUES}, with {script}")
+        if self.reproduce:
+            lines.append(f"reproduce with: {self.reproduce}")
+        return "\n".join(lines)
+
+    @property
+    def place(self) -> str:
+        """Where it failed, as " at node N (file:line)"; as much as is known."""
         place = f" at node {self.node}" if self.node else ""
-        place += f" ({self.source})" if self.source else ""
-        again = f"\nreproduce with: {self.reproduce}" if self.reproduce else ""
-        return f"pass {self.pass_name!r} failed{place}: {self.message}{again}"
+        return place + (f" ({self.source})" if self.source else "")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from .errors import PassFailure, UserError
 from .instruments.protocol import Failure, Instrument, Step
 from .ir.change import Change, Snapshot
 from .ir.program import Program, Segment
-from .ir.source import source_of
+from .ir.source import node_at, source_of
 from .ir.text import type_text
 from .ir.tracing import tracing
 from .pass_base import Context, Pass
@@ -23,6 +23,7 @@ from .pipeline import KNOWN_FACTS, Pipeline, as_pipeline, facts_of
 from .report.report import PassRecord, Report, SegmentRecord
 from .report.versions import versions
 from .settings import Settings
+from .undo import can_undo, is_ours, note_of
 
 
 class PassManager:
@@ -73,9 +74,14 @@ class PassManager:
             for index, item in enumerate(self.pipeline):
                 if not all(instrument.should_run(item, program) for instrument in self.instruments):
                     continue
+                said = len(notes)
                 step, snapshot = self._step(index, item, program, snapshot, ctx)
+                undone = None
+                if step.undone is not None:
+                    undone = step.undone.message
+                    notes[said:] = [note_of(step.undone)]
                 program = step.after
-                records.append(PassRecord(item.name, item.stage, step.seconds, step.change))
+                records.append(PassRecord(item.name, item.stage, step.seconds, step.change, undone))
         except BaseException as error:
             failure = f"{type(error).__name__}: {error}".strip(": ")
             raise
@@ -88,9 +94,25 @@ class PassManager:
     def _step(self, index: int, item: Pass, program: Program, before: Snapshot, ctx: Context) -> tuple[Step, Snapshot]:
         for instrument in self.instruments:
             instrument.before_pass(index, item, program)
+        asked: Instrument | None = None
         try:
             self._require(item, program)
-            started = time.perf_counter()
+            step, after = self._ran(index, item, program, before, ctx)
+            for asked in self.instruments:
+                asked.after_pass(step)
+        except BaseException as error:
+            shown = self._shown(item, program, error)
+            for instrument in self.instruments:
+                instrument.on_failure(Failure(index, item, program, shown, asked))
+            if shown is error:
+                raise
+            raise shown from error
+        return step, after
+
+    def _ran(self, index: int, item: Pass, program: Program, before: Snapshot, ctx: Context) -> tuple[Step, Snapshot]:
+        """What a pass did; nothing, where it failed and can be undone."""
+        started = time.perf_counter()
+        try:
             result = item.run(program.copy(), ctx)
             if item.kind == "transform":
                 result = _finished(program, before, result)
@@ -98,14 +120,17 @@ class PassManager:
             after = before if result is program else Snapshot.of(result)
             step = Step(index, item, program, result, Change.between(before, after), seconds)
             for instrument in self.instruments:
-                instrument.after_pass(step)
-        except BaseException as error:
-            shown = self._shown(item, program, error)
-            for instrument in self.instruments:
-                instrument.on_failure(Failure(index, item, program, shown))
-            if shown is error:
+                instrument.verify(step)
+        except Exception as error:
+            if isinstance(error, PassFailure):
+                error.ours = is_ours(item)
+            if not can_undo(self.pipeline, index, program, error, ctx.settings):
                 raise
-            raise shown from error
+            failure = self._shown(item, program, error)
+            assert isinstance(failure, PassFailure)
+            failure.__cause__ = None if failure is error else error
+            seconds = time.perf_counter() - started
+            return Step(index, item, program, program, Change(), seconds, failure), before
         return step, after
 
     @staticmethod
@@ -121,9 +146,10 @@ class PassManager:
         if isinstance(error, UserError | PassFailure) or not isinstance(error, Exception):
             return error
         name = getattr(error, "node", None)
-        node = program.nodes_by_name.get(name) if isinstance(name, str) else None
+        node = program.nodes_by_name.get(name) if isinstance(name, str) else node_at(error)
         source = source_of(node) if node is not None else None
-        return PassFailure(item.name, f"{type(error).__name__}: {error}", node.name if node else None, source)
+        message = f"{type(error).__name__}: {error}"
+        return PassFailure(item.name, message, node.name if node else None, source, ours=is_ours(item))
 
     def _report(self, program: Program, records: list[PassRecord], notes: list[str], failure: str | None) -> Report:
         return Report(

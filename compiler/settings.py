@@ -99,6 +99,11 @@ class Settings:
     pass_through_build_failures: bool = _option(
         False, "Raise when a segment cannot be converted or built, instead of leaving the culprit to PyTorch."
     )
+    strict: bool = _option(
+        False,
+        "Raise when one of the built-in lowering passes fails on a model, instead of compiling without it and saying "
+        "so. The environment variable TRT_PASSES_STRICT=1 turns it on everywhere.",
+    )
     cuda_graphs: bool = _option(
         False,
         "Replay the whole module, engines and PyTorch alike, as one CUDA graph per signature of inputs. A module that "
@@ -193,6 +198,11 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """JSON-able values in field order, sets sorted; without the places of files, which do not change the result."""
         return {item.name: _to_json(getattr(self, item.name)) for item in fields(self) if item.name not in _PLACES}
+
+    @property
+    def raises_on_failed_pass(self) -> bool:
+        """Whether a failed lowering pass ends the compilation: `strict`, or the environment, says so."""
+        return self.strict or os.environ.get("TRT_PASSES_STRICT", "") == "1"
 
     @classmethod
     def documentation(cls) -> tuple[tuple[str, str, str, str], ...]:
@@ -325,6 +335,7 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "dryrun": _bool,
         "executor": _one_of(Executor),
         "pass_through_build_failures": _bool,
+        "strict": _bool,
         "cuda_graphs": _bool,
         "cuda_graph_limit": lambda name, value: _int(name, value, 1),
         "reuse_outputs": _bool,

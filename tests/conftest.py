@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# A pass that fails is a bug that a test must see, in child processes too.
+os.environ["TRT_PASSES_STRICT"] = "1"
 
 # A busy machine is slow, not wrong.
 hypothesis.settings.register_profile("patient", deadline=None)

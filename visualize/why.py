@@ -31,6 +31,7 @@ def why_text(
     settings: Settings | None = None,
     gains: Gains | None = None,
     boundary: BoundaryBill | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """The page `why.txt`: every source line with fallbacks, most worth fixing first.
 
@@ -42,11 +43,13 @@ def why_text(
         program: with verdicts, partitioned or not.
         settings: those of the run.
         gains, boundary: of `fallback_gains` and `boundary_bill`, if they are known already.
+        notes: what else went otherwise than it should have, a sentence each; they come last.
     """
     ledger = program.ledger
-    if not len(ledger):
-        return "The run stopped before annotate: no op node has a verdict.\n"
-    return "\n".join(_Page(program, settings, gains, boundary).lines()) + "\n"
+    lines = ["The run stopped before annotate: no op node has a verdict."]
+    if len(ledger):
+        lines = list(_Page(program, settings, gains, boundary).lines())
+    return "\n".join([*lines, *(line for note in notes for line in ("", note))]) + "\n"
 
 
 class _Page:

@@ -111,7 +111,8 @@ def _table(*columns: str) -> Table:
 def _passes_table(report: Report) -> Table:
     table = _table("pass", "seconds>", "changed")
     for record in report.passes:
-        table.add_row(record.name, f"{record.seconds:.2f}", str(record.changes))
+        done = str(record.changes) if record.undone is None else "failed and was undone"
+        table.add_row(record.name, f"{record.seconds:.2f}", done)
     return table
 
 

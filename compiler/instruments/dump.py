@@ -22,6 +22,7 @@ from ..pipeline import Pipeline
 from ..report.coverage import module_coverage
 from ..report.report import PassRecord, Report
 from ..report.versions import versions
+from ..undo import note_of
 from .dump_files import as_user_error, check_folder, clear_folder, staged, write_text
 from .dump_stage import OpenStage
 from .numerics import Numerics
@@ -77,6 +78,7 @@ class Dump(Instrument):
         """Empty the folder and write the program that the passes are given."""
         self._stages, self._records, self._reproduce, self._broken = [], [], "", False
         self._failed, self._recording = None, Recording()
+        self._undone: list[str] = []
         self._recording.add(_INPUT, "input", "The program as it was exported.", program)
         self._context, self._pipeline, self._latest = ctx, pipeline, _INPUT
         self._report = _unfinished(pipeline, program, ctx)
@@ -94,12 +96,16 @@ class Dump(Instrument):
     def after_pass(self, step: Step) -> None:
         """Write the folder of a pass."""
         name = f"{step.index + 1:02d}-{step.item.name}"
+        if step.undone is not None:
+            step.undone.reproduce = self._write_reproducer(step.index, step.before, step.undone)
+            self._undone.append(note_of(step.undone))
         with self._writing():
             text = self._new_stage(name, step.item.name).write_step(step, self._latest, self._text)
             if text is not None:
                 self._latest, self._text = name, text
             self._record(step, name)
-            record = PassRecord(step.item.name, step.item.stage, step.seconds, step.change)
+            undone = None if step.undone is None else step.undone.message
+            record = PassRecord(step.item.name, step.item.stage, step.seconds, step.change, undone)
             self._records.append(record)
             if self._report is not None:
                 self._report = replace(self._report, passes=tuple(self._records))
@@ -116,12 +122,7 @@ class Dump(Instrument):
             return
         if isinstance(error, PassFailure) and error.pass_name != failure.item.name:
             return
-        settings = self._context.settings
-        with self._writing():
-            reproducer = Reproducer.of(self._pipeline, failure.index, failure.before, settings, error)
-            with staged(self.folder, "repro") as folder:
-                reproducer.write(folder, self.max_weight_bytes)
-        self._reproduce = command_of(self.folder / "repro")
+        self._reproduce = self._write_reproducer(failure.index, failure.before, error, failure.instrument)
         if isinstance(error, PassFailure):
             error.reproduce = self._reproduce
 
@@ -137,6 +138,18 @@ class Dump(Instrument):
             # What ended the run matters more than that its summary could not be written.
             if report.failure is None:
                 raise
+
+    def _write_reproducer(
+        self, index: int, program: Program, error: BaseException, instrument: Instrument | None = None
+    ) -> str:
+        """Write the folder that repeats a failure: `repro`, unless a pass that was undone has that already."""
+        item = self._pipeline.passes[index]
+        name = f"repro-{item.name}" if (self.folder / "repro").exists() else "repro"
+        with self._writing():
+            reproducer = Reproducer.of(self._pipeline, index, program, self._context.settings, error, instrument)
+            with staged(self.folder, name) as folder:
+                reproducer.write(folder, self.max_weight_bytes)
+        return command_of(self.folder / name)
 
     # --- writing ---------------------------------------------------------------------------------------------------
     @contextmanager
@@ -189,7 +202,7 @@ class Dump(Instrument):
         program, settings = report.program, self._context.settings
         gains = fallback_gains(program, settings) if program.partitioned_by is not None else None
         write_text(self.folder / "ledger.jsonl", report.ledger.to_jsonl())
-        write_text(self.folder / "why.txt", why_text(program, settings, gains, report.boundary))
+        write_text(self.folder / "why.txt", why_text(program, settings, gains, report.boundary, self._undone))
         write_text(self.folder / "coverage.csv", module_coverage(report.ledger, self._errors).to_csv())
         self._write_run()
         contents = Contents(

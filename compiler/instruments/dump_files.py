@@ -16,7 +16,7 @@ from ..report.dump_folder import SCHEMA
 TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv")
 """The files that a dump has besides its folders."""
 
-_OURS = re.compile(r"\d{2,}-[a-z0-9.-]+|repro|\.writing-.*")
+_OURS = re.compile(r"\d{2,}-[a-z0-9.-]+|repro(-[a-z0-9.-]+)?|\.writing-.*")
 _GRAPH = re.compile(r"graph-(\d{2,})(-\d+)?")
 
 

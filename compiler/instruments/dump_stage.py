@@ -97,7 +97,8 @@ class OpenStage:
             _write_compiled(path, program)
             made = True
         if text is None and not made:
-            _put(path / "unchanged.txt", f"{step.item.name} changed nothing: the graph is that of {latest}.\n")
+            done = "changed nothing" if step.undone is None else f"failed and was undone ({step.undone.message})"
+            _put(path / "unchanged.txt", f"{step.item.name} {done}: the graph is that of {latest}.\n")
         return text
 
 

@@ -11,12 +11,14 @@ import torch
 from torch.fx import Interpreter, Node
 from torch.utils import _pytree as pytree
 
-from ..errors import PassFailure
+from ..errors import PassFailure, UserError
 from ..frontends.arguments import call_arguments, eager_module, graph_arguments
 from ..ir.program import Program
+from ..ir.source import node_at, source_of
 from ..pass_base import Context
 from ..pipeline import Pipeline
 from ..report.report import Report
+from ..undo import is_ours
 from .protocol import Instrument, Step
 
 TOLERANCES: Mapping[torch.dtype, float] = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -28,8 +30,8 @@ class Divergence:
     """How far one output is from the reference after a pass.
 
     `output` is an output of the program, or of a segment's network ("segment-00/addmm"). `relative_l2` is
-    |x - reference| / |reference| over all elements, `max_abs` the largest difference; both are infinite where one is
-    NaN and the other is not, or shapes or types differ. For integers and bools they count as numbers.
+    |x - reference| / |reference| over all elements, `max_abs` the largest difference; both are infinite where only x is
+    NaN, or shapes or types differ. Elements whose reference is NaN are left out. Integers and bools count as numbers.
     """
 
     pass_name: str
@@ -66,10 +68,43 @@ class Numerics(Instrument):
         self._expected: dict[str, torch.Tensor] = {}
 
     def before_pipeline(self, pipeline: Pipeline, program: Program, ctx: Context) -> None:
+        """Run the model itself.
+
+        Raises:
+            UserError: it raises, or there are no inputs to run it with.
+        """
         self.rows.clear()
         self._limit = self._tolerance or max(TOLERANCES[dtype] for dtype in ctx.settings.enabled_precisions)
         self._arguments = (tuple(self._inputs), {}) if self._inputs is not None else call_arguments(program)
-        self._expected = self._outputs(program)
+        self._expected = self._reference(program)
+        for name, tensor in self._expected.items():
+            count = int(tensor.isnan().sum())
+            if count:
+                ctx.note(f"{count} of {tensor.numel()} elements of {name} are NaN in the model itself: not compared.")
+
+    def _reference(self, program: Program) -> dict[str, torch.Tensor]:
+        try:
+            return self._outputs(program)
+        except Exception as error:
+            raise UserError(
+                f"there are no numbers to compare with: the model itself raises {type(error).__name__} on these inputs"
+                f"{self._place(program)}: {error}"
+            ) from error
+
+    def _place(self, program: Program) -> str:
+        """Where the model raises, as " at file:line"; "" if that is not known."""
+        try:
+            _Recorder(program, ()).record(*self._arguments)
+        except Exception as error:
+            node = node_at(error)
+            source = None if node is None else source_of(node)
+            return "" if source is None else f" at {source}"
+        return ""
+
+    def evidence(self) -> dict[str, Any]:
+        """What it takes to repeat the checks of this run: flat arguments, the model's outputs, and the tolerance."""
+        leaves = pytree.tree_leaves(self._arguments)
+        return {"arguments": leaves, "expected": dict(self._expected), "tolerance": self._limit}
 
     def after_pass(self, step: Step) -> None:
         rows: list[Divergence] = []
@@ -80,7 +115,8 @@ class Numerics(Instrument):
         self.rows += rows
         worst = max(rows, key=lambda row: row.relative_l2, default=None)
         if self._stop and worst is not None and worst.relative_l2 > self._limit:
-            raise PassFailure(step.item.name, f"output {worst.output} diverged: {worst}, more than {self._limit:.0e}.")
+            message = f"output {worst.output} diverged: {worst}, more than {self._limit:.0e}."
+            raise PassFailure(step.item.name, message, ours=is_ours(step.item))
 
     def after_pipeline(self, report: Report) -> None:
         self._expected = {}
@@ -123,6 +159,27 @@ class Numerics(Instrument):
         return rows
 
 
+class NumericsAgain(Numerics):
+    """Repeats the checks of a run from its `evidence`, on a later program of it.
+
+    Args:
+        evidence: of the run.
+        program: with the same arguments.
+    """
+
+    def __init__(self, evidence: Mapping[str, Any], program: Program) -> None:
+        super().__init__(tolerance=evidence["tolerance"])
+        spec = program.exported.call_spec.in_spec
+        assert spec is not None
+        args, kwargs = pytree.tree_unflatten(evidence["arguments"], spec)
+        self._again = (tuple(args), dict(kwargs)), dict(evidence["expected"])
+
+    def before_pipeline(self, pipeline: Pipeline, program: Program, ctx: Context) -> None:
+        self.rows.clear()
+        self._limit = self._tolerance or max(TOLERANCES[dtype] for dtype in ctx.settings.enabled_precisions)
+        self._arguments, self._expected = self._again
+
+
 class _Recorder(Interpreter):
     """Runs a program's graph in PyTorch and keeps the values of some nodes."""
 
@@ -151,7 +208,7 @@ def distance(expected: torch.Tensor, found: torch.Tensor) -> tuple[float, float]
         return 0.0, 0.0
     wide = torch.complex128 if expected.is_complex() else torch.float64
     left, right = expected.detach().to("cpu", wide), found.detach().to("cpu", wide)
-    same = (left == right) | (left.isnan() & right.isnan())
+    same = (left == right) | left.isnan()
     difference = torch.where(same, torch.zeros_like(left), (left - right)).abs()
     if bool(difference.isnan().any()):
         return float("inf"), float("inf")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..errors import PassFailure
 from ..ir.change import Change
 from ..ir.program import Program
 from ..pass_base import Context, Pass
@@ -13,7 +14,10 @@ from ..report.report import Report
 
 @dataclass(frozen=True)
 class Step:
-    """One pass that ran: its position in the pipeline, the programs before and after it, what changed, and seconds."""
+    """One pass that ran: its position in the pipeline, the programs before and after it, what changed, and seconds.
+
+    `undone` is set where a pass of this package failed and the program is what it was before, see `compiler.undo`.
+    """
 
     index: int
     item: Pass
@@ -21,16 +25,21 @@ class Step:
     after: Program = field(repr=False)
     change: Change = field(repr=False)
     seconds: float
+    undone: PassFailure | None = None
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A pass that did not finish: the program it was given, and what it raised (KeyboardInterrupt included)."""
+    """A pass that did not finish: the program it was given, and what it raised (KeyboardInterrupt included).
+
+    `instrument` is the one that raised, if the pass itself did not.
+    """
 
     index: int
     item: Pass
     before: Program = field(repr=False)
     error: BaseException
+    instrument: Instrument | None = None
 
 
 class Instrument:
@@ -45,6 +54,9 @@ class Instrument:
 
     def before_pass(self, index: int, item: Pass, program: Program) -> None:
         """A pass is about to run."""
+
+    def verify(self, step: Step) -> None:
+        """A pass ran: raise PassFailure if it did not do what it promised. Called before any `after_pass`."""
 
     def after_pass(self, step: Step) -> None:
         """A pass ran."""

@@ -19,6 +19,11 @@ from ..pass_base import Pass
 from ..pipeline import Pipeline, known_passes, pass_text
 from ..report.report import Report
 from ..settings import Settings
+from .numerics import Numerics, NumericsAgain
+from .protocol import Instrument
+from .verify import Verify
+
+_EVIDENCE = "numerics.pt"
 
 MAX_WEIGHT_BYTES = 1 << 30
 """Weights above this size are left out of a reproducer."""
@@ -53,14 +58,24 @@ class Reproducer:
     passes: tuple[Pass, ...]
     settings: Settings
     error: BaseException
+    instrument: Instrument | None = None
 
     @classmethod
     def of(
-        cls, pipeline: Pipeline, index: int, program: Program, settings: Settings, error: BaseException
+        cls,
+        pipeline: Pipeline,
+        index: int,
+        program: Program,
+        settings: Settings,
+        error: BaseException,
+        instrument: Instrument | None = None,
     ) -> Reproducer:
-        """The reproducer of a pass, given by its place in the pipeline, that failed on `program`."""
+        """The reproducer of a pass, given by its place in the pipeline, that failed on `program`.
+
+        `instrument` is the one that found the failure, if the pass did not raise itself.
+        """
         before = [item for item in pipeline.passes[:index] if item.kind == "build"]
-        return cls(program, (*before, pipeline.passes[index]), settings, error)
+        return cls(program, (*before, pipeline.passes[index]), settings, error, instrument)
 
     def write(self, folder: Path, max_weight_bytes: int = MAX_WEIGHT_BYTES) -> None:
         """Write the script, the program and the settings into an existing folder."""
@@ -70,6 +85,8 @@ class Reproducer:
         complete = nbytes <= max_weight_bytes
         (folder / "program.pt2").write_bytes(archive(exported if complete else weightless(exported)))
         (folder / "state.json").write_text(f"{json.dumps(self._state(), indent=1)}\n", encoding="utf-8")
+        if isinstance(self.instrument, Numerics):
+            torch.save(self.instrument.evidence(), folder / _EVIDENCE)
         (folder / "reproduce.py").write_text(self._script(complete, nbytes), encoding="utf-8")
 
     def _state(self) -> dict[str, Any]:
@@ -92,6 +109,9 @@ class Reproducer:
                 f"program.pt2 holds zeros instead of the {nbytes:,} bytes of weights: pass the path of a state dict "
                 "saved by\ntorch.save(model.state_dict(), path) as the first argument if the failure needs them."
             )
+        found = self.instrument
+        if found is not None and not isinstance(found, Numerics):
+            weights += f"\n\nThe instrument {type(found).__name__} found this: give one to reproduce(instruments=[…])."
         return _SCRIPT.format(
             passes=", ".join(item.name for item in self.passes),
             name=self.passes[-1].name,
@@ -175,13 +195,19 @@ def as_saved(program: Program, names: Collection[str]) -> Program:
     return program.synced()
 
 
-def reproduce(folder: Path, passes: Sequence[type[Pass] | Pass] = (), weights: str | None = None) -> Report:
-    """Run what failed once more, without instruments.
+def reproduce(
+    folder: Path,
+    passes: Sequence[type[Pass] | Pass] = (),
+    weights: str | None = None,
+    instruments: Sequence[Instrument] = (),
+) -> Report:
+    """Run what failed once more, strictly, with the checks of its results that the run made.
 
     Args:
         folder: of the reproducer.
         passes: passes of the user's own that its pipeline names.
         weights: path of a saved state dict, for a reproducer without weights.
+        instruments: of the user's own.
     """
     from ..manager import PassManager
 
@@ -193,6 +219,10 @@ def reproduce(folder: Path, passes: Sequence[type[Pass] | Pass] = (), weights: s
                 known[name] = torch.nn.Parameter(tensor, known[name].requires_grad)
             elif name in known:
                 known[name] = tensor
-    report = PassManager(Pipeline.parse(pipeline, passes), settings=settings).run(program)
+    checks: list[Instrument] = [Verify(), *instruments]
+    if (folder / _EVIDENCE).exists():
+        checks.append(NumericsAgain(torch.load(folder / _EVIDENCE, map_location="cpu"), program))
+    strict = settings.updated({"strict": True})
+    report = PassManager(Pipeline.parse(pipeline, passes), checks, settings=strict).run(program)
     print(f"{pipeline} ran without a failure this time.", file=sys.stderr)
     return report

@@ -17,7 +17,7 @@ class Verify(Instrument):
     checked by its constructor, whenever the manager syncs it.
     """
 
-    def after_pass(self, step: Step) -> None:
+    def verify(self, step: Step) -> None:
         item = step.item
         if item.kind != "transform" and step.change.graph_changed:
             raise PassFailure(

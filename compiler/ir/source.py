@@ -47,6 +47,16 @@ def source_of(node: Node) -> str | None:
     return None if frame is None else f"{_short(frame[0])}:{frame[1]}"
 
 
+def node_at(error: BaseException) -> Node | None:
+    """The op node that code was about when it raised: `node` in the innermost function that has one; None if none."""
+    found, frame = None, error.__traceback__
+    while frame is not None:
+        node = frame.tb_frame.f_locals.get("node")
+        found = node if isinstance(node, Node) and node.op == "call_function" else found
+        frame = frame.tb_next
+    return found
+
+
 def module_of(node: Node) -> str:
     """The dotted path of the innermost module that the node was called in ("" for the model itself)."""
     stack = node.meta.get("nn_module_stack") or {}

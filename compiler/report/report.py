@@ -25,15 +25,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PassRecord:
-    """One pass that ran: its name, stage, seconds and what it changed."""
+    """One pass that ran: its name, stage, seconds and what it changed.
+
+    `undone` says why the pass failed, where the run went on without it.
+    """
 
     name: str
     stage: str
     seconds: float
     changes: Change
+    undone: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "stage": self.stage, "seconds": self.seconds, "changes": self.changes.counts()}
+        return {
+            "name": self.name,
+            "stage": self.stage,
+            "seconds": self.seconds,
+            "changes": self.changes.counts(),
+            "undone": self.undone,
+        }
 
 
 @dataclass(frozen=True)

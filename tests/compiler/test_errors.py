@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import tomllib
+from pathlib import Path
 
 from trt_passes import PassFailure, UserError
-from trt_passes.compiler.errors import Cancelled, did_you_mean
+from trt_passes.compiler.errors import ISSUES, Cancelled, did_you_mean
 from trt_passes.compiler.tensorrt.loader import TensorRTNotFound
 
 
@@ -24,8 +26,18 @@ def test_pass_failure_names_everything() -> None:
     assert str(PassFailure("build", "no engine")) == "pass 'build' failed: no engine"
 
 
+def test_where_to_report_is_the_projects_issue_tracker() -> None:
+    error = PassFailure("build", "no engine", reproduce="again", ours=True)
+    assert str(error).splitlines()[1:] == [
+        f"the fault is not yours: please report it at {ISSUES}, with the script below",
+        "reproduce with: again",
+    ]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["urls"]["Issues"] == ISSUES
+
+
 def test_errors_can_be_pickled() -> None:
-    error = PassFailure("build", "no engine", "addmm", "model.py:9", "again")
+    error = PassFailure("build", "no engine", "addmm", "model.py:9", "again", ours=True)
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
     assert again.node == "addmm"

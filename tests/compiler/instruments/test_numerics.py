@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from tests.models import ConvNet, Sorted, seeded
         ([3.0, 4.0], [3.0, 4.5], (0.5, 0.1)),
         ([0.0, 0.0], [0.0, 0.5], (0.5, 0.5)),
         ([math.nan, math.inf], [math.nan, math.inf], (0.0, 0.0)),
+        ([math.nan, 4.0], [1.0, 4.0], (0.0, 0.0)),
         ([1.0, 2.0], [1.0, math.nan], (math.inf, math.inf)),
         ([1.0, -math.inf], [1.0, math.inf], (math.inf, math.inf)),
     ],
@@ -62,3 +64,50 @@ def test_without_stop_divergence_is_recorded_only() -> None:
     tp.PassManager("decompose,lower", [numerics]).run(program)
     assert numerics.rows
     assert "relative L2" in str(numerics)
+
+
+class Roots(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x.sqrt())
+
+
+def test_elements_that_are_nan_in_the_model_itself_are_not_compared() -> None:
+    numerics = tp.Numerics()
+    program = tp.trace(Roots(), [torch.tensor([-1.0, 4.0])])
+    report = tp.PassManager("decompose,lower,annotate,partition{min-block-size=1},convert", [numerics]).run(program)
+    assert all(row.relative_l2 == 0 for row in numerics.rows)
+    assert report.notes[0] == "1 of 2 elements of output are NaN in the model itself: not compared."
+
+
+class Picks(torch.nn.Module):
+    def forward(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return x[index]
+
+
+def test_a_model_that_raises_is_not_blamed_on_a_pass() -> None:
+    program = tp.trace(Picks(), [torch.randn(3), torch.tensor([1])])
+    numerics = tp.Numerics([torch.randn(3), torch.tensor([7])])
+    with pytest.raises(
+        tp.UserError, match=r"the model itself raises IndexError on these inputs at .*test_numerics\.py:\d+: index 7"
+    ):
+        tp.PassManager("decompose", [numerics]).run(program)
+
+
+def test_a_failed_check_can_be_reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trt_passes.compiler.instruments.dump import Dump
+    from trt_passes.compiler.instruments.reproducer import reproduce
+    from trt_passes.passes.lower import FoldConstants
+
+    def wrong(self: object, program: tp.Program, ctx: tp.Context) -> tp.Program:
+        for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten.relu.default):
+            node.target = torch.ops.aten.neg.default
+        return program
+
+    program = tp.trace(Roots(), [torch.tensor([1.0, 4.0])])
+    with monkeypatch.context() as patch:
+        patch.setattr(FoldConstants, "run", wrong)
+        with pytest.raises(tp.PassFailure, match=r"lower\.fold-constants.*diverged"):
+            tp.PassManager("decompose,lower", [tp.Numerics(), Dump(tmp_path)]).run(program)
+        with pytest.raises(tp.PassFailure, match=r"lower\.fold-constants.*diverged"):
+            reproduce(tmp_path / "repro")
+    reproduce(tmp_path / "repro")
