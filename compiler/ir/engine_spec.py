@@ -11,6 +11,7 @@ import torch
 
 from ..errors import UserError
 from .dtypes import from_short_name, short_name
+from .strict_json import strict_json
 
 SCHEMA = 1
 """Version of the JSON form of an `EngineSpec`."""
@@ -59,10 +60,16 @@ class Binding:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Binding:
-        """The binding that `to_json` wrote."""
-        shape = tuple(row["shape"])
-        corners = (tuple(row.get(key, row["shape"])) for key in ("min", "opt", "max"))
-        return cls(row["name"], from_short_name(row["dtype"]), shape, *corners)
+        """The binding that `to_json` wrote.
+
+        Raises:
+            ValueError: a field has another type, or a size is negative (KeyError where a field is missing).
+        """
+        shape = tuple(_list_of(row["shape"], int | str))
+        if all(isinstance(size, int) for size in shape):
+            return cls.static(_text(row["name"]), from_short_name(row["dtype"]), tuple(_list_of(row["shape"], int)))
+        low, usual, high = (tuple(_list_of(row[key], int)) for key in ("min", "opt", "max"))
+        return cls(_text(row["name"]), from_short_name(row["dtype"]), shape, low, usual, high)
 
 
 @dataclass(frozen=True)
@@ -102,19 +109,21 @@ class EngineSpec:
             UserError: it was written by a newer release, or is no engine specification.
         """
         try:
+            if not isinstance(data["schema"], int):
+                raise ValueError("the schema is no number")
             if data["schema"] > SCHEMA:
                 raise UserError(
                     f"the engine was saved with schema {data['schema']}, but this release of trt-passes reads up to "
                     f"{SCHEMA}: upgrade trt-passes."
                 )
             return cls(
-                name=data["name"],
-                flavor=data["flavor"],
-                version=data["version"],
-                inputs=tuple(Binding.from_json(row) for row in data["inputs"]),
-                outputs=tuple(Binding.from_json(row) for row in data["outputs"]),
-                compute_capabilities=tuple(data["compute_capabilities"]),
-                tf32=data["tf32"],
+                name=_text(data["name"]),
+                flavor=_text(data["flavor"]),
+                version=_text(data["version"]),
+                inputs=tuple(Binding.from_json(row) for row in _list_of(data["inputs"], dict)),
+                outputs=tuple(Binding.from_json(row) for row in _list_of(data["outputs"], dict)),
+                compute_capabilities=tuple(_list_of(data["compute_capabilities"], str)),
+                tf32=bool(data["tf32"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"this is not an engine specification of trt-passes ({error!r}): compile again.") from error
@@ -127,12 +136,27 @@ class EngineSpec:
     def loads(cls, text: str) -> EngineSpec:
         """The specification that `dumps` wrote; UserError if the text is something else."""
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
+            data = strict_json(text)
+        except ValueError as error:
             raise UserError(f"this is not an engine specification of trt-passes ({error}): compile again.") from error
         if not isinstance(data, dict):
             raise UserError("this is not an engine specification of trt-passes (no JSON object): compile again.")
         return cls.from_json(data)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"{value!r} is no name")
+    return value
+
+
+def _list_of(values: Any, kind: Any) -> list[Any]:
+    """A list of a file, with what it must hold; numbers are sizes."""
+    if not isinstance(values, list) or not all(isinstance(item, kind) for item in values):
+        raise ValueError(f"{values!r} is no such list")
+    if any(isinstance(item, bool) or (isinstance(item, int) and item < 0) for item in values):
+        raise ValueError(f"{values!r} has what is no size")
+    return values
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from .fallback import move_made_tensors
 from .operator import attach_runner
 from .options import RuntimeOptions
 from .runner import Notice, Runner
+from .saving.allowed import Allowed
 from .spliced_graph import SegmentParts
 
 SPLICED = "trt_passes_exported"
@@ -229,6 +230,7 @@ def compiled_module(
     parts: Mapping[str, SegmentParts],
     options: RuntimeOptions,
     left_out: LeftOut | None = None,
+    allowed: Allowed | None = None,
 ) -> CompiledModule:
     """A module with the arguments and results of the model.
 
@@ -237,6 +239,7 @@ def compiled_module(
         parts: of segments that were compiled in this process, by name.
         options: how it runs.
         left_out: arguments that a call may have and the graph does not.
+        allowed: the operators that the PyTorch graphs of segments from a file may call; by default those of PyTorch.
     """
     module = exported.module(check_guards=False)
     assert isinstance(module, GraphModule)
@@ -256,6 +259,7 @@ def compiled_module(
             options=options,
             fallback=None if built is None else built.module,
             serialized_fallback=serialized,
+            allowed=allowed,
             reference=None if built is None else built.reference(),
             notice=notice,
             runtime_cache=cache,

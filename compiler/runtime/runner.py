@@ -25,6 +25,7 @@ from .engine.shape_rule import ShapeRule
 from .fallback import on_device
 from .options import RuntimeOptions
 from .saving import graph_text
+from .saving.allowed import Allowed
 
 Tensors = Sequence[torch.Tensor]
 Constants = Callable[[], Tensors]
@@ -55,6 +56,7 @@ class Runner:
             engine.
         fallback: the segment's PyTorch graph: takes inputs, then constants.
         serialized_fallback: the same as text (see `graph_text`) in UTF-8, uint8[nbytes]; read when first needed.
+        allowed: the operators that the text may call; by default those of PyTorch.
         reference: evaluates the segment's network; only in the process that compiled it.
         notice: shared by the segments of a compiled module.
         runtime_cache: likewise.
@@ -68,6 +70,7 @@ class Runner:
         options: RuntimeOptions | None = None,
         fallback: GraphModule | None = None,
         serialized_fallback: torch.Tensor | None = None,
+        allowed: Allowed | None = None,
         reference: Callable[[Tensors], list[torch.Tensor]] | None = None,
         notice: Notice | None = None,
         runtime_cache: RuntimeCache | None = None,
@@ -79,7 +82,7 @@ class Runner:
         self.reference = reference
         self.notice = notice or Notice()
         self.runtime_cache = runtime_cache
-        self._fallback, self._serialized = fallback, serialized_fallback
+        self._fallback, self._serialized, self._allowed = fallback, serialized_fallback, allowed
         self._placed: dict[torch.device, GraphModule] = {}
         self._moved: dict[torch.device, tuple[list[torch.Tensor], list[tuple[int, int]], list[torch.Tensor]]] = {}
         self._loading = threading.Lock()
@@ -205,12 +208,17 @@ class Runner:
             self._moved[device] = list(constants), state, moved
         return moved
 
+    def check_fallback(self) -> None:
+        """Raise UserError if the text of the PyTorch graph is damaged, or calls what a file may not call."""
+        if self._fallback is None and self._serialized is not None:
+            graph_text.check(self._serialized.cpu().numpy().tobytes(), self._allowed)
+
     @property
     def fallback(self) -> GraphModule:
         """The segment's PyTorch graph."""
         if self._fallback is None:
             assert self._serialized is not None, "a runner has a fallback in one form or the other"
-            self._fallback = graph_text.loads(self._serialized.cpu().numpy().tobytes())
+            self._fallback = graph_text.loads(self._serialized.cpu().numpy().tobytes(), allowed=self._allowed)
         return self._fallback
 
 

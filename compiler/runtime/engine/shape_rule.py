@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import keyword
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -58,6 +60,13 @@ _ON_SYMBOLS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "Min": lambda *sizes: functools.reduce(torch.sym_min, sizes),
     }
 )
+_FUNCTIONS = frozenset(_ON_INTS) - {"_exact"}
+_SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_RESERVED = frozenset({*_ON_INTS, "inputs", "shapes"})
+_LONGEST = 20_000
+"""Characters of a size."""
+_LARGEST_EXPONENT = 64
+
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.USub, ast.UAdd)
 _PARTS = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Constant, ast.Name, ast.Load, ast.Call, *_OPERATORS)
 
@@ -75,15 +84,20 @@ class ShapeRule:
 
     def __init__(self, spec: EngineSpec, taker: str = "the engine") -> None:
         self.spec, self._taker = spec, taker
-        source = _source(spec)
-        code = compile(source, f"<shapes of {spec.name}>", "exec")
+        try:
+            code = compile(_source(spec), f"<shapes of {spec.name}>", "exec")
+        except (ArithmeticError, AttributeError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+            raise UserError(f"the sizes of the engine {spec.name!r} are damaged ({error}): save it again.") from error
         self._on_ints = _function(code, _ON_INTS)
         self._on_symbols = _function(code, _ON_SYMBOLS)
 
     def output_shapes(self, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
         """The shape of every output, for input shapes of ints or SymInts."""
         symbolic = any(not isinstance(size, int) for shape in shapes for size in shape)
-        outputs: tuple[Shape, ...] = (self._on_symbols if symbolic else self._on_ints)(shapes)[1]
+        try:
+            outputs: tuple[Shape, ...] = (self._on_symbols if symbolic else self._on_ints)(shapes)[1]
+        except (ZeroDivisionError, OverflowError) as error:
+            raise UserError(f"{self._taker} has no output shapes for inputs of {list(shapes)}: {error}.") from error
         return outputs
 
     def check(self, shapes: Sequence[Shape]) -> None:
@@ -131,7 +145,7 @@ def _source(spec: EngineSpec) -> str:
     known: dict[str, str] = {}
     for index, binding in enumerate(spec.inputs):
         for dim, size in enumerate(binding.shape):
-            if isinstance(size, str) and size.isidentifier():
+            if isinstance(size, str) and _is_symbol(size):
                 known.setdefault(size, f"inputs[{index}][{dim}]")
     for name, read in (known | _solved(spec, known)).items():
         lines.append(f"    {name} = {read}")
@@ -153,7 +167,7 @@ def _read_whole(spec: EngineSpec) -> dict[str, str]:
         size: f"inputs[{index}][{dim}]"
         for index, binding in reversed(list(enumerate(spec.inputs)))
         for dim, size in enumerate(binding.shape)
-        if isinstance(size, str) and not size.isidentifier()
+        if isinstance(size, str) and not _is_symbol(size)
     }
 
 
@@ -184,8 +198,8 @@ def _sympy(size: Dim, spec: EngineSpec) -> Any:
 
 def _parsed(text: str, spec: EngineSpec) -> ast.Expression:
     try:
-        tree = ast.parse(text, mode="eval")
-    except SyntaxError:
+        tree = ast.parse(text, mode="eval") if len(text) <= _LONGEST else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
     if tree is None or not all(_allowed(part) for part in ast.walk(tree)):
         raise UserError(f"the engine {spec.name!r} has the size {text!r}, which this release cannot compute.")
@@ -194,12 +208,29 @@ def _parsed(text: str, spec: EngineSpec) -> ast.Expression:
 
 def _allowed(part: ast.AST) -> bool:
     if isinstance(part, ast.Call):
-        return isinstance(part.func, ast.Name) and part.func.id in _ON_INTS and not part.keywords
+        if not isinstance(part.func, ast.Name) or part.func.id not in _FUNCTIONS or part.keywords:
+            return False
+        return part.func.id != "PowByNatural" or (len(part.args) == 2 and _is_exponent(part.args[1]))
     if isinstance(part, ast.Constant):
-        return isinstance(part.value, int | float)
+        return type(part.value) in (int, float) and abs(part.value) < 2**63
     if isinstance(part, ast.Name):
-        return not part.id.startswith("_")
+        return _is_symbol(part.id) or part.id in _FUNCTIONS
+    if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow):
+        return _is_exponent(part.right)
     return isinstance(part, _PARTS)
+
+
+def _is_exponent(part: ast.expr) -> bool:
+    """Whether it is small: powers of powers would take all memory."""
+    if isinstance(part, ast.UnaryOp):
+        return _is_exponent(part.operand)
+    if isinstance(part, ast.Constant):
+        return isinstance(part.value, int | float) and abs(part.value) <= _LARGEST_EXPONENT
+    return isinstance(part, ast.Name)
+
+
+def _is_symbol(name: str) -> bool:
+    return _SYMBOL.fullmatch(name) is not None and name not in _RESERVED and not keyword.iskeyword(name)
 
 
 def _names(tree: ast.Expression) -> set[str]:

@@ -8,6 +8,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from ...errors import UserError
 from ...ir.program import copy_graph, rebuild
 from ..fallback import move_made_tensors
 
@@ -28,6 +29,17 @@ def on_cpu(exported: ExportedProgram) -> ExportedProgram:
     for tensors in (moved.state_dict, moved.constants):
         tensors.update({name: _on_cpu(value) for name, value in tensors.items()})
     return moved
+
+
+def refuse_pickles(exported: ExportedProgram) -> None:
+    """Raise UserError if PyTorch would pickle one of the program's tensors or constants: reading a pickle runs code."""
+    for name, value in (*exported.state_dict.items(), *exported.constants.items()):
+        kind = type(value.data) if isinstance(value, torch.Tensor) else type(value)
+        if kind is not torch.Tensor:
+            raise UserError(
+                f"{name} is a {kind.__name__}, which PyTorch can only pickle, and a saved model holds no pickles: make "
+                "it a plain tensor before compiling."
+            )
 
 
 def _on_cpu(value: Any) -> Any:

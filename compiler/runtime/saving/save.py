@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from torch.fx.node import map_arg
 from ...errors import UserError, did_you_mean
 from ...held_logs import held_logs, logged_error
 from ...ir.left_out import LeftOut
+from ...ir.strict_json import strict_json
 from ...ir.tracing import tracing
 from ...report.report import Report
 from ...report.saved_report import SavedReport
@@ -29,9 +30,12 @@ from ...settings import Executor
 from ..compiled_module import SPLICED, CompiledModule, compiled_module, current_program
 from ..options import RuntimeOptions
 from ..options_in_graph import set_options
+from .allowed import Allowed, NotAllowed
+from .archive import Archive
 from .missing_operators import missing_operators
 from .output_formats import save_torchscript, saved_options, torchscript_of
-from .portable import on_cpu
+from .portable import on_cpu, refuse_pickles
+from .program_check import SAMPLE_INPUTS, Pickled, check_archive
 from .whole_file import path_of, remove_abandoned, write_archive
 
 SCHEMA = 1
@@ -43,6 +47,7 @@ RECORD_FILE = "trt_passes.json"
 _EXECUTORS = ("auto", "tensorrt", "pytorch")
 _SHOWN = MappingProxyType({"exported_program": "an exported program", "torchscript": "TorchScript"})
 _FORMATS = tuple(_SHOWN)
+_NO_ARCHIVE = "{} is no .pt2 file, or is damaged or truncated: give the file that tp.save wrote."
 _UNKNOWN_CONTAINER = re.compile(r"Deserializing (\S+) in pytree is not registered")
 
 
@@ -108,12 +113,24 @@ def _why_unsaveable(module: torch.nn.Module) -> str:
     return f"only a compiled module can be saved, not a {type(module).__name__}: pass what tp.compile returned."
 
 
-def load(path: str | os.PathLike[str], executor: Executor | None = None, **options: Any) -> CompiledModule:
+def load(
+    path: str | os.PathLike[str],
+    executor: Executor | None = None,
+    *,
+    trust: bool = False,
+    operators: Collection[str] = (),
+    **options: Any,
+) -> CompiledModule:
     """Read what `save` wrote. The module runs on any machine: where its engines cannot, segments run in PyTorch.
+
+    Nothing of the file runs but operators of PyTorch that compute with tensors, and the engines, which are TensorRT's:
+    with the executor "pytorch" these are not touched either.
 
     Args:
         path: the `.pt2` file.
         executor: "auto", "tensorrt" or "pytorch"; by default what the module was saved with.
+        trust: read the file whatever it holds, as `torch.export.load` does: it can then run any code.
+        operators: namespaces of operator libraries that the file may call too, such as ["mylib"].
         options: other fields of `RuntimeOptions`, such as `cuda_graphs` and `runtime_cache_path`, in place of those
             that the module was saved with.
 
@@ -121,8 +138,8 @@ def load(path: str | os.PathLike[str], executor: Executor | None = None, **optio
         A module called like the model, on the CPU. `report` on it is a `SavedReport`.
 
     Raises:
-        UserError: the file is missing, damaged, no compiled program, or written by a newer release; or an option is
-            none.
+        UserError: the file is missing, damaged, no compiled program, written by a newer release, or holds what needs
+            `trust` or `operators`; or an option is none.
     """
     if executor is not None and executor not in _EXECUTORS:
         needs = " It needs the process that compiled."
@@ -136,8 +153,9 @@ def load(path: str | os.PathLike[str], executor: Executor | None = None, **optio
         file = source.open("rb")
     except OSError as error:
         raise UserError(f"cannot read {source}: {error.strerror or error}.") from error
+    allowed = Allowed(frozenset({operators} if isinstance(operators, str) else operators), trust)
     with file:
-        return _loaded(file, str(source), options if executor is None else {**options, "executor": executor})
+        return _loaded(file, str(source), options if executor is None else {**options, "executor": executor}, allowed)
 
 
 def to_bytes(compiled: CompiledModule) -> bytes:
@@ -151,8 +169,8 @@ def to_bytes(compiled: CompiledModule) -> bytes:
 
 
 def from_bytes(data: bytes) -> CompiledModule:
-    """The module that `load` would read from a file with these bytes."""
-    return _loaded(io.BytesIO(data), "the pickled program", {})
+    """The module that `load` would read from a file with these bytes, which came out of a pickle and are trusted."""
+    return _loaded(io.BytesIO(data), "the pickled program", {}, Allowed(everything=True))
 
 
 def _contents(spliced: ExportedProgram, compiled: CompiledModule) -> tuple[ExportedProgram, dict[str, str]]:
@@ -170,6 +188,7 @@ def _contents(spliced: ExportedProgram, compiled: CompiledModule) -> tuple[Expor
     left_out = None if compiled.left_out is None else compiled.left_out.to_json()
     record = {"schema": SCHEMA, "options": options.to_json(), "left_out": left_out, "report": _report_of(compiled)}
     exported = on_cpu(current_program(spliced, compiled))
+    refuse_pickles(exported)
     set_options(exported.graph, options)
     return exported, {RECORD_FILE: json.dumps(record)}
 
@@ -207,8 +226,8 @@ def _form(graph: Graph) -> list[tuple[str, str, str]]:
     return list(zip((node.op for node in graph.nodes), targets, operands, strict=True))
 
 
-def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> CompiledModule:
-    record = _record(source, name)
+def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any], allowed: Allowed) -> CompiledModule:
+    record = _record(source, name, allowed)
     chosen = record["options"].updated(options)
     _check_streaming(chosen, record["streams"], name)
     source.seek(0)
@@ -220,7 +239,14 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any]) -> Compiled
             exported = torch.export.load(source)
         except Exception as error:
             raise UserError(_why_unreadable(source, name, logged_error(logged) or error)) from error
-    compiled = compiled_module(exported, {}, chosen, record["left_out"])
+    try:
+        compiled = compiled_module(exported, {}, chosen, record["left_out"], allowed)
+        for segment in compiled.segments.values():
+            segment.runner.check_fallback()
+    except UserError as error:
+        raise UserError(f"{name} cannot be used: {error}") from error
+    except Exception as error:  # the parts are sound, but do not fit together
+        raise UserError(f"{name} is damaged ({type(error).__name__}: {_first_line(error)}): save it again.") from error
     setattr(compiled, "report", SavedReport(record["report"]))  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
 
@@ -254,26 +280,10 @@ def _check_streaming(options: RuntimeOptions, streams: bool, name: str) -> None:
         )
 
 
-def _record(source: BinaryIO, name: str) -> dict[str, Any]:
+def _record(source: BinaryIO, name: str, allowed: Allowed) -> dict[str, Any]:
+    archive = _checked(source, name, allowed)
     try:
-        with zipfile.ZipFile(source) as archive:
-            # PyTorch reads without a look at the checksums.
-            damaged = archive.testzip()
-            names = archive.namelist()
-            entry = next((item for item in names if item.endswith(f"extra/{RECORD_FILE}")), None)
-            text = None if entry is None or damaged else archive.read(entry)
-    except Exception as error:  # damage in the list of entries raises errors of a dozen kinds
-        raise UserError(
-            f"{name} is no .pt2 file, or is damaged or truncated: give the file that tp.save wrote."
-        ) from error
-    if damaged is not None:
-        raise UserError(f"{name} is damaged (the checksum of {damaged!r} is wrong): copy it or save it again.")
-    if any(item.endswith("/constants.pkl") for item in names):
-        raise UserError(f"{name} is TorchScript: load it with torch.jit.load.")
-    if text is None:
-        raise UserError(f"{name} is no compiled program: give what tp.save wrote, or compile it first.")
-    try:
-        record = json.loads(text)
+        record = strict_json(archive.read(f"extra/{RECORD_FILE}"))
         if record["schema"] <= SCHEMA:
             return {
                 "options": RuntimeOptions.from_json(record["options"]),
@@ -281,13 +291,53 @@ def _record(source: BinaryIO, name: str) -> dict[str, Any]:
                 "report": record["report"],
                 "streams": record["report"].get("settings", {}).get("enable_weight_streaming", True),
             }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
         reason = str(error).rstrip(".") if isinstance(error, UserError) else repr(error)
         raise UserError(f"{name} is damaged ({reason}, in {RECORD_FILE}): save it again.") from error
     raise UserError(
         f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "
         "upgrade it."
     )
+
+
+def _checked(source: BinaryIO, name: str, allowed: Allowed) -> Archive:
+    """The archive, if it is whole and holds a compiled program, of which nothing runs but what is allowed."""
+    try:
+        opened = zipfile.ZipFile(source)
+        names = opened.namelist()
+    except Exception as error:  # damage in the list of entries raises errors of a dozen kinds
+        raise UserError(_NO_ARCHIVE.format(name)) from error
+    if any(item.endswith("/constants.pkl") for item in names):
+        raise UserError(f"{name} is TorchScript: load it with torch.jit.load.")
+    if not any(item.endswith(f"/extra/{RECORD_FILE}") for item in names):
+        raise UserError(f"{name} is no compiled program: give what tp.save wrote, or compile it first.")
+    try:
+        archive = Archive.of(opened, source)
+        # PyTorch reads without a look at the checksums.
+        damaged = opened.testzip()
+    except ValueError as error:
+        raise UserError(f"{name} is damaged ({error}): copy it or save it again.") from error
+    except Exception as error:
+        raise UserError(_NO_ARCHIVE.format(name)) from error
+    if damaged is not None:
+        raise UserError(f"{name} is damaged (the checksum of {damaged!r} is wrong): copy it or save it again.")
+    if not allowed.everything:
+        _check_untrusted(archive, name, allowed)
+    return archive
+
+
+def _check_untrusted(archive: Archive, name: str, allowed: Allowed) -> None:
+    trusted = "if you trust whoever made it, pass trust=True."
+    try:
+        check_archive(archive, allowed)
+        if SAMPLE_INPUTS in archive.members and archive.members[SAMPLE_INPUTS].file_size:
+            raise Pickled(SAMPLE_INPUTS)
+    except Pickled as error:
+        raise UserError(f"{name} could run any code ({error}), which tp.save does not write: {trusted}") from error
+    except NotAllowed as error:
+        raise UserError(f"{name} cannot be used: {error}; {trusted}") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{name} is damaged ({error}): save it again.") from error
 
 
 def _report_of(compiled: GraphModule) -> dict[str, Any]:
