@@ -148,6 +148,7 @@ def main(ctx: click.Context) -> None:
 @click.option("--executor", metavar="NAME", help="What runs the engines: auto, tensorrt, reference or pytorch.")
 @click.option("-o", "--output", metavar="FILE", help="Save the compiled model here: .pt2, or .ts for TorchScript.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the report, as JSON, to stdout.")
+@click.option("--trust", is_flag=True, help="Read a .pt2 that can run code: pickled objects, operators of others.")
 def run(model: str, **options: Any) -> None:
     """Compile MODEL and say what went to TensorRT, what did not, and why.
 

@@ -51,6 +51,7 @@ class Request:
     executor: str | None = None
     output: str | None = None
     as_json: bool = False
+    trust: bool = False
 
 
 def run_model(request: Request) -> Report:
@@ -93,7 +94,7 @@ def _compile(
             instruments.append(numerics)
         if settings.dump_dir is not None:
             instruments.append(Dump(settings.dump_dir, numerics=numerics))
-        model = load_model(request.model).with_inputs(request.inputs)
+        model = load_model(request.model, request.trust).with_inputs(request.inputs)
         for name in sorted(settings.torch_executed_ops):
             check_operator(name)  # not before the model is loaded, which may define operators
         with held_back():

@@ -19,19 +19,20 @@ import torch
 from torch.export import ExportedProgram
 
 from ..errors import UserError, did_you_mean
-from ..held_logs import held_logs
 from ..ir.input import Input
 from ..runtime.saving.save import RECORD_FILE
 from .loaded_model import LoadedModel
+from .program_file import first_line, load_program
 
 FORMS = "model.pt2, TorchScript model.pt, file.py:factory or package.module:factory"
 
 
-def load_model(name: str) -> LoadedModel:
+def load_model(name: str, trust: bool = False) -> LoadedModel:
     """The model behind a name: a `.pt2`, a TorchScript `.pt`, `file.py:factory` or `package.module:factory`.
 
     A factory takes no arguments and returns a module, or a module and its example inputs: a tensor, a sequence
-    (positional) or a mapping (by name), of tensors or `Input`s.
+    (positional) or a mapping (by name), of tensors or `Input`s. A factory is code that runs, and so is TorchScript. A
+    `.pt2` is checked to hold none, unless `trust` says that it may.
 
     Raises:
         UserError: there is no such file, it is not a model, or the factory raised.
@@ -45,7 +46,7 @@ def load_model(name: str) -> LoadedModel:
         raise UserError(f"{name} needs the name of a factory: {name}:NAME.{_offer(_functions_in(path))}")
     if path.suffix == ".pt2":
         _require_file(name, path)
-        return LoadedModel(name, _load_exported(name))
+        return LoadedModel(name, _load_exported(name, trust))
     if path.suffix in (".pt", ".pth", ".ts", ".torchscript"):
         _require_file(name, path)
         return LoadedModel(name, _load_torchscript(name))
@@ -73,13 +74,9 @@ def _offer(names: Sequence[str]) -> str:
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
-def _load_exported(name: str) -> ExportedProgram:
+def _load_exported(name: str, trust: bool) -> ExportedProgram:
     extra: dict[str, Any] = {RECORD_FILE: ""}
-    try:
-        with held_logs("torch.export", "torch.export.pt2_archive._package"):
-            exported = torch.export.load(name, extra_files=extra)
-    except Exception as error:
-        raise UserError(f"{name} is not a program saved by torch.export.save: {_first_line(error)}.") from error
+    exported = load_program(name, trust, extra)
     _require_model(name, extra)
     return exported
 
@@ -92,7 +89,7 @@ def _load_torchscript(name: str) -> torch.nn.Module:
             module: torch.nn.Module = torch.jit.load(name, "cpu", extra)  # type: ignore[no-untyped-call]
     except Exception as error:
         raise UserError(
-            f"{name} is not a TorchScript model: {_first_line(error)}. Weights or a pickled module alone cannot be "
+            f"{name} is not a TorchScript model: {first_line(error)}. Weights or a pickled module alone cannot be "
             "compiled: give file.py:factory, where factory() returns the module and example inputs."
         ) from error
     _require_model(name, extra)
@@ -102,11 +99,6 @@ def _load_torchscript(name: str) -> torch.nn.Module:
 def _require_model(name: str, extra: Mapping[str, Any]) -> None:
     if extra[RECORD_FILE]:
         raise UserError(f"{name} is compiled already, as tp.save wrote it: give the model that it was made of.")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].split(". This is an internal miniz error")[0].rstrip(".") if lines else type(error).__name__
 
 
 # --- factories -----------------------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ import torch
 
 from ...errors import UserError
 
-_PYTORCH = frozenset({"aten", "prims", "quantized_decomposed", "torchvision", "trt_passes"})
-"""Namespaces of operators that compute with tensors. PyTorch has others for its own use: they send data to other
-processes, register memory by its address, call back into Python, or write files."""
+_COMPUTING = frozenset({"aten", "prims", "quantized_decomposed", "torchvision", "transformers", "trt_passes"})
+"""Namespaces of operators that compute with tensors: PyTorch's, and those of two libraries that do no more either.
+
+PyTorch has others for its own use: they send data to other processes, register memory by its address, call back into
+Python, or write files."""
 
 _OUTSIDE = frozenset(
     {
@@ -105,14 +107,15 @@ class Allowed:
         return found
 
     def _check(self, found: torch._ops.OpOverload, full: str) -> None:
-        namespace = found.namespace
+        schema, namespace = found._schema, found.namespace
         if namespace in self.libraries:
             return
-        if namespace not in _PYTORCH:
+        if namespace not in _COMPUTING:
             # PyTorch's own that are not on the list are no library that one could ask for.
-            raise NotAllowed(full, "" if namespace in _OF_PYTORCH_ITSELF else namespace)
+            raise NotAllowed(full, "" if namespace in _OF_COMPUTING_ITSELF else namespace)
         # What PyTorch registers for TorchScript alone (files, processes, texts) is no operator of its dispatcher.
-        if found._schema.name.split("::")[1] in _OUTSIDE or not torch._C._dispatch_has_kernel(found.name()):
+        registered = f"{schema.name}.{schema.overload_name}" if schema.overload_name else schema.name
+        if schema.name.split("::")[1] in _OUTSIDE or not torch._C._dispatch_has_kernel(registered):
             raise NotAllowed(full)
 
     def higher_order(self, name: str) -> torch._ops.HigherOrderOperator:
@@ -125,7 +128,7 @@ class Allowed:
         return found
 
 
-_OF_PYTORCH_ITSELF = frozenset(
+_OF_COMPUTING_ITSELF = frozenset(
     {
         *("_c10d_functional", "_c10d_functional_autograd", "_dtensor", "_native", "_quantized", "_test", "c10d"),
         *("debug_mode_ops", "debugprims", "export", "fsdp", "inductor", "inductor_prims", "mkl", "mkldnn"),

@@ -40,7 +40,7 @@ class Pickled(ValueError):
 
     def __init__(self, member: str) -> None:
         self.member = member
-        super().__init__(f"{member} holds pickled objects or code")
+        super().__init__(f"{member} may be pickled objects or code")
 
 
 def check_archive(archive: Archive, allowed: Allowed) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch.fx import Graph, GraphModule
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime.saving import graph_text
+from trt_passes.compiler.runtime.saving.allowed import Allowed
 
 aten = torch.ops.aten
 
@@ -66,7 +67,79 @@ def test_only_operators_can_be_named(target: str) -> None:
         graph_text.loads(text)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"nodes": []}', '{"nodes": [["x"]], "outputs": [{"node": "y"}]}'])
-def test_damaged_text_is_a_user_error(text: str) -> None:
+@pytest.mark.parametrize("damaged", ["", "{", "[]", '{"nodes": []}', '{"nodes": [["x"]], "outputs": [{"node": "y"}]}'])
+def test_damaged_text_is_a_user_error(damaged: str) -> None:
     with pytest.raises(UserError, match="compile again"):
-        graph_text.loads(text)
+        graph_text.loads(damaged)
+
+
+def text(*nodes: list[object], outputs: object = ({"node": "y"},)) -> str:
+    return json.dumps({"nodes": [["x"], *nodes], "outputs": outputs})
+
+
+def relu(label: str = "y", **kwargs: object) -> list[object]:
+    return [label, "aten::relu.default", [{"node": "x"}], kwargs]
+
+
+RUNS = "zz=__import__('os').system('true')"
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        json.dumps({"nodes": [[f"x, {RUNS}"], ["y", "aten::relu.default", [{"node": "x"}], {}]], "outputs": []}),
+        text(relu(f"y = {RUNS}; y"), outputs=[]),
+        text(["y", {"nodes": [[RUNS]], "outputs": []}]),
+        text([RUNS, {"nodes": [], "outputs": []}], outputs=[]),
+        text(relu(**{RUNS: 1})),
+        text(relu(**{"lambda": 1})),
+        text(relu("import"), outputs=[]),
+        text(relu(), relu()),
+        text(relu(), ["x"]),
+        text(relu(), ["z"]),
+        text(relu(1)),  # type: ignore[arg-type]
+        text([]),
+        text(["y", "aten::relu.default", {}, {}]),
+        text(["y", "aten::relu.default", [], []]),
+        text(["y", ["aten::relu.default"], [], {}]),
+        text(["y", "aten::relu.default", [{"node": ["x"]}], {}]),
+        text(["y", "aten::relu.default", [{"node": "x", "device": "cpu"}], {}]),
+        text(["y", "aten::relu.default", [{"dtype": "nn"}], {}]),
+        text(["y", "aten::relu.default", [{"complex": ["1", "a"]}], {}]),
+        text(["y", "trt_passes::execute_engine.default", [], {}]),
+        '{"nodes": [["x"]], "nodes": [["y"]], "outputs": []}',
+        '{"nodes": [["x"]], "outputs": ' + "[" * 500 + "]" * 500 + "}",
+        '{"nodes": [["x"]], "outputs": ' + "[" * 100_000,
+        json.dumps({"nodes": [["x"]], "outputs": [], "more": 1}),
+        b"\xff",
+    ],
+)
+def test_names_are_names_and_what_is_none_is_damage(damaged: str) -> None:
+    for read in (graph_text.loads, graph_text.check):
+        with pytest.raises(UserError, match="cannot be read by PyTorch"):
+            read(damaged)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("aten::from_file.default", "aten::save.default", "aten::_print.default", "aten::set_.source_Tensor"),
+        *("prim::Print.default", "profiler::_record_function_enter.default", "inductor::resize_storage_bytes_.default"),
+        *("c10d::send.default", "higher_order::flat_apply", "higher_order::print", "aten::add.int"),
+    ],
+)
+def test_operators_that_do_more_than_compute_are_refused(target: str) -> None:
+    for read in (graph_text.loads, graph_text.check):
+        with pytest.raises(UserError, match=r"is not among the operators that a file may call"):
+            read(text(["y", target, ["/tmp/x"], {}]))
+
+
+def test_operators_of_libraries_are_those_that_were_allowed() -> None:
+    with torch.library._scoped_library("trt_passes_text", "DEF") as library:
+        library.define("twice(Tensor x) -> Tensor")
+        library.impl("twice", lambda x: x + x, "CompositeExplicitAutograd")
+        named = text(["y", "trt_passes_text::twice.default", [{"node": "x"}], {}])
+        with pytest.raises(UserError, match=r"of another library: pass operators=\['trt_passes_text'\] to allow those"):
+            graph_text.loads(named)
+        for allowed in (Allowed(frozenset({"trt_passes_text"})), Allowed(everything=True)):
+            assert graph_text.loads(named, allowed=allowed)(torch.ones(1))[0].tolist() == [2]
