@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs site operators halves clean
+.PHONY: demo test check docs site operators halves fuzz clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +50,11 @@ operators: $(VENV)/.installed
 # The same samples in float16 and bfloat16, with huge and tiny numbers, beside PyTorch in the same types: 15 minutes.
 halves: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.half_precision --processes 2
+
+# Random programs, on two processes: about 20 minutes. FIRST is the first one's number; build/fuzz/ keeps what was found.
+FIRST ?= 0
+fuzz: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.random_programs --first $(FIRST) --count 2000 --processes 2 --out build/fuzz
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[rtx,viz,examples,test,docs]"

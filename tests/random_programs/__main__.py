@@ -1,44 +1,120 @@
-"""Compile random programs and compare them with PyTorch; print those that are wrong.
+"""Write random programs, compile them, and compare with PyTorch; show those that fail, made short.
 
-    python -m tests.random_programs [--first 0] [--count 1000] [--processes 8] [--executor tensorrt]
+    python -m tests.random_programs [--first 0] [--count 2000] [--processes 2] [--executor reference] [--out FOLDER]
+    python -m tests.random_programs FILE...
 
-With the executor "tensorrt" it needs a GPU, and tries TensorRT's kernels, which single operators do not: what TensorRT
-fuses can be wrong where each part is right. With "reference" it tries the networks. 0 unless a program is wrong.
+Every program follows from its number. The front end, the executor ("reference" evaluates networks without a GPU), and
+what else there is to choose follow from it too, unless given. With `--out`, verdicts are kept in a folder: a run that
+was ended goes on where it was, `results.json` and `table.txt` tell what was found, and `failures/` holds a file for
+every failing program, which tries it again when it is run. Files may be given instead of numbers.
+
+0 unless a program is wrong, crashes, takes too long, or is refused for a reason not known to be true (`refusals.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
-from collections import Counter
+import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+from pathlib import Path
 
-from .program import Judgement, RandomProgram, alone, judged
+from .judge import FAILURES, judged_file
+from .minimise import minimised
+from .program import Program
+from .results import Results
+from .workers import Pool
+from .write import random_program
+
+_FRONTENDS = ("dynamo", "exported", "torch_compile", "dynamic", "ts", "script", "fx")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the programs of the seeds asked for."""
-    parser = argparse.ArgumentParser(prog="python -m tests.random_programs", description=__doc__)
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--count", type=int, default=1000)
+    """Try the programs asked for."""
+    options = _options(arguments)
+    if options.files:
+        return _tried_again([Path(name) for name in options.files])
+    results = Results.of(options.out)
+    numbers = range(options.first, options.first + options.count)
+    missing = [number for number in numbers if number not in results.verdicts]
+    pool = Pool(
+        options.processes,
+        options.patience,
+        fresh=options.executor == "tensorrt",
+        change=functools.partial(_changed, executor=options.executor, frontend=options.frontend),
+    )
+    print(f"programs {numbers.start} to {numbers.stop - 1}: {len(missing)} to try, {options.processes} processes")
+    started = time.monotonic()
+    spare = min(60.0, options.seconds * 0.15)
+    for _, verdict in pool.judge(missing, started + options.seconds - spare):
+        results.add(verdict)
+        if verdict.kind in FAILURES:
+            print(f"{verdict.number}: {verdict.kind}: {verdict.message[:300]}", flush=True)
+    done = sum(number in results.verdicts for number in numbers)
+    print(f"{done} of {len(numbers)} done in {time.monotonic() - started:.0f} s")
+    _show_short(results, pool, options.minimise, started + options.seconds)
+    print(results.table())
+    results.write()
+    return 1 if results.failures() else 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.random_programs", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("files", nargs="*", help="files of failing programs to try again")
+    parser.add_argument("--first", type=int, default=0, help="the first number")
+    parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--executor", choices=["tensorrt", "reference"], default="tensorrt")
-    options = parser.parse_args(arguments)
-    seeds = range(options.first, options.first + options.count)
-    counts: Counter[Judgement] = Counter()
-    # A forked process cannot use a GPU that its parent has used.
-    with ProcessPoolExecutor(options.processes, get_context("spawn"), initializer=alone) as pool:
-        for result in pool.map(partial(judged, executor=options.executor), seeds, chunksize=2):
-            counts[result.judgement] += 1
-            if result.judgement is Judgement.WRONG:
-                print(
-                    f"seed {result.seed}: errors {result.errors}, usual {result.usual}\n{RandomProgram(result.seed)}\n"
-                )
-    print(", ".join(f"{count} {judgement}" for judgement, count in counts.items()))
-    return 1 if counts[Judgement.WRONG] else 0
+    parser.add_argument(
+        "--executor", choices=["reference", "pytorch", "tensorrt"], help="instead of each program's own"
+    )
+    parser.add_argument("--frontend", choices=_FRONTENDS, help="instead of each program's own")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="stop after that time, and say what is done"
+    )
+    parser.add_argument("--patience", type=float, default=180.0, help="seconds after which one program is ended")
+    parser.add_argument("--minimise", type=int, default=8, help="how many failures to make short, of different kinds")
+    parser.add_argument("--out", type=Path, help="folder of results, to go on with later")
+    return parser.parse_args(arguments)
+
+
+def _changed(program: Program, executor: str | None, frontend: str | None) -> Program:
+    """A program with what was asked for in place of its own choice."""
+    case = program.case
+    executor = executor or case.executor
+    frontend = frontend or case.frontend
+    saved = case.saved and frontend not in ("torch_compile", "dynamic")
+    options = dict(case.options)
+    if executor == "tensorrt" and program.number % 4 == 0 and frontend in ("dynamo", "exported", "fx"):
+        options["cuda_graphs"] = True
+    return program.with_case(executor=executor, frontend=frontend, saved=saved, options=options)
+
+
+def _show_short(results: Results, pool: Pool, most: int, until: float) -> None:
+    """Make one program of every kind of failure short, print it, and keep its file."""
+    for verdict in results.examples()[:most]:
+        if time.monotonic() > until - 10:
+            return
+        program = random_program(verdict.number)
+        program = pool.change(program) if pool.change else program
+        one = Pool(1, pool.patience, pool.fresh)
+
+        def fails(candidate: Program, group: str = verdict.group, one: Pool = one) -> bool:
+            return any(found.group == group for _, found in one.judge([candidate]))
+
+        program = minimised(program, fails, min(150.0, until - time.monotonic() - 5))
+        print(f"\n{results.keep(program, verdict)}\n", flush=True)
+
+
+def _tried_again(paths: Sequence[Path]) -> int:
+    failed = False
+    for path in paths:
+        verdict = judged_file(path)
+        failed = failed or verdict.kind in FAILURES
+        print(f"{path.name}: {verdict.kind}: {verdict.message}\n{verdict.trace}")
+    return int(failed)
 
 
 if __name__ == "__main__":

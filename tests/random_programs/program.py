@@ -1,134 +1,269 @@
-"""One random program, and whether an engine of it is right."""
+"""`Program`: a model as text, what it is called with, and how it is compiled."""
 
 from __future__ import annotations
 
-import copy
+import itertools
+import json
+import linecache
 import random
-import warnings
-from dataclasses import dataclass, field
-from enum import StrEnum
+import sys
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import torch
-import trt_passes as tp
 from torch import Tensor, nn
 
-from .operators import BINARY, OF_IMAGES, OF_ROWS, UNARY
+HEADER = """\
+import math
+from typing import NamedTuple
 
-_SHAPES = {"matrix": ("rows", "size"), "sequences": (2, "rows", "size"), "images": (2, "size", 6, 8)}
-_UNARY_SHARE, _BINARY_SHARE = 0.42, 0.2
-_LARGEST = 1e4
-"""Programs with larger values are not judged: halves end at 65504, and roundings grow on the way."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+"""
 
-class RandomProgram(nn.Module):
-    """Three to nine steps, each on results of earlier ones, of which one or two are returned.
-
-    Attributes:
-        steps: name of the operator, and the positions of its tensors among all results; 0 is the input.
-        half: whether it is meant for float16.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        choice = random.Random(seed)
-        self.layout = choice.choice(list(_SHAPES))
-        self.half_precision = choice.random() < 0.35
-        self.sizes = {"size": choice.choice([8, 16, 24, 64]), "rows": choice.choice([2, 3, 4, 5, 16, 33])}
-        self.steps: list[tuple[str, str, int, int]] = []
-        weighted = OF_IMAGES if self.layout == "images" else OF_ROWS
-        for count in range(1, choice.randint(4, 10)):
-            draw = choice.random()
-            kind = "unary" if draw < _UNARY_SHARE else "binary" if draw < _UNARY_SHARE + _BINARY_SHARE else "weighted"
-            name = choice.choice(list({"unary": UNARY, "binary": BINARY, "weighted": weighted}[kind]))
-            first = count - 1 if choice.random() < 0.75 else choice.randrange(count)
-            self.steps.append((kind, name, first, choice.randrange(count)))
-        self.returned = sorted({len(self.steps), choice.randrange(1, len(self.steps) + 1)})
-        generator = torch.Generator().manual_seed(seed)
-        size = self.sizes["size"]
-        shapes = [((size, size), size**-0.5), ((size,), 1.0), ((size,), 1.0), ((size, size, 3, 3), size**-0.5 / 3)]
-        self.weights = nn.ParameterList(torch.randn(shape, generator=generator) * scale for shape, scale in shapes)
-        shape = [self.sizes[item] if isinstance(item, str) else item for item in _SHAPES[self.layout]]
-        self.example = torch.randn(shape, generator=generator)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The results of the steps that are returned."""
-        weighted, results = OF_IMAGES if self.layout == "images" else OF_ROWS, [x]
-        for kind, name, first, second in self.steps:
-            if kind == "unary":
-                results.append(UNARY[name](results[first]))
-            elif kind == "binary":
-                results.append(BINARY[name](results[first], results[second]))
-            else:
-                results.append(weighted[name](results[first], list(self.weights)))
-        return tuple(results[position] for position in self.returned)
-
-    def __str__(self) -> str:
-        lines = [f"%{i + 1} = {name}(%{a}, %{b})" for i, (_, name, a, b) in enumerate(self.steps)]
-        dtype = "float16" if self.half_precision else "float32"
-        returned = ", ".join(f"%{position}" for position in self.returned)
-        return "\n".join([f"%0 = {dtype}{list(self.example.shape)}", *lines, f"return {returned}"])
-
-
-class Judgement(StrEnum):
-    """What became of a program."""
-
-    RIGHT = "right"
-    WRONG = "wrong"
-    NOT_JUDGED = "not judged"
+_modules = itertools.count()
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A program, and the relative L2 errors of its results beside those of PyTorch in the lower precision."""
+class Argument:
+    """One tensor argument.
 
-    seed: int
-    judgement: Judgement
-    errors: list[float] = field(default_factory=list)
-    usual: list[float] = field(default_factory=list)
-
-
-def alone() -> None:
-    """Prepare a process that is one of many."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-
-
-def judged(seed: int, executor: str) -> Judged:
-    """Compile a program and compare its results with PyTorch's in float64.
-
-    It is wrong if an error is above 2 % and more than ten times that of eager in float16, or in float32 with inputs and
-    weights rounded to TF32.
-
-    Args:
-        seed: of the program.
-        executor: "tensorrt" runs it on a GPU, "reference" evaluates its networks.
+    Attributes:
+        name: of the variable in `forward`.
+        shape: sizes, or names of dimensions.
+        dtype: such as "float32".
+        values: "normal", "positive", "index" (0 or 1), "small" (whole numbers of -3 to 5) or "mask".
+        place: "positional", "keyword", "dict" or "list" (in a dict or list that is the second argument).
+        layout: "contiguous", "transposed" or "sliced": how its memory lies.
     """
-    program = RandomProgram(seed).eval()
-    x = program.example.half() if program.half_precision else program.example
-    lower = program.half() if program.half_precision else program
-    with torch.no_grad():
-        exact = copy.deepcopy(lower).double()(x.double())
-        if not all(item.isfinite().all() and item.abs().max() < _LARGEST for item in exact):
-            return Judged(seed, Judgement.NOT_JUDGED)
-        usual = _errors(lower(x) if program.half_precision else _tf32(copy.deepcopy(lower))(_rounded(x)), exact)
-        options = {"enabled_precisions": {torch.float16}} if program.half_precision else {}
-        compiled = tp.compile(lower, (x,), min_block_size=1, executor=executor, **options)
-        errors = _errors(compiled.cuda()(x.cuda()) if executor == "tensorrt" else compiled(x), exact)
-    right = all(error < max(10 * limit, 2e-2) for error, limit in zip(errors, usual, strict=True))
-    return Judged(seed, Judgement.RIGHT if right else Judgement.WRONG, errors, usual)
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    values: str = "normal"
+    place: str = "positional"
+    layout: str = "contiguous"
+
+    def sizes(self, dims: Mapping[str, int]) -> tuple[int, ...]:
+        """Its shape at those sizes of the dimensions."""
+        return tuple(dims[item] if isinstance(item, str) else item for item in self.shape)
+
+    def tensor(self, dims: Mapping[str, int], generator: torch.Generator) -> Tensor:
+        """A tensor of these sizes."""
+        sizes, dtype = self.sizes(dims), getattr(torch, self.dtype)
+        if self.values in ("normal", "positive"):
+            # Eighths: what is compared or rounded rarely lies within an error of its limit.
+            made = torch.randint(-20, 21, sizes, generator=generator) / 8
+            made = made.abs() + 0.125 if self.values == "positive" else made
+        else:
+            low, high = {"index": (0, 2), "small": (-3, 6), "mask": (0, 2)}[self.values]
+            low = 0 if self.dtype == "uint8" else low
+            made = torch.randint(low, high, sizes, generator=generator)
+        made = made.to(dtype)
+        if self.layout == "transposed" and made.dim() >= 2:
+            return made.transpose(-1, -2).contiguous().transpose(-1, -2)
+        if self.layout == "sliced" and made.dim() >= 1:
+            return torch.cat([made, made], -1)[..., : made.shape[-1]]
+        return made
 
 
-def _errors(found: tuple[Tensor, ...], exact: tuple[Tensor, ...]) -> list[float]:
-    norm = torch.linalg.vector_norm
-    return [float(norm(a.cpu().double() - b) / (norm(b) + 1e-6)) for a, b in zip(found, exact, strict=True)]
+@dataclass(frozen=True)
+class Line:
+    """One statement of `forward`, of one or several lines of text without indentation, and the variables it makes."""
+
+    text: str
+    makes: tuple[str, ...] = ()
 
 
-def _tf32(program: RandomProgram) -> RandomProgram:
-    for weight in program.weights:
-        weight.copy_(_rounded(weight))
-    return program
+@dataclass(frozen=True)
+class Case:
+    """How a program is compiled.
+
+    Attributes:
+        frontend: a value of `ir`; "exported" gives an ExportedProgram, "script" gives TorchScript, and "dynamic" is
+            torch.compile(dynamic=True).
+        executor: "reference", "pytorch" or "tensorrt".
+        options: settings, as JSON; precisions by name.
+        saved: whether it is saved and loaded, where the front end allows it.
+        examples: whether it is given example tensors instead of `tp.Input`s (fixed sizes then).
+    """
+
+    frontend: str = "dynamo"
+    executor: str = "reference"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    saved: bool = False
+    examples: bool = False
 
 
-def _rounded(x: Tensor) -> Tensor:
-    """A float32 tensor with the ten bits of mantissa that TF32 has."""
-    return ((x.view(torch.int32) + (1 << 12) >> 13) << 13).view(torch.float32)
+@dataclass(frozen=True)
+class Program:
+    """A model as text and how it is tried.
+
+    Attributes:
+        number: of the program, from which all follows.
+        dtype: to which the module's floating-point weights are cast.
+        arguments: tensors that `forward` takes.
+        ranges: smallest, usual and largest size of every named dimension.
+        layers: statements of `__init__`.
+        lines: statements of `forward`.
+        returned: the expression it returns.
+        case: how it is compiled.
+    """
+
+    number: int
+    dtype: str
+    arguments: tuple[Argument, ...]
+    ranges: Mapping[str, tuple[int, int, int]]
+    layers: tuple[str, ...]
+    lines: tuple[Line, ...]
+    returned: str
+    case: Case
+
+    def source(self) -> str:
+        """The model as Python text."""
+        arguments = ", ".join(["self", *self._signature()])
+        layers = ["super().__init__()", *self.layers]
+        body = [*self._unpacked(), *(line.text for line in self.lines), f"return {self.returned}"]
+        return "\n".join(
+            [
+                HEADER,
+                "class Found(NamedTuple):",
+                "    first: Tensor",
+                "    second: Tensor",
+                "",
+                "",
+                "class Model(nn.Module):",
+                "    def __init__(self):",
+                *(_indented(text) for text in layers),
+                "",
+                f"    def forward({arguments}):",
+                *(_indented(text) for text in body),
+                "",
+            ]
+        )
+
+    def _signature(self) -> list[str]:
+        places = {place: [a.name for a in self.arguments if a.place == place] for place in _PLACES}
+        keywords = ["*", *places["keyword"]] if places["keyword"] else []
+        return [
+            *(f"{name}: Tensor" for name in places["positional"]),
+            *(["batch: dict[str, Tensor]"] if places["dict"] else []),
+            *(["items: list[Tensor]"] if places["list"] else []),
+            *keywords,
+        ]
+
+    def _unpacked(self) -> list[str]:
+        lists = [a.name for a in self.arguments if a.place == "list"]
+        return [
+            *(f'{a.name} = batch["{a.name}"]' for a in self.arguments if a.place == "dict"),
+            *(f"{name} = items[{index}]" for index, name in enumerate(lists)),
+        ]
+
+    def placed(self, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments of a call, from a value for each argument."""
+        by_place = {p: {a.name: values[a.name] for a in self.arguments if a.place == p} for p in _PLACES}
+        args: list[Any] = list(by_place["positional"].values())
+        if by_place["dict"]:
+            args.append(by_place["dict"])
+        if by_place["list"]:
+            args.append(list(by_place["list"].values()))
+        return tuple(args), by_place["keyword"]
+
+    def tensors(self, dims: Mapping[str, int]) -> dict[str, Tensor]:
+        """Its arguments at some sizes, always the same for these sizes."""
+        generator = torch.Generator().manual_seed(self.number * 31 + sum(dims.values()))
+        return {argument.name: argument.tensor(dims, generator) for argument in self.arguments}
+
+    def model(self) -> nn.Module:
+        """The module, in eval mode, with random weights that are the same each time."""
+        return initialised(load_module(self.source()).Model, self.dtype, self.number)
+
+    def sizes(self, count: int = 6) -> list[dict[str, int]]:
+        """Sizes of the dimensions to call it with: usual, smallest, largest ones, and mixed ones."""
+        if self.case.examples or not self.ranges:
+            return [{name: usual for name, (_, usual, _) in self.ranges.items()}]
+        found = [{name: ends[index] for name, ends in self.ranges.items()} for index in (1, 0, 2)]
+        choice = random.Random(self.number)
+        for _ in range(count - 3):
+            found.append({name: choice.randint(low, high) for name, (low, _, high) in self.ranges.items()})
+        return [dims for index, dims in enumerate(found) if dims not in found[:index]]
+
+    def file(self, title: str) -> str:
+        """The text of a file that tries this program: `python -m tests.random_programs FILE`, or run by itself."""
+        record = {
+            "number": self.number,
+            "dtype": self.dtype,
+            "arguments": [asdict(argument) for argument in self.arguments],
+            "ranges": dict(self.ranges),
+            "layers": list(self.layers),
+            "lines": [asdict(line) for line in self.lines],
+            "returned": self.returned,
+            "case": asdict(self.case),
+        }
+        words = title.replace("\\", "/").replace('"""', "'''")
+        return (
+            f'"""{words}"""\n\n{self.source()}\n\n'
+            'if __name__ == "__main__":\n'
+            "    from tests.random_programs.__main__ import main\n\n"
+            "    main([__file__])\n\n"
+            f"# The program as data, from which it is tried; the text above is made of it.\n# {json.dumps(record)}\n"
+        )
+
+    @classmethod
+    def from_file(cls, path: Path) -> Program:
+        """The program of such a file."""
+        record = json.loads(path.read_text().rstrip().splitlines()[-1].removeprefix("# "))
+        return cls(
+            record["number"],
+            record["dtype"],
+            tuple(Argument(**{**item, "shape": tuple(item["shape"])}) for item in record["arguments"]),
+            {name: tuple(ends) for name, ends in record["ranges"].items()},
+            tuple(record["layers"]),
+            tuple(Line(item["text"], tuple(item["makes"])) for item in record["lines"]),
+            record["returned"],
+            Case(**record["case"]),
+        )
+
+    def with_case(self, **changes: Any) -> Program:
+        """The same program, compiled otherwise."""
+        return replace(self, case=replace(self.case, **changes))
+
+
+_PLACES = ("positional", "dict", "list", "keyword")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"        {line}" for line in text.splitlines())
+
+
+def load_module(source: str) -> Any:
+    """The module of a text, whose lines errors show and TorchScript finds, though there is no file."""
+    name = f"random_program_{next(_modules)}"
+    path = f"<{name}>"
+    linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
+    module = types.ModuleType(name)
+    module.__file__ = path
+    sys.modules[name] = module
+    exec(compile(source, path, "exec"), vars(module))
+    return module
+
+
+def initialised(kind: type[nn.Module], dtype: str, number: int) -> nn.Module:
+    """A module in eval mode with random weights, and statistics that are not those of a new one."""
+    torch.manual_seed(number)
+    return settled(kind(), dtype)
+
+
+def settled(module: nn.Module, dtype: str) -> nn.Module:
+    """The module in eval mode and that type; normalizations with statistics as after some training."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._NormBase) and part.running_mean is not None:
+            part.running_mean.normal_(0, 0.3)
+            assert part.running_var is not None
+            part.running_var.uniform_(0.5, 1.5)
+    return module.to(getattr(torch, dtype)).eval().requires_grad_(False)

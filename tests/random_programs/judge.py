@@ -1,0 +1,315 @@
+"""Compile one program and compare it with PyTorch."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+import trt_passes as tp
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.utils import _pytree as pytree
+from trt_passes.compiler.errors import UserError
+
+from .compare import difference, is_rounding
+from .program import Program
+from .refusals import is_true_reason, kind_of
+
+_SLOW = 45.0
+"""Seconds of processor time after which a compilation counts as slow."""
+
+
+class Kind(StrEnum):
+    """What became of a program."""
+
+    RIGHT = "right"
+    REFUSED = "refused"
+    UNKNOWN = "refused, reason not known to be true"
+    WRONG = "wrong"
+    CRASH = "crash"
+    SLOW = "slow"
+    PYTORCH = "PyTorch's own fault"
+
+
+FAILURES = (Kind.WRONG, Kind.CRASH, Kind.SLOW, Kind.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The kind, a sentence that says more, and seconds of processor time; `trace` is that of an exception."""
+
+    number: int
+    kind: Kind
+    message: str = ""
+    seconds: float = 0.0
+    trace: str = ""
+
+    @property
+    def group(self) -> str:
+        """What failures of one cause have in common."""
+        return f"{self.kind}: {'' if self.kind is Kind.WRONG else kind_of(self.message)}"
+
+
+class _Stop(Exception):
+    def __init__(self, kind: Kind, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.message, self.trace = kind, message, trace
+
+
+def judged(program: Program) -> Verdict:
+    """Compile the program as its case says, call it at its sizes, and compare with PyTorch."""
+    started = time.process_time()
+    try:
+        with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+            warnings.simplefilter("always")
+            kind, message, trace = _tried(program, caught)
+    except _Stop as stop:
+        kind, message, trace = stop.kind, stop.message, stop.trace
+    seconds = time.process_time() - started
+    if kind in (Kind.RIGHT, Kind.REFUSED) and seconds > _SLOW:
+        kind, message = Kind.SLOW, f"{seconds:.0f} s"
+    if kind in (Kind.WRONG, Kind.CRASH) and _is_pytorchs_own(program):
+        kind = Kind.PYTORCH
+    return Verdict(program.number, kind, message, round(seconds, 2), trace)
+
+
+def _tried(program: Program, caught: list[warnings.WarningMessage]) -> tuple[Kind, str, str]:
+    model = program.model()
+    given, callee = _model_given(program, model)
+    compiled = _stopping("", lambda: _compiled(program, given))
+    on_gpu = program.case.executor == "tensorrt"
+    if on_gpu:
+        compiled = compiled.cuda() if program.case.frontend not in ("torch_compile", "dynamic") else compiled
+    for index, dims in enumerate(program.sizes()):
+        _compare(program, callee, compiled, dims, on_gpu)
+        if index == 0:
+            _check_left(caught)
+    _check_left(caught)
+    if program.case.saved:
+        loaded = _stopping("saving: ", lambda: _saved_and_loaded(program, compiled))
+        fresh = program.model()
+        _, callee = _model_given(program, fresh)
+        if on_gpu:
+            loaded = loaded.cuda()
+        for dims in program.sizes(3):
+            _compare(program, callee, loaded, dims, on_gpu)
+    return Kind.RIGHT, "", ""
+
+
+def _model_given(program: Program, model: nn.Module) -> tuple[Any, Any]:
+    """What is compiled, and what runs in PyTorch beside it: an equal model with weights of its own."""
+    if program.case.frontend == "script":
+        try:
+            return torch.jit.script(copy.deepcopy(model)), torch.jit.script(model)
+        except Exception:
+            twin, (args, _) = copy.deepcopy(model), program.placed(_where_it_runs(program, program.sizes(1)[0]))
+            twin = twin.cuda() if program.case.executor == "tensorrt" else twin
+            try:
+                return torch.jit.trace(twin, args, check_trace=False), model
+            except Exception as error:
+                raise _Stop(Kind.REFUSED, f"torch.jit: {type(error).__name__}: {_first(error)}") from error
+    return copy.deepcopy(model), model
+
+
+def _compiled(program: Program, model: Any) -> Any:
+    case = program.case
+    options = {**case.options, "executor": case.executor}
+    if "enabled_precisions" in options:
+        names = ["float32", *options["enabled_precisions"]]
+        options["enabled_precisions"] = {getattr(torch, name) for name in names}
+    torch._dynamo.reset()
+    if case.executor == "tensorrt":
+        model = model.cuda()
+    if case.frontend == "dynamic":
+        return torch.compile(model, backend="trt_passes", dynamic=True, options=options)
+    args, kwargs = program.placed(_declared(program))
+    if case.frontend == "exported":
+        exported = _exported(program, model)
+        return tp.compile(exported, **options)
+    ir = {"script": "ts"}.get(case.frontend, case.frontend)
+    return tp.compile(model, args, kwarg_inputs=kwargs or None, ir=ir, **options)
+
+
+def _declared(program: Program) -> dict[str, Any]:
+    """What is said about each argument: an example tensor, or its smallest, usual and largest sizes."""
+    usual, *_ = program.sizes(3)
+    if program.case.examples:
+        return _where_it_runs(program, usual)
+    ends = [{name: ends[index] for name, ends in program.ranges.items()} for index in range(3)]
+    return {
+        a.name: tp.Input(
+            min_shape=a.sizes(ends[0]),
+            opt_shape=a.sizes(ends[1]),
+            max_shape=a.sizes(ends[2]),
+            dtype=getattr(torch, a.dtype),
+        )
+        for a in program.arguments
+    }
+
+
+def _exported(program: Program, model: nn.Module) -> torch.export.ExportedProgram:
+    """The model as a user exports it; what torch.export says is a true reason here."""
+    usual = {name: max(usual, 2) if low != high else usual for name, (low, usual, high) in program.ranges.items()}
+    args, kwargs = program.placed(_where_it_runs(program, usual))
+    shapes = {
+        a.name: {
+            dim: Dim.DYNAMIC(min=program.ranges[name][0], max=program.ranges[name][2])
+            for dim, name in enumerate(a.shape)
+            if isinstance(name, str) and program.ranges[name][0] != program.ranges[name][2]
+        }
+        for a in program.arguments
+    }
+    placed_args, placed_kwargs = program.placed(shapes)
+    places = {a.place for a in program.arguments}
+    positional = [a.name for a in program.arguments if a.place == "positional"]
+    positional += [name for name, place in (("batch", "dict"), ("items", "list")) if place in places]
+    dynamic = {**dict(zip(positional, placed_args, strict=True)), **placed_kwargs}
+    try:
+        return torch.export.export(model, args, kwargs or None, dynamic_shapes=dynamic if program.ranges else None)
+    except Exception as error:
+        raise _Stop(Kind.REFUSED, f"torch.export: {type(error).__name__}: {_first(error)}") from error
+
+
+def _saved_and_loaded(program: Program, compiled: Any) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        script = isinstance(compiled, torch.jit.ScriptModule)
+        path = os.path.join(folder, "model.ts" if script else "model.pt2")
+        tp.save(compiled, path)
+        return torch.jit.load(path) if script else tp.load(path)
+
+
+def _stopping(where: str, action: Any) -> Any:
+    """The result of an action; what it raises decides about the program."""
+    try:
+        return action()
+    except _Stop:
+        raise
+    except UserError as error:
+        sentence = where + str(error)
+        known = is_true_reason(sentence)
+        raise _Stop(Kind.REFUSED if known else Kind.UNKNOWN, sentence) from error
+    except Exception as error:
+        cause = _user_error(error)
+        if cause is not None:
+            known = is_true_reason(str(cause))
+            raise _Stop(Kind.REFUSED if known else Kind.UNKNOWN, where + str(cause)) from error
+        message = f"{where}{type(error).__name__}: {_first(error)}"
+        raise _Stop(Kind.CRASH, message, traceback.format_exc()) from error
+
+
+def _user_error(error: BaseException | None) -> UserError | None:
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _check_left(caught: list[warnings.WarningMessage]) -> None:
+    """Stop if torch.compile left a graph to PyTorch since a pass failed, or for a reason that is not known."""
+    for item in caught:
+        text = str(item.message)
+        if "is left to PyTorch, because it cannot be compiled" in text:
+            reason = text.partition("cannot be compiled: ")[2]
+            if "pass '" in reason and "failed" in reason:
+                raise _Stop(Kind.CRASH, reason)
+            if not is_true_reason(reason):
+                raise _Stop(Kind.UNKNOWN, f"left to PyTorch: {reason}")
+
+
+def _compare(program: Program, model: Any, compiled: Any, dims: Mapping[str, int], on_gpu: bool) -> None:
+    before = copy.deepcopy(model)
+    expected_inputs = program.tensors(dims)
+    args, kwargs = program.placed(expected_inputs)
+    try:
+        expected = model(*args, **kwargs)
+    except Exception:
+        # TorchScript reads some Python otherwise; then there is nothing to compare with.
+        return
+    inputs = _where_it_runs(program, dims) if on_gpu else program.tensors(dims)
+    args, kwargs = program.placed(inputs)
+    where = f"at {dict(dims)}: " if dims else ""
+    found = _stopping(where, lambda: compiled(*args, **kwargs))
+    shape_found, shape_expected = pytree.tree_structure(found), pytree.tree_structure(expected)
+    script = program.case.frontend in ("ts", "script")
+    if shape_found != shape_expected and not script:
+        raise _Stop(Kind.WRONG, f"{where}results {shape_found} instead of {shape_expected}")
+    got = [*pytree.tree_leaves(found), *inputs.values()]
+    want = [*pytree.tree_leaves(expected), *expected_inputs.values()]
+    if script:
+        want = [item for item in want if item is not None]
+        got = [item for item in got if item is not None]
+    text = difference(got, want)
+    if not text:
+        return
+
+    def again() -> list[Any]:
+        twin = copy.deepcopy(before)
+        fresh = program.tensors(dims)
+        more, named = program.placed(fresh)
+        results = twin(*more, **named)
+        leaves = [*pytree.tree_leaves(results), *fresh.values()]
+        return [item for item in leaves if item is not None] if script else leaves
+
+    lower = [getattr(torch, name) for name in program.case.options.get("enabled_precisions", ())]
+    if program.case.options.get("truncate_double"):
+        lower.append(torch.float32)
+    least = lower[0] if lower else None
+    same_length = len(got) == len(want)
+    if same_length and is_rounding(got, want, again, least=least, tf32=on_gpu):
+        return
+    raise _Stop(Kind.WRONG, f"{where}{text}")
+
+
+def _where_it_runs(program: Program, dims: Mapping[str, int]) -> dict[str, Tensor]:
+    """The arguments at some sizes, on the GPU for TensorRT."""
+    tensors = program.tensors(dims)
+    if program.case.executor == "tensorrt":
+        return {name: tensor.cuda() for name, tensor in tensors.items()}
+    return tensors
+
+
+def _is_pytorchs_own(program: Program) -> bool:
+    """Whether PyTorch's own front end, without this package, fails as well or is as wrong."""
+    frontend = program.case.frontend
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = program.with_case(executor="pytorch")
+            model = program.model()
+            twin = copy.deepcopy(model)
+            torch._dynamo.reset()
+            if frontend in ("torch_compile", "dynamic"):
+                alone: Any = torch.compile(twin, backend="aot_eager", dynamic=frontend == "dynamic" or None)
+            elif frontend in ("dynamo", "exported", "ts"):
+                exported = _exported(program, twin)
+                alone = exported.run_decompositions({}).module()
+            else:
+                return False
+            for dims in program.sizes():
+                _compare(program, model, alone, dims, False)
+    except _Stop as stop:
+        return not stop.message.startswith("torch.export: ")
+    except Exception:
+        return True
+    return False
+
+
+def _first(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else ""
+
+
+def judged_file(path: Path) -> Verdict:
+    """The verdict on a program that was written to a file."""
+    return judged(Program.from_file(path))
