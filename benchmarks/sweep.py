@@ -1,0 +1,225 @@
+"""What becomes of every architecture of transformers: docs/models.md, "Every architecture of transformers".
+
+    python benchmarks/sweep.py [KIND ...] [--processes 2] [--limit 240] [--seconds N] [--executor reference]
+
+Needs `pip install -e .[rtx,bench]`. Each kind of model (sweep_models.py says which, and how they are made small) is
+exported, compiled, called and compared with PyTorch in a process of its own with a limit of seconds. Results go to
+benchmarks/sweep.jsonl, a line per model as soon as it is known; what is there is not measured again unless it is named.
+`--page` only writes the page again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "sweep.jsonl"
+sys.path.insert(0, str(FOLDER))
+
+TOLERANCE = 1e-3
+"""Relative L2 error of each output in float32. Random weights of small models give 1e-7 to 1e-5."""
+
+OUTCOMES = {
+    "one engine": "right, in one engine with nothing left over",
+    "several": "right, in several engines or with parts in PyTorch",
+    "pytorch": "right, with nothing in TensorRT",
+    "export refuses": "torch.export refuses the model",
+    "wrong": "results differ from PyTorch's",
+    "crash": "the compiler or the process failed",
+    "slow": "not done within the limit of seconds",
+    "not made": "the rules give no model that can be called in PyTorch",
+}
+
+
+def measure(kind: str, class_name: str, executor: str) -> dict[str, Any]:
+    """Make, export, compile, call and compare one model in this process; its row."""
+    import torch
+    import trt_passes as tp
+    from sweep_models import NotMade, made
+
+    torch.set_num_threads(1)
+    try:
+        sample = made(kind, class_name)
+    except NotMade as error:
+        return {"outcome": "not made", "words": str(error)}
+    model, inputs = sample.model, sample.inputs
+    if executor == "tensorrt":
+        model, inputs = model.cuda(), {name: value.cuda() for name, value in inputs.items()}
+    started = time.perf_counter()
+    try:
+        program = tp.trace(model, [], dict(inputs))
+    except Exception as error:
+        return {"outcome": "export refuses", "words": _words(error), "divisor": sample.divisor}
+    exported = time.perf_counter() - started
+    try:
+        compiled = tp.compile(program, executor=executor)
+        seconds = time.perf_counter() - started - exported
+        error = _largest_error(model, compiled, inputs)
+    except Exception as failure:
+        traceback.print_exc()
+        return {"outcome": "crash", "words": _words(failure), "divisor": sample.divisor}
+    report = compiled.report
+    left = [row for row in report.ledger if row.verdict.value != "trt"]
+    if not error <= TOLERANCE:
+        outcome = "wrong"
+    elif not report.segments:
+        outcome = "pytorch"
+    else:
+        outcome = "several" if left or len(report.segments) > 1 else "one engine"
+    return {
+        "outcome": outcome,
+        "words": _why(left) if left else "",
+        "nodes": len(report.program.op_nodes),
+        "trt": report.verdicts["trt"],
+        "engines": len(report.segments),
+        "error": float(f"{error:.1e}"),
+        "seconds": [round(exported, 1), round(seconds, 1)],
+        "divisor": sample.divisor,
+    }
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _why(left: Sequence[Any]) -> str:
+    """The commonest reason, with how many nodes have it."""
+    reasons = Counter((row.op, row.reasons[0].code) for row in left if row.reasons)
+    return "; ".join(f"{count} × {op} ({code})" for (op, code), count in reasons.most_common(3))
+
+
+def _largest_error(model: Any, compiled: Any, inputs: Mapping[str, Any]) -> float:
+    import torch
+    from torch.utils import _pytree as pytree
+    from trt_passes.compiler.instruments.numerics import distance
+
+    torch.manual_seed(1)
+    with torch.no_grad():
+        expected = [leaf for leaf in pytree.tree_leaves(model(**inputs)) if isinstance(leaf, torch.Tensor)]
+        torch.manual_seed(1)
+        found = [leaf for leaf in pytree.tree_leaves(compiled(**inputs)) if isinstance(leaf, torch.Tensor)]
+    if len(expected) != len(found):
+        return float("inf")
+    worst = 0.0
+    for want, have in zip(expected, found, strict=True):
+        if (want.dtype, want.shape) != (have.dtype, have.shape):
+            return float("inf")
+        if want.numel() and not torch.equal(want, have):
+            worst = max(worst, distance(want, have)[1])
+    return worst
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+def _work(kind: str, class_name: str, executor: str, log: str, answer: Connection) -> None:
+    with open(log, "w") as file:
+        sys.stdout = sys.stderr = file
+        try:
+            row = measure(kind, class_name, executor)
+        except BaseException as error:
+            traceback.print_exc()
+            row = {"outcome": "crash", "words": _words(error)}
+        answer.send(row)
+
+
+def sweep(kinds: Mapping[str, str], options: argparse.Namespace) -> None:
+    """Measure kinds of models, several at a time, and append each row to the file as soon as it is there."""
+    context = get_context("fork")  # with torch and transformers imported once
+    logs = Path(options.logs)
+    logs.mkdir(parents=True, exist_ok=True)
+    waiting, running = list(kinds.items()), {}
+    end = time.monotonic() + options.seconds
+    while running or (waiting and time.monotonic() < end):
+        while waiting and len(running) < options.processes and time.monotonic() < end:
+            kind, class_name = waiting.pop(0)
+            receiver, sender = context.Pipe(duplex=False)
+            log = str(logs / f"{kind}.log")
+            process = context.Process(target=_work, args=(kind, class_name, options.executor, log, sender))
+            process.start()
+            sender.close()
+            running[receiver] = (kind, class_name, process, time.monotonic())
+        ready = wait(list(running), timeout=1)
+        for receiver in list(running):
+            kind, class_name, process, started = running[receiver]
+            late = time.monotonic() - started > options.limit or time.monotonic() > end + 20
+            if receiver not in ready and not late:
+                continue
+            row = _answer(receiver, process, receiver in ready, time.monotonic() > end + 20)
+            del running[receiver]
+            if row is not None:
+                _write({"kind": kind, "class": class_name, **row, "took": round(time.monotonic() - started, 1)})
+    if waiting:
+        print(f"{len(waiting)} left: run the same command again", flush=True)
+
+
+def _answer(receiver: Connection, process: Any, is_ready: bool, out_of_time: bool) -> dict[str, Any] | None:
+    row: dict[str, Any] | None
+    if is_ready:
+        try:
+            row = receiver.recv()
+        except EOFError:
+            row = {"outcome": "crash", "words": "the process died"}
+    else:
+        row = None if out_of_time else {"outcome": "slow", "words": ""}
+        process.kill()
+    process.join()
+    receiver.close()
+    return row
+
+
+def _write(row: Mapping[str, Any]) -> None:
+    import torch
+    import transformers
+
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__, "date": str(date.today())}
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**row, "versions": versions}) + "\n")
+    print(f"{row['kind']:32} {row['outcome']:15} {row['took']:6.1f} s  {str(row.get('words', ''))[:110]}", flush=True)
+
+
+def rows() -> dict[str, dict[str, Any]]:
+    """The newest row of each kind."""
+    if not RESULTS.exists():
+        return {}
+    lines = (json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines())
+    return dict(sorted((line["kind"], line) for line in lines))
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="*")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--limit", type=float, default=240, help="seconds for one model")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="start no more models after so many seconds"
+    )
+    parser.add_argument("--executor", default="reference", choices=("reference", "tensorrt", "pytorch"))
+    parser.add_argument("--logs", default="/tmp/trt-passes-sweep", help="folder for what each model printed")
+    parser.add_argument("--part", default="1/1", help="2/3: the second third of what is left")
+    options = parser.parse_args(list(arguments) if arguments is not None else None)
+    import transformers  # noqa: F401  here, so that every process has it
+    from sweep_models import model_classes
+
+    classes, known = model_classes(), rows()
+    chosen = {kind: classes[kind] for kind in options.kinds} or {
+        kind: name for kind, name in classes.items() if kind not in known
+    }
+    part, parts = (int(text) for text in options.part.split("/"))
+    sweep(dict(list(chosen.items())[part - 1 :: parts]), options)
+    counts = Counter(row["outcome"] for row in rows().values())
+    print(", ".join(f"{counts[name]} {name}" for name in OUTCOMES), f"on {platform.machine()}")
+
+
+if __name__ == "__main__":
+    main()
