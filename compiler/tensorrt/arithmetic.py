@@ -26,6 +26,8 @@ def cast(ctx: ConverterContext, x: Tensor, dtype: torch.dtype, role: str = "cast
     if x.dtype == dtype:
         return x
     if dtype == torch.bool:
+        if x.constant is not None and tuple(x.constant.shape) == x.shape:
+            return ctx.constant(x.constant.to(dtype), role)
         return invert(ctx, compare(ctx, "EQUAL", x, 0), role)
     return ctx.emit(ctx.network.add_cast(x.trt, ctx.data_type(dtype)), x.shape, role)
 
@@ -88,10 +90,35 @@ def operands(ctx: ConverterContext, values: Sequence[Operand], dtype: torch.dtyp
 
 # --- elementwise -----------------------------------------------------------------------------------------------------
 def elementwise(ctx: ConverterContext, operation: str, left: Tensor, right: Tensor, role: str = "") -> Tensor:
-    """One elementwise layer on tensors of equal dtypes and ranks."""
+    """One elementwise layer on tensors of equal dtypes and ranks; none where a constant decides a logical one."""
+    decided = _decided(ctx, operation, left, right, role) if left.dtype == torch.bool else None
+    if decided is not None:
+        return decided
     kind = getattr(ctx.trt.ElementWiseOperation, operation)
     shape = shapes.broadcast(left.shape, right.shape)
     return ctx.emit(ctx.network.add_elementwise(left.trt, right.trt, kind), shape, role)
+
+
+def _decided(ctx: ConverterContext, operation: str, left: Tensor, right: Tensor, role: str) -> Tensor | None:
+    """The result of a logical operation with a constant, or of a tensor with itself; None if it takes a layer.
+
+    TensorRT-RTX 1.6 builds wrong kernels for these: `x & False` is x there, and `x | True` too.
+    """
+    shape = shapes.broadcast(left.shape, right.shape)
+    truth, other = (left.truth, right) if left.truth is not None else (right.truth, left)
+    if truth is None:
+        if left.trt is not right.trt:
+            return None
+        return left if operation in ("AND", "OR") else _all(ctx, shape, operation == "EQUAL")
+    if (operation, truth) in (("AND", False), ("OR", True)):
+        return _all(ctx, shape, truth)
+    if (operation, truth) in (("XOR", True), ("EQUAL", False)):
+        other = invert(ctx, other, role)
+    return shapes.expand(ctx, other, shape, role)
+
+
+def _all(ctx: ConverterContext, shape: Sequence[Dim], value: bool) -> Tensor:
+    return shapes.full(ctx, shape, ctx.scalar(value, torch.bool, len(shape)))
 
 
 def binary(ctx: ConverterContext, operation: str, left: Operand, right: Operand, role: str = "") -> Tensor:
@@ -189,6 +216,8 @@ def compare_or_equal(ctx: ConverterContext, operation: str, left: Operand, right
 
 def invert(ctx: ConverterContext, x: Tensor, role: str = "") -> Tensor:
     """The negation of a bool tensor."""
+    if x.truth is not None:
+        return _all(ctx, x.shape, not x.truth)
     return unary(ctx, "NOT", x, role)
 
 
@@ -198,6 +227,8 @@ def where(ctx: ConverterContext, condition: Tensor, then: Operand, otherwise: Op
     rank = max(condition.rank, first.rank)
     parts = [shapes.with_rank(ctx, part, rank) for part in (condition, first, second)]
     shape = shapes.broadcast(*(part.shape for part in parts))
+    if parts[0].truth is not None:
+        return shapes.expand(ctx, parts[1] if parts[0].truth else parts[2], shape, role)
     return ctx.emit(ctx.network.add_select(*(part.trt for part in parts)), shape, role)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -256,9 +257,10 @@ class ConverterContext:
         layer = self.network.add_constant(tuple(stored.shape), as_weights(self.library, stored))
         result = self.emit(layer, tuple(stored.shape), role)
         self._constant_tensors.add(result.trt.name)
-        if value.dtype == stored.dtype:
-            return result
-        return self.emit(self.network.add_cast(result.trt, self.data_type(value.dtype)), result.shape, f"{role}.cast")
+        if value.dtype != stored.dtype:
+            layer = self.network.add_cast(result.trt, self.data_type(value.dtype))
+            result = self.emit(layer, result.shape, f"{role}.cast")
+        return replace(result, constant=value)
 
     def is_constant(self, tensor: Tensor) -> bool:
         """Whether a tensor is the result of a constant layer."""
@@ -303,7 +305,7 @@ class ConverterContext:
             tensor = torch.full((1,) * rank, value, dtype=dtype or natural)
             self._shared[key] = self.constant(tensor)
         shared = self._shared[key]
-        return Tensor(shared.trt, shared.dtype, shared.shape, weak=dtype is None)
+        return replace(shared, weak=dtype is None)
 
     def _symbolic_scalar(self, value: Any) -> Tensor:
         size = self.sizes.tensor(value)
@@ -351,7 +353,7 @@ class ConverterContext:
         if result.dtype != out.dtype or not sizes_agree:
             expected = f"{short_name(out.dtype)}[{','.join(map(str, wanted))}]"
             raise ConversionError(self._node, f"the converter yields {result} where PyTorch yields {expected}")
-        return Tensor(result.trt, result.dtype, wanted)
+        return replace(result, shape=wanted, weak=False)
 
 
 def _natural_dtype(value: Any) -> torch.dtype | None:

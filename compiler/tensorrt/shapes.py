@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -50,6 +51,16 @@ def _bound(value: Dim, size: Dim) -> Dim:
     return value if same(value, size) or value.is_nonnegative else simplified(sympy.Min(sympy.Max(value, 0), size))
 
 
+def _still_known(result: Tensor, x: Tensor, moved: Callable[[torch.Tensor], torch.Tensor]) -> Tensor:
+    """The result of a layer that moves elements, with its values where those of its input are known."""
+    values = x.constant
+    if values is None:
+        return result
+    if values.numel() == 1:
+        return replace(result, constant=values.reshape((1,) * result.rank))
+    return replace(result, constant=moved(values)) if tuple(values.shape) == x.shape else result
+
+
 # --- reshape ---------------------------------------------------------------------------------------------------------
 def reshape(ctx: ConverterContext, x: Tensor, shape: Sequence[Dim], role: str = "") -> Tensor:
     """The elements of `x`, in order, in another shape."""
@@ -64,7 +75,7 @@ def reshape(ctx: ConverterContext, x: Tensor, shape: Sequence[Dim], role: str = 
     else:
         layer.zero_is_placeholder = 0 not in shape
         layer.reshape_dims = static
-    return ctx.emit(layer, shape, role)
+    return _still_known(ctx.emit(layer, shape, role), x, lambda values: values.reshape(shape))
 
 
 def _reshape_dims(before: Sequence[Dim], after: Sequence[Dim]) -> tuple[int, ...] | None:
@@ -123,7 +134,8 @@ def permute(ctx: ConverterContext, x: Tensor, order: Sequence[int], role: str = 
         return x
     layer = ctx.network.add_shuffle(x.trt)
     layer.first_transpose = axes
-    return ctx.emit(layer, tuple(x.shape[axis] for axis in axes), role)
+    result = ctx.emit(layer, tuple(x.shape[axis] for axis in axes), role)
+    return _still_known(result, x, lambda values: values.permute(axes))
 
 
 def swap(ctx: ConverterContext, x: Tensor, first: int, second: int, role: str = "") -> Tensor:
@@ -184,7 +196,7 @@ def expand(ctx: ConverterContext, x: Tensor, shape: Sequence[Dim], role: str = "
     layer = ctx.network.add_slice(x.trt, (0,) * x.rank, shape if static else (0,) * x.rank, strides)
     if not static:
         layer.set_input(2, ctx.sizes.vector(shape).trt)
-    return ctx.emit(layer, shape, role)
+    return replace(ctx.emit(layer, shape, role), constant=x.constant)
 
 
 def concatenate(ctx: ConverterContext, parts: Sequence[Tensor], dim: int, role: str = "") -> Tensor:

@@ -23,12 +23,23 @@ class Tensor:
         dtype: its data type.
         shape: its sizes; a dynamic one is an expression over the program's symbols.
         weak: whether it stands for a Python number, which gives way in type promotion.
+        constant: values that broadcast to the tensor's, where they are known now.
     """
 
     trt: Any
     dtype: torch.dtype
     shape: tuple[Dim, ...]
     weak: bool = False
+    constant: torch.Tensor | None = None
+
+    @property
+    def truth(self) -> bool | None:
+        """What all elements of a tensor of booleans are, where it is known now."""
+        values = self.constant
+        if values is None or self.dtype != torch.bool or not values.numel():
+            return None
+        first = bool(values.flatten()[0])
+        return first if bool((values == first).all()) else None
 
     @property
     def rank(self) -> int:
