@@ -61,6 +61,7 @@ def model_classes() -> dict[str, str]:
     from transformers.models.auto import modeling_auto
 
     tables = {name: table for name, table in vars(modeling_auto).items() if name.endswith("_MAPPING_NAMES")}
+    del tables["CONFIG_MAPPING_NAMES"]
     ordered = [tables.pop("MODEL_MAPPING_NAMES"), tables.pop("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"), *tables.values()]
     found: dict[str, str] = {}
     for table in ordered:
