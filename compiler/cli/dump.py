@@ -8,9 +8,11 @@ import re
 from ..errors import UserError, did_you_mean
 from ..ir.graph_diff import graph_diff
 from ..ir.reasons import REASON_CODES
-from ..report.dump_folder import DumpFolder
+from ..report.dump_folder import DumpFolder, reading
 from ..report.node_story import node_story
 from ..report.run_diff import compare_runs
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def explain_code(code: str) -> str:
@@ -29,29 +31,39 @@ def explain_code(code: str) -> str:
 
 def explain_dump(folder: str) -> str:
     """Why nodes of a dumped run fell back, as its `why.txt` has it."""
-    return DumpFolder(folder).why.rstrip("\n")
+    with reading(folder):
+        return printable(DumpFolder(folder).why.rstrip("\n"))
 
 
 def explain_node(folder: str, name: str) -> str:
     """One node of a dumped run: where it came from, what each pass made of it, its verdict and where it runs."""
-    return node_story(DumpFolder(folder), name)
+    with reading(folder):
+        return printable(node_story(DumpFolder(folder), name))
 
 
 def explain_modules(folder: str) -> str:
     """Coverage of a dumped run as a tree of the user's modules, with errors and seconds where they were measured."""
-    return str(DumpFolder(folder).coverage)
+    with reading(folder):
+        return printable(str(DumpFolder(folder).coverage))
 
 
 def diff_passes(folder: str, before: str, after: str) -> str:
     """How the graph after one pass of a dumped run differs from that after another, see `DumpFolder.graph_after`."""
-    dump = DumpFolder(folder)
-    names = (f"{before}/graph.txt", f"{after}/graph.txt")
-    text = graph_diff(dump.graph_after(before), dump.graph_after(after), names)
-    return text.rstrip("\n") or f"the graphs after {before} and after {after} are the same."
+    with reading(folder):
+        dump = DumpFolder(folder)
+        names = (f"{before}/graph.txt", f"{after}/graph.txt")
+        text = graph_diff(dump.graph_after(before), dump.graph_after(after), names)
+    return printable(text.rstrip("\n")) or f"the graphs after {before} and after {after} are the same."
 
 
 def diff_runs(before: str, after: str, as_json: bool = False) -> tuple[str, str]:
     """How one dumped run differs from another, as text or JSON; and a sentence on lost coverage, "" if none was."""
-    difference = compare_runs(DumpFolder(before), DumpFolder(after))
-    text = json.dumps(difference.to_json(), indent=1, ensure_ascii=False) if as_json else str(difference)
-    return text, difference.lost_text
+    with reading(before, after):
+        difference = compare_runs(DumpFolder(before), DumpFolder(after))
+        text = json.dumps(difference.to_json(), indent=1, ensure_ascii=False) if as_json else str(difference)
+        return printable(text), printable(difference.lost_text)
+
+
+def printable(text: str) -> str:
+    """Text of a dump without what a terminal takes for a command."""
+    return _CONTROL.sub("\ufffd", text)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ..errors import UserError
-from ..report.dump_folder import DumpFolder
+from ..report.dump_folder import DumpFolder, reading
 
 
 def page_of(folder: str) -> Path:
@@ -42,12 +42,14 @@ def export_model_explorer(folder: str, output: str | None = None) -> tuple[Path,
     page = DumpFolder(folder).path / "index.html"
     try:
         data = data_of(page.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{page} cannot be read as the page of a dump ({error}): write the dump again.") from error
     graphs = Path(output) if output is not None else page.with_name("model-explorer.json")
     verdicts = graphs.with_name(f"{graphs.stem}.verdicts.json")
-    _write(graphs, graph_collection(data, page.parent.resolve().name))
-    _write(verdicts, verdict_data(data))
+    with reading(folder):
+        collection, values = graph_collection(data, page.parent.resolve().name), verdict_data(data)
+    _write(graphs, collection)
+    _write(verdicts, values)
     return graphs, verdicts
 
 

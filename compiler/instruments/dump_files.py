@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..report.dump_folder import SCHEMA
+from ..runtime.saving.whole_file import on_disk
 
 TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv")
 """The files that a dump has besides its folders."""
@@ -86,6 +87,7 @@ class StagedFolder:
 
     def finish(self) -> None:
         """Let the folder appear under its name."""
+        on_disk(self.path)
         shutil.rmtree(self._final, ignore_errors=True)
         self.path.rename(self._final)
 
@@ -110,7 +112,9 @@ def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all; with "\\n" line ends on every system."""
     temporary = path.with_name(f".writing-{path.name}")
     try:
+        temporary.unlink(missing_ok=True)
         temporary.write_text(text, encoding="utf-8", newline="\n")
+        on_disk(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -71,6 +71,9 @@ class LedgerRow:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> LedgerRow:
         """The row that `to_json` wrote."""
+        for name, value in row.items():
+            if name != "reasons" and not isinstance(value, str | None):
+                raise ValueError(f"{name} of a row is {value!r}")
         reasons = tuple(Reason(**reason) for reason in row["reasons"])
         return cls(**{**row, "verdict": Verdict(row["verdict"]), "reasons": reasons})
 

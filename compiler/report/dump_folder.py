@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from ..errors import UserError, did_you_mean
 from ..ir.graph_lines import NodeLine, parse_graph
 from ..ir.ledger import Ledger
+from ..ir.strict_json import strict_json
 from .coverage import ModuleCoverage, from_csv
 
 SCHEMA = 1
@@ -119,11 +121,12 @@ class DumpFolder:
     def kernels(self, segment: str, node: str) -> tuple[dict[str, Any], ...]:
         """The rows of a segment's layers.json for the kernels that an op node is in: name, type, nodes, …."""
         path = self._latest(f"{segment}/layers.json")
-        rows = json.loads(path.read_text(encoding="utf-8"))["layers"] if path else ()
+        rows = strict_json(path.read_text(encoding="utf-8"))["layers"] if path else ()
         return tuple(row for row in rows if node in row["nodes"])
 
     def _latest(self, name: str) -> Path | None:
-        paths = (stage.path / name for stage in reversed(self.stages))
+        # The name of a segment comes from the ledger, and must not lead elsewhere.
+        paths = (stage.path / name for stage in reversed(self.stages) if name.count("/") == 1 and name[0] != ".")
         return next((path for path in paths if path.exists()), None)
 
     def _text(self, name: str) -> str:
@@ -133,17 +136,39 @@ class DumpFolder:
         return path.read_text(encoding="utf-8")
 
 
+@contextmanager
+def reading(*folders: str) -> Iterator[None]:
+    """Turn what damaged files in dump folders raise into one sentence, a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{' or '.join(folders)} is damaged, or of another release ({type(error).__name__}: {said}): write the "
+            "dump again."
+        ) from error
+
+
 def _run(folder: str) -> dict[str, Any]:
     """The `run.json` of a dump folder."""
     path = Path(folder, "run.json")
     if not Path(folder).is_dir():
         raise UserError(f"there is no folder {folder}: make one with `trt-passes run MODEL --dump-dir {folder}`.")
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = strict_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{folder} is not a dump folder: it has no run.json.") from None
     except ValueError as error:
         raise UserError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(run, dict) or "schema" not in run:
         raise UserError(f"{folder} is not a dump folder: its run.json has no schema version.")
+    if not isinstance(run["schema"], int):
+        raise UserError(f"{path} is damaged: its schema version is {run['schema']!r}; write the dump again.")
+    if run["schema"] > SCHEMA:
+        raise UserError(
+            f"{folder} was written with schema {run['schema']}, but this release of trt-passes reads up to {SCHEMA}: "
+            "upgrade it, or write the dump again."
+        )
     return run

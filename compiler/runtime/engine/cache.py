@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +16,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...ir.engine_spec import EngineArtifact, EngineSpec
+from ...ir.strict_json import strict_json
 from ..saving.whole_file import remove_abandoned, write_whole
 
 _MAGIC = b"trt-passes engine\n"
@@ -25,6 +27,7 @@ class EngineCache:
     """Engines by key, a file each; any number of processes may use the folder at once.
 
     Files are renamed into place whole and carry a checksum, so what is read is what was written or counts as missing.
+    So does what is no file of this kind, such as a link: it would lead out of the folder.
 
     Args:
         folder: made if it is missing.
@@ -44,12 +47,13 @@ class EngineCache:
     def get(self, key: str, name: str) -> EngineArtifact | None:
         """The engine of that key, under the name of a segment; None if there is none, or what is there is damaged.
 
-        A damaged file is removed, so that `put` writes it anew.
+        What is damaged is removed, so that `put` writes it anew.
         """
         started = time.perf_counter()
         path = self._path(key)
         try:
-            data = np.fromfile(path, dtype=np.uint8).data
+            kind = path.lstat().st_mode
+            data = np.fromfile(path, dtype=np.uint8).data if stat.S_ISREG(kind) else memoryview(b"")
         except OSError:
             return None
         try:
@@ -71,6 +75,8 @@ class EngineCache:
         if size > self._limit:
             return f"its {size} bytes are more than option 'cache_size' ({self._limit})"
         try:
+            if self._path(key).is_symlink():
+                self._path(key).unlink()
             write_whole(self._path(key), parts)
         except OSError as error:
             return f"{error.strerror or error}"
@@ -84,7 +90,7 @@ class EngineCache:
         for path in self._folder.glob(f"*{_SUFFIX}"):
             # Another process may remove a file at any time.
             with suppress(OSError):
-                status = path.stat()
+                status = path.lstat()
                 entries.append((status.st_mtime_ns, status.st_size, path))
                 total += status.st_size
         for _, size, path in sorted(entries):
@@ -117,8 +123,10 @@ def _unpacked(data: memoryview, key: str) -> EngineArtifact:
     if hashlib.sha256(rest).digest() != bytes(data[start : start + 32]):
         raise ValueError("the checksum is wrong")
     length = int.from_bytes(rest[:8], "little")
-    content: dict[str, Any] = json.loads(bytes(rest[8 : 8 + length]))
+    content: dict[str, Any] = strict_json(bytes(rest[8 : 8 + length]))
     if content["key"] != key:
         raise ValueError("the engine of another network")
-    spec = EngineSpec.from_json(content["spec"])
-    return EngineArtifact(rest[8 + length :], spec, 0.0, content["log"], tuple(content["layers"]))
+    spec, log, layers = EngineSpec.from_json(content["spec"]), content["log"], content["layers"]
+    if not isinstance(log, str) or not isinstance(layers, list) or not all(isinstance(row, dict) for row in layers):
+        raise ValueError("the record of the build is damaged")
+    return EngineArtifact(rest[8 + length :], spec, 0.0, log, tuple(layers))

@@ -74,6 +74,9 @@ class RuntimeCache:
 
     def _read(self, cache: Any) -> Any:
         try:
+            if not (self._stored.path.is_file() or self._stored.path.is_dir()) and self._stored.path.exists():
+                self._say("is no file")  # a pipe or a device could be read for ever
+                return cache
             data = self._stored.path.read_bytes()
         except FileNotFoundError:
             return cache

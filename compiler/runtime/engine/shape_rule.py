@@ -212,7 +212,8 @@ def _allowed(part: ast.AST) -> bool:
             return False
         return part.func.id != "PowByNatural" or (len(part.args) == 2 and _is_exponent(part.args[1]))
     if isinstance(part, ast.Constant):
-        return type(part.value) in (int, float) and abs(part.value) < 2**63
+        number = isinstance(part.value, int | float) and not isinstance(part.value, bool)
+        return number and abs(part.value) < 2**63  # type: ignore[arg-type]
     if isinstance(part, ast.Name):
         return _is_symbol(part.id) or part.id in _FUNCTIONS
     if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow):

@@ -49,7 +49,8 @@ def path_of(path: str | os.PathLike[str]) -> Path:
 def whole_files(*paths: str | os.PathLike[str]) -> Iterator[list[BinaryIO]]:
     """Files to write to, which take the places of `paths` when the block ends, or vanish if it raises.
 
-    They are beside these places. A place that is a symbolic link stays one: what it leads to is replaced.
+    They are beside these places, and on the disk before they are renamed: after a power cut a place has the old file
+    or the whole new one. A place that is a symbolic link stays one: what it leads to is replaced.
 
     Raises:
         OSError: a file cannot be written, or a place is taken by something that is no file; what was there stays.
@@ -60,7 +61,11 @@ def whole_files(*paths: str | os.PathLike[str]) -> Iterator[list[BinaryIO]]:
         _check_replaceable(target)
     try:
         with ExitStack() as stack:
-            yield [stack.enter_context(path.open("xb")) for path in unfinished]
+            files: list[BinaryIO] = [stack.enter_context(path.open("xb")) for path in unfinished]
+            yield files
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
         for path, target in zip(unfinished, targets, strict=True):
             path.replace(target)
     except BaseException:
@@ -70,7 +75,7 @@ def whole_files(*paths: str | os.PathLike[str]) -> Iterator[list[BinaryIO]]:
 
 
 def write_whole(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> None:
-    """Write the parts, one after the other, to a file beside `path` and rename it to `path`.
+    """Write the parts, one after the other, to a file beside `path` and rename it to `path`, see `whole_files`.
 
     Raises:
         OSError: the file cannot be written; what was at `path` is then still there.
@@ -91,6 +96,18 @@ def write_archive(path: str | os.PathLike[str], write: Callable[[BinaryIO], obje
         write(held)  # type: ignore[arg-type]
         if held.error is not None:
             raise held.error
+
+
+def on_disk(place: Path) -> None:
+    """Wait until a file, or all that is in a folder and the folders in it, is on the disk.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    for path in (place, *place.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 class _ErrorsHeld(io.RawIOBase):

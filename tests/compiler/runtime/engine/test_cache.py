@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import os
 import time
@@ -154,3 +156,54 @@ def test_processes_share_a_folder(tmp_path: Path) -> None:
     assert torn.value == 0
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(PREFIX)]
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 2 * 200_800
+
+
+def test_links_are_no_entries_and_are_not_followed(tmp_path: Path) -> None:
+    outside, cache = tmp_path / "outside", EngineCache(str(tmp_path / "cache"), 1 << 20)
+    cache.put(KEY, engine())
+    entry = tmp_path / "cache" / f"{KEY}.engine"
+    entry.rename(outside)
+    for target in (outside, tmp_path / "nowhere" / "file"):
+        before = outside.read_bytes()
+        entry.symlink_to(target)
+        assert cache.get(KEY, "segment-00") is None
+        assert not entry.is_symlink()
+        entry.symlink_to(target)
+        assert cache.put(KEY, engine(fill=8)) is None
+        assert not entry.is_symlink()
+        assert cache.get(KEY, "segment-00") is not None
+        assert outside.read_bytes() == before
+        entry.unlink()
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 0])
+def test_links_that_lead_nowhere_count_and_go_like_files(limit: int, tmp_path: Path) -> None:
+    (tmp_path / f"{KEY}.engine").symlink_to(tmp_path / "nowhere")
+    EngineCache(str(tmp_path), limit).trim()
+    assert (tmp_path / f"{KEY}.engine").is_symlink() is (limit > 0)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_counts_as_missing(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{KEY}.engine"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    cache = EngineCache(str(tmp_path), 1 << 20)
+    assert cache.get(KEY, "segment-00") is None
+    said = cache.put(KEY, engine())
+    assert said == (os.strerror(21) if kind == "folder" else None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {"key": KEY}, {"layers": 5}, {"layers": [5]}, {"log": 5}, {"spec": {"schema": "1"}}, {"spec": []}, "[" * 9999],
+)
+def test_a_sound_checksum_does_not_make_an_entry(content: Any, tmp_path: Path) -> None:
+    cache = EngineCache(str(tmp_path), 1 << 20)
+    honest = {"key": KEY, "spec": SPEC.to_json(), "log": "", "layers": []}
+    merged = {**honest, **content} if isinstance(content, dict) and content != {"key": KEY} else content
+    header = merged.encode() if isinstance(merged, str) else json.dumps(merged).encode()
+    rest = len(header).to_bytes(8, "little") + header + b"plan"
+    (tmp_path / f"{KEY}.engine").write_bytes(b"trt-passes engine\n" + hashlib.sha256(rest).digest() + rest)
+    assert cache.get(KEY, "segment-00") is None
+    assert not list(tmp_path.iterdir())
