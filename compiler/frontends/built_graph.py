@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 
-from ..ir.memory import address_of_memory
+from ..ir.memory import first_overlap
 from .dynamo_graph import Traced
 
 _version = operator.attrgetter("_version")
@@ -96,8 +96,8 @@ class BuiltGraph:
         return bool(beyond) and all(beyond) and (not self.writes or self._separate(args))
 
     def _separate(self, args: Sequence[Any]) -> bool:
-        taken = [address_of_memory(arg) for arg in self.pick(args) if isinstance(arg, torch.Tensor)]
-        return len(set(taken)) == len(taken) and not set(taken) & set(map(address_of_memory, self.constants))
+        taken = [arg for arg in self.pick(args) if isinstance(arg, torch.Tensor)]
+        return first_overlap([*taken, *self.constants], lambda one, other: one < len(taken)) is None
 
 
 def _picker(positions: Sequence[int]) -> Pick:

@@ -33,6 +33,7 @@ from .keyword_signature import named_keywords
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .plain_state import with_plain_state
 from .quiet import quiet_rejection
+from .reshaped_tensors import NothingRebound, check_not_reshaped
 from .size_guards import check_size_guards
 from .written_constants import written_constants_as_buffers
 
@@ -241,22 +242,30 @@ def export_module(
     Raises:
         UserError: torch.export rejects the model (with its reason and the user's line).
     """
+    rebound = NothingRebound()
     try:
         with (
             tracing(),
             quiet_rejection(),
             torch.no_grad(),
             WholeRecurrentLayers(),
+            rebound,
             masks_not_compared(),
             kept_values(state_of(model)),
         ):
             exported = torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
-            return written_constants_as_buffers(with_plain_state(exported))
+            return _as_taken(exported)
     except UserError:
         raise
     except Exception as error:
+        rebound.explain(error)
         hint = hint_at_shapes([*args, *kwargs.values()])
         raise UserError(f"{_rejection(error).rstrip('.')}.{hint}" if hint else _rejection(error)) from error
+
+
+def _as_taken(exported: ExportedProgram) -> ExportedProgram:
+    """The program, from torch.export, in the form in which the passes take it, or UserError."""
+    return written_constants_as_buffers(with_plain_state(check_not_reshaped(exported)))
 
 
 def _plain(value: Any) -> Any:
@@ -298,7 +307,7 @@ def _traceback_lines(error: Exception) -> list[str]:
 
 
 def _adopt(exported: ExportedProgram, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Program:
-    exported = written_constants_as_buffers(with_plain_state(exported))
+    exported = _as_taken(exported)
     if inputs is None and not kwargs:
         return _stamped(Program(exported, _declared_by_export(exported)))
     declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from ..ir.memory import parts_of, same_numbers
 from ..runtime.cuda_graphs.writes import times_written
 
 
@@ -44,17 +45,21 @@ def kept_values(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
     Tracing writes too: torch.export runs some writes to what it takes for constants, such as those through a `to` that
     changes nothing.
     """
-    before = [(tensor, times_written(tensor), tensor.detach().clone()) for tensor in tensors]
+    parts = [part for tensor in tensors for part in parts_of(tensor)]
+    before = [(part, part.detach(), times_written(part), part.detach().clone()) for part in parts]
     try:
         yield
     finally:
-        for tensor, times, value in before:
-            if times_written(tensor) != times or _differs(tensor, value):
-                with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+        for tensor, same, times, value in before:
+            with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+                if _form(tensor) != _form(same):
+                    tensor.data = same
+                # Batch norm, and inference mode, write without a count.
+                if times_written(tensor) != times or not same_numbers(tensor, value):
                     tensor.copy_(value)
 
 
-def _differs(tensor: torch.Tensor, value: torch.Tensor) -> bool:
-    """Whether a tensor was written to without a count: by batch norm, or in inference mode."""
-    comparable = tensor.layout == torch.strided and not (tensor.is_meta or tensor.is_quantized)
-    return comparable and not torch.allclose(tensor, value, rtol=0, atol=0, equal_nan=True)
+def _form(tensor: torch.Tensor) -> Hashable:
+    """What in-place operators such as `t_` and `resize_` change."""
+    dense = tensor.layout is torch.strided
+    return tensor.shape, (tensor.stride(), tensor.storage_offset()) if dense else None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import Graph, GraphModule, Proxy, Tracer
+from torch.fx import Graph, GraphModule, Node, Proxy, Tracer
+from torch.fx.proxy import Attribute
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError
@@ -88,10 +90,56 @@ class _CallTracer(Tracer):
         inputs = [self.create_proxy("placeholder", f"input_{i}", (), {}) for i in range(len(self.paths))]
         return lambda *proxies: self._results(proxies), inputs
 
+    def proxy(self, node: Node) -> Proxy:
+        """What stands for a node's result in the model's code."""
+        return _RecordedProxy(node, self)
+
     def _results(self, proxies: Sequence[Proxy]) -> list[Any]:
         args, keywords = _with_proxies(self._given, dict(zip(self.paths, proxies, strict=True)))
         leaves, self.structure = pytree.tree_flatten(self.root.forward(*args, **keywords))
         return leaves
+
+
+def _recorded(function: Callable[..., Any]) -> Callable[[Proxy, Any], Proxy]:
+    """A method of a proxy that puts a call of a function of two arguments into the graph."""
+    return lambda self, other: self.tracer.create_proxy("call_function", function, (self, other), {})
+
+
+class _RecordedProxy(Proxy):
+    """A proxy whose changes in place are in the graph: fx itself makes `x + 1`, another tensor, of `x += 1`."""
+
+    __iadd__ = _recorded(operator.iadd)
+    __isub__ = _recorded(operator.isub)
+    __imul__ = _recorded(operator.imul)
+    __itruediv__ = _recorded(operator.itruediv)
+    __ifloordiv__ = _recorded(operator.ifloordiv)
+    __imod__ = _recorded(operator.imod)
+    __ipow__ = _recorded(operator.ipow)
+    __imatmul__ = _recorded(operator.imatmul)
+    __iand__ = _recorded(operator.iand)
+    __ior__ = _recorded(operator.ior)
+    __ixor__ = _recorded(operator.ixor)
+    __ilshift__ = _recorded(operator.ilshift)
+    __irshift__ = _recorded(operator.irshift)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
+
+    def __getattr__(self, name: str) -> Any:
+        return _RecordedAttribute(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _OWN:
+            raise TypeError(f"it assigns to {name!r} of a tensor")
+        super().__setattr__(name, value)
+
+
+class _RecordedAttribute(_RecordedProxy, Attribute):
+    """An attribute of what a proxy stands for, such as `x.T`."""
+
+
+_OWN = frozenset({"tracer", "node", "root", "attr", "_node", "__dict__"})
+"""Attributes of proxies themselves."""
 
 
 def _is_tensor(leaf: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import keyword
 import operator
 import warnings
+from collections.abc import Sequence
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +21,7 @@ from torch.utils import _pytree as pytree
 from ..errors import UserError
 from ..ir.source import source_of
 from ..ir.text import op_name
+from ..runtime.calls.shared_memory import SharedMemory
 from ..runtime.cuda_graphs.direct_calls import engine_calls
 from .module_view import blank_module, with_state
 from .torchscript_types import Signature, literal
@@ -102,7 +104,7 @@ class _Writer:
     def source(self) -> str:
         """The source of `forward`."""
         placeholders = self.graph.find_nodes(op="placeholder")
-        lines = self.signature.checks()
+        checks, lines = self.signature.checks(), list[str]()
         for node, path in zip(placeholders, self.signature.leaves, strict=True):
             self.names[node] = path
             if self.device is None and isinstance(node.meta.get("val"), torch.Tensor):
@@ -115,7 +117,25 @@ class _Writer:
                 lines.append(f"{self.names[node]} = {self._call(node)}")
         results = [self._text(value) for value in pytree.tree_leaves(self.graph.output_node().args[0], _is_none)]
         lines.append(f"return {self.signature.packed(results)}")
-        return "\n    ".join([f"def forward(self{self.signature.parameters}):", *lines, ""])
+        checks += self._memory_check(placeholders)
+        return "\n    ".join([f"def forward(self{self.signature.parameters}):", *checks, *lines, ""])
+
+    def _memory_check(self, placeholders: Sequence[Node]) -> list[str]:
+        """A statement that refuses inputs that share memory with what is written to; none if nothing is."""
+        memory = SharedMemory.of(self.module)
+        if memory is None:
+            return []
+        tensors = [(i, node) for i, node in enumerate(placeholders) if isinstance(node.meta.get("val"), torch.Tensor)]
+        owned = {str(node.target): self.names[node] for node in self.graph.find_nodes(op="get_attr")}
+        state = [owned[name] for name in (*memory.written_state, *memory.state)]
+        written = [number for number, (place, _) in enumerate(tensors) if place in memory.written]
+        written += range(len(tensors), len(tensors) + len(memory.written_state))
+        inputs = ", ".join(self.names[node] for _, node in tensors)
+        return [
+            f"assert torch.ops.trt_passes.share_no_memory([{inputs}], "
+            f"torch.jit.annotate(List[Tensor], [{', '.join(state)}]), {written}), "
+            '"an input shares memory with what the model writes to: give a clone() of it"'
+        ]
 
     def _attribute(self, node: Node) -> str:
         path = str(node.target)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 
 import torch
 from torch.fx import Graph, Node
+from torch.utils import _pytree as pytree
 
 
 def is_view(node: Node) -> bool:
@@ -63,3 +65,24 @@ def may_share(copy: Node, source: Node) -> bool:
         return True
     owner = memory_of(source)
     return owner.op != "placeholder" and not reaches_output(owner)
+
+
+def written_by(node: Node) -> Iterator[Node]:
+    """The nodes whose tensors an operator call writes to."""
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        return
+    schema = node.target._schema
+    if not schema.is_mutable:
+        return
+    for position, argument in enumerate(schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = node.args[position] if position < len(node.args) else node.kwargs.get(argument.name)
+            yield from (leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Node))
+
+
+def written_tensors(graph: Graph) -> tuple[list[str], list[int]]:
+    """What a graph writes to, itself or a view of it: names of attributes, and positions of placeholders."""
+    places = {node: index for index, node in enumerate(graph.find_nodes(op="placeholder"))}
+    written = dict.fromkeys(memory_of(target) for node in graph.nodes for target in written_by(node))
+    names = [str(node.target) for node in written if node.op == "get_attr"]
+    return names, [places[node] for node in written if node in places]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable
+import itertools
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
@@ -53,7 +54,66 @@ def fingerprint(tensor: torch.Tensor) -> str:
     digest = hashlib.sha256()
     for part in parts_of(tensor.detach()):
         if part.numel() and not part.is_meta:
-            dense = part.resolve_conj().resolve_neg().cpu().contiguous()
-            # Not `view`, which keeps the stride 0 of an expanded dimension of size 1.
-            digest.update(dense.as_strided((dense.numel(),), (1,)).view(torch.uint8).numpy().data)
+            digest.update(_bytes(part).cpu().numpy().data)
     return digest.hexdigest()
+
+
+def same_numbers(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two real tensors of one shape and type hold the same bits, as far as they are more than a shape."""
+    pairs = zip(parts_of(one.detach()), parts_of(other.detach()), strict=True)
+    return all(left.is_meta or torch.equal(_bytes(left), _bytes(right)) for left, right in pairs)
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    dense = tensor.resolve_conj().resolve_neg().contiguous()
+    # Not `view`, which keeps the stride 0 of an expanded dimension of size 1.
+    return dense.as_strided((dense.numel(),), (1,)).view(torch.uint8)
+
+
+def byte_range(tensor: torch.Tensor) -> tuple[int, int]:
+    """The addresses of the first byte of a real dense tensor, and of that after its last; 0, 0 without elements."""
+    if not tensor.numel():
+        return 0, 0
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    start = tensor.data_ptr()
+    return start, start + (last + 1) * tensor.element_size()
+
+
+def overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two real tensors have a byte of memory in common: not so the even and the odd columns of a matrix."""
+    return any(_dense_overlap(left, right) for left in parts_of(one) for right in parts_of(other))
+
+
+def _dense_overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
+    ranges = byte_range(one), byte_range(other)
+    start, end = max(low for low, _ in ranges), min(high for _, high in ranges)
+    if start >= end or one.device != other.device:
+        return False
+    if one.is_contiguous() and other.is_contiguous():
+        return True
+    origin = min(low for low, _ in ranges)
+    used = torch.zeros(max(high for _, high in ranges) - origin, dtype=torch.bool)
+    _bytes_within(used, origin, one).fill_(True)
+    return bool(_bytes_within(used, origin, other).any())
+
+
+def _bytes_within(memory: torch.Tensor, origin: int, tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of a tensor in a map of memory that begins at an address."""
+    size = tensor.element_size()
+    strides = [stride * size for stride in tensor.stride()]
+    return memory.as_strided((*tensor.shape, size), (*strides, 1), tensor.data_ptr() - origin)
+
+
+def first_overlap(
+    tensors: Sequence[torch.Tensor], counts: Callable[[int, int], bool] = lambda one, other: True
+) -> tuple[int, int] | None:
+    """The places of the first two real tensors that overlap, of those pairs for which `counts` is true; else None."""
+    end = -1
+    for low, high in sorted(byte_range(part) for tensor in tensors for part in parts_of(tensor)):
+        if low < end:
+            break
+        end = max(end, high)
+    else:
+        return None
+    pairs = itertools.combinations(range(len(tensors)), 2)
+    return next((pair for pair in pairs if counts(*pair) and overlap(*(tensors[place] for place in pair))), None)

@@ -17,6 +17,7 @@ from torch.fx.graph import PythonCode
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError
+from ..ir.aliasing import written_tensors
 from ..ir.engine_spec import EngineSpec
 from ..ir.left_out import LeftOut
 from ..ir.memory import view_key
@@ -24,7 +25,7 @@ from ..ir.notebook import ShownInNotebooks
 from .calls.argument_check import ArgumentCheck
 from .calls.usual_arguments import usual_arguments
 from .compiled_segment import CompiledSegment
-from .cuda_graphs.capturable import attributes_read, written_tensors
+from .cuda_graphs.capturable import attributes_read
 from .cuda_graphs.cuda_graphs import CudaGraphs
 from .cuda_graphs.direct_calls import SEGMENTS, compiled_segments, direct_forward, engine_calls, forward_of
 from .cuda_graphs.rehearsal import rehearsal

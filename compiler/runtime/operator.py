@@ -82,6 +82,15 @@ def output_values(
     return [inputs[0].new_empty(shape, dtype=binding.dtype) for binding, shape in pairs]
 
 
+def share_no_memory(inputs: Sequence[torch.Tensor], state: Sequence[torch.Tensor], written: Sequence[int]) -> bool:
+    """Whether a call may have these inputs: what TorchScript asks, see `calls.shared_memory.clash`."""
+    from .calls.shared_memory import clash
+
+    return clash(inputs, state, written) is None
+
+
+_LIBRARY.define("share_no_memory(Tensor[] inputs, Tensor[] state, int[] written) -> bool")  # type: ignore[no-untyped-call]
+_LIBRARY.impl("share_no_memory", share_no_memory, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 _LIBRARY.impl("execute_engine", execute_engine, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 # Without a kernel here PyTorch lets results require gradients that nobody can compute: buffers that they are written to
 # would keep the history of all calls.

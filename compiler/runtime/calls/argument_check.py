@@ -22,6 +22,7 @@ from ...ir.symbols import dims_of, finite
 from ..engine.shape_rule import ShapeRule
 from ..operator import OPERATOR
 from .argument_order import ArgumentOrder
+from .shared_memory import SharedMemory
 
 _IMPLIED = 2
 """The smallest size that torch.export assumes where nobody declared one."""
@@ -39,12 +40,14 @@ class ArgumentCheck:
         fixed: position, name and value of every argument that is part of the graph.
         tensors: position and expected type and sizes of all tensors; none if engines check them all.
         rule: checks their sizes.
+        memory: checks that they do not share memory which is written to; None if nothing is.
     """
 
     order: ArgumentOrder
     fixed: tuple[tuple[int, str, Any], ...]
     tensors: tuple[tuple[int, Binding], ...]
     rule: ShapeRule
+    memory: SharedMemory | None
 
     @classmethod
     def of(cls, module: GraphModule, exported: ExportedProgram) -> ArgumentCheck | None:
@@ -59,11 +62,12 @@ class ArgumentCheck:
         tensors = [(i, node) for i, node in inputs if isinstance(node.meta.get("val"), torch.Tensor)]
         if all(_enters_the_first_engine(node) for _, node in tensors):
             tensors = []
-        if not fixed and not tensors and order.is_flat:
+        memory = SharedMemory.of(module)
+        if not fixed and not tensors and order.is_flat and memory is None:
             return None
         bindings = tuple((i, _binding(node, exported.range_constraints)) for i, node in tensors)
         spec = EngineSpec("the model", "", "", tuple(binding for _, binding in bindings), ())
-        return cls(order, tuple(fixed), bindings, ShapeRule(spec, "the compiled model"))
+        return cls(order, tuple(fixed), bindings, ShapeRule(spec, "the compiled model"), memory)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Check the arguments of a call.
@@ -81,6 +85,8 @@ class ArgumentCheck:
             check_unchanged(name, value, leaves[index])
         if self.tensors:
             self._check_tensors(leaves)
+        if self.memory is not None:
+            self.memory.check(module, leaves)
 
     def _check_tensors(self, leaves: list[Any]) -> None:
         shapes = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
+from ...ir.aliasing import written_by
 from ...ir.text import op_name
 from ..operator import OPERATOR
 
@@ -101,27 +101,6 @@ def _written_in_place(node: Node) -> str | None:
         if target.op not in ("placeholder", "get_attr"):
             return f"writes to %{target.name}, which may share memory with an input"
     return None
-
-
-def written_by(node: Node) -> Iterator[Node]:
-    """The nodes whose tensors an operator call writes to."""
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-        return
-    schema = node.target._schema
-    if not schema.is_mutable:
-        return
-    for position, argument in enumerate(schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            value = node.args[position] if position < len(node.args) else node.kwargs.get(argument.name)
-            yield from (leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Node))
-
-
-def written_tensors(graph: Graph) -> tuple[list[str], list[int]]:
-    """What a graph writes to: names of attributes, and positions of placeholders."""
-    places = {node: index for index, node in enumerate(graph.find_nodes(op="placeholder"))}
-    written = dict.fromkeys(target for node in graph.nodes for target in written_by(node))
-    names = [str(node.target) for node in written if node.op == "get_attr"]
-    return names, [places[node] for node in written if node in places]
 
 
 def draws_random_numbers(graph: Graph) -> bool:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
+from ...ir.aliasing import written_tensors
 from ..calls.argument_order import ArgumentOrder
-from .capturable import attributes_read, obstacle, written_tensors
+from .capturable import attributes_read, obstacle
 from .direct_outputs import DirectOutputs
 from .exclusive import CAPTURING
 from .recorder import CannotCapture, Forward, Recorder

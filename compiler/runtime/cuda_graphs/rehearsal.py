@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .capturable import draws_random_numbers, written_tensors
+from ...ir.aliasing import written_tensors
+from .capturable import draws_random_numbers
 
 if TYPE_CHECKING:
     from ..compiled_module import CompiledModule

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from trt_passes.compiler.ir.aliasing import written_tensors
 from trt_passes.compiler.runtime.cuda_graphs.capturable import (
     attributes_read,
     draws_random_numbers,
     obstacle,
-    written_tensors,
 )
 
 from tests.compiler.runtime.handmade import spliced
