@@ -19,6 +19,7 @@ from .context import ConversionError, ConverterContext
 from .layers import network_text
 from .loader import TensorRT
 from .log import collecting_logger
+from .repeated_sums import repeat_small_sums
 from .slice_copies import copy_sliced_tensors
 from .tensor import Tensor
 
@@ -118,6 +119,7 @@ class NetworkBuilder:
 
     def finish(self, outputs: Iterable[Node]) -> BuiltNetwork:
         """Mark the outputs and return the network."""
+        repeat_small_sums(self.context)
         copy_sliced_tensors(self.context)
         bindings = []
         for node in outputs:

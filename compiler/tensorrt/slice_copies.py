@@ -22,7 +22,7 @@ SMALL, SMALL_SUM = 4, 6
 """Elements up to which TensorRT-RTX 1.6 computes a reduction from slices, and a sum, as in softmax too."""
 
 _REDUCTIONS = frozenset({"REDUCE", "NORMALIZATION", "SOFTMAX", "POOLING", "CUMULATIVE"})
-_APART = frozenset(
+APART = frozenset(
     {
         *("MATRIX_MULTIPLY", "CONVOLUTION", "DECONVOLUTION", "EINSUM", "ATTENTION", "TOPK", "NMS", "NON_ZERO"),
         *("SCATTER", "GRID_SAMPLE", "RECURRENCE", "LOOP_OUTPUT", "ITERATOR", "TRIP_LIMIT", "CONDITION", "ASSERTION"),
@@ -35,8 +35,8 @@ _TRACED = frozenset(
 )
 """Layers that a slice of their result may be moved in front of."""
 
-_TAKES_PARTS_ITSELF = frozenset({"SOFTMAX", "NORMALIZATION"})
-_TAKE_PARTS = _TAKES_PARTS_ITSELF | {"SLICE", "REDUCE", "MATRIX_MULTIPLY"}
+TAKES_PARTS_ITSELF = frozenset({"SOFTMAX", "NORMALIZATION"})
+_TAKE_PARTS = TAKES_PARTS_ITSELF | {"SLICE", "REDUCE", "MATRIX_MULTIPLY"}
 
 _SLICED = frozenset({"SLICE", "MATRIX_MULTIPLY"})
 """Layers of which a kernel with a reduction reads parts of their inputs, if it computes them at all."""
@@ -89,12 +89,12 @@ def copy_sliced_tensors(ctx: ConverterContext) -> None:
             continue
         ctx.begin(ctx.layer_nodes[layer.name])
         if layer.kind == "MATRIX_MULTIPLY":
-            for index, summed in enumerate(_summed_axes(layer)):
+            for index, summed in enumerate(summed_axes(layer)):
                 source = tensor_of(layer.handle.get_input(index))
                 layer.handle.set_input(index, _copy(ctx, source.rank + summed, source).trt)
-        elif layer.kind in _TAKES_PARTS_ITSELF:
+        elif layer.kind in TAKES_PARTS_ITSELF:
             result = expanded(ctx, layer, partial(_copy, ctx, axis))
-            _replace(layers, layer.outputs[0], result.trt)
+            replace_input(layers, layer.outputs[0], result.trt)
         elif reached.may_share_a_kernel(layer):
             layer.handle.set_input(0, _copy(ctx, axis, tensor_of(layer.handle.get_input(0))).trt)
 
@@ -104,7 +104,8 @@ def _copy(ctx: ConverterContext, axis: int, x: Tensor) -> Tensor:
     return ctx.emit(ctx.network.add_gather(x.trt, places.trt, axis), x.shape, "copy")
 
 
-def _replace(layers: Sequence[Layer], old: Any, new: Any) -> None:
+def replace_input(layers: Sequence[Layer], old: Any, new: Any) -> None:
+    """Let what may be in one kernel with a tensor read another in place of it."""
     for layer in layers:
         for index, tensor in enumerate(layer.inputs):
             if tensor is not None and tensor.name == old.name and not _is_apart(layer):
@@ -122,7 +123,7 @@ def _axis_of_parts(layer: Layer) -> int | None:
         cut = [axis for axis, (old, new) in enumerate(zip(before, after or (), strict=False)) if 1 < old != new]
         return cut[0] if cut else None
     if layer.kind == "MATRIX_MULTIPLY":
-        axis, other = len(before) + _summed_axes(layer)[0], tensor_shape(layer.inputs[1])
+        axis, other = len(before) + summed_axes(layer)[0], tensor_shape(layer.inputs[1])
         return axis if 1 < before[axis] <= SMALL and min(other or (-1,)) >= 1 else None
     axes = [axis for axis in range(len(before)) if layer.handle.axes >> axis & 1 and before[axis] > 1]
     sums = layer.kind == "SOFTMAX" or (layer.kind == "REDUCE" and layer.handle.op.name == "SUM")
@@ -130,14 +131,14 @@ def _axis_of_parts(layer: Layer) -> int | None:
     return axes[0] if few and getattr(layer.handle, "num_groups", 1) == 1 else None
 
 
-def _summed_axes(product: Layer) -> tuple[int, int]:
+def summed_axes(product: Layer) -> tuple[int, int]:
     """The axes of both operands, counted from the end, along which a matrix product adds up."""
     first, second = product.handle.op0.name, product.handle.op1.name
     return -2 if first == "TRANSPOSE" else -1, -2 if second == "NONE" else -1
 
 
 def _is_apart(layer: Layer) -> bool:
-    return layer.kind in _APART and not (layer.kind == "MATRIX_MULTIPLY" and _axis_of_parts(layer) is not None)
+    return layer.kind in APART and not (layer.kind == "MATRIX_MULTIPLY" and _axis_of_parts(layer) is not None)
 
 
 def _reached(layers: Sequence[Layer]) -> _Reached:

@@ -17,24 +17,29 @@ from .tensor import Tensor
 Copy = Callable[[Tensor], Tensor]
 
 
-def expanded(ctx: ConverterContext, layer: Layer, copy: Copy) -> Tensor:
+def expanded(ctx: ConverterContext, layer: Layer, copy: Copy, times: int = 1) -> Tensor:
     """The result of a SOFTMAX or NORMALIZATION layer on a static tensor, in float32 inside.
 
     Args:
         ctx: builds the network, and has begun the layer's node.
         layer: the layer, which has axes.
         copy: yields a copy of a tensor.
+        times: how often the copy has each element along one of the layer's axes, a power of two.
     """
     x = tensor_of(layer.handle.get_input(0))
     wide = ar.cast(ctx, x, torch.float32, "wide")
-    result = (_softmax if layer.kind == "SOFTMAX" else _normalization)(ctx, layer, wide, copy)
+    if layer.kind == "SOFTMAX":
+        result = _softmax(ctx, layer, wide, copy, times)
+    else:
+        result = _normalization(ctx, layer, wide, copy)
     return ar.cast(ctx, result, x.dtype, "narrow")
 
 
-def _softmax(ctx: ConverterContext, layer: Layer, x: Tensor, copy: Copy) -> Tensor:
+def _softmax(ctx: ConverterContext, layer: Layer, x: Tensor, copy: Copy, times: int) -> Tensor:
     largest = _reduced(ctx, layer, "MAX", copy(x))
     powers = ar.unary(ctx, "EXP", ar.elementwise(ctx, "SUB", x, largest, "shifted"), "powers")
-    return ar.elementwise(ctx, "DIV", powers, _reduced(ctx, layer, "SUM", copy(powers)), "softmax")
+    shares = powers if times == 1 else ar.multiply(ctx, powers, 1 / times, "share")
+    return ar.elementwise(ctx, "DIV", powers, _reduced(ctx, layer, "SUM", copy(shares)), "softmax")
 
 
 def _normalization(ctx: ConverterContext, layer: Layer, x: Tensor, copy: Copy) -> Tensor:
