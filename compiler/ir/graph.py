@@ -10,7 +10,15 @@ from typing import Any
 import torch
 from torch._dispatch.python import enable_python_dispatcher
 from torch.export import ExportedProgram
-from torch.export.graph_signature import ConstantArgument, InputKind, OutputSpec, SymIntArgument, TensorArgument
+from torch.export.graph_signature import (
+    ConstantArgument,
+    InputKind,
+    OutputSpec,
+    SymBoolArgument,
+    SymFloatArgument,
+    SymIntArgument,
+    TensorArgument,
+)
 from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_arg
@@ -147,8 +155,12 @@ def sync_signature(exported: ExportedProgram) -> ExportedProgram:
 
 
 def _output_spec(spec: OutputSpec, value: Any) -> OutputSpec:
+    return replace(spec, arg=result_argument(value))
+
+
+def result_argument(value: Any) -> Any:
+    """How an export signature names a result: a node by its name, with what it yields, or a constant."""
     if not isinstance(value, Node):
-        return replace(spec, arg=ConstantArgument(name="", value=value))
-    if isinstance(value.meta.get("val"), torch.SymInt):
-        return replace(spec, arg=SymIntArgument(name=value.name))
-    return replace(spec, arg=TensorArgument(name=value.name))
+        return ConstantArgument(name="", value=value)
+    kinds = {torch.SymInt: SymIntArgument, torch.SymFloat: SymFloatArgument, torch.SymBool: SymBoolArgument}
+    return kinds.get(type(value.meta.get("val")), TensorArgument)(name=value.name)

@@ -24,6 +24,10 @@ UNBOUNDED_FACTOR = 16
 """A size without upper bound may grow to this many times its usual value in an engine."""
 
 
+NO_LIMIT = 2**31 - 1
+"""Where the range of a symbol ends that has no limit: no dimension of a tensor in TensorRT is larger."""
+
+
 class UnderivableSize(ValueError):
     """A symbol cannot be computed from the shapes of the tensors at hand; `symbol` names it."""
 
@@ -73,6 +77,31 @@ def product(dims: Iterable[Dim]) -> Dim:
 def simplified(dim: Any) -> Dim:
     """A size as a number where it is one."""
     return int(dim) if isinstance(dim, int | sympy.Integer) else dim
+
+
+def at_least(dim: Dim, least: int, ranges: Mapping[sympy.Symbol, Range]) -> bool:
+    """Whether a size, or a difference of sizes, is `least` or more for all values that its symbols may have.
+
+    False also where that cannot be told: what sympy assumes of symbols is no fact, the ranges are.
+    """
+    if isinstance(dim, int):
+        return dim >= least
+    if not dim.free_symbols <= ranges.keys():
+        return False
+    known = {symbol: ValueRanges(ranges[symbol][0], ranges[symbol][2]) for symbol in dim.free_symbols}
+    return bool(bound_sympy(dim, known).lower >= least)
+
+
+def counted_from_start(place: Dim, size: Dim, ranges: Mapping[sympy.Symbol, Range]) -> Dim:
+    """A place in a dimension of some size, or one behind its end, where a negative one counts from the end."""
+    if at_least(place, 0, ranges):
+        return place
+    from_end = simplified(sympy.sympify(place + size))
+    if at_least(-place, 1, ranges):
+        return from_end
+    from torch.utils._sympy.functions import Where
+
+    return Where(sympy.Lt(place, 0), from_end, place)
 
 
 @dataclass(frozen=True)
@@ -126,10 +155,13 @@ def _solved(name: str, dim: int, size: sympy.Expr, symbol: sympy.Symbol) -> Size
 
 # --- ranges ----------------------------------------------------------------------------------------------------------
 def symbol_ranges(program: Program) -> Mapping[sympy.Symbol, Range]:
-    """The range of every symbol of the program's inputs: as declared by `Program.inputs`, else as exported.
+    """The range of every symbol of the program: as declared by `Program.inputs`, else as exported.
 
-    An exported symbol without upper bound gets `UNBOUNDED_FACTOR` times its usual value.
+    A size of an input without upper bound gets `UNBOUNDED_FACTOR` times its usual value. What depends on the values of
+    tensors is bounded by what it is found in (see `found_sizes`), or not at all: by `NO_LIMIT`.
     """
+    from .found_sizes import found_limits, is_data_dependent
+
     ranges: dict[sympy.Symbol, Range] = {}
     declared = list(program.inputs) if len(program.inputs) == len(program.user_inputs) else []
     for index, node in enumerate(program.user_inputs):
@@ -145,10 +177,19 @@ def symbol_ranges(program: Program) -> Mapping[sympy.Symbol, Range]:
                 ranges[symbol] = item.min_shape[dim], item.opt_shape[dim], item.max_shape[dim]
             else:
                 ranges[symbol] = _exported_range(program, symbol, size)
-    for symbol in program.exported.range_constraints:
-        if symbol not in ranges:
-            ranges[symbol] = _exported_range(program, symbol, None)
-    return ranges
+    others = [symbol for symbol in program.exported.range_constraints if symbol not in ranges]
+    ranges |= {s: _exported_range(program, s, None) for s in others if not is_data_dependent(s)}
+    limits = found_limits(program, ranges)
+    dependent = [symbol for symbol in others if is_data_dependent(symbol) and symbol.is_integer]
+    return ranges | {symbol: _dependent_range(program, symbol, limits.get(symbol)) for symbol in dependent}
+
+
+def _dependent_range(program: Program, symbol: sympy.Symbol, limit: int | None) -> Range:
+    bounds = program.exported.range_constraints[symbol]
+    low, high = finite(bounds.lower), finite(bounds.upper)
+    high = min((item for item in (high, limit) if item is not None), default=NO_LIMIT)
+    low = -NO_LIMIT if low is None else min(low, high)
+    return low, high if high < NO_LIMIT else max(low, 1), high
 
 
 def unbounded_symbols(program: Program) -> Mapping[sympy.Symbol, str]:

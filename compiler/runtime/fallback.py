@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.fx import Graph, GraphModule, Node
@@ -27,10 +28,10 @@ def segment_module(program: Program, segment: Segment) -> GraphModule:
         copy.meta = {"val": nodes[name].meta["val"]}
         sizes.add(copy)
 
-    def copied(argument: Node) -> Node:
+    def copied(argument: Node) -> Any:
         if is_symbolic(argument):
-            copies[argument] = sizes.size(argument.meta["val"])
-        elif argument.op == "get_attr" and argument not in copies:
+            return sizes.copied(argument, lambda other: sizes.size(other.meta["val"]))
+        if argument.op == "get_attr" and argument not in copies:
             # A graph that an operator takes: the branch of a conditional, the body of a loop.
             root.add_module(argument.name, program.exported.graph_module.get_submodule(str(argument.target)))
             copies[argument] = graph.create_node("get_attr", argument.name, name=argument.name)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import sympy
 import torch
-from torch.fx import Graph, Node, Proxy
-from torch.fx.proxy import GraphAppendingTracer
-from torch.utils._sympy.interp import sympy_interp
-from torch.utils._sympy.reference import PythonReferenceAnalysis
+from torch.fx import Graph, Node
+from torch.fx.node import map_arg
 
+from ..ir.dependencies import SHAPE_QUERIES
 from ..ir.graph import fake_value
+from ..ir.program import is_symbolic
 from ..ir.symbols import dims_of, expression, symbol_sources
-
-
-class _Analysis(PythonReferenceAnalysis):
-    """Python's operators on sizes, with the one that PyTorch's class makes a formula of."""
-
-    @staticmethod
-    def trunc_to_int(x: Any, dtype: torch.dtype) -> Any:
-        return x.tracer.create_proxy("call_function", math.trunc, (x,), {}) if isinstance(x, Proxy) else math.trunc(x)
+from .savable_sizes import WRITTEN_OUT
 
 
 @dataclass
@@ -37,10 +33,7 @@ class SizesInGraph:
     _nodes: dict[Any, Node] = field(default_factory=dict)
     _dims: dict[Any, tuple[Node, int]] = field(default_factory=dict)
     _shapes: dict[str, tuple[Node, tuple[Any, ...]]] = field(default_factory=dict)
-    _tracer: GraphAppendingTracer = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._tracer = GraphAppendingTracer(self.graph)
+    _copies: dict[Node, Any] = field(default_factory=dict)
 
     def add(self, node: Node) -> None:
         """Make the shape of a tensor (or the value of a size) known; `node.meta["val"]` says what it is."""
@@ -51,7 +44,7 @@ class SizesInGraph:
             for dim, size in enumerate(shape):
                 if not isinstance(size, int):
                     self._dims.setdefault(size, (node, dim))
-        elif isinstance(value, torch.SymInt):
+        elif isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
             self._nodes.setdefault(expression(value), node)
 
     def size(self, value: Any) -> Any:
@@ -63,51 +56,134 @@ class SizesInGraph:
         wanted = expression(value)
         if not isinstance(wanted, sympy.Basic):
             return wanted
-        return self._node(wanted, value)
-
-    def _node(self, wanted: sympy.Basic, value: Any) -> Node:
-        if wanted in self._nodes:
-            return self._nodes[wanted]
-        if wanted in self._dims:
-            node = self._read(*self._dims[wanted])
-        elif isinstance(wanted, sympy.Symbol):
-            node = self._solved(wanted)
-        else:
-            symbols = sorted(wanted.free_symbols, key=str)
-            known = {symbol: self._node(symbol, None) for symbol in symbols}
-            node = self._evaluated(wanted, known)
-        if value is not None:
-            node.meta["val"] = value
-        self._nodes[wanted] = node
+        node = self._node(wanted)
+        node.meta["val"] = value
         return node
 
-    def _read(self, tensor: Node, dim: int) -> Node:
-        node = self.graph.call_function(torch.ops.aten.sym_size.int, (tensor, dim))
-        node.meta["val"] = fake_value(node)
-        return node
+    def copied(self, node: Node, known: Callable[[Node], Any]) -> Any:
+        """What yields here the size that a node of another graph yields: its arithmetic is done as it is there.
+
+        Args:
+            node: reads the shape of a tensor, or computes with such sizes.
+            known: gives what stands here for a node that does neither.
+        """
+        if not is_recomputed(node):
+            return known(node)
+        if node not in self._copies:
+            if node.target in SHAPE_QUERIES:
+                self._copies[node] = self.size(node.meta["val"])
+            elif node.target in WRITTEN_OUT and node.args[1:] in ((), (None,)):
+                copy = self._call(node.target, *map_arg(node.args, lambda source: self.copied(source, known)))
+                copy.meta["val"] = node.meta["val"]
+                self._copies[node] = copy
+            else:
+                copy = self.graph.node_copy(node, lambda source: self.copied(source, known))
+                copy.name = node.name
+                self._copies[node] = copy
+                self.add(copy)
+        return self._copies[node]
+
+    def _node(self, wanted: sympy.Basic) -> Node:
+        if wanted not in self._nodes:
+            if wanted in self._dims:
+                self._nodes[wanted] = self._call(torch.ops.aten.sym_size.int, *self._dims[wanted])
+            elif isinstance(wanted, sympy.Symbol):
+                self._nodes[wanted] = self._solved(wanted)
+            else:
+                self._nodes[wanted] = self._as_node(self._computed(wanted))
+        return self._nodes[wanted]
 
     def _solved(self, symbol: sympy.Symbol) -> Node:
         """A symbol that only occurs inside other sizes, such as s0 where tensors have `2*s0`."""
         source = symbol_sources({name: shape for name, (_, shape) in self._shapes.items()}).get(symbol)
         if source is None:
             raise ValueError(f"the size {symbol} cannot be computed from the shapes of {', '.join(self._shapes)}")
-        read = self._read(self._shapes[source.tensor][0], source.dim)
-        others = source.formula.free_symbols - {source.size}
-        return self._evaluated(source.formula, {source.size: read, **{item: self._node(item, None) for item in others}})
+        self._nodes[source.size] = self._call(torch.ops.aten.sym_size.int, self._shapes[source.tensor][0], source.dim)
+        return self._as_node(self._computed(source.formula))
 
-    def _evaluated(self, formula: Any, known: Mapping[Any, Node]) -> Node:
-        last = next(iter(reversed(self.graph.nodes)), None)
-        proxies = {symbol: Proxy(node, self._tracer) for symbol, node in known.items()}
-        result: Node = sympy_interp(_Analysis, proxies, formula).node
-        for node in _after(self.graph, last):
-            node.meta["val"] = fake_value(node)
-        return result
+    def _as_node(self, value: Any) -> Node:
+        return value if isinstance(value, Node) else self._call(torch.sym_int, value)
+
+    def _computed(self, formula: Any) -> Any:
+        """The value of a formula: a node, or a number."""
+        if isinstance(formula, sympy.Integer):
+            return int(formula)
+        if formula in (sympy.true, sympy.false):
+            return bool(formula)
+        if isinstance(formula, sympy.Symbol) or formula in self._nodes or formula in self._dims:
+            return self._node(formula)
+        if formula.is_integer and formula.atoms(sympy.Rational) - formula.atoms(sympy.Integer):
+            # Sympy writes an exact half of an even size as s0/2.
+            numerator, denominator = formula.as_numer_denom()
+            return self._call(operator.floordiv, self._computed(numerator), self._computed(denominator))
+        if isinstance(formula, sympy.Number):
+            return float(formula)
+        arguments = [self._computed(argument) for argument in formula.args]
+        return self._applied(type(formula).__name__, arguments, formula)
+
+    def _applied(self, kind: str, arguments: list[Any], formula: Any) -> Any:
+        if kind in _FOLDED:
+            return functools.reduce(lambda left, right: self._call(_FOLDED[kind], left, right), arguments)
+        if kind in _FUNCTIONS:
+            return self._call(_FUNCTIONS[kind], *arguments)
+        if kind == "CeilDiv":
+            left, right = arguments
+            return self._call(operator.neg, self._call(operator.floordiv, self._call(operator.neg, left), right))
+        if kind == "ModularIndexing":
+            base, divisor, modulus = arguments
+            return self._call(operator.mod, self._call(operator.floordiv, base, divisor), modulus)
+        raise ValueError(f"the size {formula} contains {kind}, which PyTorch code cannot compute")
+
+    def _call(self, function: Any, *arguments: Any) -> Any:
+        if function in WRITTEN_OUT:
+            return WRITTEN_OUT[function](self._call, *arguments)
+        node = self.graph.call_function(function, arguments)
+        node.meta["val"] = fake_value(node)
+        return node
 
 
-def _after(graph: Graph, last: Node | None) -> list[Node]:
-    nodes = []
-    for node in reversed(graph.nodes):
-        if node is last:
-            break
-        nodes.append(node)
-    return nodes[::-1]
+def is_recomputed(node: Node) -> bool:
+    """Whether a node yields a size that follows from shapes and other sizes, and is computed where it is needed."""
+    if not is_symbolic(node) or node.op == "placeholder":
+        return False
+    reads_tensor = any(isinstance(source.meta.get("val"), torch.Tensor) for source in node.all_input_nodes)
+    return node.target in SHAPE_QUERIES or not reads_tensor
+
+
+_FOLDED: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "Add": operator.add,
+        "Mul": operator.mul,
+        "Max": torch.sym_max,
+        "Min": torch.sym_min,
+        "And": operator.and_,
+        "Or": operator.or_,
+    }
+)
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        **dict.fromkeys(("FloorDiv", "CleanDiv"), operator.floordiv),
+        **dict.fromkeys(("Mod", "PythonMod"), operator.mod),
+        **dict.fromkeys(("IntTrueDiv", "FloatTrueDiv"), operator.truediv),
+        **dict.fromkeys(("Pow", "PowByNatural", "FloatPow"), operator.pow),
+        **dict.fromkeys(("FloorToInt", "floor"), math.floor),
+        **dict.fromkeys(("CeilToInt", "ceiling"), math.ceil),
+        "TruncToInt": math.trunc,
+        "RoundToInt": round,
+        "ToFloat": torch.sym_float,
+        "Abs": operator.abs,
+        "Where": torch.sym_ite,
+        "Not": torch.sym_not,
+        "OpaqueUnaryFn_sqrt": torch._sym_sqrt,  # type: ignore[attr-defined]
+        "LShift": operator.lshift,
+        "RShift": operator.rshift,
+        "BitwiseFn_bitwise_and": operator.and_,
+        "BitwiseFn_bitwise_or": operator.or_,
+        "Equality": operator.eq,
+        "Unequality": operator.ne,
+        "StrictGreaterThan": operator.gt,
+        "StrictLessThan": operator.lt,
+        "GreaterThan": operator.ge,
+        "LessThan": operator.le,
+    }
+)

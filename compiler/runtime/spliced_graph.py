@@ -16,29 +16,21 @@ from torch.export.graph_signature import (
     InputKind,
     InputSpec,
     OutputSpec,
-    SymIntArgument,
     TensorArgument,
 )
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
+from ..ir.dependencies import SHAPE_QUERIES
 from ..ir.engine_spec import EngineSpec
-from ..ir.program import Program, Segment, fake_tensor, is_symbolic
+from ..ir.graph import result_argument
+from ..ir.program import Program, Segment, fake_tensor
 from .calls.any_strides import take_any_strides
 from .compiled_segment import fallback_tensor
 from .fallback import segment_module
 from .operator import OPERATOR
-from .sizes_in_graph import SizesInGraph
-
-_SHAPE_QUERIES = frozenset(
-    {
-        torch.ops.aten.sym_size.int,
-        torch.ops.aten.sym_stride.int,
-        torch.ops.aten.sym_numel.default,
-        torch.ops.aten.sym_storage_offset.default,
-    }
-)
+from .sizes_in_graph import SizesInGraph, is_recomputed
 
 
 @dataclass(frozen=True)
@@ -99,6 +91,9 @@ class _Splicer:
         self.program, self.parts = program, parts
         self.nodes = program.nodes_by_name
         self.graph = Graph()
+        for name in self.nodes:
+            # Copies get the names of what they are copies of, which nothing that is made anew may take.
+            self.graph._graph_namespace.create_name(name, None)
         self.sizes = SizesInGraph(self.graph)
         self.copies: dict[Node, Node] = {}
         self.extra_specs: list[InputSpec] = []
@@ -152,9 +147,7 @@ class _Splicer:
         self.sizes.add(copy)
 
     def _copied(self, argument: Node) -> Any:
-        if _recomputed(argument):
-            return self.sizes.size(argument.meta["val"])
-        return self.copies[argument]
+        return self.sizes.copied(argument, self.copies.__getitem__)
 
     def _copy(self, node: Node) -> None:
         self._record(node, self.graph.node_copy(node, self._copied))
@@ -184,7 +177,7 @@ class _Splicer:
         return {
             node: home.get(node.name, node)
             for node in self.program.graph.nodes
-            if node.op not in ("placeholder", "output") and not _recomputed(node)
+            if node.op not in ("placeholder", "output") and not is_recomputed(node)
         }
 
     def _ordered(self, unit_of: Mapping[Node, Unit]) -> Iterator[Unit]:
@@ -222,13 +215,19 @@ class _Splicer:
             sources: Iterable[Node] = unit.all_input_nodes
         else:
             sources = [self.nodes[name] for name in unit.segment.inputs]
-        for source in sources:
+        waiting, seen = list(sources), set(sources)
+        while waiting:
+            source = waiting.pop()
             if source in unit_of:
                 yield unit_of[source]
-            elif _recomputed(source):
-                for symbol in free_unbacked_symbols(source.meta["val"]):
-                    if symbol in definer:
-                        yield definer[symbol]
+            elif not is_recomputed(source):
+                continue
+            elif source.target in SHAPE_QUERIES:
+                symbols = free_unbacked_symbols(source.meta["val"])
+                yield from (definer[symbol] for symbol in symbols if symbol in definer)
+            else:
+                waiting += [other for other in source.all_input_nodes if other not in seen]
+                seen.update(source.all_input_nodes)
 
     @staticmethod
     def _definers(unit_of: Mapping[Node, Unit]) -> dict[sympy.Symbol, Unit]:
@@ -236,7 +235,7 @@ class _Splicer:
         definer: dict[sympy.Symbol, Unit] = {}
         for node, unit in unit_of.items():
             for leaf in pytree.tree_leaves(node.meta.get("val")):
-                if isinstance(leaf, torch.Tensor | torch.SymInt):
+                if isinstance(leaf, torch.Tensor | torch.SymInt | torch.SymFloat | torch.SymBool):
                     for symbol in free_unbacked_symbols(leaf):
                         definer.setdefault(symbol, unit)
         return definer
@@ -263,19 +262,8 @@ class _Splicer:
         )
 
 
-def _recomputed(node: Node) -> bool:
-    """Whether a node yields a size that follows from shapes, and is computed anew where it is needed."""
-    if not is_symbolic(node) or node.op == "placeholder":
-        return False
-    reads_tensor = any(isinstance(source.meta.get("val"), torch.Tensor) for source in node.all_input_nodes)
-    return node.target in _SHAPE_QUERIES or not reads_tensor
-
-
 def _renamed(spec: OutputSpec, result: Any) -> OutputSpec:
-    if not isinstance(result, Node):
-        return spec
-    kind = SymIntArgument if isinstance(result.meta.get("val"), torch.SymInt) else TensorArgument
-    return replace(spec, arg=kind(name=result.name))
+    return replace(spec, arg=result_argument(result))
 
 
 def _identifier(name: str) -> str:

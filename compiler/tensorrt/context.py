@@ -9,13 +9,14 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+import sympy
 import torch
 from torch.fx import Node
 
 from ..ir.call import Call
 from ..ir.dtypes import short_name
 from ..ir.memory import view_key
-from ..ir.symbols import Dim, dims_of, expression
+from ..ir.symbols import Dim, Range, dims_of, expression
 from .dtypes import from_trt, to_trt
 from .loader import TensorRT, tensor_shape
 from .log import error_lines
@@ -57,12 +58,13 @@ class ConverterContext:
         constants: Mapping[str, torch.Tensor] | None = None,
         converter_of: Callable[[Any], Any] = lambda target: None,
         use_fp32_acc: bool = True,
+        ranges: Mapping[sympy.Symbol, Range] | None = None,
     ) -> None:
         self.library, self.network, self.converter_of = library, network, converter_of
         self.use_fp32_acc = use_fp32_acc
         self.kept_alive: list[torch.Tensor] = []
         self.layer_nodes: dict[str, str] = {}
-        self.sizes = Sizes(self)
+        self.sizes = Sizes(self, ranges or {})
         self._log = log
         self._constants = dict(constants or {})
         self._values: dict[str, Value] = {}

@@ -87,7 +87,9 @@ class NetworkBuilder:
         self._network = library.create_network(self._builder)
         self._inputs: list[Binding] = []
         self._names: set[str] = set()
-        self.context = ConverterContext(library, self._network, self._log, constants, converter_of, use_fp32_acc)
+        self.context = ConverterContext(
+            library, self._network, self._log, constants, converter_of, use_fp32_acc, ranges
+        )
 
     def add_inputs(self, nodes: Iterable[Node]) -> None:
         """Make nodes inputs of the network; sizes are computed from their shapes."""

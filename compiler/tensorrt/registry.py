@@ -15,6 +15,7 @@ from ..ir.call import Call
 from ..ir.ledger import Reason
 from ..ir.reasons import REASON_CODES
 from ..ir.text import op_name
+from ..ir.undecided import UndecidedSize, sizes_not_guessed
 from .in_float32 import in_float32
 from .loader import TensorRT
 
@@ -46,9 +47,15 @@ class Condition:
             raise ValueError(f"condition {self.doc!r} has the unknown reason code {self.code!r}")
 
     def violation(self, call: Call) -> Reason | None:
-        """The reason for which a call does not meet the condition, or None; TP501 if the check itself raises."""
+        """The reason for which a call does not meet the condition, or None; TP501 if the check itself raises.
+
+        What holds for some of the declared sizes only does not hold (TP203).
+        """
         try:
-            message = self.check(call)
+            with sizes_not_guessed(call.node.graph):
+                message = self.check(call)
+        except UndecidedSize as error:
+            return Reason("TP203", f"{call.op}: whether {self.doc} depends on sizes that vary: {error}")
         except Exception as error:  # a faulty check must not take the rest of the model down with it
             text = f"{call.op}: the check that {self.doc} raised {type(error).__name__}: {error}"
             return Reason("TP501", text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 import torch
 
-from ..ir.symbols import Dim, expression, is_static, product, same, simplified
+from ..ir.symbols import Dim, at_least, counted_from_start, expression, is_static, product, same, simplified
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -31,24 +31,20 @@ def size_of(value: Any) -> Dim:
     return simplified(expression(value))
 
 
-def bounds(start: Any, end: Any, size: Dim) -> tuple[Dim, Dim]:
-    """Start and end of a slice as PyTorch reads them: None is the border, negative counts from the end."""
-    low, high = (
-        _bound(0 if start is None else expression(start), size),
-        _bound(size if end is None else expression(end), size),
-    )
-    return low, high
+def slice_start(ctx: ConverterContext, start: Any, size: Dim) -> Dim:
+    """Where a slice of a dimension begins, as PyTorch reads it: None is 0, negative counts from the end; 0 to `size`.
 
-
-def _bound(value: Dim, size: Dim) -> Dim:
-    if isinstance(value, int) and isinstance(size, int):
-        return min(max(value + size if value < 0 else value, 0), size)
-    if isinstance(value, int):
-        # A size is at least 0, so only the other border needs a comparison.
-        return 0 if value == 0 else sympy.Max(value + size, 0) if value < 0 else sympy.Min(value, size)
-    if value.is_negative:
-        value = value + size
-    return value if same(value, size) or value.is_nonnegative else simplified(sympy.Min(sympy.Max(value, 0), size))
+    What the ranges of sizes do not prove is computed in the network.
+    """
+    place: Dim = 0 if start is None else size_of(start)
+    place = counted_from_start(place, size, ctx.sizes.ranges)
+    if isinstance(place, int) and isinstance(size, int):
+        return min(max(place, 0), size)
+    if not at_least(place, 0, ctx.sizes.ranges):
+        place = sympy.Max(place, 0)
+    if place != 0 and not same(place, size) and not at_least(size - place, 0, ctx.sizes.ranges):
+        place = sympy.Min(place, size)
+    return simplified(place)
 
 
 def _still_known(result: Tensor, x: Tensor, moved: Callable[[torch.Tensor], torch.Tensor]) -> Tensor:
@@ -177,10 +173,9 @@ def flip(ctx: ConverterContext, x: Tensor, dims: Sequence[int], role: str = "") 
 
 
 def select_index(ctx: ConverterContext, x: Tensor, dim: int, index: Dim, role: str = "") -> Tensor:
-    """One element of a dimension, which disappears; a negative number counts from the end."""
+    """One element of a dimension, which disappears; a negative index counts from the end."""
     axis = x.axis(dim)
-    if isinstance(index, int) and index < 0:
-        index = simplified(x.shape[axis] + index)
+    index = counted_from_start(index, x.shape[axis], ctx.sizes.ranges)
     part = slice_axis(ctx, x, axis, index, 1, role="slice")
     return reshape(ctx, part, (*x.shape[:axis], *x.shape[axis + 1 :]), role)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 import torch
 
-from ..ir.symbols import Dim, SizeSource, UnderivableSize
+from ..ir.symbols import Dim, Range, SizeSource, UnderivableSize, at_least, simplified
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -31,10 +31,13 @@ _RELATIONS: Mapping[str, tuple[str, bool]] = MappingProxyType(
 
 
 class Sizes:
-    """Computes sizes with layers of shape [1], each expression once."""
+    """Computes sizes with layers of shape [1], each expression once.
 
-    def __init__(self, ctx: ConverterContext) -> None:
-        self._ctx = ctx
+    `ranges` are those of the program's symbols: all that may be taken for known about them.
+    """
+
+    def __init__(self, ctx: ConverterContext, ranges: Mapping[sympy.Symbol, Range]) -> None:
+        self._ctx, self.ranges = ctx, ranges
         self._known: dict[Any, Tensor] = {}
         self._shapes: dict[str, Tensor] = {}
         self.sources: Mapping[sympy.Symbol, SizeSource] = {}
@@ -174,9 +177,12 @@ class Sizes:
     def _power(self, base: Any, exponent: Any) -> Tensor:
         if isinstance(exponent, sympy.Integer) and 1 <= int(exponent) <= 8:
             return self._folded("PROD", [self.tensor(base)] * int(exponent))
-        if not exponent.is_nonnegative:
+        if not at_least(simplified(exponent), 0, self.ranges):
             raise NotImplementedError(f"the size {base}**{exponent} has no counterpart in TensorRT")
         return self._binary("POW", self.tensor(base), self.tensor(exponent))
+
+    def _float_power(self, base: Any, exponent: Any) -> Tensor:
+        return self._binary("POW", self._to_float(base), self._to_float(exponent))
 
     def _piecewise(self, *pieces: Any) -> Tensor:
         # Pairs of a value and the condition under which it holds, the last one in all other cases.
@@ -244,6 +250,7 @@ _METHODS: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
         "ModularIndexing": Sizes._mod,
         "Pow": Sizes._power,
         "PowByNatural": Sizes._power,
+        "FloatPow": Sizes._float_power,
         "Where": Sizes._where,
         "Piecewise": Sizes._piecewise,
         "Abs": Sizes._absolute,

@@ -15,6 +15,7 @@ from ...compiler.ir.dependencies import data_dependent, new_sizes
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, bodies_of, is_getitem, is_symbolic
 from ...compiler.ir.reasons import REASON_CODES
+from ...compiler.ir.symbols import symbol_ranges
 from ...compiler.ir.text import op_name
 from ...compiler.pass_base import Context
 from ...compiler.tensorrt.loader import TensorRT, TensorRTNotFound
@@ -34,7 +35,7 @@ class Judge:
         self._ctx = ctx
         self._exclusion = Exclusion.of(program, ctx)
         self._registry = ctx.converters
-        self._bounds = program.exported.range_constraints
+        self._bounds = symbol_ranges(program)
         self._inner: set[sympy.Symbol] = set()
 
     def reasons(self, node: Node) -> list[Reason]:

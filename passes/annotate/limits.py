@@ -14,6 +14,7 @@ from ...compiler.ir.call import Call
 from ...compiler.ir.dependencies import data_dependent, new_sizes
 from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.ledger import Reason
+from ...compiler.ir.symbols import NO_LIMIT, Range
 from ...compiler.ir.text import op_name
 from ...compiler.tensorrt.dtypes import is_representable
 from ...compiler.tensorrt.tensor import MAX_RANK
@@ -23,13 +24,13 @@ _CASTS = frozenset({torch.ops.aten._to_copy.default})
 
 
 def general_reasons(
-    node: Node, bounds: Mapping[sympy.Symbol, Any], inner: Container[sympy.Symbol] = frozenset()
+    node: Node, bounds: Mapping[sympy.Symbol, Range], inner: Container[sympy.Symbol] = frozenset()
 ) -> Iterator[Reason]:
     """Reasons that hold for every operator.
 
     Args:
         node: the operator's node.
-        bounds: the program's range constraints of symbolic sizes.
+        bounds: the ranges of the program's symbols.
         inner: data-dependent sizes that never leave an engine, so that they need no bounds.
     """
     target, name = node.target, op_name(node.target)
@@ -66,11 +67,10 @@ def _tensor_reasons(target: Any, role: str, tensor: torch.Tensor) -> Iterator[Re
 
 
 def _unbounded(
-    role: str, tensor: torch.Tensor, bounds: Mapping[sympy.Symbol, Any], inner: Container[sympy.Symbol]
+    role: str, tensor: torch.Tensor, bounds: Mapping[sympy.Symbol, Range], inner: Container[sympy.Symbol]
 ) -> Iterator[Reason]:
     for symbol in sorted((item for item in data_dependent(tensor) if item not in inner), key=str):
-        limits = bounds.get(symbol)
-        if limits is None or limits.upper in (sympy.oo, None) or not getattr(limits.upper, "is_Integer", False):
+        if symbol not in bounds or bounds[symbol][2] >= NO_LIMIT:
             yield Reason(
                 "TP203",
                 f"the {role} has the size {symbol}, which depends on the values of a tensor and has no upper bound; "

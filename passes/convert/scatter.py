@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...compiler.ir.call import Call
-from ...compiler.ir.symbols import Dim, dims_of, product, same, simplified
+from ...compiler.ir.symbols import Dim, at_least, dims_of, product, same, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.registry import Condition, Family
@@ -289,20 +289,24 @@ def _by_mask(ctx: ConverterContext, mask: Tensor, values: Tensor, x: Tensor) -> 
     if values.rank <= len(rest) or values.shape[0] == 1:
         single = shapes.reshape(ctx, values, values.shape[max(values.rank - len(rest), 0) :], "value")
         return shapes.with_rank(ctx, single, x.rank)
-    rows = gathered(ctx, values, _running_place(ctx, mask, values.shape[0]), 0, "rows")
+    rows = _one_after_the_other(ctx, mask, values, "rows")
     wide = (*mask.shape, *values.shape[1:])
     return shapes.reshape(ctx, rows, wide, "rows")
 
 
-def _running_place(ctx: ConverterContext, mask: Tensor, count: Dim) -> Tensor:
-    """For each element of the flattened mask, how many True ones come before it, at most count - 1."""
+def _one_after_the_other(ctx: ConverterContext, mask: Tensor, rows: Tensor, role: str) -> Tensor:
+    """For each element of the flattened mask the row of as many as there are True ones before it, or the last."""
+    if not at_least(rows.shape[0], 1, ctx.sizes.ranges):
+        # Of none there is no last; where the mask is True nowhere, this row is not looked at.
+        more = shapes.full(ctx, (1, *rows.shape[1:]), ctx.scalar(0, rows.dtype), "row")
+        rows = shapes.concatenate(ctx, [rows, more], 0, "rows")
     flags = ar.cast(ctx, shapes.flatten(ctx, mask, role="flat"), torch.int64, "flags")
     kind = ctx.trt.CumulativeOperation.SUM
     layer = ctx.network.add_cumulative(flags.trt, ctx.scalar(0, torch.int32).trt, kind, True, False)
     before = ctx.emit(layer, flags.shape, "before")
-    last = simplified(count - 1)
+    last = simplified(rows.shape[0] - 1)
     most: Tensor | int = last if isinstance(last, int) else shapes.reshape(ctx, ctx.sizes.tensor(last), (), "size")
-    return ar.clamp(ctx, before, None, most, "place")
+    return gathered(ctx, rows, ar.clamp(ctx, before, None, most, "place"), 0, role)
 
 
 @FAMILY.converter(aten.put.default, conditions=[limited_work("`index`", lambda call: call.value("index").shape)])
@@ -334,6 +338,5 @@ def masked_scatter(ctx: ConverterContext, call: Call) -> Tensor:
         return shapes.expand(ctx, x, shape)
     x, mask = shapes.expand(ctx, x, shape, "self"), shapes.expand(ctx, mask, shape, "mask")
     flat = shapes.flatten(ctx, source, role="source")
-    place = _running_place(ctx, mask, flat.shape[0])
-    values = shapes.reshape(ctx, gathered(ctx, flat, place, 0, "values"), shape, "values")
+    values = shapes.reshape(ctx, _one_after_the_other(ctx, mask, flat, "values"), shape, "values")
     return ar.where(ctx, mask, values, x)

@@ -12,6 +12,7 @@ from ...compiler.ir.call import Call
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, Segment
 from ...compiler.ir.symbols import Range, UnderivableSize
+from ...compiler.ir.undecided import UndecidedSize, sizes_not_guessed
 from ...compiler.tensorrt.context import ConversionError
 from ...compiler.tensorrt.loader import TensorRT
 from ...compiler.tensorrt.network import BuiltNetwork, NetworkBuilder
@@ -69,7 +70,10 @@ def _failure(builder: NetworkBuilder, registry: Registry, node: Node) -> Reason 
     if converter is None:
         return Reason("TP101", f"{call.op} has no converter")
     try:
-        builder.convert(call, converter.convert)
+        with sizes_not_guessed(node.graph):
+            builder.convert(call, converter.convert)
+    except UndecidedSize as error:
+        return Reason("TP501", f"{call.op}: the converter decides by sizes that vary: {error}")
     except UnderivableSize as error:
         return Reason("TP210", f"{call.op}: {error}")
     except ConversionError as error:

@@ -9,7 +9,7 @@ import sympy
 import torch
 
 from ...compiler.ir.call import Call
-from ...compiler.ir.symbols import Dim, dims_of, expression, simplified
+from ...compiler.ir.symbols import Dim, at_least, dims_of, expression, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.registry import Family
@@ -144,7 +144,7 @@ def slice_(ctx: ConverterContext, call: Call) -> Tensor:
     """Every step-th element of a dimension, from start up to end."""
     x, dim, step = ctx.tensor(call.arg("self")), call.value("dim"), call.value("step")
     axis = x.axis(dim)
-    start, _ = shapes.bounds(call.value("start"), call.value("end"), x.shape[axis])
+    start = shapes.slice_start(ctx, call.value("start"), x.shape[axis])
     return shapes.slice_axis(ctx, x, axis, start, dims_of(call.out.shape)[axis], step)
 
 
@@ -153,7 +153,7 @@ def narrow(ctx: ConverterContext, call: Call) -> Tensor:
     """`length` elements of a dimension."""
     x = ctx.tensor(call.arg("self"))
     axis = x.axis(call.value("dim"))
-    start, _ = shapes.bounds(call.value("start"), None, x.shape[axis])
+    start = shapes.slice_start(ctx, call.value("start"), x.shape[axis])
     return shapes.slice_axis(ctx, x, axis, start, shapes.size_of(call.value("length")))
 
 
@@ -300,6 +300,13 @@ def pad(ctx: ConverterContext, call: Call) -> Tensor:
     return _padded(ctx, call, call.value("pad"), mode, (call.value("value") or 0) if mode == "FILL" else None)
 
 
+def _cut(ctx: ConverterContext, amount: Dim) -> Dim:
+    """What a negative amount of padding takes away; 0 for others."""
+    if isinstance(amount, int):
+        return min(amount, 0)
+    return 0 if at_least(amount, 0, ctx.sizes.ranges) else simplified(sympy.Min(amount, 0))
+
+
 def _padded(ctx: ConverterContext, call: Call, amounts: Sequence[Any], mode: str, value: Any) -> Tensor:
     x = ctx.tensor(call.arg("self"))
     before: list[Dim] = [0] * x.rank
@@ -309,9 +316,7 @@ def _padded(ctx: ConverterContext, call: Call, amounts: Sequence[Any], mode: str
         after[-1 - index] = shapes.size_of(amounts[2 * index + 1])
     if mode == "WRAP":
         # PyTorch cuts first, and repeats what is left.
-        first, last = (
-            [min(amount, 0) if isinstance(amount, int) else 0 for amount in amounts] for amounts in (before, after)
-        )
+        first, last = ([_cut(ctx, amount) for amount in amounts] for amounts in (before, after))
         x = shapes.pad(ctx, x, first, last, role="cut")
         before = [simplified(amount - less) for amount, less in zip(before, first, strict=True)]
         after = [simplified(amount - less) for amount, less in zip(after, last, strict=True)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import sympy
 import torch
 
 from ...compiler.ir.call import Call
-from ...compiler.ir.symbols import Dim, dims_of, product, simplified
+from ...compiler.ir.symbols import Dim, at_least, counted_from_start, dims_of, product, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.registry import Condition, Family
@@ -77,9 +78,8 @@ def as_strided_scatter(ctx: ConverterContext, call: Call) -> Tensor:
 def select_scatter(ctx: ConverterContext, call: Call) -> Tensor:
     """A copy with one element of a dimension replaced."""
     x, src = ctx.tensor(call.arg("self")), ctx.tensor(call.arg("src"))
-    axis, start = x.axis(call.value("dim")), shapes.size_of(call.value("index"))
-    if isinstance(start, int) and start < 0:
-        start = simplified(start + x.shape[axis])
+    axis = x.axis(call.value("dim"))
+    start = counted_from_start(shapes.size_of(call.value("index")), x.shape[axis], ctx.sizes.ranges)
     return _replaced(ctx, x, shapes.unsqueeze(ctx, ar.cast(ctx, src, x.dtype), axis, "part"), axis, start)
 
 
@@ -88,7 +88,7 @@ def slice_scatter(ctx: ConverterContext, call: Call) -> Tensor:
     """A copy with every step-th element of a dimension, from start up to end, replaced."""
     x, src = ctx.tensor(call.arg("self")), ar.cast(ctx, ctx.tensor(call.arg("src")), call.out.dtype)
     axis, step = x.axis(call.value("dim")), call.value("step")
-    start, _ = shapes.bounds(call.value("start"), call.value("end"), x.shape[axis])
+    start = shapes.slice_start(ctx, call.value("start"), x.shape[axis])
     part = shapes.expand(ctx, src, dims_of(call.value("src").shape), "part")
     if step == 1 or part.shape[axis] == 0:
         return _replaced(ctx, x, part, axis, start)
@@ -143,6 +143,9 @@ def _order(call: Call, x: Tensor) -> list[int]:
 
 def _diagonal_places(ctx: ConverterContext, call: Call, columns: Dim, length: Dim) -> Tensor:
     """The places of a diagonal in its two dimensions flattened."""
-    offset: Any = call.value("offset")
-    first = offset if offset >= 0 else simplified(-offset * columns)
+    offset = shapes.size_of(call.value("offset"))
+    if at_least(offset, 0, ctx.sizes.ranges):
+        first = offset
+    else:
+        first = simplified(sympy.Max(offset, 0) + sympy.Max(-offset, 0) * columns)
     return shapes.ramp(ctx, length, first, simplified(columns + 1), "places")

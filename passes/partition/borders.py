@@ -48,7 +48,7 @@ def _segment(index: int, nodes: list[Node], constants: Container[str], user_inpu
     outputs = [
         node.name
         for node in nodes
-        if not is_symbolic(node) and any(u not in inside and not is_symbolic(u) for u in node.users)
+        if not is_symbolic(node) and any(u not in inside and _reads_elements(u) for u in node.users)
     ]
     return Segment(
         name=f"segment-{index:02d}",
@@ -57,6 +57,11 @@ def _segment(index: int, nodes: list[Node], constants: Container[str], user_inpu
         outputs=tuple(outputs),
         constants=tuple(source.name for source in border if source.name in constants),
     )
+
+
+def _reads_elements(user: Node) -> bool:
+    """Whether a node needs more of a tensor than its shape, which can be told without the tensor."""
+    return not is_symbolic(user) or reads_values(user)
 
 
 def border_refusals(program: Program, segments: Iterable[Segment]) -> dict[str, Reason]:

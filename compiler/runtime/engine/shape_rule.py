@@ -10,6 +10,7 @@ import ast
 import functools
 import keyword
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -31,6 +32,14 @@ def _exact(value: Any) -> Any:
     return round(value) if isinstance(value, int | float) else math.trunc(value)
 
 
+def _piecewise(*pairs: tuple[Any, Any]) -> Any:
+    """The value of the first pair whose condition, its second part, holds."""
+    result = pairs[-1][0]
+    for value, condition in reversed(pairs[:-1]):
+        result = torch.sym_ite(condition, value, result)  # type: ignore[no-untyped-call]
+    return result
+
+
 _SHARED: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "FloorDiv": lambda a, b: a // b,
@@ -39,7 +48,7 @@ _SHARED: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "Mod": lambda a, b: a % b,
         "PythonMod": lambda a, b: a % b,
         "ModularIndexing": lambda base, divisor, modulus: (base // divisor) % modulus,
-        "PowByNatural": lambda a, b: a**b,
+        **dict.fromkeys(("PowByNatural", "FloatPow"), operator.pow),
         "IntTrueDiv": lambda a, b: a / b,
         "FloatTrueDiv": lambda a, b: a / b,
         "ToFloat": torch.sym_float,
@@ -48,6 +57,16 @@ _SHARED: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "CeilToInt": math.ceil,
         "floor": math.floor,
         "ceiling": math.ceil,
+        "RoundToInt": round,
+        "OpaqueUnaryFn_sqrt": torch._sym_sqrt,  # type: ignore[attr-defined]
+        "LShift": operator.lshift,
+        "RShift": operator.rshift,
+        "BitwiseFn_bitwise_and": operator.and_,
+        "BitwiseFn_bitwise_or": operator.or_,
+        "Eq": operator.eq,
+        "Ne": operator.ne,
+        "Where": torch.sym_ite,
+        "Piecewise": _piecewise,
         "Abs": abs,
         "_exact": _exact,
     }
@@ -61,14 +80,21 @@ _ON_SYMBOLS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     }
 )
 _FUNCTIONS = frozenset(_ON_INTS) - {"_exact"}
+_POWERS = frozenset({"PowByNatural", "FloatPow", "LShift"})
 _SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _RESERVED = frozenset({*_ON_INTS, "inputs", "shapes"})
 _LONGEST = 20_000
 """Characters of a size."""
 _LARGEST_EXPONENT = 64
 
-_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.USub, ast.UAdd)
-_PARTS = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Constant, ast.Name, ast.Load, ast.Call, *_OPERATORS)
+_OPERATORS = (
+    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.USub, ast.UAdd, ast.BitAnd, ast.BitOr),
+    *(ast.Lt, ast.LtE, ast.Gt, ast.GtE),
+)
+_PARTS = (
+    *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Constant, ast.Name, ast.Load, ast.Call, ast.Tuple),
+    *_OPERATORS,
+)
 
 
 class ShapeRule:
@@ -191,7 +217,8 @@ def _sympy(size: Dim, spec: EngineSpec) -> Any:
         return size
     tree = _parsed(size, spec)
     scope: dict[str, Any] = {name: sympy.Symbol(name, integer=True, positive=True) for name in _names(tree)}
-    scope |= {"Max": sympy_functions.Max, "Min": sympy_functions.Min, "floor": sympy.floor, "ceiling": sympy.ceiling}
+    scope |= {"Max": sympy_functions.Max, "Min": sympy_functions.Min}
+    scope |= {name: getattr(sympy, name) for name in ("floor", "ceiling", "Eq", "Ne", "Piecewise", "Abs")}
     scope |= {name: getattr(sympy_functions, name) for name in _SHARED if hasattr(sympy_functions, name)}
     return eval(compile(tree, "<size>", "eval"), {"__builtins__": {}}, scope)
 
@@ -210,10 +237,9 @@ def _allowed(part: ast.AST) -> bool:
     if isinstance(part, ast.Call):
         if not isinstance(part.func, ast.Name) or part.func.id not in _FUNCTIONS or part.keywords:
             return False
-        return part.func.id != "PowByNatural" or (len(part.args) == 2 and _is_exponent(part.args[1]))
+        return part.func.id not in _POWERS or (len(part.args) == 2 and _is_exponent(part.args[1]))
     if isinstance(part, ast.Constant):
-        number = isinstance(part.value, int | float) and not isinstance(part.value, bool)
-        return number and abs(part.value) < 2**63  # type: ignore[arg-type]
+        return isinstance(part.value, bool | int | float) and abs(part.value) < 2**63
     if isinstance(part, ast.Name):
         return _is_symbol(part.id) or part.id in _FUNCTIONS
     if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow):

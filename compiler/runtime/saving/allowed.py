@@ -55,6 +55,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         **{f"operator.{name}": getattr(operator, name) for name in _ARITHMETIC},
         **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
         **{f"torch.{name}": getattr(torch, name) for name in _OF_SIZES if hasattr(torch, name)},
+        "round": round,
     }
 )
 """Arithmetic on sizes, and picking results, by the names under which files know them."""

@@ -18,10 +18,11 @@ _GROWING = _POWERS | {"Mul"}
 _FUNCTIONS = _POWERS | frozenset(
     {
         *("Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Max", "Min", "Abs", "Mod", "floor", "ceiling"),
-        *("Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "And", "Or", "Not", "Piecewise"),
+        *("Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "And", "Or", "Not", "ITE", "Piecewise"),
         *("StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan", "ExprCondPair"),
         *("FloorDiv", "ModularIndexing", "Where", "PythonMod", "CleanDiv", "CeilDiv", "CeilToInt", "FloorToInt"),
         *("FloatTrueDiv", "IntTrueDiv", "TruncToFloat", "TruncToInt", "RoundToInt", "RoundDecimal", "ToFloat"),
+        *("OpaqueUnaryFn_sqrt", "BitwiseFn_bitwise_and", "BitwiseFn_bitwise_or"),
         *("Identity", "IsNonOverlappingAndDenseIndicator"),
     }
 )
