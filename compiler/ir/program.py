@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec, OutputKind, TensorArgument
 from torch.fx import Graph, GraphModule, Node
 
-from .annotations import annotations_of, clear, reasons_of, segment_of, verdict_of
+from .annotations import annotate_node, annotations_of, clear, reasons_of, segment_of, verdict_of
 from .collector import collector_paused
 from .engine_spec import EngineArtifact
 from .graph import sync_signature
@@ -154,8 +154,11 @@ class Program(ShownInNotebooks):
         schemas = (getattr(node.target, "_schema", None) for node in self.op_nodes)
         return any(schema is not None and schema.is_mutable for schema in schemas)
 
-    def add_constant(self, name: str, tensor: torch.Tensor) -> Node:
-        """Add a constant tensor to the program, in place, and return its placeholder (named `name` or close to it)."""
+    def add_constant(self, name: str, tensor: torch.Tensor, made_of: Iterable[Node] = ()) -> Node:
+        """Add a constant tensor to the program, in place, and return its placeholder (named `name` or close to it).
+
+        `made_of` are placeholders of the constants that it was computed from, which it is annotated with.
+        """
         graph, specs = self.graph, self.input_specs
         user_inputs = (n for n in graph.nodes if n.op == "placeholder" and specs[n.name].kind is InputKind.USER_INPUT)
         first_user_input = next(user_inputs, None)
@@ -170,7 +173,11 @@ class Program(ShownInNotebooks):
         position = [n for n in graph.nodes if n.op == "placeholder"].index(node)
         self.exported.graph_signature.input_specs.insert(position, spec)
         self.exported.constants[target] = tensor
+        annotate_node(node, made_of=sorted({name for source in made_of for name in self._made_of(source)}))
         return node
+
+    def _made_of(self, constant: Node) -> list[str]:
+        return [str(self.input_specs[constant.name].target), *annotations_of(constant).get("made_of", ())]
 
     # --- copies ----------------------------------------------------------------------------------------------------
     def copy(self) -> Program:

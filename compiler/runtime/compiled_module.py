@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -18,9 +18,10 @@ from torch.utils import _pytree as pytree
 
 from ..errors import UserError
 from ..ir.aliasing import written_tensors
+from ..ir.annotations import annotations_of
 from ..ir.engine_spec import EngineSpec
 from ..ir.left_out import LeftOut
-from ..ir.memory import view_key
+from ..ir.memory import fingerprint, view_key
 from ..ir.notebook import ShownInNotebooks
 from .calls.argument_check import ArgumentCheck
 from .calls.usual_arguments import usual_arguments
@@ -29,7 +30,6 @@ from .cuda_graphs.capturable import attributes_read
 from .cuda_graphs.cuda_graphs import CudaGraphs
 from .cuda_graphs.direct_calls import SEGMENTS, compiled_segments, direct_forward, engine_calls, forward_of
 from .cuda_graphs.rehearsal import rehearsal
-from .cuda_graphs.writes import times_written
 from .engine.engine import Engine
 from .engine.runtime_cache import runtime_cache
 from .fallback import move_made_tensors
@@ -70,7 +70,7 @@ class CompiledModule(ShownInNotebooks, GraphModule):
     cuda_graphs: CudaGraphs | None
     left_out: LeftOut | None
     _read: tuple[str, ...]
-    _versions: Mapping[str, int]
+    _fingerprints: Mapping[str, str]
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> CompiledModule:
@@ -152,16 +152,18 @@ class CompiledModule(ShownInNotebooks, GraphModule):
 
     @property
     def changed_weights(self) -> list[str]:
-        """Names of weights that were written to since engines were built with them."""
-        return [name for name, version in self._versions.items() if times_written(self.get_tensor(name)) != version]
+        """Names of weights that are not what they were when engines were built with them.
 
-    def _remember_weights(self, changed: Sequence[str] = ()) -> None:
-        names = {name for segment in self.segments.values() for name in segment.constant_names}
-        versions = {name: -1 if name in changed else times_written(self.get_tensor(name)) for name in names}
-        vars(self)["_versions"] = versions
+        All of them are read: the counters of PyTorch do not see what is written through `tensor.data`, as by LoRA.
+        """
+        return [name for name, then in self.fingerprints.items() if fingerprint(self.get_tensor(name)) != then]
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Those of the weights that engines were built with, when they were, by name; see `ir.memory.fingerprint`."""
+        return self._fingerprints
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> CompiledModule:
-        changed = self.changed_weights
         for dtype in {tensor.dtype for tensor in (*self.parameters(), *self.buffers())}:
             if fn(torch.empty(0, dtype=dtype)).dtype != dtype:
                 raise UserError(
@@ -180,7 +182,6 @@ class CompiledModule(ShownInNotebooks, GraphModule):
         if move_made_tensors(self.graph, moved):
             self.recompile()
         self._forget_captures()
-        self._remember_weights(changed)
         return self
 
     def _forget_captures(self) -> None:
@@ -217,7 +218,6 @@ class CompiledModule(ShownInNotebooks, GraphModule):
         if "report" in vars(self):
             vars(twin)["report"] = vars(self)["report"]
         twin.recompile()
-        twin._remember_weights(self.changed_weights)
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -232,6 +232,7 @@ def compiled_module(
     options: RuntimeOptions,
     left_out: LeftOut | None = None,
     allowed: Allowed | None = None,
+    fingerprints: Mapping[str, str] | None = None,
 ) -> CompiledModule:
     """A module with the arguments and results of the model.
 
@@ -241,6 +242,7 @@ def compiled_module(
         options: how it runs.
         left_out: arguments that a call may have and the graph does not.
         allowed: the operators that the PyTorch graphs of segments from a file may call; by default those of PyTorch.
+        fingerprints: of weights that engines were built with; of others, those of the weights as they are now.
     """
     module = exported.module(check_guards=False)
     assert isinstance(module, GraphModule)
@@ -271,11 +273,24 @@ def compiled_module(
     state |= {"options": options, "cuda_graphs": cuda_graphs_for(options), "left_out": left_out}
     compiled = CompiledModule.from_state(state)
     compiled.meta[SPLICED] = exported
-    compiled._remember_weights()
+    known = fingerprints or {}
+    vars(compiled)["_fingerprints"] = {
+        name: known.get(name) or fingerprint(compiled.get_tensor(name))
+        for name in _built_into_engines(compiled, exported)
+    }
     check = ArgumentCheck.of(compiled, exported)
     if check is not None:
         compiled.register_forward_pre_hook(check, with_kwargs=True)
     return compiled.eval()
+
+
+def _built_into_engines(compiled: CompiledModule, exported: ExportedProgram) -> list[str]:
+    """Names of the weights of engines, and of those that such weights were computed from, where PyTorch reads them."""
+    names = {name for segment in compiled.segments.values() for name in segment.constant_names}
+    nodes = {node.name: node for node in exported.graph.find_nodes(op="placeholder")}
+    known = {str(spec.target): nodes[spec.arg.name] for spec in exported.graph_signature.input_specs}
+    sources = {source for name in names for source in annotations_of(known[name]).get("made_of", ())}
+    return sorted(names | (sources & set(known)))
 
 
 def cuda_graphs_for(options: RuntimeOptions) -> CudaGraphs | None:

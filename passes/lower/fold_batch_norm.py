@@ -115,8 +115,9 @@ def _fold(program: Program, norm: _BatchNorm, constants: dict[str, torch.Tensor]
     wide = torch.promote_types(weight.dtype, torch.float32)
     folded = weight.detach().to(wide) * _along_output_channels(scale, weight, producer).to(wide)
     bias = shift if bias_node is None else constants[bias_node.name].double() * scale + shift
+    sources = [node for node in (weight_node, bias_node, *norm.call.args[1:5]) if isinstance(node, Node)]
     new = [
-        program.add_constant(name, tensor.to(weight.dtype))
+        program.add_constant(name, tensor.to(weight.dtype), sources)
         for name, tensor in ((weight_node.name, folded), (f"{weight_node.name}_bias", bias))
     ]
     producer.args = (producer.args[0], *new, *producer.args[3:])

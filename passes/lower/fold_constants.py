@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -53,7 +53,7 @@ class FoldConstants(Pass):
                 value = _evaluate(node, known) if self._fits(node, weights) else None
                 if value is not None:
                     known[node], read[node] = value, weights
-        _store(program, {node: value for node, value in known.items() if node.op == "call_function"})
+        _store(program, {node: value for node, value in known.items() if node.op == "call_function"}, read)
         remove_dead(program.graph)
         return program
 
@@ -113,14 +113,14 @@ def _agrees(expected: Any, value: Any) -> bool:
     )
 
 
-def _store(program: Program, folded: dict[Node, Any]) -> None:
+def _store(program: Program, folded: dict[Node, Any], read: Mapping[Node, Iterable[Node]]) -> None:
     stored: dict[Any, Node] = {}
     for node, value in folded.items():
         readers = [user for user in node.users if user not in folded]
         if not readers or not isinstance(value, torch.Tensor) or tensor_of(node) is None:
             continue
         key = _content(value)
-        constant = stored.get(key) or program.add_constant(node.name, value)
+        constant = stored.get(key) or program.add_constant(node.name, value, read[node])
         stored[key] = constant
         for reader in readers:
             reader.replace_input_with(node, constant)

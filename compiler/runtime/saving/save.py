@@ -179,14 +179,16 @@ def _contents(spliced: ExportedProgram, compiled: CompiledModule) -> tuple[Expor
             "the graph of this compiled module was edited, and only what was compiled can be saved: use "
             "torch.export.save(torch.export.export(compiled, args), path), or edit the model and compile it again."
         )
-    if compiled.changed_weights:
+    changed = compiled.changed_weights
+    if changed:
         raise UserError(
-            f"{min(compiled.changed_weights)} was written to since the engines were built, which hold what it was: "
+            f"{min(changed)} was written to since the engines were built, which hold what it was: "
             "compile the model again."
         )
     options = saved_options(compiled)
     left_out = None if compiled.left_out is None else compiled.left_out.to_json()
     record = {"schema": SCHEMA, "options": options.to_json(), "left_out": left_out, "report": _report_of(compiled)}
+    record["weights"] = dict(compiled.fingerprints)
     exported = on_cpu(current_program(spliced, compiled))
     refuse_pickles(exported)
     set_options(exported.graph, options)
@@ -240,7 +242,7 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any], allowed: Al
         except Exception as error:
             raise UserError(_why_unreadable(source, name, logged_error(logged) or error)) from error
     try:
-        compiled = compiled_module(exported, {}, chosen, record["left_out"], allowed)
+        compiled = compiled_module(exported, {}, chosen, record["left_out"], allowed, record["weights"])
         for segment in compiled.segments.values():
             segment.runner.check_fallback()
     except UserError as error:
@@ -289,6 +291,7 @@ def _record(source: BinaryIO, name: str, allowed: Allowed) -> dict[str, Any]:
                 "options": RuntimeOptions.from_json(record["options"]),
                 "left_out": LeftOut.from_json(record.get("left_out")),
                 "report": record["report"],
+                "weights": {str(name): str(digest) for name, digest in record.get("weights", {}).items()},
                 "streams": record["report"].get("settings", {}).get("enable_weight_streaming", True),
             }
     except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
