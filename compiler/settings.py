@@ -99,6 +99,11 @@ class Settings:
     pass_through_build_failures: bool = _option(
         False, "Raise when a segment cannot be converted or built, instead of leaving the culprit to PyTorch."
     )
+    build_seconds: float = _option(
+        300.0,
+        "Seconds that one engine may take to build; then its segment is split, and both halves are built. 0 is no "
+        "limit. Standard TensorRT is asked between two steps of its work only.",
+    )
     strict: bool = _option(
         False,
         "Raise when one of the built-in lowering passes fails on a model, instead of compiling without it and saying "
@@ -240,6 +245,16 @@ def _int(name: str, value: Any, low: int, high: int | None = None) -> int:
     return number
 
 
+def _seconds(name: str, value: Any) -> float:
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else -1.0
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise UserError(f"option {name!r} is {value!r}: give a number of seconds, or 0 for no limit.")
+    return number
+
+
 def _bool(name: str, value: Any) -> bool:
     words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
     if isinstance(value, bool):
@@ -335,6 +350,7 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "dryrun": _bool,
         "executor": _one_of(Executor),
         "pass_through_build_failures": _bool,
+        "build_seconds": _seconds,
         "strict": _bool,
         "cuda_graphs": _bool,
         "cuda_graph_limit": lambda name, value: _int(name, value, 1),

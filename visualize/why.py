@@ -92,6 +92,10 @@ class _Page:
         if self.program.segments:
             engines = f"{len(self.program.segments)} engine{'' if len(self.program.segments) == 1 else 's'}"
             yield f"{engines}; {self.boundary.total}"
+        cuts = [self.rows[name] for name in getattr(self.program.partitioned_by, "cut_before", ()) if name in self.rows]
+        if cuts:
+            places = _some([f"%{row.node} ({row.source})" if row.source else f"%{row.node}" for row in cuts])
+            yield f"engines are cut before {places}: partition was told to, or building took longer than build_seconds"
 
     def _all(self) -> Iterator[FallbackGroup]:
         yield from (group for group, _ in self.groups)

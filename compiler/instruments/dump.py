@@ -98,7 +98,7 @@ class Dump(Instrument):
         name = f"{step.index + 1:02d}-{step.item.name}"
         if step.undone is not None:
             step.undone.reproduce = self._write_reproducer(step.index, step.before, step.undone)
-            self._undone.append(note_of(step.undone))
+            self._undone.append(note_of(step.undone).replace(f"{self.folder}{os.sep}", ""))
         with self._writing():
             text = self._new_stage(name, step.item.name).write_step(step, self._latest, self._text)
             if text is not None:

@@ -166,6 +166,12 @@ _ROWS = (
         "TensorRT could not build an engine that contains this node; without it, the build succeeds.",
         "Report TensorRT's message; exclude the operator with torch_executed_ops meanwhile.",
     ),
+    ReasonCode(
+        "TP503",
+        "engine build took too long",
+        "TensorRT did not finish the engine of the node's segment within build_seconds; its halves would be too small.",
+        "Raise build_seconds, or lower min_block_size so that the segment can be split further.",
+    ),
 )
 
 REASON_CODES: Mapping[str, ReasonCode] = MappingProxyType({row.code: row for row in _ROWS})

@@ -35,6 +35,20 @@ class BuildError(Exception):
         self.name, self.errors = name, errors
         super().__init__(f"TensorRT could not build the engine of {name}: {shown(errors)}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.errors)
+
+
+class BuildTimeout(BuildError):
+    """An engine was not done in the seconds that the setting `build_seconds` allows."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(name, (f"it was not done in {seconds:g} s (setting build_seconds)",))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.seconds)
+
 
 def build_engine(
     network: Network,

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ...compiler.ir.ledger import Reason
 from ...compiler.pass_base import Context, Kind, Pass
-from ...compiler.ir.program import Program, Segment
+from ...compiler.ir.program import Program, Repeatable, Segment
 from ...compiler.ir.engine_spec import EngineArtifact
+from ...compiler.ir.dependencies import producer_of
+from ...compiler.ir.source import source_of
 from ...compiler.ir.symbols import symbol_ranges
 from ...compiler.tensorrt.build_log import shown
-from ...compiler.tensorrt.engine_builder import MAX_LAYERS, BuildError, check_settings
+from ...compiler.tensorrt.engine_builder import MAX_LAYERS, BuildError, BuildTimeout, check_settings
 from .cached import build_with_cache
 from .culprits import find_culprits
 from .threads import build_concurrently
 from ..convert import Convert, SegmentFailed, convert_segment
-from ..partition import Partition, check_full_compilation
+from ..partition import Partition, check_full_compilation, cut_in_half
 from ...compiler.ir.repartition import repartition
 
 
@@ -27,7 +29,8 @@ class Build(Pass):
 
     Where TensorRT builds none, the node that prevents it is found by halving. It gets the verdict `failed`, the program
     is partitioned again without it, and what changed is converted and built; the report says so. A segment with too
-    many layers for the builder is split first.
+    many layers for the builder is split first, and one whose engine takes longer than the setting `build_seconds` then:
+    TensorRT builds in a process of its own, which can be ended, and can crash, alone.
 
     Before:
         %relu = aten.relu(%x) : f32[4]  # segment-00
@@ -58,8 +61,10 @@ class Build(Pass):
                 return program
             if ctx.settings.pass_through_build_failures:
                 raise next(iter(errors.values()))
-            failed = _failed_nodes(program, errors, ctx)
-            program = Convert().run(repartition(program, failed, ctx), ctx)
+            slow = {name for name, error in errors.items() if isinstance(error, BuildTimeout)}
+            partition, failed = _split_slow(program, slow, ctx)
+            failed |= _failed_nodes(program, {name: errors[name] for name in errors if name not in slow}, ctx)
+            program = Convert().run(repartition(program, failed, ctx, partition), ctx)
 
 
 def _built(program: Program, ctx: Context) -> tuple[Program, Mapping[str, BuildError]]:
@@ -93,6 +98,30 @@ def _split_large(program: Program, ctx: Context) -> Program:
         program = Convert().run(smaller.run(program.with_segments(()), ctx), ctx)
 
 
+def _split_slow(program: Program, slow: Collection[str], ctx: Context) -> tuple[Repeatable | None, dict[str, Reason]]:
+    """The partition that cuts segments whose engines took too long in half, and the nodes of those too small for it."""
+    partition, seconds, nodes = program.partitioned_by, ctx.settings.build_seconds, program.nodes_by_name
+    failed: dict[str, Reason] = {}
+    for segment in (item for item in program.segments if item.name in slow):
+        cut = None
+        if isinstance(partition, Partition):
+            own = partition.min_block_size
+            cut = cut_in_half(program, segment, ctx.settings.min_block_size if own is None else own)
+        late = f"{segment.name} was not built within {seconds:g} s (build_seconds)"
+        if cut is not None and isinstance(partition, Partition):
+            partition = replace(partition, cut_before=(*partition.cut_before, cut))
+            source = source_of(nodes[cut])
+            ctx.note(
+                f"{late}: its {len(segment.nodes)} op nodes are split before %{cut}{f' ({source})' if source else ''}, "
+                "and both halves are built."
+            )
+        else:
+            reason = Reason("TP503", f"its engine of {len(segment.nodes)} op nodes was not built within {seconds:g} s.")
+            failed |= {name: reason for name in segment.nodes if producer_of(nodes[name]) is nodes[name]}
+            ctx.note(f"{late}, and is too small to be split: PyTorch runs its {len(segment.nodes)} op nodes.")
+    return partition, failed
+
+
 def _failed_nodes(program: Program, errors: Mapping[str, BuildError], ctx: Context) -> dict[str, Reason]:
     ranges, library = symbol_ranges(program), ctx.tensorrt()
 
@@ -105,7 +134,8 @@ def _failed_nodes(program: Program, errors: Mapping[str, BuildError], ctx: Conte
             # A part may lack the shape that a size comes from; that is not what is searched for.
             return None
         (result,) = build_concurrently([replace(part, network=network)], ctx).values()
-        return result.errors if isinstance(result, BuildError) else None
+        # One that takes too long is not what is searched for either.
+        return result.errors if isinstance(result, BuildError) and not isinstance(result, BuildTimeout) else None
 
     failed: dict[str, Reason] = {}
     for segment in program.segments:

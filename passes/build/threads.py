@@ -1,4 +1,4 @@
-"""Build several engines at once: a thread each, as many as there are cores, and a prompt stop."""
+"""Build several engines at once: a thread and a process each, as many as there are cores, and a prompt stop."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import torch
 
 from ...compiler.errors import Cancelled
-from ...compiler.pass_base import Context
+from ...compiler.pass_base import Context, ProgressCallback
 from ...compiler.ir.program import Segment
 from ...compiler.ir.engine_spec import EngineArtifact
-from ...compiler.tensorrt.engine_builder import BuildError, build_engine
-
-_STACK_BYTES = 512 << 20
-"""TensorRT recurses along chains of layers: 5,000 overflow the usual 8 MiB and end the process, and not this."""
+from ...compiler.tensorrt.engine_builder import BuildError, BuildTimeout, build_engine
+from ...compiler.ir.network import Network
+from .copied import STACK_BYTES, build_in_copy, can_copy
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 1.5
@@ -100,23 +101,52 @@ class _Pool:
             raise self._failure
 
     def _build(self, segment: Segment) -> EngineArtifact:
-        assert segment.network is not None, "the fact 'converted' says that every segment has a network"
+        network = segment.network
+        assert network is not None, "the fact 'converted' says that every segment has a network"
+        seconds, name = self.ctx.settings.build_seconds, segment.name
 
         def progress(phase: str, done: int, total: int) -> None:
             with self._reporting:
-                self.ctx.progress(f"build {segment.name}: {phase}", done, total)
+                self.ctx.progress(f"build {name}: {phase}", done, total)
 
-        return build_engine(
-            segment.network,
-            self.ctx.settings,
-            name=segment.name,
-            progress=progress,
-            cancelled=lambda: self.stopped.is_set() or self.ctx.cancelled(),
-        )
+        def stopped() -> bool:
+            return self.stopped.is_set() or self.ctx.cancelled()
+
+        def in_copy(report: ProgressCallback) -> EngineArtifact:
+            return build_engine(network, self.ctx.settings, name=name, progress=report, cancelled=lambda: False)
+
+        if can_copy() and network.trt.builds_without_gpu:
+            try:
+                return build_in_copy(in_copy, name=name, seconds=seconds, progress=progress, cancelled=stopped)
+            except OSError:
+                pass  # there is no room for another process
+            except BuildError as error:
+                # The copy of a process that uses a GPU cannot use it.
+                if isinstance(error, BuildTimeout) or not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                    raise
+        return self._build_here(network, name, progress, stopped)
+
+    def _build_here(
+        self, network: Network, name: str, progress: ProgressCallback, stopped: Callable[[], bool]
+    ) -> EngineArtifact:
+        """Build in this thread, where the limit holds between two steps of TensorRT's work only."""
+        seconds, started = self.ctx.settings.build_seconds, time.monotonic()
+
+        def late() -> bool:
+            return bool(seconds) and time.monotonic() - started > seconds
+
+        try:
+            return build_engine(
+                network, self.ctx.settings, name=name, progress=progress, cancelled=lambda: stopped() or late()
+            )
+        except Cancelled:
+            if stopped():
+                raise
+            raise BuildTimeout(name, seconds) from None
 
 
 def _start(threads: Sequence[threading.Thread]) -> None:
-    before = threading.stack_size(_STACK_BYTES)
+    before = threading.stack_size(STACK_BYTES)
     try:
         for thread in threads:
             thread.start()

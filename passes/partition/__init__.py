@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar
 
 import networkx as nx
@@ -12,13 +13,13 @@ from ...compiler.errors import UserError
 from ...compiler.ir.annotations import annotate_node, set_verdict, verdict_of
 from ...compiler.ir.dependencies import dependency_graph, producer_of, reads_values
 from ...compiler.ir.ledger import Reason, Verdict
-from ...compiler.ir.program import Program, Segment
+from ...compiler.ir.program import Program, Segment, is_symbolic
 from ...compiler.pass_base import Context, Kind, Pass
 from .borders import border_refusals, segments_of
 from .full_compilation import check_full_compilation
 from .segmentation import Demotion, Segmentation, segment
 
-__all__ = ["Partition", "check_full_compilation", "segments_of"]
+__all__ = ["Partition", "check_full_compilation", "cut_in_half", "segments_of"]
 
 _LISTED = 4  # nodes named in a message
 
@@ -30,7 +31,8 @@ class Partition(Pass):
     Constants and arithmetic on symbolic sizes never separate nodes; `getitem` stays with its producer. `min_block_size`
     defaults to the setting of that name. A segment of more than `max_segment_nodes` is split before TensorRT sees it,
     since build time grows faster than the number of layers. `merge_independent=false` keeps nodes that share no data
-    in engines of their own.
+    in engines of their own. `cut_before` names nodes that begin a segment; `build` adds one where an engine
+    takes longer than the setting `build_seconds`.
 
     Before:
         %_linalg_svd = aten._linalg_svd(%x) : (f32[4,4], f32[4], f32[4,4])  # unsupported TP101
@@ -49,6 +51,7 @@ class Partition(Pass):
     min_block_size: int | None = None
     max_segment_nodes: int = 2000
     merge_independent: bool = True
+    cut_before: tuple[str, ...] = ()
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Attach `segment` to the nodes that go to TensorRT, and verdict `demoted` to those that could but do not.
@@ -82,11 +85,38 @@ class Partition(Pass):
         while True:
             texts = {name: reason.message for name, reason in vetoes.items()}
             result = segment(graph, floor, self.max_segment_nodes, self.merge_independent, texts)
-            segments = segments_of(program, wanted, result.segments)
+            segments = segments_of(program, wanted, self._cut(program, result.segments))
             refused = border_refusals(program, segments)
             if not refused:
                 return result, segments, vetoes
             vetoes |= refused
+
+    def _cut(self, program: Program, groups: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """The groups, with those that hold nodes of `cut_before` in pieces that begin with them, in graph order."""
+        if not self.cut_before:
+            return list(groups)
+        place = {node.name: index for index, node in enumerate(program.graph.nodes)}
+        pieces: list[tuple[str, ...]] = []
+        for group in groups:
+            ordered = sorted(group, key=lambda name: place[name])
+            starts = [0, *(i for i, name in enumerate(ordered) if i and name in self.cut_before), len(ordered)]
+            pieces += [tuple(ordered[start:end]) for start, end in pairwise(starts)]
+        return pieces
+
+
+def cut_in_half(program: Program, item: Segment, floor: int) -> str | None:
+    """The node before which a segment can be cut into two of at least `floor` nodes, close to its middle; or None.
+
+    What comes first in graph order needs nothing of what comes later, so such parts can run one after the other.
+    """
+    nodes = program.nodes_by_name
+    leaders = [name for name in item.nodes if not is_symbolic(nodes[name]) and producer_of(nodes[name]) is nodes[name]]
+    middle = len(leaders) / 2
+    for place in sorted(range(floor, len(leaders) - floor + 1), key=lambda index: (abs(index - middle), index)):
+        parts = segments_of(program, set(item.nodes), [tuple(leaders[:place]), tuple(leaders[place:])])
+        if not border_refusals(program, parts):
+            return leaders[place]
+    return None
 
 
 def _too_small(demotion: Demotion) -> Reason:

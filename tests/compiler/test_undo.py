@@ -59,7 +59,7 @@ def test_it_is_undone_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_
     (row,) = [row for row in json.loads((tmp_path / "run.json").read_text())["passes"] if row["undone"]]
     assert (row["name"], row["undone"]) == ("lower.remove-noops", "KeyError: 'no such thing'")
     assert sum(row["changes"].values()) == 0
-    assert note in (tmp_path / "why.txt").read_text()
+    assert note.replace(f"{tmp_path}/", "") in (tmp_path / "why.txt").read_text()
     assert "failed and was undone" in next(tmp_path.glob("*-lower.remove-noops/unchanged.txt")).read_text()
     assert str(tmp_path / "repro" / "reproduce.py") in note
 
