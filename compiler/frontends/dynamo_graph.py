@@ -20,7 +20,8 @@ from torch.fx import GraphModule, Node
 from ..ir.input import Input
 from ..ir.program import Program
 from ..runtime.autocast import autocast_off
-from .exported_program import export_module, unshared, with_inputs
+from .declared_ranges import with_inputs
+from .exported_program import export_module, unshared
 from .module_view import name_modules_like_users, run_with_lines, state_path, with_state
 from .returned_views import keep_returned_views
 

@@ -8,26 +8,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import sympy
 import torch
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
-from torch.utils._sympy.value_ranges import ValueRanges
 
 from ..errors import UserError
-from ..inputs import as_input, declares_input
-from ..ir.annotations import annotate_node
 from ..ir.input import Input
 from ..ir.left_out import LeftOut
 from ..ir.memory import memory_of
 from ..ir.program import Program
 from ..ir.recurrent_operators import WholeRecurrentLayers
 from ..ir.source import frames_in
-from ..ir.symbols import example_size
 from ..ir.tracing import tracing
+from .adopted_program import adopted
 from .causal_masks import masks_not_compared
-from .given_arguments import check_containers, check_signature, hint_at_shapes
+from .declared_ranges import with_inputs
+from .given_arguments import (
+    REGISTER_CACHES,
+    as_leaf,
+    check_containers,
+    check_signature,
+    hint_at_shapes,
+    is_declared,
+)
 from .kept_state import kept_values
 from .keyword_signature import named_keywords
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
@@ -38,10 +42,6 @@ from .size_guards import check_size_guards
 from .written_constants import written_constants_as_buffers
 
 Leaf = Any
-
-_REGISTER_CACHES = (
-    "or call transformers.integrations.executorch.register_dynamic_cache_export_support() first, for a DynamicCache"
-)
 
 
 def trace(
@@ -67,7 +67,7 @@ def trace(
     if isinstance(model, Program):
         return model
     if isinstance(model, ExportedProgram):
-        return _adopt(model, inputs, kwargs)
+        return adopted(_as_taken(model), inputs, kwargs)
     if is_torchscript(model):
         raise UserError(
             "the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram."
@@ -78,7 +78,7 @@ def trace(
         raise UserError("the model has no inputs to be exported with: give tp.Input objects or example tensors.")
     check_signature(model.forward, inputs or (), kwargs or {})
     declared, spec = pytree.tree_flatten((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
-    leaves = [_as_leaf(leaf) for leaf in declared]
+    leaves = [as_leaf(leaf) for leaf in declared]
     device = device_of(model)
     examples = unshared([_example_of(leaf, device) for leaf in declared], _tensors_of(model))
     tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Input))
@@ -111,24 +111,6 @@ def _as_module(model: Any) -> torch.nn.Module:
     return module
 
 
-def is_declared(value: Any) -> bool:
-    """Whether a value is an input or an example of one, where containers of such are taken apart."""
-    return isinstance(value, Input | torch.Tensor)
-
-
-def _as_leaf(value: Any) -> Leaf:
-    if isinstance(value, torch.Tensor) or declares_input(value):
-        return as_input(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    kind = type(value).__name__
-    advice = f", {_REGISTER_CACHES}" if kind.endswith("Cache") else ""
-    raise UserError(
-        f"an input contains a {kind}: give tp.Input, tensors, numbers or None, in tuples, lists, dicts or classes that "
-        f"torch.export.register_dataclass was told of{advice}."
-    )
-
-
 def _example(leaf: Leaf, tensor: torch.Tensor | None, device: torch.device, size: int | None = None) -> Any:
     """An example of a leaf: the tensor given for it, or one of the usual sizes (of `size` where dynamic)."""
     if not isinstance(leaf, Input):
@@ -158,7 +140,7 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 
 def _example_of(declared: Any, device: torch.device) -> Any:
-    return _example(_as_leaf(declared), declared if isinstance(declared, torch.Tensor) else None, device)
+    return _example(as_leaf(declared), declared if isinstance(declared, torch.Tensor) else None, device)
 
 
 def _tensors_of(model: torch.nn.Module) -> list[torch.Tensor]:
@@ -296,7 +278,7 @@ def _rejection(error: Exception) -> str:
 def _unknown_result(name: str) -> str:
     advice = "return tensors in tuples, lists and dicts, or tell torch.utils._pytree.register_pytree_node of it."
     if name.endswith("Cache"):
-        advice = f"compile the model with use_cache=False in kwarg_inputs or its config, {_REGISTER_CACHES}."
+        advice = f"compile the model with use_cache=False in kwarg_inputs or its config, {REGISTER_CACHES}."
     return f"it returns a {name}, which PyTorch cannot take apart: {advice}"
 
 
@@ -304,126 +286,3 @@ def _traceback_lines(error: Exception) -> list[str]:
     import traceback
 
     return traceback.format_tb(error.__traceback__)
-
-
-def _adopt(exported: ExportedProgram, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Program:
-    exported = _as_taken(exported)
-    if inputs is None and not kwargs:
-        return _stamped(Program(exported, _declared_by_export(exported)))
-    declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
-    leaves = [_as_leaf(leaf) for leaf in declared]
-    return with_inputs(exported, tuple(leaf for leaf in leaves if isinstance(leaf, Input)))
-
-
-def _declared_by_export(exported: ExportedProgram) -> tuple[Input, ...]:
-    """Inputs as the program's own range constraints declare them; empty when a dimension has no upper bound."""
-    found = []
-    for node in Program(exported).user_inputs:
-        value = node.meta["val"]
-        if not isinstance(value, torch.Tensor):
-            return ()
-        ranges = [_range_of(exported, size) for size in value.shape]
-        if any(item is None for item in ranges):
-            return ()
-        low, opt, high = ([item[i] for item in ranges if item is not None] for i in range(3))
-        found.append(Input(min_shape=low, opt_shape=opt, max_shape=high, dtype=value.dtype, name=node.name))
-    return tuple(found)
-
-
-def _range_of(exported: ExportedProgram, size: int | torch.SymInt) -> tuple[int, int, int] | None:
-    if isinstance(size, int):
-        return size, size, size
-    limits = exported.range_constraints.get(size.node.expr)
-    if limits is None or not limits.upper.is_Integer:
-        return None
-    low, high = int(limits.lower), int(limits.upper)
-    known = example_size(size)
-    return low, min(max(high if known is None else known, low), high), high
-
-
-def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...]) -> Program:
-    """The program with declared inputs, after checking them against what the exporter found."""
-    program = Program(exported)
-    nodes = [node for node in program.user_inputs if isinstance(node.meta.get("val"), torch.Tensor)]
-    if len(nodes) != len(inputs):
-        raise UserError(f"the model takes {len(nodes)} tensors, but {len(inputs)} inputs are given.")
-    named: list[Input] = []
-    seen: dict[sympy.Expr, tuple[str, tuple[int, int, int]]] = {}
-    for node, item in zip(nodes, inputs, strict=True):
-        name = item.name or node.name
-        value = node.meta["val"]
-        if value.dim() != len(item.shape):
-            raise UserError(
-                f"input {name!r} is declared with rank {len(item.shape)}, but the model takes rank {value.dim()}."
-            )
-        if value.dtype != item.dtype:
-            raise UserError(
-                f"input {name!r} is declared as {item.dtype}, but the model was exported with {value.dtype}."
-            )
-        for dim, size in enumerate(value.shape):
-            declared = (item.min_shape[dim], item.opt_shape[dim], item.max_shape[dim])
-            _check_dimension(exported, f"input {name!r} dimension {dim}", size, declared, seen)
-        named.append(
-            Input(
-                min_shape=item.min_shape,
-                opt_shape=item.opt_shape,
-                max_shape=item.max_shape,
-                dtype=item.dtype,
-                name=name,
-                format=item.format,
-            )
-        )
-    for symbol, (_, (low, _, _)) in seen.items():
-        limits = exported.range_constraints.get(symbol)
-        # torch.export assumes sizes of at least 2 while tracing; a declared 1 holds as much as with a named Dim(min=1).
-        if limits is not None and low == 1 and limits.lower <= 2:
-            exported.range_constraints[symbol] = ValueRanges(1, limits.upper)
-    return _stamped(Program(exported, tuple(named)))
-
-
-def _stamped(program: Program) -> Program:
-    """The program with every op node annotated with its own name, which tells later where a node comes from."""
-    program = program.copy()
-    for node in program.op_nodes:
-        annotate_node(node, origin=node.name)
-    return program
-
-
-def _check_dimension(
-    exported: ExportedProgram,
-    what: str,
-    size: int | torch.SymInt,
-    declared: tuple[int, int, int],
-    seen: dict[sympy.Expr, tuple[str, tuple[int, int, int]]],
-) -> None:
-    low, _, high = declared
-    text = f"{low}..{high}" if low != high else str(low)
-    fixed = size if isinstance(size, int) else (int(size) if size.node.expr.is_Integer else None)
-    if fixed is not None:
-        if (low, high) != (fixed, fixed):
-            raise UserError(
-                f"{what} is declared as {text}, but the model fixes it to {fixed}: declare that, or change the model."
-            )
-        return
-    assert isinstance(size, torch.SymInt)
-    symbol = size.node.expr
-    if not symbol.is_Symbol:
-        return
-    limits = exported.range_constraints.get(symbol)
-    if limits is not None:
-        # torch.export assumes sizes of at least 2 while tracing, which is no limit of the model's.
-        least = 1 if limits.lower <= 2 else limits.lower
-        if high > limits.upper or low < least:
-            allowed = f"{least}..{limits.upper}" if limits.upper.is_Integer else f"{least} or more"
-            raise UserError(
-                f"{what} is declared as {text}, but torch.export found that the model allows {allowed}: declare a "
-                "range inside that."
-            )
-    other = seen.setdefault(symbol, (what, declared))
-    if other[1] != declared:
-        first = f"{other[1][0]}..{other[1][2]} (usual {other[1][1]})"
-        second = f"{low}..{high} (usual {declared[1]})"
-        raise UserError(
-            f"conflicting ranges: {other[0]} is {first} and {what} is {second}, but the model needs them to be equal: "
-            "declare the same range for both."
-        )

@@ -9,10 +9,38 @@ from typing import Any
 import torch
 
 from ..errors import UserError, did_you_mean
+from ..inputs import as_input, declares_input
 from ..ir.input import Input
 from ..ir.left_out import POSITIONAL
 
+REGISTER_CACHES = (
+    "or call transformers.integrations.executorch.register_dynamic_cache_export_support() first, for a DynamicCache"
+)
+
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def is_declared(value: Any) -> bool:
+    """Whether a value is an input or an example of one, where containers of such are taken apart."""
+    return isinstance(value, Input | torch.Tensor)
+
+
+def as_leaf(value: Any) -> Any:
+    """What a value among the inputs declares: an `Input`, or a number, text or None, which is part of the graph.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if isinstance(value, torch.Tensor) or declares_input(value):
+        return as_input(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    kind = type(value).__name__
+    advice = f", {REGISTER_CACHES}" if kind.endswith("Cache") else ""
+    raise UserError(
+        f"an input contains a {kind}: give tp.Input, tensors, numbers or None, in tuples, lists, dicts or classes that "
+        f"torch.export.register_dataclass was told of{advice}."
+    )
 
 
 def check_containers(inputs: Any, kwargs: Any) -> None:

@@ -19,8 +19,8 @@ from torch.utils import _pytree as pytree
 from ..errors import UserError
 from ..inputs import declares_input
 from ..runtime.cuda_graphs.writes import times_written
-from .exported_program import is_declared, state_of
-from .given_arguments import check_signature, hint_at_shapes
+from .exported_program import state_of
+from .given_arguments import check_signature, hint_at_shapes, is_declared
 from .kept_state import kept_values
 from .module_view import ModuleView, run_with_lines
 

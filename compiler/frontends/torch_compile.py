@@ -25,8 +25,8 @@ from ..pipeline import Pipeline
 from ..settings import Settings
 from .compiled_graph import CompiledGraph
 from .dynamo_graph import DynamoGraph
-from .exported_program import example_arguments, is_declared
-from .given_arguments import check_containers, check_signature, hint_at_shapes
+from .exported_program import example_arguments
+from .given_arguments import check_containers, check_signature, hint_at_shapes, is_declared
 from .kept_state import kept_state
 from .module_view import is_torchscript
 from .quiet import quiet_rejection

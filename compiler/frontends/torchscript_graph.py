@@ -21,7 +21,7 @@ from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 from ..errors import UserError
 from ..inputs import as_input, declares_input
 from ..ir.input import Input
-from .exported_program import is_declared
+from .given_arguments import is_declared
 
 _ON_NUMBERS = MappingProxyType(
     {

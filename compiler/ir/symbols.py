@@ -177,7 +177,8 @@ def symbol_ranges(program: Program) -> Mapping[sympy.Symbol, Range]:
                 ranges[symbol] = item.min_shape[dim], item.opt_shape[dim], item.max_shape[dim]
             else:
                 ranges[symbol] = _exported_range(program, symbol, size)
-    others = [symbol for symbol in program.exported.range_constraints if symbol not in ranges]
+    # A size such as 2*s0 that was declared has limits of its own there, which follow from those of s0.
+    others = [s for s in program.exported.range_constraints if isinstance(s, sympy.Symbol) and s not in ranges]
     ranges |= {s: _exported_range(program, s, None) for s in others if not is_data_dependent(s)}
     limits = found_limits(program, ranges)
     dependent = [symbol for symbol in others if is_data_dependent(symbol) and symbol.is_integer]
