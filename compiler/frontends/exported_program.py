@@ -53,7 +53,7 @@ def trace(
 
     Args:
         model: an nn.Module (or fx.GraphModule) in eval mode, a method of one such as `model.encode`, or an
-            ExportedProgram, which is taken as it is.
+            ExportedProgram, which is taken as it is: its own ranges hold unless `Input`s or texts declare others.
         inputs: the positional arguments: `Input`s, example tensors, texts such as "1..8x3:f16", nested lists, tuples
             and dicts of them, Python numbers, other texts, and None. A dimension whose smallest and largest sizes
             differ is exported as dynamic, which torch.export does for sizes of 2 or more: what a model does at size 1

@@ -6,21 +6,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ...compiler.ir.ledger import Reason
-from ...compiler.pass_base import Context, Kind, Pass
-from ...compiler.ir.program import Program, Repeatable, Segment
-from ...compiler.ir.engine_spec import EngineArtifact
 from ...compiler.ir.dependencies import producer_of
+from ...compiler.ir.engine_spec import EngineArtifact
+from ...compiler.ir.ledger import Reason
+from ...compiler.ir.program import Program, Repeatable, Segment
+from ...compiler.ir.repartition import repartition
 from ...compiler.ir.source import source_of
 from ...compiler.ir.symbols import symbol_ranges
+from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.build_log import shown
 from ...compiler.tensorrt.engine_builder import MAX_LAYERS, BuildError, BuildTimeout, check_settings
+from ..convert import Convert, SegmentFailed, convert_segment
+from ..partition import Partition, check_full_compilation, cut_in_half
 from .cached import build_with_cache
 from .culprits import find_culprits
 from .threads import build_concurrently
-from ..convert import Convert, SegmentFailed, convert_segment
-from ..partition import Partition, check_full_compilation, cut_in_half
-from ...compiler.ir.repartition import repartition
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import torch
 
-from ...compiler.pass_base import Context
-from ...compiler.ir.program import Segment
-from ...compiler.runtime.engine.cache import EngineCache
 from ...compiler.ir.engine_spec import EngineArtifact
+from ...compiler.ir.program import Segment
+from ...compiler.pass_base import Context
+from ...compiler.runtime.engine.cache import EngineCache
 from ...compiler.tensorrt.network_key import network_key
 from .threads import Result, build_concurrently
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ...compiler.ir.dependencies import producer_of
 from ...compiler.ir.program import Program, Segment, is_symbolic
 from ..partition import segments_of
-from ...compiler.ir.dependencies import producer_of
 
 Words = tuple[str, ...]
 """What TensorRT said."""

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ...compiler.errors import Cancelled
-from ...compiler.pass_base import Context, ProgressCallback
-from ...compiler.ir.program import Segment
 from ...compiler.ir.engine_spec import EngineArtifact
-from ...compiler.tensorrt.engine_builder import BuildError, BuildTimeout, build_engine
 from ...compiler.ir.network import Network
+from ...compiler.ir.program import Segment
+from ...compiler.pass_base import Context, ProgressCallback
+from ...compiler.tensorrt.engine_builder import BuildError, BuildTimeout, build_engine
 from .copied import STACK_BYTES, build_in_copy, can_copy
 
 _POLL_SECONDS = 0.1

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 import torch
+from trt_passes.compiler.errors import Cancelled, UserError
 from trt_passes.compiler.ir.annotations import reasons_of, verdict_of
-from trt_passes.compiler.errors import UserError
-from trt_passes.compiler.pipeline import KNOWN_FACTS
-from trt_passes.compiler.ir.ledger import Verdict
-from trt_passes.compiler.errors import Cancelled
-from trt_passes.compiler.pass_base import Context
-from trt_passes.compiler.ir.program import Program, Segment
 from trt_passes.compiler.ir.engine_spec import EngineArtifact
+from trt_passes.compiler.ir.ledger import Verdict
+from trt_passes.compiler.ir.program import Program, Segment
+from trt_passes.compiler.pass_base import Context
+from trt_passes.compiler.pipeline import KNOWN_FACTS
 from trt_passes.compiler.settings import Settings
 from trt_passes.compiler.tensorrt import loader
 from trt_passes.compiler.tensorrt.engine_builder import BuildError
 from trt_passes.passes import build as build_module
-from trt_passes.passes.build import cached as build_cached, threads as build_threads
 from trt_passes.passes.build import Build
+from trt_passes.passes.build import cached as build_cached
+from trt_passes.passes.build import threads as build_threads
 from trt_passes.passes.build.culprits import find_culprits
 from trt_passes.passes.convert import Convert
 from trt_passes.passes.partition import Partition
