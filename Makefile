@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs site operators halves fuzz clean
+.PHONY: demo test check docs site operators halves fuzz fuzz-files clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +50,10 @@ operators: $(VENV)/.installed
 # The same samples in float16 and bfloat16, with huge and tiny numbers, beside PyTorch in the same types: 15 minutes.
 halves: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.half_precision --processes 2
+
+# Files that were tampered with, for everything that reads files: none may run code or end in a traceback; 3 minutes.
+fuzz-files: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz_files --count 10000
 
 # Random programs, on two processes: about 20 minutes. FIRST is the first one's number; build/fuzz/ keeps what was found.
 FIRST ?= 0

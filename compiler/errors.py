@@ -10,6 +10,9 @@ ISSUES = "https://github.com/trt-passes/trt-passes/issues"
 """Where to report what is wrong with this package."""
 
 
+_SHOWN = 300
+
+
 class UserError(Exception):
     """A mistake in what the user asked for; the message says what was asked, what is the case and what to do."""
 
@@ -56,6 +59,18 @@ class PassFailure(Exception):
         """Where it failed, as " at node N (file:line)"; as much as is known."""
         place = f" at node {self.node}" if self.node else ""
         return place + (f" ({self.source})" if self.source else "")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says: PyTorch's errors go on with traces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].split(". This is an internal miniz error")[0].rstrip(".") if lines else type(error).__name__
+
+
+def on_one_line(error: BaseException) -> str:
+    """What an error says, without breaks of lines, shortened: it may quote a file."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

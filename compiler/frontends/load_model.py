@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from ..errors import UserError, did_you_mean
+from ..errors import UserError, did_you_mean, first_line
 from ..ir.input import Input
 from ..runtime.saving.save import RECORD_FILE
 from .loaded_model import LoadedModel
-from .program_file import first_line, load_program
+from .program_file import load_program
 
 FORMS = "model.pt2, TorchScript model.pt, file.py:factory or package.module:factory"
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..held_logs import held_logs
 from ..runtime.saving.allowed import Allowed, NotAllowed
 from ..runtime.saving.archive import Archive
@@ -68,9 +68,3 @@ def _check_sample_inputs(archive: Archive) -> None:
             torch.load(io.BytesIO(data), weights_only=True)
     except Exception as error:
         raise Pickled(SAMPLE_INPUTS) from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].split(". This is an internal miniz error")[0].rstrip(".") if lines else type(error).__name__

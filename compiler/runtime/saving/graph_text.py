@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, GraphModule, Node
 
-from ...errors import UserError
+from ...errors import UserError, on_one_line
 from ...ir.strict_json import strict_json
 from .allowed import FUNCTIONS, Allowed, NotAllowed
 
@@ -80,11 +80,11 @@ def _as_user_error() -> Iterator[None]:
     try:
         yield
     except NotAllowed as error:
-        raise UserError(f"the PyTorch graph of a segment cannot be used: {error}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, SyntaxError, RecursionError, RuntimeError) as error:
+        raise UserError(f"the PyTorch graph of a segment cannot be used: {on_one_line(error)}.") from error
+    except Exception as error:  # fx raises errors of a dozen kinds at what is no graph
         raise UserError(
             f"the PyTorch graph of a segment cannot be read by PyTorch {torch.__version__} "
-            f"({type(error).__name__}: {error}): compile again with this version."
+            f"({type(error).__name__}: {on_one_line(error)}): compile again with this version."
         ) from error
 
 

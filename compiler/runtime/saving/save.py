@@ -19,7 +19,7 @@ from torch.export.graph_signature import ConstantArgument
 from torch.fx import Graph, GraphModule
 from torch.fx.node import map_arg
 
-from ...errors import UserError, did_you_mean
+from ...errors import UserError, did_you_mean, first_line, on_one_line
 from ...held_logs import held_logs, logged_error
 from ...ir.left_out import LeftOut
 from ...ir.strict_json import strict_json
@@ -80,7 +80,7 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}.") from error
     except (RuntimeError, TypeError) as error:  # SerializeError and NotImplementedError are RuntimeErrors
-        raise UserError(f"PyTorch cannot save this model as {_SHOWN[chosen]}: {_first_line(error)}.") from error
+        raise UserError(f"PyTorch cannot save this model as {_SHOWN[chosen]}: {first_line(error)}.") from error
 
 
 def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
@@ -246,9 +246,9 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any], allowed: Al
         for segment in compiled.segments.values():
             segment.runner.check_fallback()
     except UserError as error:
-        raise UserError(f"{name} cannot be used: {error}") from error
+        raise UserError(f"{name} cannot be used: {on_one_line(error)}.") from error
     except Exception as error:  # the parts are sound, but do not fit together
-        raise UserError(f"{name} is damaged ({type(error).__name__}: {_first_line(error)}): save it again.") from error
+        raise UserError(f"{name} is damaged ({type(error).__name__}: {on_one_line(error)}): save it again.") from error
     setattr(compiled, "report", SavedReport(record["report"]))  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
 
@@ -267,11 +267,7 @@ def _why_unreadable(source: BinaryIO, name: str, error: BaseException) -> str:
             f"{name} takes or returns a {unknown[1]}, which this process does not know: import the module that defines "
             "it and registers it with PyTorch, then load again."
         )
-    return f"{name} cannot be read by PyTorch {torch.__version__} ({_first_line(error)}): save it again."
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
+    return f"{name} cannot be read by PyTorch {torch.__version__} ({first_line(error)}): save it again."
 
 
 def _check_streaming(options: RuntimeOptions, streams: bool, name: str) -> None:
@@ -295,7 +291,7 @@ def _record(source: BinaryIO, name: str, allowed: Allowed) -> dict[str, Any]:
                 "streams": record["report"].get("settings", {}).get("enable_weight_streaming", True),
             }
     except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
-        reason = str(error).rstrip(".") if isinstance(error, UserError) else repr(error)
+        reason = on_one_line(error) if isinstance(error, UserError) else repr(error)[:300]
         raise UserError(f"{name} is damaged ({reason}, in {RECORD_FILE}): save it again.") from error
     raise UserError(
         f"{name} was saved with schema {record['schema']}, but this release of trt-passes reads up to {SCHEMA}: "
@@ -319,7 +315,7 @@ def _checked(source: BinaryIO, name: str, allowed: Allowed) -> Archive:
         # PyTorch reads without a look at the checksums.
         damaged = opened.testzip()
     except ValueError as error:
-        raise UserError(f"{name} is damaged ({error}): copy it or save it again.") from error
+        raise UserError(f"{name} is damaged ({on_one_line(error)}): copy it or save it again.") from error
     except Exception as error:
         raise UserError(_NO_ARCHIVE.format(name)) from error
     if damaged is not None:
@@ -338,9 +334,9 @@ def _check_untrusted(archive: Archive, name: str, allowed: Allowed) -> None:
     except Pickled as error:
         raise UserError(f"{name} could run any code ({error}), which tp.save does not write: {trusted}") from error
     except NotAllowed as error:
-        raise UserError(f"{name} cannot be used: {error}; {trusted}") from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{name} is damaged ({error}): save it again.") from error
+        raise UserError(f"{name} cannot be used: {on_one_line(error)}; {trusted}") from error
+    except Exception as error:
+        raise UserError(f"{name} is damaged ({on_one_line(error)}): save it again.") from error
 
 
 def _report_of(compiled: GraphModule) -> dict[str, Any]:
