@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from ..errors import UserError, first_line
+from ..errors import UserError, first_line, on_one_line
 from ..held_logs import held_logs
 from ..runtime.saving.allowed import Allowed, NotAllowed
 from ..runtime.saving.archive import Archive
@@ -52,7 +52,9 @@ def _check(name: str) -> None:
             check_archive(archive, Allowed())
             _check_sample_inputs(archive)
     except Pickled as error:
-        raise UserError(f"{name} could run any code ({error}): pass --trust if you trust whoever made it.") from error
+        raise UserError(
+            f"{name} could run any code ({on_one_line(error)}): pass --trust if you trust whoever made it."
+        ) from error
     except NotAllowed as error:
         asked = f"it calls {error.name}, which is no operator of PyTorch that computes with tensors"
         raise UserError(f"{name} cannot be read: {asked}; pass --trust if you trust whoever made it.") from error

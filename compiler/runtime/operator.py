@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..ir import recurrent_operators as recurrent_operators
+
 if TYPE_CHECKING:
     from .runner import Runner
 

@@ -65,12 +65,15 @@ class NotAllowed(UserError):
     """A file names what it may not call; `name` is that, and `library` its namespace if it is another library's."""
 
     def __init__(self, name: str, library: str = "") -> None:
-        self.name, self.library = name, library
+        self.name, self.library = " ".join(name.split()), library
         super().__init__(name, library)
 
     def __str__(self) -> str:
         if self.library:
-            return f"{self.name} is an operator of another library: pass operators=[{self.library!r}] to allow those"
+            return (
+                f"{self.name} is an operator of another library: pass operators=[{self.library!r}] to tp.load to allow "
+                "those"
+            )
         return f"{self.name} is not among the operators that a file may call"
 
 

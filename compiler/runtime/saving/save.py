@@ -332,7 +332,9 @@ def _check_untrusted(archive: Archive, name: str, allowed: Allowed) -> None:
         if SAMPLE_INPUTS in archive.members and archive.members[SAMPLE_INPUTS].file_size:
             raise Pickled(SAMPLE_INPUTS)
     except Pickled as error:
-        raise UserError(f"{name} could run any code ({error}), which tp.save does not write: {trusted}") from error
+        raise UserError(
+            f"{name} could run any code ({on_one_line(error)}), which tp.save does not write: {trusted}"
+        ) from error
     except NotAllowed as error:
         raise UserError(f"{name} cannot be used: {on_one_line(error)}; {trusted}") from error
     except Exception as error:

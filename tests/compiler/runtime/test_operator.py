@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.export import Dim
@@ -78,3 +81,9 @@ def test_fake_tensors_take_the_traced_path() -> None:
         y, index = module(mode.from_tensor(torch.randn(5, 4)))
     assert (tuple(y.shape), y.dtype) == ((5, 6), torch.float32)
     assert (tuple(index.shape), index.dtype) == ((10,), torch.int64)
+
+
+def test_a_process_that_only_loads_has_all_operators_of_saved_programs() -> None:
+    lines = "import torch, trt_passes.compiler.runtime.operator\nprint(torch.ops.trt_passes.lstm.default)"
+    said = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True).stdout
+    assert said == "trt_passes.lstm.default\n"

@@ -139,7 +139,7 @@ def test_operators_of_libraries_are_those_that_were_allowed() -> None:
         library.define("twice(Tensor x) -> Tensor")
         library.impl("twice", lambda x: x + x, "CompositeExplicitAutograd")
         named = text(["y", "trt_passes_text::twice.default", [{"node": "x"}], {}])
-        with pytest.raises(UserError, match=r"of another library: pass operators=\['trt_passes_text'\] to allow those"):
+        with pytest.raises(UserError, match=r"pass operators=\['trt_passes_text'\] to tp.load to allow"):
             graph_text.loads(named)
         for allowed in (Allowed(frozenset({"trt_passes_text"})), Allowed(everything=True)):
             assert graph_text.loads(named, allowed=allowed)(torch.ones(1))[0].tolist() == [2]

@@ -464,7 +464,7 @@ def test_operators_of_a_library_that_was_not_imported_are_named(tmp_path: Path) 
         save(spliced(Custom(), (torch.ones(2),), lambda node: node.name == "relu"), path)
         assert load(path, executor="pytorch", operators=["trt_passes_test"])(torch.ones(2)).tolist() == [2, 2]
         assert load(path, executor="pytorch", trust=True)(torch.ones(2)).tolist() == [2, 2]
-        with pytest.raises(UserError, match=r"another library: pass operators=\['trt_passes_test'\] to allow those"):
+        with pytest.raises(UserError, match=r"pass operators=\['trt_passes_test'\] to tp.load to allow"):
             load(path)
     lines = "import sys, trt_passes as tp\ntry: tp.load(sys.argv[1])\nexcept tp.UserError as error: print(error)"
     said = subprocess.run([sys.executable, "-c", lines, path], capture_output=True, text=True, check=True).stdout
