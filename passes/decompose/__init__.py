@@ -41,6 +41,7 @@ SELF_CHECKING = frozenset(
 the graph as inputs and outputs of the program. They have no core ATen form that a converter could use either."""
 
 _ROUNDED = (
+    aten.multi_margin_loss.default,
     aten._weight_norm_interface.default,
     aten.nll_loss_forward.default,
     aten.nll_loss2d_forward.default,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
 from .casts import Casts, has_dtype, retype
 from .precision_table import ANGLES, BOUNDED, COMPUTE_NARROW, MOVE, fits, follows, holds_tensor
+from .products import products_of, products_text, type_name
 from .values import tensor_of
 
 aten = torch.ops.aten
@@ -58,16 +59,17 @@ class CastPrecision(Pass):
         choice = _Choice(narrow, program.constants)
         for node in program.op_nodes:
             choice.decide(node)
+        products = products_of(program, choice.kept, narrow)
         if not choice.narrowed:
+            ctx.note(f"enabled_precisions: nothing computes in {type_name(narrow)}. {products_text(products)}")
             return program
         casts = Casts(program.graph)
         for node in program.op_nodes:
             _adapt(node, choice, casts)
         casts.cast_arguments(program.output_node, narrow, torch.float32, choice.narrowed)
-        name = str(narrow).removeprefix("torch.")
         ctx.note(
             f"enabled_precisions: {len(choice.narrowed)} of {len(program.op_nodes) - casts.count} op nodes compute in "
-            f"{name}, with {casts.count} casts between it and float32."
+            f"{type_name(narrow)}, with {casts.count} casts between it and float32. {products_text(products)}"
         )
         return program
 
@@ -78,6 +80,7 @@ class _Choice:
 
     `risky` are the float32 values that the narrow type may not be able to hold, and `chosen` those that the model
     computes in float32 by choice: from constants, and from what it converts to float32 itself, up to the next product.
+    `kept` are the products that stay in float32, each with the reason.
     """
 
     narrow: torch.dtype
@@ -85,6 +88,7 @@ class _Choice:
     narrowed: set[Node] = field(default_factory=set)
     risky: set[Node] = field(default_factory=set)
     chosen: set[Node] = field(default_factory=set)
+    kept: dict[Node, str] = field(default_factory=dict)
     _unfit: dict[Node, bool] = field(default_factory=dict)
 
     def decide(self, node: Node) -> None:
@@ -93,8 +97,12 @@ class _Choice:
         chosen = self._is_chosen(node)
         if node.target in COMPUTE_NARROW:
             if has_dtype(node, torch.float32):
-                stays = chosen or _is_angle(node) or any(self._is_unfit(source) for source in sources)
-                (self.risky if stays else self.narrowed).add(node)
+                reason = self._reason_to_stay(node, sources, chosen)
+                if reason is None:
+                    self.narrowed.add(node)
+                else:
+                    self.risky.add(node)
+                    self.kept[node] = reason
             return
         if chosen:
             self.chosen.add(node)
@@ -109,12 +117,23 @@ class _Choice:
         elif node.target not in BOUNDED and not self._is_literal(node):
             self.risky.add(node)
 
+    def _reason_to_stay(self, product: Node, sources: Sequence[Node], chosen: bool) -> str | None:
+        if chosen:
+            return "computed from constants, or from what the model itself converts to float32"
+        if _is_angle(product):
+            return "only sines and cosines of it are used, and angles must be exact"
+        unfit = next((source for source in sources if self._is_unfit(source)), None)
+        return None if unfit is None else f"{type_name(self.narrow)} cannot hold the numbers of {unfit.name}"
+
     def _like(self, node: Node, producer: Node) -> None:
         for group in (self.narrowed, self.risky):
             if producer in group:
                 group.add(node)
 
     def _is_chosen(self, node: Node) -> bool:
+        if node.target is operator.getitem:
+            # One of several results is made from what all of them are made from.
+            return node.all_input_nodes[0] in self.chosen
         tensors = {source: tensor for source in node.all_input_nodes if (tensor := tensor_of(source)) is not None}
         if node.target is aten._to_copy.default and any(tensor.dtype in _CONVERTED for tensor in tensors.values()):
             return has_dtype(node, torch.float32)

@@ -17,10 +17,13 @@ def _overloads(names: str) -> frozenset[Any]:
 
 
 COMPUTE_NARROW = _overloads(
-    "linear addmm mm bmm baddbmm matmul convolution conv1d conv2d conv3d conv_transpose1d conv_transpose2d "
-    "conv_transpose3d scaled_dot_product_attention embedding"
+    "linear addmm mm bmm baddbmm addbmm matmul mv addmv dot convolution conv1d conv2d conv3d conv_transpose1d "
+    "conv_transpose2d conv_transpose3d scaled_dot_product_attention embedding"
 )
 """Matrix products, convolutions and attention (which add up in float32 inside), and reading rows of a weight."""
+
+OTHER_PRODUCTS = _overloads("lstm gru rnn_tanh rnn_relu _trilinear _cdist_forward")
+"""Operators that multiply matrices too, but stay in float32: a state carries its roundings from step to step."""
 
 MOVE = _overloads(
     "view reshape _unsafe_view permute transpose t expand slice select unsqueeze squeeze cat stack split "

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from trt_passes.compiler.ir.program import Program
 from trt_passes.passes.lower import CastPrecision, Narrow64Bit
 
+from tests.oracle import traced
 from tests.passes.lower.lowering import assert_same, lowered, ops, program_of, results
 
 HALF = {"enabled_precisions": {torch.float16}}
@@ -189,3 +190,86 @@ def test_narrow_64bit_keeps_types_at_the_border_and_integers() -> None:
     inside = [node for node in after.op_nodes if not all(user.op == "output" for user in node.users)]
     assert all(node.meta["val"].dtype is not torch.float64 for node in inside)
     assert "float32 instead of float64" in notes[0]
+
+
+class Parts(nn.Module):
+    """A product, an operator with several results, and a product of one of them."""
+
+    def __init__(self, split) -> None:
+        super().__init__()
+        self.split = split
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.split(self.first(x)))
+
+
+SEVERAL = {
+    "chunk": lambda y: torch.cat(y.chunk(2, -1)[::-1], -1),
+    "split": lambda y: torch.cat(y.split([3, 5], -1), -1),
+    "unbind": lambda y: torch.stack(y.unbind(1), 1),
+    "max": lambda y: y + y.max(-1, keepdim=True).values,
+    "topk": lambda y: y.topk(8, -1).values,
+    "sort": lambda y: y.sort(-1).values,
+    "max pool": lambda y: F.max_pool2d(y[None], 3, 1, 1)[0],
+    "max pool with places": lambda y: F.max_pool2d(y[None], 3, 1, 1, return_indices=True)[0][0],
+    "variance and mean": lambda y: torch.var_mean(y, -1, keepdim=True)[0] * y,
+    "aminmax": lambda y: y * torch.aminmax(y, dim=-1, keepdim=True).max,
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_one_of_several_results_is_not_made_from_constants(name: str) -> None:
+    x, notes = torch.randn(1, 4, 8), []
+    before = program_of(Parts(SEVERAL[name]), [x])
+    after = lowered(before, CastPrecision(), notes=notes, **HALF)
+    assert types(after, "aten.linear") == {torch.float16}
+    assert_same(before, after, [x], rtol=2e-2, atol=2e-2)
+    assert "Of 2 products (matrix products, convolutions, attentions, embeddings) 2 in float16." in notes[0]
+
+
+def test_a_convolution_behind_a_pool_is_narrow() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3)).eval()
+    after = lowered(program_of(model, [torch.randn(1, 3, 16, 16)]), CastPrecision(), **HALF)
+    products = [node for node in after.op_nodes if "conv" in str(node.target)]
+    assert [node.meta["val"].dtype for node in products] == [torch.float16] * 2
+
+
+def test_several_results_of_constants_stay_in_float32() -> None:
+    def function(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return x @ (torch.arange(16.0).reshape(4, 4).chunk(2)[0] @ w)
+
+    before = program_of(function, [torch.randn(3, 2)], [torch.randn(4, 4)])
+    notes: list[str] = []
+    after = lowered(before, CastPrecision(), notes=notes, **HALF)
+    products = [node.meta["val"].dtype for node in after.op_nodes if "mm" in str(node.target)]
+    assert sorted(map(str, products)) == ["torch.float16", "torch.float32"]
+    assert "1 in float32, 1 in float16" in notes[0]
+    assert "In float32, computed from constants" in notes[0]
+
+
+def test_the_note_names_products_that_stay_and_why() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.large, self.last = nn.LSTM(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+            nn.init.constant_(self.large.weight, 1e5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.large(self.lstm(x)[0]))
+
+    notes: list[str] = []
+    after = lowered(traced(Model(), [torch.randn(3, 2, 8)])[1], CastPrecision(), notes=notes, **HALF)
+    assert types(after, "aten.linear") == {torch.float16, torch.float32}
+    assert "1 in float16" in notes[0]
+    assert "In float32, its operator is never computed in less: lstm" in notes[0]
+    assert "In float32, float16 cannot hold the numbers of" in notes[0]
+
+
+def test_a_model_without_products_says_so() -> None:
+    notes: list[str] = []
+    lowered(program_of(lambda x: x.exp(), [torch.randn(3)]), CastPrecision(), notes=notes, **HALF)
+    assert notes == [
+        "enabled_precisions: nothing computes in float16. There are no matrix products, convolutions, attentions or "
+        "embeddings."
+    ]
