@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import UserError
+from ..ir.strict_json import strict_json
 from ..report.dump_folder import SCHEMA
 from ..runtime.saving.whole_file import on_disk
 
@@ -43,14 +43,19 @@ def check_folder(root: Path) -> None:
 def _is_dump(root: Path) -> bool:
     """Whether a folder holds a dump, or nothing but what is left of one that was stopped before its first file."""
     try:
-        run = json.loads((root / "run.json").read_text(encoding="utf-8"))
+        run = strict_json((root / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return all(path.name.startswith(".writing-") for path in root.iterdir())
     except (OSError, ValueError):
         return False
-    return (
-        isinstance(run, dict) and isinstance(run.get("schema"), int) and run["schema"] <= SCHEMA and "pipeline" in run
-    )
+    if not isinstance(run, dict) or not isinstance(run.get("schema"), int):
+        return False
+    if run["schema"] > SCHEMA:
+        raise UserError(
+            f"the dump folder {root} holds files that are not an earlier dump but one of a newer release (schema "
+            f"{run['schema']}, and this one writes {SCHEMA}): name an empty or a new folder, or upgrade."
+        )
+    return "pipeline" in run
 
 
 def clear_folder(root: Path) -> None:

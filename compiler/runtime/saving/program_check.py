@@ -29,7 +29,7 @@ _PLAIN = re.compile(
 )
 _PAYLOAD = re.compile(r"weight_\d+|tensor_\d+")
 _SYMBOL = re.compile(r"[a-z]+\d{1,6}")
-_UNSAFE_IN_PATHS = re.compile(r"[\"'\\\x00-\x1f\x7f]")
+_UNSAFE_IN_PATHS = re.compile(r"[\"\\\x00-\x1f\x7f]")
 _NAMES = frozenset({"name", "as_name"})
 _PATHS = frozenset({"parameter_name", "buffer_name", "tensor_constant_name", "user_input_name", "fqn", "class_fqn"})
 _FACTORIES = frozenset({"list", "dict", "int", "float", "bool", "str", "tuple", "set"})
@@ -147,7 +147,7 @@ def _check_name(name: Any) -> None:
 
 
 def _check_path(path: Any) -> None:
-    """Names of modules and weights become texts in code, without escapes."""
+    """Names of modules and weights become texts in code, in double quotes and without escapes."""
     if not isinstance(path, str) or _UNSAFE_IN_PATHS.search(path):
         raise ValueError(f"{path!r} is no name of a module or weight")
 

@@ -11,6 +11,7 @@ import trt_passes as tp
 from trt_passes.compiler.cli.dump import diff_passes, diff_runs, explain_dump, explain_modules, explain_node
 from trt_passes.compiler.cli.view import export_model_explorer, page_of
 from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.instruments.dump_files import check_folder
 from trt_passes.compiler.report.dump_folder import SCHEMA, DumpFolder
 
 READERS: dict[str, Callable[[str], object]] = {
@@ -36,6 +37,15 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def dump(written: Path, tmp_path: Path) -> Path:
     return shutil.copytree(written, tmp_path / "dump")
+
+
+def test_a_dump_of_a_newer_release_is_not_written_over(dump: Path) -> None:
+    (dump / "run.json").write_text(json.dumps({"schema": SCHEMA + 1, "pipeline": ""}))
+    with pytest.raises(UserError, match=rf"a newer release \(schema {SCHEMA + 1}, and this one writes {SCHEMA}"):
+        check_folder(dump)
+    (dump / "run.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="holds files that are not an earlier dump"):
+        check_folder(dump)
 
 
 def test_a_newer_schema_is_one_sentence(dump: Path) -> None:

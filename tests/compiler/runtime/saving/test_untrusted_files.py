@@ -202,6 +202,16 @@ def test_a_program_for_the_command_line_runs_nothing_either(attack: str, program
     assert not place.exists()
 
 
+def test_a_program_that_is_trusted_is_read_whatever_it_holds(program: Path, tmp_path: Path) -> None:
+    place = tmp_path / "ran"
+    change, extra = attacks(place)["sample inputs"]
+    target = rewritten(program, tmp_path / "model.pt2", change, extra)
+    with pytest.raises(UserError, match="is not a program"):
+        load_model(str(target), trust=True)  # what is pickled there is no example
+    assert place.exists()
+    assert load_model(str(program), trust=True).has_inputs
+
+
 def test_guards_of_a_program_are_not_put_into_code(program: Path, tmp_path: Path) -> None:
     place = tmp_path / "ran"
 
@@ -351,3 +361,11 @@ def test_names_of_containers_that_the_process_knows_pass(tmp_path: Path) -> None
     tp.save(spliced(Grouped(), (torch.ones(2),), lambda node: True), path)
     leaves = pytree.tree_leaves(tp.load(path)(torch.ones(2)))
     assert [leaf.tolist() for leaf in leaves if leaf is not None] == [[1, 1], [2, 2], [2, 2]]
+
+
+@pytest.mark.parametrize("name", ["it's", "two words", "0", "ü", "{x}"])
+def test_strange_names_of_modules_are_read_again(name: str, tmp_path: Path) -> None:
+    model, x = nn.Sequential(), torch.ones(2, 4)
+    model.add_module(name, nn.Linear(4, 4))
+    tp.save(spliced(model, (x,), lambda node: True), tmp_path / "model.pt2")
+    torch.testing.assert_close(tp.load(tmp_path / "model.pt2")(x), model(x))
