@@ -29,6 +29,19 @@ FAMILY = Family("pooling")
 
 _NUMBERS = (*FLOATS, torch.int32, torch.int64)
 
+_LARGEST_WINDOW = 100_000
+"""Elements below which TensorRT's pooling layer takes a window."""
+
+
+def _wide_window(call: Call) -> str | None:
+    widest = max(per_axis(call.value("kernel_size"), _spatial(call.target)))
+    if widest < _LARGEST_WINDOW:
+        return None
+    return f"{call.op}: kernel_size is {call.value('kernel_size')}, but TensorRT pools less than {_LARGEST_WINDOW}"
+
+
+_WINDOW = Condition("TP205", f"windows are less than {_LARGEST_WINDOW} wide", _wide_window)
+
 
 def _spatial(target: Any) -> int:
     return int(target._schema.name[target._schema.name.index("pool") + 4])
@@ -62,7 +75,12 @@ class _Pool:
         )
 
     def layer(self, ctx: ConverterContext, x: Tensor, kind: str, excludes_padding: bool = True) -> Tensor:
-        """The result of a pooling layer over the last dimensions of `x`."""
+        """The result of a pooling layer over the last dimensions of `x`; of one for each, if the window is large."""
+        if math.prod(self.kernel) >= _LARGEST_WINDOW:
+            for axis, size in enumerate(self.kernel):
+                if size > 1 or self.stride[axis] > 1 or self.padding[axis] > 0:
+                    x = self._along(axis, x).layer(ctx, x, kind, excludes_padding)
+            return x
         lead = x.shape[: x.rank - len(self.kernel)]
         sizes = x.shape[len(lead) :]
         # TensorRT pools two or three dimensions behind a batch and channels.
@@ -82,6 +100,23 @@ class _Pool:
         for axis, size in enumerate(self.out, start=len(lead)):
             result = shapes.slice_axis(ctx, result, axis, 0, size, role="cut")
         return result
+
+    def _along(self, axis: int, x: Tensor) -> _Pool:
+        """The windows of one dimension alone."""
+
+        def alone(values: Sequence[Any], others: Sequence[Any]) -> tuple[Any, ...]:
+            return tuple(value if index == axis else others[index] for index, value in enumerate(values))
+
+        ones, zeros = (1,) * len(self.kernel), (0,) * len(self.kernel)
+        sizes = x.shape[x.rank - len(self.kernel) :]
+        return _Pool(
+            alone(self.kernel, ones),
+            alone(self.stride, ones),
+            alone(self.padding, zeros),
+            ones,
+            self.ceil_mode,
+            alone(self.out, sizes),
+        )
 
     def _padding_after(self, axis: int, size: Dim) -> int:
         """What must follow the last element so that the last window is complete; with ceil_mode more than the padding.
@@ -117,6 +152,7 @@ def _stepped_over(call: Call) -> str | None:
     conditions=[
         dtype_of("self", _NUMBERS),
         Condition("TP205", "no dilated window misses all elements, if places are used", _stepped_over),
+        _WINDOW,
     ],
 )
 def max_pool(ctx: ConverterContext, call: Call) -> tuple[Tensor, Tensor | None]:
@@ -148,7 +184,7 @@ def _without_missed(ctx: ConverterContext, result: Tensor, windows: Sequence[Win
     aten.avg_pool1d.default,
     aten.avg_pool2d.default,
     aten.avg_pool3d.default,
-    conditions=[dtype_of("self", FLOATS)],
+    conditions=[dtype_of("self", FLOATS), _WINDOW],
     composite=True,
     wide=True,
 )

@@ -82,8 +82,13 @@ def _joined(ctx: ConverterContext, operation: str, base: Tensor, total: Tensor) 
     result = ar.elementwise(ctx, operation, base, total, "joined")
     if operation in ("SUM", "PROD") or not is_float(base.dtype):
         return result
-    first, second = (ar.unary(ctx, "ISNAN", part, "isnan") for part in (base, total))
-    return ar.where(ctx, ar.elementwise(ctx, "OR", first, second, "isnan"), math.nan, result, "joined")
+    # TensorRT-RTX 1.6 builds no engine that asks for the NaNs of a constant expanded to a varying size.
+    parts = [part for part in (base, total) if part.constant is None or bool(part.constant.isnan().any())]
+    flags = [ar.unary(ctx, "ISNAN", part, "isnan") for part in parts]
+    if not flags:
+        return result
+    unknown = flags[0] if len(flags) == 1 else ar.elementwise(ctx, "OR", *flags, "isnan")
+    return ar.where(ctx, unknown, math.nan, result, "joined")
 
 
 # --- one place for each element --------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ import sympy
 import torch
 
 from ...compiler.ir.call import Call
-from ...compiler.ir.symbols import Dim, at_least, dims_of, expression, simplified
+from ...compiler.ir.symbols import Dim, at_least, dims_of, expression, product, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.registry import Family
-from ...compiler.tensorrt.tensor import Tensor
+from ...compiler.tensorrt.tensor import MAX_RANK, Tensor
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
@@ -243,6 +243,10 @@ def repeated(ctx: ConverterContext, x: Tensor, counts: Sequence[Dim], shape: Seq
     moved = [axis for axis, count in enumerate(counts) if count != 1]
     if all(x.shape[axis] == 1 for axis in moved):
         return shapes.expand(ctx, x, shape)
+    if len(counts) + len(moved) > MAX_RANK:
+        for axis in moved:
+            x = _multiplied(ctx, x, axis, counts[axis], whole=True)
+        return shapes.reshape(ctx, x, shape)
     spread: list[Dim] = []
     wide: list[Dim] = []
     for size, count in zip(x.shape, counts, strict=True):
@@ -250,6 +254,15 @@ def repeated(ctx: ConverterContext, x: Tensor, counts: Sequence[Dim], shape: Seq
         wide += [size] if count == 1 else [count, size]
     parts = shapes.expand(ctx, shapes.reshape(ctx, x, spread, "spread"), wide, "expand")
     return shapes.reshape(ctx, parts, shape)
+
+
+def _multiplied(ctx: ConverterContext, x: Tensor, axis: int, count: Dim, *, whole: bool) -> Tensor:
+    """One dimension `count` times: as a whole (a b a b), or each element (a a b b); in four dimensions, of any rank."""
+    size = x.shape[axis]
+    before, after = product(x.shape[:axis]), product(x.shape[axis + 1 :])
+    column = shapes.reshape(ctx, x, (before, 1, size, after) if whole else (before, size, 1, after), "spread")
+    wide = shapes.expand(ctx, column, (before, count, size, after) if whole else (before, size, count, after), "expand")
+    return shapes.reshape(ctx, wide, (*x.shape[:axis], simplified(size * count), *x.shape[axis + 1 :]), "multiplied")
 
 
 @FAMILY.converter(aten.repeat_interleave.self_int, composite=True)
@@ -260,9 +273,7 @@ def repeat_interleave(ctx: ConverterContext, call: Call) -> Tensor:
         x, dim = shapes.flatten(ctx, x, role="flat"), 0
     x = x if x.rank else shapes.reshape(ctx, x, (1,), "rank")
     axis, count = x.axis(dim), shapes.size_of(call.value("repeats"))
-    column = shapes.unsqueeze(ctx, x, axis + 1, "spread")
-    wide = shapes.expand(ctx, column, (*x.shape[: axis + 1], count, *x.shape[axis + 1 :]), "expand")
-    return shapes.reshape(ctx, wide, dims_of(call.out.shape))
+    return shapes.reshape(ctx, _multiplied(ctx, x, axis, count, whole=False), dims_of(call.out.shape))
 
 
 def _values(argument: Sequence[Any]) -> list[Any]:
