@@ -48,5 +48,9 @@ class Network(Protocol):
     def size(self) -> int:
         """Number of layers other than constants and casts of them, which cost the builder nothing."""
 
+    @property
+    def largest_kernel(self) -> int:
+        """Number of layers that may become one kernel, at most."""
+
     def text(self) -> str:
         """One line per input, layer and output, with the fx nodes they come from."""

@@ -16,6 +16,7 @@ from ..ir.engine_spec import Binding
 from ..ir.symbols import Dim, Range, dim_range, dims_of, symbol_sources
 from .builders import builder_guard
 from .context import ConversionError, ConverterContext
+from .kernel_size import largest_kernel
 from .layers import network_text
 from .loader import TensorRT
 from .log import collecting_logger
@@ -55,6 +56,11 @@ class BuiltNetwork:
         constants = {layer.get_output(0).name for layer in layers if layer.type == kinds.CONSTANT}
         folded = [layer for layer in layers if layer.type == kinds.CAST and layer.get_input(0).name in constants]
         return len(layers) - len(constants) - len(folded)
+
+    @property
+    def largest_kernel(self) -> int:
+        """Number of layers that may become one kernel, at most; see `kernel_size`."""
+        return largest_kernel(self.trt, self.network)
 
     def text(self) -> str:
         """One line per input, layer and output, with the fx nodes they come from."""

@@ -21,7 +21,7 @@ from .tensor import Tensor
 SMALL, SMALL_SUM = 4, 6
 """Elements up to which TensorRT-RTX 1.6 computes a reduction from slices, and a sum, as in softmax too."""
 
-_REDUCTIONS = frozenset({"REDUCE", "NORMALIZATION", "SOFTMAX", "POOLING", "CUMULATIVE"})
+REDUCTIONS = frozenset({"REDUCE", "NORMALIZATION", "SOFTMAX", "POOLING", "CUMULATIVE"})
 APART = frozenset(
     {
         *("MATRIX_MULTIPLY", "CONVOLUTION", "DECONVOLUTION", "EINSUM", "ATTENTION", "TOPK", "NMS", "NON_ZERO"),
@@ -145,7 +145,7 @@ def _reached(layers: Sequence[Layer]) -> _Reached:
     reached = _Reached()
     kinds: dict[Any, int] = defaultdict(int)
     for layer in layers:
-        if layer.kind in _REDUCTIONS:
+        if layer.kind in REDUCTIONS:
             bit = reached.bits[layer.name] = 1 << len(reached.bits)
             kinds[_kind(layer)] |= bit
     for layer in reversed(layers):

@@ -16,6 +16,7 @@ from ...compiler.ir.symbols import symbol_ranges
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.build_log import shown
 from ...compiler.tensorrt.engine_builder import MAX_LAYERS, BuildError, BuildTimeout, check_settings
+from ...compiler.tensorrt.kernel_size import MAX_KERNEL
 from ..convert import Convert, SegmentFailed, convert_segment
 from ..partition import Partition, check_full_compilation, cut_in_half
 from .cached import build_with_cache
@@ -77,25 +78,36 @@ def _built(program: Program, ctx: Context) -> tuple[Program, Mapping[str, BuildE
 
 
 def _split_large(program: Program, ctx: Context) -> Program:
-    """Partition again with smaller segments where a network has more layers than the builder should get."""
+    """Partition again with smaller segments where a network is more than the builder should get."""
     while True:
-        sizes = {s.name: s.network.size for s in program.segments if s.network and s.engine is None}
-        large = [segment for segment in program.segments if sizes.get(segment.name, 0) > MAX_LAYERS]
+        loads = {s.name: _load(s) for s in program.segments if s.network and s.engine is None}
+        large = [segment for segment in program.segments if loads.get(segment.name, (0.0, ""))[0] > 1]
         partition = program.partitioned_by
         if not large or not isinstance(partition, Partition):
             return program
         floor = ctx.settings.min_block_size if partition.min_block_size is None else partition.min_block_size
-        limit = min(int(len(segment.nodes) * 0.8 * MAX_LAYERS / sizes[segment.name]) for segment in large)
+        limit = min(int(len(segment.nodes) * 0.8 / loads[segment.name][0]) for segment in large)
         limit = max(limit, 2 * floor)
         if limit >= min(len(segment.nodes) for segment in large):
             # So few nodes with so many layers: the builder refuses them, and halving finds which.
             return program
         ctx.note(
-            f"{large[0].name} has {sizes[large[0].name]} TensorRT layers, more than the {MAX_LAYERS} that the builder "
-            f"takes well: segments are split to at most {limit} nodes."
+            f"{large[0].name} has {loads[large[0].name][1]}, more than the builder takes well: segments are split to "
+            f"at most {limit} nodes."
         )
         smaller = replace(partition, max_segment_nodes=limit)
         program = Convert().run(smaller.run(program.with_segments(()), ctx), ctx)
+
+
+def _load(segment: Segment) -> tuple[float, str]:
+    """How many times what the builder takes well a segment's network is, and what of it that is, in words."""
+    assert segment.network is not None
+    size = segment.network.size
+    whole = size / MAX_LAYERS, f"{size} TensorRT layers"
+    if size <= MAX_KERNEL:
+        return whole
+    kernel = segment.network.largest_kernel
+    return max(whole, (kernel / MAX_KERNEL, f"{kernel} TensorRT layers of arithmetic for one kernel"))
 
 
 def _split_slow(program: Program, slow: Collection[str], ctx: Context) -> tuple[Repeatable | None, dict[str, Reason]]:

@@ -291,3 +291,41 @@ def test_partition_options_survive_a_split(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(program.partitioned_by, Partition)
     after = run_with(FakeBuilder(program, set()), program, ctx, monkeypatch)
     assert after.partitioned_by.min_block_size == program.partitioned_by.min_block_size  # type: ignore[union-attr]
+
+
+class Recurrence(torch.nn.Module):
+    """A recurrence that is written out: `steps` times three layers of arithmetic on two values."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        state = x
+        for _ in range(self.steps):
+            state = torch.maximum(torch.exp(-state) * x + state, x * 2)
+        return state
+
+
+def test_a_recurrence_that_would_be_one_large_kernel_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, ctx, notes = converted(Recurrence(110))
+    (segment,) = program.segments
+    assert segment.network is not None
+    assert segment.network.largest_kernel == 330
+    after = run_with(FakeBuilder(program, set()), program, ctx, monkeypatch)
+    assert len(after.segments) == 2
+    assert after.ledger.counts["trt"] == len(program.op_nodes)
+    assert "330 TensorRT layers of arithmetic for one kernel" in notes[0]
+
+
+def test_chains_and_what_products_and_reductions_separate_are_not_large() -> None:
+    class Blocks(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for index in range(9):
+                x = Recurrence(2)(x)
+                x = x @ x if index % 2 else x * x.sum(1, keepdim=True)
+            return Chain(50)(x)
+
+    program, _, _ = converted(Blocks())
+    assert program.segments[0].network is not None
+    assert program.segments[0].network.largest_kernel <= 8
