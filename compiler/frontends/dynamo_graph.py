@@ -19,6 +19,7 @@ from torch.fx import GraphModule, Node
 
 from ..ir.input import Input
 from ..ir.program import Program
+from ..ir.retraced import HIDING_NAMES, retraced
 from ..runtime.autocast import autocast_off
 from .declared_ranges import with_inputs
 from .exported_program import export_module, unshared
@@ -183,7 +184,7 @@ def _written(exported: ExportedProgram) -> set[str]:
     """Names of the buffers that a program writes to."""
     if not Program(exported).mutates:
         return set()
-    return set(exported.run_decompositions({}).graph_signature.buffers_to_mutate.values())
+    return set(retraced(exported).graph_signature.buffers_to_mutate.values())
 
 
 def _signed(function: Any, signature: inspect.Signature) -> Any:
@@ -272,6 +273,8 @@ def _argument_names(placeholders: Sequence[Node]) -> list[str]:
         for node, path in zip(placeholders, owned, strict=True)
     ]
     return [
-        name if short.count(name) == 1 and name.isidentifier() and not iskeyword(name) else node.name
+        name
+        if short.count(name) == 1 and name.isidentifier() and not (iskeyword(name) or name in HIDING_NAMES)
+        else node.name
         for name, node in zip(short, placeholders, strict=True)
     ]

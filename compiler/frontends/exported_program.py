@@ -6,6 +6,7 @@ import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -19,10 +20,12 @@ from ..ir.left_out import LeftOut
 from ..ir.memory import memory_of
 from ..ir.program import Program
 from ..ir.recurrent_operators import WholeRecurrentLayers
+from ..ir.retraced import HIDING_NAMES, with_plain_names
 from ..ir.source import frames_in
 from ..ir.tracing import tracing
 from .adopted_program import adopted
 from .causal_masks import masks_not_compared
+from .dataclasses_in_results import results_registered
 from .declared_ranges import with_inputs
 from .given_arguments import (
     REGISTER_CACHES,
@@ -42,6 +45,9 @@ from .size_guards import check_size_guards
 from .written_constants import written_constants_as_buffers
 
 Leaf = Any
+
+_NOT_IN_NAMES = frozenset("\"'\\")
+_UNKNOWN_RESULT = re.compile(r"Found <class '(?P<name>[^']+)'> in output")
 
 
 def trace(
@@ -224,6 +230,22 @@ def export_module(
     Raises:
         UserError: torch.export rejects the model (with its reason and the user's line).
     """
+    try:
+        return _exported(model, args, kwargs, dynamic_shapes)
+    except UserError as error:
+        if not isinstance(error, _UnknownResult):
+            raise
+    with results_registered(model):
+        return _exported(model, args, kwargs, dynamic_shapes)
+
+
+class _UnknownResult(UserError):
+    """The model returns a container that PyTorch cannot take apart."""
+
+
+def _exported(
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic_shapes: Any
+) -> ExportedProgram:
     rebound = NothingRebound()
     try:
         with (
@@ -242,12 +264,23 @@ def export_module(
     except Exception as error:
         rebound.explain(error)
         hint = hint_at_shapes([*args, *kwargs.values()])
-        raise UserError(f"{_rejection(error).rstrip('.')}.{hint}" if hint else _rejection(error)) from error
+        kind = _UnknownResult if _UNKNOWN_RESULT.match(str(error).strip()) else UserError
+        raise kind(f"{_rejection(error).rstrip('.')}.{hint}" if hint else _rejection(error)) from error
 
 
 def _as_taken(exported: ExportedProgram) -> ExportedProgram:
     """The program, from torch.export, in the form in which the passes take it, or UserError."""
-    return written_constants_as_buffers(with_plain_state(check_not_reshaped(exported)))
+    for name in (*exported.state_dict, *exported.constants):
+        if not name.isprintable() or set(name) & _NOT_IN_NAMES or any(map(iskeyword, name.split("."))):
+            raise UserError(
+                f"the model's tensor {name!r} has a quote, backslash, line break or Python keyword in its name, which "
+                "the code of PyTorch's graphs cannot hold: rename the module or parameter."
+            )
+    for name in HIDING_NAMES.intersection(map(str, exported.graph_signature.user_inputs)):
+        raise UserError(
+            f"an argument of the model is called {name!r}, which hides what PyTorch's graphs need: rename it."
+        )
+    return written_constants_as_buffers(with_plain_state(with_plain_names(check_not_reshaped(exported))))
 
 
 def _plain(value: Any) -> Any:
@@ -271,7 +304,7 @@ def _rejection(error: Exception) -> str:
             f"the model decides by a value of a tensor{place}, which torch.export cannot follow: use torch.cond or "
             f"torch.where there, or ir='torch_compile', which leaves that to Python ({reason})."
         )
-    unknown = re.match(r"Found <class '(?P<name>[^']+)'> in output", reason)
+    unknown = _UNKNOWN_RESULT.match(reason)
     return f"torch.export rejects the model{place}: {_unknown_result(unknown['name']) if unknown else reason}"
 
 

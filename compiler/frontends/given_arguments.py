@@ -31,6 +31,11 @@ def as_leaf(value: Any) -> Any:
     Raises:
         UserError: it is something else.
     """
+    if isinstance(value, torch.Tensor) and value.is_nested:
+        raise UserError(
+            "an input is a nested tensor, whose rows have sizes of their own, which TensorRT has not: give a padded "
+            "tensor (x.to_padded_tensor(0.0)) and a mask, or tensors of values and lengths."
+        )
     if isinstance(value, torch.Tensor) or declares_input(value):
         return as_input(value)
     if value is None or isinstance(value, bool | int | float | str):

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..errors import UserError
 from ..ir.program import copy_graph, rebuild
+from ..ir.retraced import retraced
 
 
 def with_plain_state(exported: ExportedProgram) -> ExportedProgram:
@@ -23,7 +24,7 @@ def with_plain_state(exported: ExportedProgram) -> ExportedProgram:
         UserError: a subclass has no memory and does not tell what it is made of.
     """
     if any(map(is_traceable_wrapper_subclass, _tensors(exported).values())):
-        exported = exported.run_decompositions({})
+        exported = retraced(exported)
     tensors = _tensors(exported)
     for name, tensor in tensors.items():
         if _has_no_memory(tensor):

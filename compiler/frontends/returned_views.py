@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from ..ir.annotations import annotate_node
 from ..ir.memory import memory_of
 from ..ir.program import Program
+from ..ir.retraced import retraced
 
 Chain = Sequence[Node]
 """A result, what it is a view of, and so on, up to the node that has the memory."""
@@ -30,7 +31,7 @@ def keep_returned_views(program: Program) -> Program:
     """
     kept = _kept(program)
     if kept and program.mutates:
-        program = replace(program, exported=program.exported.run_decompositions({}))
+        program = replace(program, exported=retraced(program.exported))
         kept = _kept(program)
     for node in kept:
         annotate_node(node, view=True)

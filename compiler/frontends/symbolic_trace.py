@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from ..errors import UserError
 from ..inputs import declares_input
 from ..runtime.cuda_graphs.writes import times_written
+from .dataclasses_in_results import register_dataclasses_in
 from .exported_program import state_of
 from .given_arguments import check_signature, hint_at_shapes, is_declared
 from .kept_state import kept_values
@@ -45,6 +46,7 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
         _attributes_as_buffers(model)
         try:
             graph = tracer.trace(model)
+            module = GraphModule(tracer.root, graph, class_name=type(model).__name__)
         except Exception as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise UserError(
@@ -57,7 +59,6 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
                 "the model writes to a tensor of its own that it has from another object than a module, which torch.fx "
                 "does not record: use ir='dynamo', or the buffer itself."
             )
-        module = GraphModule(tracer.root, graph, class_name=type(model).__name__)
 
     @functools.wraps(model.forward)
     def forward(*args: Any, **keywords: Any) -> Any:
@@ -96,7 +97,9 @@ class _CallTracer(Tracer):
 
     def _results(self, proxies: Sequence[Proxy]) -> list[Any]:
         args, keywords = _with_proxies(self._given, dict(zip(self.paths, proxies, strict=True)))
-        leaves, self.structure = pytree.tree_flatten(self.root.forward(*args, **keywords))
+        result = self.root.forward(*args, **keywords)
+        register_dataclasses_in(result)
+        leaves, self.structure = pytree.tree_flatten(result)
         return leaves
 
 

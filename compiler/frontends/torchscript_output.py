@@ -83,7 +83,7 @@ def script_module(compiled: GraphModule, program: ExportedProgram) -> torch.jit.
         script: torch.jit.ScriptModule = torch.jit.script(writer.root)
         try:
             script.define(source)
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeError) as error:  # TorchScript's own message cuts letters other than ASCII in two
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise UserError(f"the compiled module cannot be written as TorchScript: {lines[0]}") from error
     return script.eval()

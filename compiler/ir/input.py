@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from .dtypes import UnknownDType, from_short_name, short_name
 
 Shape = tuple[int, ...]
 
+_KEYWORDS = ("shape", "min_shape", "opt_shape", "max_shape", "dtype", "name", "format")
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -39,14 +41,20 @@ class Input:
     def __init__(
         self,
         shape: Sequence[int] | None = None,
-        *,
+        *surplus: Any,
         min_shape: Sequence[int] | None = None,
         opt_shape: Sequence[int] | None = None,
         max_shape: Sequence[int] | None = None,
         dtype: torch.dtype = torch.float32,
         name: str | None = None,
         format: torch.memory_format = torch.contiguous_format,
+        **unknown: Any,
     ) -> None:
+        if surplus:
+            raise UserError("an Input takes one shape by position: give min_shape, opt_shape and max_shape by name.")
+        if unknown:
+            first = next(iter(unknown))
+            raise UserError(f"an Input has no {first!r}.{did_you_mean(first, _KEYWORDS)}")
         ranged = (min_shape, opt_shape, max_shape)
         if shape is not None and any(item is not None for item in ranged):
             raise UserError("an Input has either a shape or min_shape, opt_shape and max_shape, not both.")

@@ -16,6 +16,7 @@ from ...compiler.ir.annotations import annotate_node, clear, kept_whole
 from ...compiler.ir.dependencies import SHAPE_QUERIES
 from ...compiler.ir.facts import Fact
 from ...compiler.ir.program import Program
+from ...compiler.ir.retraced import retraced
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.registry import default_registry
 from .expanded_call import sizes_stay_open
@@ -156,7 +157,7 @@ class Decompose(Pass):
 
 def _retraced(program: Program, table: Mapping[Any, Callable[..., Any]]) -> Program:
     with sizes_stay_open(program.graph):
-        return replace(program, exported=program.exported.run_decompositions(dict(table)))
+        return replace(program, exported=retraced(program.exported, table))
 
 
 def _as_far_as_possible(program: Program, expansion: Expansion, reasons: Mapping[Node, str], why: str) -> Program:

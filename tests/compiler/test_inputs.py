@@ -136,3 +136,16 @@ def test_examples_are_where_they_are_wanted_whatever_the_default_device_is(dtype
     with torch.device("meta"):
         example = Input((2, 3), dtype=dtype).example()
     assert example.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        (((2, 3),), {"dtyp": torch.float16}, "an Input has no 'dtyp'.*Did you mean 'dtype'"),
+        (((2, 3),), {"minshape": (1, 3)}, "an Input has no 'minshape'.*Did you mean 'min_shape'"),
+        (((1, 3), (2, 3), (4, 3)), {}, "one shape by position"),
+    ],
+)
+def test_unknown_keywords_and_surplus_shapes(args: tuple[object, ...], kwargs: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Input(*args, **kwargs)  # type: ignore[arg-type]

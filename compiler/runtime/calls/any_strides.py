@@ -21,11 +21,17 @@ def take_any_strides(module: GraphModule) -> None:
     Graphs that are arguments in its own, such as branches, are replaced by copies that reshape too.
 
     Inputs may have other strides than the example, as they may in the model, and results of engines are contiguous,
-    whatever they were when the model was exported. Nothing writes to a view in a graph without mutation.
+    whatever they were when the model was exported. Nothing writes to a view in a graph without mutation. They may be
+    marked as conjugated, too, and then have no view as real numbers.
     """
     for node in module.graph.nodes:
         if node.op == "call_function":
             node.target = _ANY_STRIDES.get(node.target, node.target)
+        if node.target is _aten.view_as_real.default and node.args[0].op == "placeholder":
+            with module.graph.inserting_before(node):
+                resolved = module.graph.call_function(_aten.resolve_conj.default, (node.args[0],))
+            resolved.meta = {key: value for key, value in node.args[0].meta.items() if key == "val"}
+            node.args = (resolved,)
     for name, body in list(module.named_children()):
         if isinstance(body, GraphModule):
             copy = GraphModule(body, copy_graph(body.graph))

@@ -32,6 +32,7 @@ from ..options import RuntimeOptions
 from ..options_in_graph import set_options
 from .allowed import Allowed, NotAllowed
 from .archive import Archive
+from .containers import with_containers, with_tuples
 from .missing_operators import missing_operators
 from .output_formats import save_torchscript, saved_options, torchscript_of
 from .portable import on_cpu, refuse_pickles
@@ -192,6 +193,7 @@ def _contents(spliced: ExportedProgram, compiled: CompiledModule) -> tuple[Expor
     exported = on_cpu(current_program(spliced, compiled))
     refuse_pickles(exported)
     set_options(exported.graph, options)
+    record["containers"] = with_tuples(exported)
     return exported, {RECORD_FILE: json.dumps(record)}
 
 
@@ -242,6 +244,7 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any], allowed: Al
         except Exception as error:
             raise UserError(_why_unreadable(source, name, logged_error(logged) or error)) from error
     try:
+        with_containers(exported, record["containers"])
         compiled = compiled_module(exported, {}, chosen, record["left_out"], allowed, record["weights"])
         for segment in compiled.segments.values():
             segment.runner.check_fallback()
@@ -287,6 +290,7 @@ def _record(source: BinaryIO, name: str, allowed: Allowed) -> dict[str, Any]:
                 "options": RuntimeOptions.from_json(record["options"]),
                 "left_out": LeftOut.from_json(record.get("left_out")),
                 "report": record["report"],
+                "containers": dict(record.get("containers", {})),
                 "weights": {str(name): str(digest) for name, digest in record.get("weights", {}).items()},
                 "streams": record["report"].get("settings", {}).get("enable_weight_streaming", True),
             }
