@@ -22,6 +22,8 @@ from ...compiler.tensorrt.registry import default_registry
 from .expanded_call import sizes_stay_open
 from .expansion import Expansion, expandable, summary_of
 from .in_float32 import in_float32
+from .prims import rules
+from .restate import restate
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
@@ -64,6 +66,7 @@ def decompositions() -> Mapping[Any, Callable[..., Any]]:
     table = dict(torch.export.default_decompositions())
     table[aten.batch_norm.default] = _batch_norm
     table[aten.take.default] = _take
+    table.update(rules())
     table.update({target: in_float32(table[target]) for target in _ROUNDED})
     return MappingProxyType({target: rule for target, rule in table.items() if target not in _kept()})
 
@@ -142,6 +145,7 @@ class Decompose(Pass):
         """
         for node in filter(kept_whole, program.op_nodes):
             clear(node, "whole")
+        restate(program.graph)
         reasons: dict[Node, str] = {}
         expansion = Expansion(decompositions(), is_decomposed)
         if expandable(program.graph):
