@@ -13,15 +13,14 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import GraphModule
 
 from ..errors import UserError
-from ..ir.call import Call
 from ..ir.program import Program
-from ..ir.source import source_of
 from ..ir.tracing import tracing
 from ..report.report import Report
 from ..settings import Settings
 from .built_graph import BuiltGraph
 from .dynamo_graph import DynamoGraph, Traced
 from .returned_views import returns_view_of_written
+from .training_mode import training_operator
 
 _LOG = logging.getLogger("trt_passes")
 _PLAIN = frozenset({torch.Tensor, nn.Parameter, int})
@@ -127,7 +126,7 @@ class CompiledGraph:
 
     def _build(self, args: Sequence[Any]) -> BuiltGraph | None:
         traced = self._traced(args)
-        training = _training_operator(traced.program)
+        training = training_operator(traced.program)
         if training is not None:
             self._leave(f"{training} is in training mode: call model.eval()")
             return None
@@ -177,15 +176,3 @@ class _Rejected(Exception):
     def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
         self.cause = cause
-
-
-def _training_operator(program: Program) -> str | None:
-    """The name of an operator that runs in training mode, with the user's line, such as "aten.dropout (model.py:7)"."""
-    for node in program.op_nodes:
-        if not isinstance(node.target, torch._ops.OpOverload):
-            continue
-        call = Call(node)
-        if any(call.args.get(name) is True for name in ("train", "training")):
-            source = source_of(node)
-            return f"{call.op} ({source})" if source else call.op
-    return None

@@ -42,6 +42,7 @@ from .plain_state import with_plain_state
 from .quiet import quiet_rejection
 from .reshaped_tensors import NothingRebound, check_not_reshaped
 from .size_guards import check_size_guards
+from .training_mode import warn_of_training
 from .written_constants import written_constants_as_buffers
 
 Leaf = Any
@@ -73,7 +74,9 @@ def trace(
     if isinstance(model, Program):
         return model
     if isinstance(model, ExportedProgram):
-        return adopted(_as_taken(model), inputs, kwargs)
+        program = adopted(_as_taken(model), inputs, kwargs)
+        warn_of_training(program, None)
+        return program
     if is_torchscript(model):
         raise UserError(
             "the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram."
@@ -101,6 +104,7 @@ def trace(
         except UserError:
             raise rejection from rejection.__cause__
     program = with_inputs(exported, tensors)
+    warn_of_training(program, model)
     check_size_guards(program)
     return replace(program, left_out=LeftOut.of(model.forward, inputs or (), kwargs or {}))
 
