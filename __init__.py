@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from .compiler.pass_base import Context, Pass, graph_pass
     from .compiler.pipeline import Pipeline
     from .compiler.report.report import Report
+    from .compiler.runtime.save import load
     from .compiler.runtime.saving.output_formats import save_engine
-    from .compiler.runtime.saving.save import load, save
+    from .compiler.runtime.saving.save import save
     from .compiler.settings import Settings
 
 _HOMES = {
@@ -60,7 +61,7 @@ _HOMES = {
     "Program": "compiler.ir.program",
     "Segment": "compiler.ir.program",
     "Report": "compiler.report.report",
-    "load": "compiler.runtime.saving.save",
+    "load": "compiler.runtime.save",
     "save": "compiler.runtime.saving.save",
     "save_engine": "compiler.runtime.saving.output_formats",
     "Settings": "compiler.settings",

@@ -23,7 +23,7 @@ from .manager import PassManager
 from .pass_base import Pass
 from .pipeline import Pipeline, as_pipeline, default_pipeline
 from .report.report import Report
-from .runtime.compiled_module import SPLICED
+from .runtime.engine_graph import SPLICED
 from .runtime.saving.output_formats import engine_bytes, torchscript_of, whole_engine
 from .settings import Settings
 

@@ -15,12 +15,13 @@ from .errors import PassFailure, UserError
 from .instruments.protocol import Failure, Instrument, Step
 from .ir.change import Change, Snapshot
 from .ir.program import Program, Segment
+from .ir.records import PassRecord, SegmentRecord
 from .ir.source import node_at, source_of
 from .ir.text import type_text
 from .ir.tracing import tracing
 from .pass_base import Context, Pass
 from .pipeline import KNOWN_FACTS, Pipeline, as_pipeline, facts_of
-from .report.report import PassRecord, Report, SegmentRecord
+from .report.report import Report
 from .report.versions import versions
 from .settings import Settings
 from .undo import can_undo, is_ours, note_of

@@ -18,12 +18,13 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule, Node
 
 from ..ir.input import Input
+from ..ir.module_state import with_state
 from ..ir.program import Program
 from ..ir.retraced import HIDING_NAMES, retraced
 from ..runtime.autocast import autocast_off
 from .declared_ranges import with_inputs
 from .exported_program import export_module, unshared
-from .module_view import name_modules_like_users, run_with_lines, state_path, with_state
+from .module_view import name_modules_like_users, run_with_lines, state_path
 from .returned_views import keep_returned_views
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from ..ir.memory import parts_of, same_numbers
-from ..runtime.cuda_graphs.writes import times_written
+from ..ir.memory import parts_of, same_numbers, times_written
 
 
 @contextmanager

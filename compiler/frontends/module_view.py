@@ -107,12 +107,6 @@ def _parameters(module: nn.Module) -> list[inspect.Parameter]:
     return list(inspect.signature(module.forward).parameters.values())
 
 
-def blank_module() -> nn.Module:
-    """An empty module of a class of its own: TorchScript gives equal modules of one class one `forward`."""
-    module: nn.Module = type("Module", (nn.Module,), {})()
-    return module
-
-
 def state_path(source: str) -> str | None:
     """The dotted name of a parameter or buffer in the module that owns it, from dynamo's name for where it found it.
 
@@ -122,18 +116,3 @@ def state_path(source: str) -> str | None:
     if not keys or keys[-1][0] == "modules":
         return None
     return ".".join(key for _, key in keys)
-
-
-def with_state(module: nn.Module, path: str, tensor: torch.Tensor) -> None:
-    """Register a tensor, itself and not a copy, at a dotted path, with plain modules on the way to it."""
-    *parents, name = path.split(".")
-    for parent in parents:
-        if parent not in module._modules:
-            module.add_module(parent, nn.Module())
-        child = module._modules[parent]
-        assert child is not None
-        module = child
-    if isinstance(tensor, nn.Parameter):
-        module.register_parameter(name, tensor)
-    else:
-        module.register_buffer(name, tensor)

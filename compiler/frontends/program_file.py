@@ -10,7 +10,7 @@ import torch
 from torch.export import ExportedProgram
 
 from ..errors import UserError, first_line, on_one_line
-from ..held_logs import held_logs
+from ..ir.held_logs import held_logs
 from ..runtime.saving.allowed import Allowed, NotAllowed
 from ..runtime.saving.archive import Archive
 from ..runtime.saving.program_check import PROGRAM, SAMPLE_INPUTS, Pickled, check_archive

@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Iterator
 
-from ..held_logs import held_logs
+from ..ir.held_logs import held_logs
 
 _LOGGERS = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes", "torch._guards")
 

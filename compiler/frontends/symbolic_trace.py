@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import UserError
 from ..inputs import declares_input
-from ..runtime.cuda_graphs.writes import times_written
+from ..ir.memory import times_written
 from .dataclasses_in_results import register_dataclasses_in
 from .exported_program import state_of
 from .given_arguments import check_signature, hint_at_shapes, is_declared

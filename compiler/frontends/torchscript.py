@@ -18,10 +18,11 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError, did_you_mean
-from ..held_logs import held_logs
 from ..ir.dtypes import short_name
+from ..ir.held_logs import held_logs
+from ..ir.module_state import blank_module
 from .exported_program import example_arguments
-from .module_view import ModuleView, blank_module
+from .module_view import ModuleView
 from .torchscript_graph import DeclaredSizes, Unconverted, converted_graph, layer_at, run_graph
 
 _MEANINGS = MappingProxyType(

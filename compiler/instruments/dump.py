@@ -17,10 +17,11 @@ from ..analysis import fallback_gains
 from ..errors import Cancelled, PassFailure, UserError
 from ..ir.collector import collector_paused
 from ..ir.program import Program
+from ..ir.records import PassRecord
 from ..pass_base import Context, Pass
 from ..pipeline import Pipeline
 from ..report.coverage import module_coverage
-from ..report.report import PassRecord, Report
+from ..report.report import Report
 from ..report.versions import versions
 from ..undo import note_of
 from .dump_files import as_user_error, check_folder, clear_folder, staged, write_text

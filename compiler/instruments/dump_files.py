@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..ir.strict_json import strict_json
 from ..report.dump_folder import SCHEMA
-from ..runtime.saving.whole_file import on_disk
+from ..runtime.whole_file import on_disk
 
 TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv")
 """The files that a dump has besides its folders."""

@@ -1,4 +1,4 @@
-"""Which tensors share memory, and which are the same view of it."""
+"""Which tensors share memory, which are the same view of it, and how often they were written to."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def view_key(tensor: torch.Tensor) -> Hashable:
     # What is marked as conjugated or negated has other numbers than its memory holds.
     marks = tensor.is_conj(), tensor.is_neg()
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device, *marks
+
+
+def times_written(tensor: torch.Tensor) -> int:
+    """How often a tensor was written to in place; 0 for those made in inference mode, which do not count it."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def parts_of(tensor: torch.Tensor) -> list[torch.Tensor]:

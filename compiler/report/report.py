@@ -11,66 +11,16 @@ from torch.fx import GraphModule
 from ..analysis.boundary import BoundaryBill, boundary_bill
 from ..analysis.islands import Island, islands
 from ..analysis.tensor_bytes import bytes_text
-from ..ir.change import Change
 from ..ir.ledger import Ledger
 from ..ir.notebook import ShownInNotebooks
 from ..ir.program import Program
+from ..ir.records import PassRecord, SegmentRecord
 from .coverage import ModuleCoverage, module_coverage
 from .dump_folder import SCHEMA
 from .table import Table
 
 if TYPE_CHECKING:
     import pandas
-
-
-@dataclass(frozen=True)
-class PassRecord:
-    """One pass that ran: its name, stage, seconds and what it changed.
-
-    `undone` says why the pass failed, where the run went on without it.
-    """
-
-    name: str
-    stage: str
-    seconds: float
-    changes: Change
-    undone: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "stage": self.stage,
-            "seconds": self.seconds,
-            "changes": self.changes.counts(),
-            "undone": self.undone,
-        }
-
-
-@dataclass(frozen=True)
-class SegmentRecord:
-    """One engine: op nodes in it, tensors across its border (as type text), bytes and seconds of its build.
-
-    `cached` is True where the engine cache had it, False where it did not, and None without a cache.
-    """
-
-    name: str
-    ops: int
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    engine_bytes: int | None = None
-    build_seconds: float | None = None
-    cached: bool | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "ops": self.ops,
-            "inputs": list(self.inputs),
-            "outputs": list(self.outputs),
-            "engine_bytes": self.engine_bytes,
-            "build_seconds": self.build_seconds,
-            "cached": self.cached,
-        }
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Mapping
+import io
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -11,7 +12,6 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
 from torch.fx.graph import PythonCode
 from torch.utils import _pytree as pytree
@@ -19,34 +19,33 @@ from torch.utils import _pytree as pytree
 from ..errors import UserError
 from ..ir.aliasing import written_tensors
 from ..ir.annotations import annotations_of
+from ..ir.engine_operator import engine_calls
 from ..ir.engine_spec import EngineSpec
 from ..ir.left_out import LeftOut
-from ..ir.memory import fingerprint, view_key
+from ..ir.memory import fingerprint
 from ..ir.notebook import ShownInNotebooks
 from .calls.argument_check import ArgumentCheck
 from .calls.usual_arguments import usual_arguments
 from .compiled_segment import CompiledSegment
 from .cuda_graphs.capturable import attributes_read
 from .cuda_graphs.cuda_graphs import CudaGraphs
-from .cuda_graphs.direct_calls import SEGMENTS, compiled_segments, direct_forward, engine_calls, forward_of
 from .cuda_graphs.rehearsal import rehearsal
-from .engine.engine import Engine
+from .direct_calls import direct_forward, forward_of
 from .engine.runtime_cache import runtime_cache
+from .engine_graph import SEGMENTS, SPLICED, EngineGraph, compiled_segments, current_program, segments_of
 from .fallback import move_made_tensors
 from .operator import attach_runner
 from .options import RuntimeOptions
 from .runner import Notice, Runner
 from .saving.allowed import Allowed
+from .saving.save import loaded, to_bytes
 from .spliced_graph import SegmentParts
-
-SPLICED = "trt_passes_exported"
-"""Key of `GraphModule.meta` under which a compiled module keeps the ExportedProgram that it was made of."""
 
 _LATER_CALLS = 3
 """Calls of `warm_up` after the first, as of a loop: until then large results get CUDA graphs that write to them."""
 
 
-class CompiledModule(ShownInNotebooks, GraphModule):
+class CompiledModule(ShownInNotebooks, EngineGraph):
     """A graph in which every engine call is `trt_passes::execute_engine`; parameters have the model's own names.
 
     What is traced (torch.compile, torch.export, fx, fake tensors) sees that graph. Other calls run code in which
@@ -66,11 +65,7 @@ class CompiledModule(ShownInNotebooks, GraphModule):
 
     shown_by: ClassVar[str] = "module_bundle"
 
-    options: RuntimeOptions
     cuda_graphs: CudaGraphs | None
-    left_out: LeftOut | None
-    _read: tuple[str, ...]
-    _fingerprints: Mapping[str, str]
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> CompiledModule:
@@ -122,46 +117,6 @@ class CompiledModule(ShownInNotebooks, GraphModule):
             return weights.device
         islands = any(self.get_tensor(name).device.type != "cuda" for name in self._read)
         return torch.device("cpu" if islands or not torch.cuda.is_available() else "cuda")
-
-    @property
-    def segments(self) -> Mapping[str, CompiledSegment]:
-        """The engines, by the name of the node that calls them, in the order in which they run."""
-        found: Mapping[str, CompiledSegment] = vars(vars(self)[SEGMENTS])
-        return found
-
-    def get_tensor(self, name: str) -> torch.Tensor:
-        """A parameter, buffer or constant, by its dotted name."""
-        tensor = attrgetter(name)(self)
-        assert isinstance(tensor, torch.Tensor)
-        return tensor
-
-    def engines_on(self, device: torch.device) -> list[Engine]:
-        """The engines that TensorRT runs on a device, loaded."""
-        found = (segment.runner.engine_on(device) for segment in self.segments.values())
-        return [engine for engine in found if engine is not None]
-
-    def state_for(self, device: torch.device) -> Hashable:
-        """What a captured graph has of the module: who runs its segments, and the places of what PyTorch reads."""
-        executors: list[str] = []
-        places = [view_key(self.get_tensor(name)) for name in self._read]
-        for segment in self.segments.values():
-            executors.append(segment.executor)
-            if not segment.runner.is_ready(device):
-                places += map(view_key, segment.constants())
-        return tuple(executors), tuple(places)
-
-    @property
-    def changed_weights(self) -> list[str]:
-        """Names of weights that are not what they were when engines were built with them.
-
-        All of them are read: the counters of PyTorch do not see what is written through `tensor.data`, as by LoRA.
-        """
-        return [name for name, then in self.fingerprints.items() if fingerprint(self.get_tensor(name)) != then]
-
-    @property
-    def fingerprints(self) -> Mapping[str, str]:
-        """Those of the weights that engines were built with, when they were, by name; see `ir.memory.fingerprint`."""
-        return self._fingerprints
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> CompiledModule:
         for dtype in {tensor.dtype for tensor in (*self.parameters(), *self.buffers())}:
@@ -221,8 +176,6 @@ class CompiledModule(ShownInNotebooks, GraphModule):
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from .saving.save import from_bytes, to_bytes
-
         return from_bytes, (to_bytes(self),)
 
 
@@ -293,41 +246,14 @@ def _built_into_engines(compiled: CompiledModule, exported: ExportedProgram) -> 
     return sorted(names | (sources & set(known)))
 
 
+def from_bytes(data: bytes) -> CompiledModule:
+    """The module that `load` would read from a file with these bytes, which came out of a pickle and are trusted."""
+    return loaded(io.BytesIO(data), "the pickled program", {}, Allowed(everything=True), compiled_module)
+
+
 def cuda_graphs_for(options: RuntimeOptions) -> CudaGraphs | None:
     """What captures a module with these options."""
     return CudaGraphs(options.cuda_graph_limit, options.reuse_outputs) if options.cuda_graphs else None
-
-
-def current_program(spliced: ExportedProgram, compiled: GraphModule) -> ExportedProgram:
-    """The spliced program with the tensors that the module has now: it may have been moved, or changed buffers."""
-    tensors: dict[str, torch.Tensor] = dict(compiled.named_parameters(remove_duplicate=False))
-    tensors |= dict(compiled.named_buffers(remove_duplicate=False))
-    state = {name: tensors.get(name, tensor) for name, tensor in spliced.state_dict.items()}
-    lifted = {
-        str(spec.target)
-        for spec in spliced.graph_signature.input_specs
-        if spec.kind in (InputKind.CONSTANT_TENSOR, InputKind.BUFFER)
-    }
-    constants = {
-        name: tensors.get(name, value) if name in lifted else value for name, value in spliced.constants.items()
-    }
-    return ExportedProgram(
-        root=spliced.graph_module,
-        graph=spliced.graph,
-        graph_signature=spliced.graph_signature,
-        state_dict=state,
-        range_constraints=spliced.range_constraints,
-        module_call_graph=spliced.module_call_graph,
-        # Data of the user's, and possibly large.
-        example_inputs=None,
-        constants=constants,
-        verifiers=spliced.verifiers,
-    )
-
-
-def segments_of(module: nn.Module) -> dict[str, CompiledSegment]:
-    """The engines of a compiled module, by the name of the node that calls them, in the order in which they run."""
-    return dict(vars(getattr(module, SEGMENTS, SimpleNamespace())))
 
 
 def _copied_engine(segment: CompiledSegment) -> torch.Tensor:

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from ..errors import UserError, did_you_mean
+from ..ir.engine_operator import OPERATOR
 from ..ir.engine_spec import EngineSpec
 from ..ir.notebook import ShownInNotebooks
 from ..settings import Executor
-from .operator import OPERATOR, runner_of
+from .operator import runner_of
 from .runner import Runner
 from .saving import graph_text
 

@@ -1,4 +1,4 @@
-"""The torch operator that runs an engine: `trt_passes::execute_engine`.
+"""What the operator `trt_passes::execute_engine` does: find, or make, what runs the engine, and run it.
 
 Importing this module registers it (and the recurrent operators that a program may call), so that `torch.export.load`
 accepts compiled programs. It imports nothing but PyTorch until the operator is called.
@@ -12,15 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..ir import recurrent_operators as recurrent_operators
+from ..ir.engine_operator import LIBRARY
 
 if TYPE_CHECKING:
     from .runner import Runner
 
-NAME = "trt_passes::execute_engine"
-SCHEMA = "execute_engine(Tensor[] inputs, Tensor engine, str spec, Tensor fallback, Tensor[] constants) -> Tensor[]"
-
-_LIBRARY = torch.library.Library("trt_passes", "DEF")  # type: ignore[no-untyped-call]
-_LIBRARY.define(SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
 _CACHE = "_trt_passes_runner"
 
 
@@ -67,23 +63,6 @@ def attach_runner(engine: torch.Tensor, runner: Runner) -> torch.Tensor:
     return engine
 
 
-def output_values(
-    inputs: Sequence[torch.Tensor],
-    engine: torch.Tensor,
-    spec: str,
-    fallback: torch.Tensor,
-    constants: Sequence[torch.Tensor],
-) -> list[torch.Tensor]:
-    """What `execute_engine` returns, as far as tracing is concerned: empty tensors of its shapes and dtypes."""
-    from ..ir.engine_spec import EngineSpec
-    from .engine.shape_rule import ShapeRule
-
-    parsed = EngineSpec.loads(spec)
-    shapes = ShapeRule(parsed).output_shapes([tuple(tensor.shape) for tensor in inputs])
-    pairs = zip(parsed.outputs, shapes, strict=True)
-    return [inputs[0].new_empty(shape, dtype=binding.dtype) for binding, shape in pairs]
-
-
 def share_no_memory(inputs: Sequence[torch.Tensor], state: Sequence[torch.Tensor], written: Sequence[int]) -> bool:
     """Whether a call may have these inputs: what TorchScript asks, see `calls.shared_memory.clash`."""
     from .calls.shared_memory import clash
@@ -91,12 +70,6 @@ def share_no_memory(inputs: Sequence[torch.Tensor], state: Sequence[torch.Tensor
     return clash(inputs, state, written) is None
 
 
-_LIBRARY.define("share_no_memory(Tensor[] inputs, Tensor[] state, int[] written) -> bool")  # type: ignore[no-untyped-call]
-_LIBRARY.impl("share_no_memory", share_no_memory, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-_LIBRARY.impl("execute_engine", execute_engine, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-# Without a kernel here PyTorch lets results require gradients that nobody can compute: buffers that they are written to
-# would keep the history of all calls.
-_LIBRARY.impl("execute_engine", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
-torch.library.register_fake(NAME, output_values, lib=_LIBRARY)
-
-OPERATOR = torch.ops.trt_passes.execute_engine.default
+LIBRARY.define("share_no_memory(Tensor[] inputs, Tensor[] state, int[] written) -> bool")  # type: ignore[no-untyped-call]
+LIBRARY.impl("share_no_memory", share_no_memory, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+LIBRARY.impl("execute_engine", execute_engine, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]

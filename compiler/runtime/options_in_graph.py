@@ -7,8 +7,8 @@ import json
 from torch.fx import Graph
 
 from ..errors import UserError
+from ..ir.engine_operator import OPERATOR
 from ..ir.engine_spec import EngineSpec
-from .operator import OPERATOR
 from .options import RuntimeOptions
 
 _KEY = "options"

@@ -14,14 +14,13 @@ from torch.fx import GraphModule
 
 from ..errors import UserError
 from ..ir.engine_spec import EngineSpec
-from ..ir.memory import address_of_memory
+from ..ir.memory import address_of_memory, times_written
+from ..ir.shape_rule import ShapeRule
 from ..settings import Executor
 from ..tensorrt.loader import TensorRTNotFound, load
 from .calls import input_errors
-from .cuda_graphs.writes import times_written
 from .engine.engine import Engine, EngineUnavailable
 from .engine.runtime_cache import RuntimeCache
-from .engine.shape_rule import ShapeRule
 from .fallback import on_device
 from .options import RuntimeOptions
 from .saving import graph_text

@@ -23,13 +23,13 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
 from ..ir.dependencies import SHAPE_QUERIES
+from ..ir.engine_operator import OPERATOR
 from ..ir.engine_spec import EngineSpec
 from ..ir.graph import result_argument
 from ..ir.program import Program, Segment, fake_tensor
 from .calls.any_strides import take_any_strides
 from .compiled_segment import fallback_tensor
 from .fallback import segment_module
-from .operator import OPERATOR
 from .sizes_in_graph import SizesInGraph, is_recomputed
 
 

@@ -6,7 +6,7 @@ import torch
 from torch.export import Dim
 from torch.fx import Node
 from trt_passes.compiler.pass_base import Context
-from trt_passes.compiler.runtime.compiled_module import SPLICED, segments_of
+from trt_passes.compiler.runtime.engine_graph import SPLICED, segments_of
 from trt_passes.passes.splice import Splice
 
 from tests.compiler.runtime.handmade import partitioned, spliced, with_empty_engines

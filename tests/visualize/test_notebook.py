@@ -96,7 +96,7 @@ def test_an_engine_is_drawn_with_its_ports() -> None:
 
 def test_compiled_modules_and_their_segments_show_themselves() -> None:
     pytest.importorskip("tensorrt_rtx")
-    from trt_passes.compiler.runtime.compiled_module import segments_of
+    from trt_passes.compiler.runtime.engine_graph import segments_of
 
     compiled = tp.compile(Chain().eval(), [torch.ones(2, 8)], min_block_size=1, torch_executed_ops={"aten.sort"})
     for bundle in (compiled._repr_mimebundle_(), copy.copy(compiled)._repr_mimebundle_()):

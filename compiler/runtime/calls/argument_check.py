@@ -15,12 +15,12 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.fx import GraphModule, Node
 
 from ...errors import UserError
+from ...ir.engine_operator import OPERATOR
 from ...ir.engine_spec import Binding, EngineSpec
 from ...ir.left_out import LeftOut, check_unchanged
 from ...ir.program import is_symbolic
+from ...ir.shape_rule import ShapeRule
 from ...ir.symbols import dims_of, finite
-from ..engine.shape_rule import ShapeRule
-from ..operator import OPERATOR
 from .argument_order import ArgumentOrder
 from .shared_memory import SharedMemory
 

@@ -14,8 +14,8 @@ from torch.fx import GraphModule, Node
 
 from ...errors import UserError
 from ...ir.aliasing import written_tensors
+from ...ir.engine_operator import OPERATOR
 from ...ir.memory import first_overlap, parts_of, view_key
-from ..operator import OPERATOR
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
+from ...ir.engine_operator import OPERATOR
 from ...ir.engine_spec import EngineSpec
 from ...ir.symbols import dims_of, expression, symbol_sources
-from ..operator import OPERATOR
 
 
 def usual_arguments(spliced: ExportedProgram, device: torch.device) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -11,8 +11,8 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
 from ...ir.aliasing import written_by
+from ...ir.engine_operator import OPERATOR
 from ...ir.text import op_name
-from ..operator import OPERATOR
 
 _WAITING = MappingProxyType(
     {

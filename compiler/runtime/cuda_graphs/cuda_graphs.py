@@ -6,17 +6,15 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from ..engine.streams import stream_address
+from ..engine_graph import EngineGraph
 from .graph_capture import Capture, captured
 from .recorder import CannotCapture, Forward
-
-if TYPE_CHECKING:
-    from ..compiled_module import CompiledModule
 
 Key = Hashable
 
@@ -63,7 +61,7 @@ class CudaGraphs:
             self._captures.clear()
             self.reason = None
 
-    def __call__(self, module: CompiledModule, run: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def __call__(self, module: EngineGraph, run: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The results of `run(module, *args, **kwargs)`, from a CUDA graph where that is possible."""
         if self.reason is not None:
             return run(module, *args, **kwargs)

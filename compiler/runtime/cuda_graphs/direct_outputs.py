@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from ..engine.engine import Execution
+from ..engine_graph import EngineGraph
 from .recorder import CannotCapture, Recorder
-
-if TYPE_CHECKING:
-    from ..compiled_module import CompiledModule
 
 WORTH_BYTES = 1 << 20
 """Results from this size on are worth graphs of their own: a copy takes longer than a launch."""
@@ -60,7 +58,7 @@ class DirectOutputs:
         """The results that can be written to new tensors, which others are copied to."""
         return [source.position for source in self._sources]
 
-    def graph_for(self, module: CompiledModule, outputs: Sequence[Any]) -> tuple[Any, list[Any]] | None:
+    def graph_for(self, module: EngineGraph, outputs: Sequence[Any]) -> tuple[Any, list[Any]] | None:
         """The graph that writes the results at `positions` into these tensors, and its results; None if there is none.
 
         Results at other positions are in memory of that graph.
@@ -80,7 +78,7 @@ class DirectOutputs:
                 self._graphs[addresses] = found
         return found
 
-    def _recorded(self, module: CompiledModule, outputs: Sequence[Any]) -> tuple[Any, list[Any]] | None:
+    def _recorded(self, module: EngineGraph, outputs: Sequence[Any]) -> tuple[Any, list[Any]] | None:
         sources = self._sources
         for source in sources:
             source.execution.given_outputs[source.output] = outputs[source.position]

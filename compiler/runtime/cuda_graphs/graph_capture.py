@@ -6,21 +6,19 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from ...ir.aliasing import written_tensors
 from ..calls.argument_order import ArgumentOrder
+from ..engine.exclusive import CAPTURING
+from ..engine_graph import EngineGraph
 from .capturable import attributes_read, obstacle
 from .direct_outputs import DirectOutputs
-from .exclusive import CAPTURING
 from .recorder import CannotCapture, Forward, Recorder
 from .rehearsal import rehearsal
-
-if TYPE_CHECKING:
-    from ..compiled_module import CompiledModule
 
 _WARM_UP_RUNS = 3
 """Runs before a capture: kernels are compiled and memory is allocated in them, which a capture does not allow."""
@@ -36,7 +34,7 @@ class Capture:
         outputs: the flattened results: tensors that the graph writes, and values that are the same in every call.
         structure: of the results.
         written: positions of inputs that the graph writes to, which callers see; `replay` copies them back.
-        state: what the graph has of the module, see `CompiledModule.state_for`; another one makes it useless.
+        state: what the graph has of the module, see `EngineGraph.state_for`; another one makes it useless.
         stream: the `torch.cuda.Stream` on which it is replayed.
         recorder: what recorded the graph, whose execution contexts must live as long.
         direct: graphs of the same call that spare copies of results; None if nothing is worth them.
@@ -62,7 +60,7 @@ class Capture:
         else:
             self._structured = partial(pytree.tree_unflatten, treespec=self.structure)
 
-    def replay(self, module: CompiledModule, tensors: Sequence[torch.Tensor], reuse_outputs: bool) -> Any:
+    def replay(self, module: EngineGraph, tensors: Sequence[torch.Tensor], reuse_outputs: bool) -> Any:
         """Run the graph on tensors of the same signature; new tensors, or the graph's own with `reuse_outputs`."""
         _copy(self.inputs, tensors)
         if reuse_outputs:
@@ -84,7 +82,7 @@ class Capture:
         _copy_tensors(outputs, self.outputs)
         return outputs
 
-    def _direct_outputs(self, module: CompiledModule, direct: DirectOutputs) -> list[Any]:
+    def _direct_outputs(self, module: EngineGraph, direct: DirectOutputs) -> list[Any]:
         outputs = self._new_outputs()
         graph, results = direct.graph_for(module, outputs) or (self.graph, self.outputs)
         graph.replay()
@@ -114,7 +112,7 @@ def _copy(targets: Sequence[torch.Tensor], sources: Sequence[torch.Tensor]) -> N
 
 
 def captured(
-    module: CompiledModule,
+    module: EngineGraph,
     run: Forward,
     leaves: Sequence[Any],
     structure: pytree.TreeSpec | None,
@@ -163,7 +161,7 @@ def captured(
 
 
 def _written(
-    module: CompiledModule, arguments: tuple[Sequence[Any], dict[str, Any]], static: Sequence[torch.Tensor]
+    module: EngineGraph, arguments: tuple[Sequence[Any], dict[str, Any]], static: Sequence[torch.Tensor]
 ) -> list[int]:
     """Positions of the static inputs that the module writes to, in whatever order the call gives its arguments."""
     placeholders = written_tensors(module.graph)[1]
@@ -176,7 +174,7 @@ def _written(
     return [positions[id(leaves[index])] for index in placeholders]
 
 
-def _warm_up(module: CompiledModule, recorder: Recorder, given: Sequence[torch.Tensor]) -> None:
+def _warm_up(module: EngineGraph, recorder: Recorder, given: Sequence[torch.Tensor]) -> None:
     current = torch.cuda.current_stream()
     recorder.side.wait_stream(current)
     try:
@@ -189,7 +187,7 @@ def _warm_up(module: CompiledModule, recorder: Recorder, given: Sequence[torch.T
         current.wait_stream(recorder.side)
 
 
-def module_obstacle(module: CompiledModule, device: torch.device | None) -> str | None:
+def module_obstacle(module: EngineGraph, device: torch.device | None) -> str | None:
     """Why the module cannot be captured, as far as its graph tells; None if it may be.
 
     Args:

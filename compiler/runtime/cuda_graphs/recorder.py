@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from ...ir.collector import collector_paused
 from ..engine.engine import Contexts, Engine
-from .exclusive import CAPTURING
-
-if TYPE_CHECKING:
-    from ..compiled_module import CompiledModule
+from ..engine.exclusive import CAPTURING
+from ..engine_graph import EngineGraph
 
 Forward = Callable[..., Any]
 
@@ -77,7 +75,7 @@ class Recorder:
         flat = [next(tensors) if item is _Tensor else item for item in self.arguments]
         return (flat, {}) if self.structure is None else pytree.tree_unflatten(flat, self.structure)
 
-    def call(self, module: CompiledModule) -> Any:
+    def call(self, module: EngineGraph) -> Any:
         """The module's results for what is in the recorder's own tensors, on the current stream."""
         args, kwargs = self.call_arguments()
         with _writable(), ExitStack() as engines:
@@ -85,7 +83,7 @@ class Recorder:
                 engines.enter_context(engine.own_contexts(contexts))
             return self.run(module, *args, **kwargs)
 
-    def record(self, module: CompiledModule) -> tuple[Any, Any]:
+    def record(self, module: EngineGraph) -> tuple[Any, Any]:
         """A `torch.cuda.CUDAGraph` of one call, and the results that it writes.
 
         Raises:

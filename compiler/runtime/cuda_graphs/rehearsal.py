@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
 
 import torch
 
 from ...ir.aliasing import written_tensors
+from ..engine_graph import EngineGraph
 from .capturable import draws_random_numbers
-
-if TYPE_CHECKING:
-    from ..compiled_module import CompiledModule
 
 
 @contextmanager
-def rehearsal(module: CompiledModule, device: torch.device) -> Iterator[None]:
+def rehearsal(module: EngineGraph, device: torch.device) -> Iterator[None]:
     """Afterwards the module's buffers and PyTorch's random numbers are as they were, even if a call fails.
 
     Args:

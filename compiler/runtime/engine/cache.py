@@ -17,7 +17,7 @@ import numpy as np
 from ...errors import UserError
 from ...ir.engine_spec import EngineArtifact, EngineSpec
 from ...ir.strict_json import strict_json
-from ..saving.whole_file import remove_abandoned, write_whole
+from ..whole_file import remove_abandoned, write_whole
 
 _MAGIC = b"trt-passes engine\n"
 _SUFFIX = ".engine"

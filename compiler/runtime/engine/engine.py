@@ -14,13 +14,13 @@ from ...errors import UserError
 from ...ir.dtypes import short_name
 from ...ir.engine_spec import EngineSpec
 from ...ir.memory import address_of_memory
+from ...ir.shape_rule import Shape, ShapeRule
 from ...tensorrt.loader import TensorRT
 from ...tensorrt.log import collecting_logger, error_lines
 from ..calls import input_errors
-from ..cuda_graphs.exclusive import CAPTURING
 from ..options import RuntimeOptions
+from .exclusive import CAPTURING
 from .runtime_cache import RuntimeCache
-from .shape_rule import Shape, ShapeRule
 from .streams import stream_address
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..saving.whole_file import write_whole
+from ..whole_file import write_whole
 
 
 @dataclass

@@ -15,17 +15,16 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from ...errors import UserError
-from ...frontends.torchscript_output import script_module
+from ...ir.engine_operator import OPERATOR, engine_calls
 from ...ir.program import copy_graph
 from ...ir.text import op_name
 from ...settings import Executor
-from ..compiled_module import CompiledModule
 from ..compiled_segment import CompiledSegment
-from ..cuda_graphs.direct_calls import engine_calls
-from ..operator import OPERATOR
+from ..engine_graph import EngineGraph
 from ..options import RuntimeOptions
 from ..options_in_graph import set_options
-from .whole_file import path_of, remove_abandoned, whole_files, write_whole
+from ..whole_file import path_of, remove_abandoned, whole_files, write_whole
+from .torchscript_output import script_module
 
 
 def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
@@ -38,7 +37,7 @@ def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None
         UserError: more than one engine is in the module, or part of it runs in PyTorch; or a file cannot be written.
     """
     segment = whole_engine(compiled)
-    assert isinstance(compiled, CompiledModule)
+    assert isinstance(compiled, EngineGraph)
     target = path_of(path)
     text = json.dumps({**segment.runner.spec.to_json(), **_order(compiled)}, indent=2) + "\n"
     remove_abandoned(os.path.dirname(os.path.realpath(target)))
@@ -62,7 +61,7 @@ def whole_engine(compiled: torch.nn.Module) -> CompiledSegment:
     Raises:
         UserError: there is more to it, with what.
     """
-    if not isinstance(compiled, CompiledModule):
+    if not isinstance(compiled, EngineGraph):
         raise UserError(f"only a compiled module has an engine, not a {type(compiled).__name__}: compile it first.")
     segments = list(compiled.segments.values())
     rest = [node for node in compiled.graph.nodes if node.op == "call_function" and not _is_engine_part(node)]
@@ -96,7 +95,7 @@ def _leaves(output: Node) -> list[Any]:
     return list(torch.utils._pytree.tree_leaves(output.args))
 
 
-def _order(compiled: CompiledModule) -> dict[str, list[str]]:
+def _order(compiled: EngineGraph) -> dict[str, list[str]]:
     """Names of the bindings: of the model's arguments that the engine takes, and of its results."""
     (call,) = engine_calls(compiled)
     spec = next(iter(compiled.segments.values())).runner.spec
@@ -107,7 +106,7 @@ def _order(compiled: CompiledModule) -> dict[str, list[str]]:
     }
 
 
-def saved_options(compiled: CompiledModule) -> RuntimeOptions:
+def saved_options(compiled: EngineGraph) -> RuntimeOptions:
     """How a compiled module runs in another process."""
     executors = {segment.executor for segment in compiled.segments.values()}
     chosen: Executor = executors.pop() if len(executors) == 1 else "auto"
@@ -120,7 +119,7 @@ def torchscript_of(module: GraphModule, program: ExportedProgram) -> torch.jit.S
     """A module as TorchScript, see `script_module`; engines run with the module's options, also where it is loaded."""
     twin = copy.copy(module)
     twin.graph = copy_graph(module.graph)
-    if isinstance(module, CompiledModule):
+    if isinstance(module, EngineGraph):
         set_options(twin.graph, saved_options(module))
     return script_module(twin, program)
 

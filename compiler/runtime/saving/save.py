@@ -7,11 +7,11 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import torch
 from torch.export import ExportedProgram
@@ -20,16 +20,14 @@ from torch.fx import Graph, GraphModule
 from torch.fx.node import map_arg
 
 from ...errors import UserError, did_you_mean, first_line, on_one_line
-from ...held_logs import held_logs, logged_error
+from ...ir.held_logs import held_logs, logged_error
 from ...ir.left_out import LeftOut
 from ...ir.strict_json import strict_json
 from ...ir.tracing import tracing
-from ...report.report import Report
-from ...report.saved_report import SavedReport
-from ...settings import Executor
-from ..compiled_module import SPLICED, CompiledModule, compiled_module, current_program
+from ..engine_graph import SPLICED, EngineGraph, current_program
 from ..options import RuntimeOptions
 from ..options_in_graph import set_options
+from ..whole_file import path_of, remove_abandoned, write_archive
 from .allowed import Allowed, NotAllowed
 from .archive import Archive
 from .containers import with_containers, with_tuples
@@ -37,7 +35,9 @@ from .missing_operators import missing_operators
 from .output_formats import save_torchscript, saved_options, torchscript_of
 from .portable import on_cpu, refuse_pickles
 from .program_check import SAMPLE_INPUTS, Pickled, check_archive
-from .whole_file import path_of, remove_abandoned, write_archive
+from .saved_report import SavedReport
+
+Module = TypeVar("Module", bound=EngineGraph)
 
 SCHEMA = 1
 """Version of what this release writes besides the archive that torch.export defines."""
@@ -45,7 +45,6 @@ SCHEMA = 1
 RECORD_FILE = "trt_passes.json"
 """The extra file, in the archive, that says that this package wrote it, and how."""
 
-_EXECUTORS = ("auto", "tensorrt", "pytorch")
 _SHOWN = MappingProxyType({"exported_program": "an exported program", "torchscript": "TorchScript"})
 _FORMATS = tuple(_SHOWN)
 _NO_ARCHIVE = "{} is no .pt2 file, or is damaged or truncated: give the file that tp.save wrote."
@@ -96,7 +95,7 @@ def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
     spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
     if spliced is None:
         raise UserError(_why_unsaveable(compiled))
-    assert isinstance(compiled, CompiledModule)
+    assert isinstance(compiled, EngineGraph)
     exported, extra = _contents(spliced, compiled)
     if chosen == "torchscript":
         script = torchscript_of(compiled, spliced)
@@ -109,57 +108,12 @@ def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
 def _why_unsaveable(module: torch.nn.Module) -> str:
     if hasattr(module, "_orig_mod"):  # an OptimizedModule, whose class is in torch._dynamo, which takes long to import
         return "what torch.compile returns is compiled when it is called: save what tp.compile makes with ir='dynamo'."
-    if isinstance(getattr(module, "report", None), Report):
+    if hasattr(module, "report"):
         return "only a compiled module can be saved, and the passes that ran made no engines: compile without dryrun."
     return f"only a compiled module can be saved, not a {type(module).__name__}: pass what tp.compile returned."
 
 
-def load(
-    path: str | os.PathLike[str],
-    executor: Executor | None = None,
-    *,
-    trust: bool = False,
-    operators: Collection[str] = (),
-    **options: Any,
-) -> CompiledModule:
-    """Read what `save` wrote. The module runs on any machine: where its engines cannot, segments run in PyTorch.
-
-    Nothing of the file runs but operators of PyTorch that compute with tensors, and the engines, which are TensorRT's:
-    with the executor "pytorch" these are not touched either.
-
-    Args:
-        path: the `.pt2` file.
-        executor: "auto", "tensorrt" or "pytorch"; by default what the module was saved with.
-        trust: read the file whatever it holds, as `torch.export.load` does: it can then run any code.
-        operators: namespaces of operator libraries that the file may call too, such as ["mylib"].
-        options: other fields of `RuntimeOptions`, such as `cuda_graphs` and `runtime_cache_path`, in place of those
-            that the module was saved with.
-
-    Returns:
-        A module called like the model, on the CPU. `report` on it is a `SavedReport`.
-
-    Raises:
-        UserError: the file is missing, damaged, no compiled program, written by a newer release, or holds what needs
-            `trust` or `operators`; or an option is none.
-    """
-    if executor is not None and executor not in _EXECUTORS:
-        needs = " It needs the process that compiled."
-        hint = needs if executor == "reference" else did_you_mean(executor, _EXECUTORS)
-        raise UserError(f"a loaded program cannot use executor {executor!r}.{hint}")
-    source = path_of(path)
-    if not source.is_file():
-        problem = "is no file" if source.exists() else "does not exist"
-        raise UserError(f"{source} {problem}: give the file that tp.save wrote.")
-    try:
-        file = source.open("rb")
-    except OSError as error:
-        raise UserError(f"cannot read {source}: {error.strerror or error}.") from error
-    allowed = Allowed(frozenset({operators} if isinstance(operators, str) else operators), trust)
-    with file:
-        return _loaded(file, str(source), options if executor is None else {**options, "executor": executor}, allowed)
-
-
-def to_bytes(compiled: CompiledModule) -> bytes:
+def to_bytes(compiled: EngineGraph) -> bytes:
     """What `save` would write to a file."""
     exported, extra = _contents(compiled.meta[SPLICED], compiled)
     _check_state(exported)
@@ -169,12 +123,7 @@ def to_bytes(compiled: CompiledModule) -> bytes:
     return buffer.getvalue()
 
 
-def from_bytes(data: bytes) -> CompiledModule:
-    """The module that `load` would read from a file with these bytes, which came out of a pickle and are trusted."""
-    return _loaded(io.BytesIO(data), "the pickled program", {}, Allowed(everything=True))
-
-
-def _contents(spliced: ExportedProgram, compiled: CompiledModule) -> tuple[ExportedProgram, dict[str, str]]:
+def _contents(spliced: ExportedProgram, compiled: EngineGraph) -> tuple[ExportedProgram, dict[str, str]]:
     if _form(compiled.graph) != _form(spliced.module(check_guards=False).graph):
         raise UserError(
             "the graph of this compiled module was edited, and only what was compiled can be saved: use "
@@ -230,7 +179,21 @@ def _form(graph: Graph) -> list[tuple[str, str, str]]:
     return list(zip((node.op for node in graph.nodes), targets, operands, strict=True))
 
 
-def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any], allowed: Allowed) -> CompiledModule:
+def loaded(
+    source: BinaryIO, name: str, options: Mapping[str, Any], allowed: Allowed, make: Callable[..., Module]
+) -> Module:
+    """The module in a file that `save` wrote.
+
+    Args:
+        source: the file.
+        name: what errors call it.
+        options: of the runtime, in place of those that the module was saved with.
+        allowed: what of the file may run.
+        make: `compiled_module`, which makes the module of the program that the file holds.
+
+    Raises:
+        UserError: see `load`.
+    """
     record = _record(source, name, allowed)
     chosen = record["options"].updated(options)
     _check_streaming(chosen, record["streams"], name)
@@ -245,7 +208,7 @@ def _loaded(source: BinaryIO, name: str, options: Mapping[str, Any], allowed: Al
             raise UserError(_why_unreadable(source, name, logged_error(logged) or error)) from error
     try:
         with_containers(exported, record["containers"])
-        compiled = compiled_module(exported, {}, chosen, record["left_out"], allowed, record["weights"])
+        compiled = make(exported, {}, chosen, record["left_out"], allowed, record["weights"])
         for segment in compiled.segments.values():
             segment.runner.check_fallback()
     except UserError as error:

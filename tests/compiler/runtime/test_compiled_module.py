@@ -20,10 +20,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.ir.engine_operator import NAME, OPERATOR
 from trt_passes.compiler.runtime.calls.usual_arguments import usual_arguments
-from trt_passes.compiler.runtime.compiled_module import SPLICED, segments_of
-from trt_passes.compiler.runtime.operator import NAME, OPERATOR
-from trt_passes.compiler.runtime.saving.save import load, save
+from trt_passes.compiler.runtime.engine_graph import SPLICED, segments_of
+from trt_passes.compiler.runtime.save import load
+from trt_passes.compiler.runtime.saving.save import save
 
 from tests.compiler.runtime.handmade import spliced
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trt_passes.compiler.runtime.saving.whole_file import write_archive
+from trt_passes.compiler.runtime.whole_file import write_archive
 from trt_passes.compiler.tensorrt import loader
 
 LIMITED = """

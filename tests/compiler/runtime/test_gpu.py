@@ -16,8 +16,9 @@ from torch.fx import GraphModule
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.pass_base import Context
-from trt_passes.compiler.runtime.compiled_module import segments_of
-from trt_passes.compiler.runtime.saving.save import load, save
+from trt_passes.compiler.runtime.engine_graph import segments_of
+from trt_passes.compiler.runtime.save import load
+from trt_passes.compiler.runtime.saving.save import save
 from trt_passes.compiler.settings import Settings
 from trt_passes.passes.annotate import Annotate
 from trt_passes.passes.build import Build

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.export import Dim
 from torch.fx import GraphModule
-from trt_passes.compiler.runtime.compiled_module import SPLICED, segments_of
-from trt_passes.compiler.runtime.operator import OPERATOR
+from trt_passes.compiler.ir.engine_operator import OPERATOR
+from trt_passes.compiler.runtime.engine_graph import SPLICED, segments_of
 
 from tests.compiler.runtime.handmade import spliced
 

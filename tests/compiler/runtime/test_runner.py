@@ -5,8 +5,8 @@ import torch
 from torch.fx import GraphModule
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.runtime import runner as runner_module
-from trt_passes.compiler.runtime.compiled_module import segments_of
 from trt_passes.compiler.runtime.engine.engine import EngineUnavailable
+from trt_passes.compiler.runtime.engine_graph import segments_of
 from trt_passes.compiler.runtime.runner import Notice, unavailable
 
 from tests.compiler.runtime.handmade import spliced

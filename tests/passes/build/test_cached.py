@@ -9,7 +9,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import Tensor, nn
-from trt_passes.compiler.report.report import SegmentRecord
+from trt_passes.compiler.ir.records import SegmentRecord
 from trt_passes.compiler.tensorrt import loader
 from trt_passes.passes.build import cached as build_cached
 

@@ -17,7 +17,7 @@ from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.ir.engine_spec import Binding, EngineArtifact, EngineSpec
 from trt_passes.compiler.runtime.engine import cache as engine_cache
 from trt_passes.compiler.runtime.engine.cache import EngineCache
-from trt_passes.compiler.runtime.saving.whole_file import PREFIX, write_whole
+from trt_passes.compiler.runtime.whole_file import PREFIX, write_whole
 
 SPEC = EngineSpec(
     "segment-00",

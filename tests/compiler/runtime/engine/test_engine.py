@@ -13,10 +13,10 @@ import pytest
 import torch
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.ir.engine_spec import Binding, EngineSpec
-from trt_passes.compiler.runtime.cuda_graphs.exclusive import CAPTURING
+from trt_passes.compiler.ir.shape_rule import ShapeRule
 from trt_passes.compiler.runtime.engine import engine as engine_module
 from trt_passes.compiler.runtime.engine.engine import Contexts, Engine, EngineUnavailable
-from trt_passes.compiler.runtime.engine.shape_rule import ShapeRule
+from trt_passes.compiler.runtime.engine.exclusive import CAPTURING
 from trt_passes.compiler.runtime.options import RuntimeOptions
 from trt_passes.compiler.tensorrt.loader import TensorRT
 

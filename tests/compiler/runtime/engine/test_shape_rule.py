@@ -19,7 +19,7 @@ from torch.utils._sympy.functions import (
 )
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.ir.engine_spec import Binding, EngineSpec
-from trt_passes.compiler.runtime.engine.shape_rule import ShapeRule
+from trt_passes.compiler.ir.shape_rule import ShapeRule
 
 
 def rule(inputs: list[tuple[Any, ...]], outputs: list[tuple[Any, ...]], low: int = 1, high: int = 64) -> ShapeRule:

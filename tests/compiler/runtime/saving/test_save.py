@@ -24,11 +24,12 @@ from torch.export import Dim
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 from trt_passes.compiler.errors import UserError
-from trt_passes.compiler.runtime.compiled_module import segments_of
+from trt_passes.compiler.runtime.engine_graph import segments_of
 from trt_passes.compiler.runtime.options import RuntimeOptions
 from trt_passes.compiler.runtime.options_in_graph import options_in
+from trt_passes.compiler.runtime.save import load
 from trt_passes.compiler.runtime.saving import save as save_module
-from trt_passes.compiler.runtime.saving.save import load, save
+from trt_passes.compiler.runtime.saving.save import save
 
 from tests.compiler.runtime.handmade import spliced
 

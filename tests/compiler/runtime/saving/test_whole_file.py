@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from trt_passes.compiler.instruments.dump_files import staged, write_text
 from trt_passes.compiler.runtime.engine.runtime_cache import _Stored
-from trt_passes.compiler.runtime.saving.whole_file import write_archive, write_whole
+from trt_passes.compiler.runtime.whole_file import write_archive, write_whole
 
 
 @pytest.fixture

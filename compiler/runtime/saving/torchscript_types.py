@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, SymBoolArgument, SymFloatArgument, SymIntArgument
 from torch.utils import _pytree as pytree
 
-from ..errors import UserError
+from ...errors import UserError
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ import sympy
 import torch
 from torch.utils._sympy import functions as sympy_functions
 
-from ...errors import UserError
-from ...ir.engine_spec import Binding, Dim, EngineSpec
-from ...ir.symbols import symbol_sources
+from ..errors import UserError
+from .engine_spec import Binding, Dim, EngineSpec
+from .symbols import symbol_sources
 
 Shape = tuple[Any, ...]
 """Sizes of a tensor: ints, or SymInts while tracing."""

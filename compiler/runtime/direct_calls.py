@@ -4,44 +4,30 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import Graph, GraphModule
 from torch.fx._symbolic_trace import is_fx_symbolic_tracing
 from torch.fx.graph import CodeGen, _PyTreeCodeGen
 from torch.utils import _pytree as pytree
 
-from ...errors import UserError
-from ...ir.program import copy_graph
-from ..autocast import autocast_off
-from ..compiled_segment import CompiledSegment
-from ..operator import OPERATOR
+from ..errors import UserError
+from ..ir.left_out import LeftOut
+from ..ir.program import copy_graph
+from .autocast import autocast_off
+from .compiled_segment import CompiledSegment
+from .engine_graph import SEGMENTS
 
-if TYPE_CHECKING:
-    from ..compiled_module import CompiledModule
 
-SEGMENTS = "_trt_passes_segments"
-"""Attribute of a compiled module whose attributes are its segments, by the name of the node that calls them."""
+class Called(Protocol):
+    """What a compiled module has for its calls."""
+
+    left_out: LeftOut | None
+    cuda_graphs: Callable[..., Any] | None
+
 
 Forward = Callable[..., Any]
-
-
-def engine_calls(module: GraphModule) -> list[Node]:
-    """The calls of `trt_passes::execute_engine`, in the order in which they run."""
-    return list(module.graph.find_nodes(op="call_function", target=OPERATOR))
-
-
-def compiled_segments(module: GraphModule) -> dict[str, CompiledSegment]:
-    """What can run each engine call directly; calls whose operands are no attributes, after an edit, have none."""
-    found = {}
-    for node in engine_calls(module):
-        _, engine, spec_text, fallback, constants = node.args
-        operands = [engine, fallback, *constants]  # type: ignore[misc]
-        if all(isinstance(operand, Node) and operand.op == "get_attr" for operand in operands):
-            names = [str(operand.target) for operand in operands]
-            found[node.name] = CompiledSegment(module, names[0], str(spec_text), names[1], tuple(names[2:]))
-    return found
 
 
 def direct_forward(module: GraphModule, segments: Mapping[str, CompiledSegment]) -> Forward:
@@ -93,7 +79,7 @@ def forward_of(official: Forward, direct: Forward) -> Forward:
     """A method with the signature of `official`, which runs what is traced; `direct` runs the rest."""
 
     @functools.wraps(official)
-    def forward(self: CompiledModule, *args: Any, **kwargs: Any) -> Any:
+    def forward(self: Called, *args: Any, **kwargs: Any) -> Any:
         if self.left_out is not None and self.left_out.concerns(args, kwargs):
             args, kwargs = self.left_out.removed(args, kwargs)
         if _is_traced():

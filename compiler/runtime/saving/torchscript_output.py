@@ -18,12 +18,12 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from ..errors import UserError
-from ..ir.source import source_of
-from ..ir.text import op_name
-from ..runtime.calls.shared_memory import SharedMemory
-from ..runtime.cuda_graphs.direct_calls import engine_calls
-from .module_view import blank_module, with_state
+from ...errors import UserError
+from ...ir.engine_operator import engine_calls
+from ...ir.module_state import blank_module, with_state
+from ...ir.source import source_of
+from ...ir.text import op_name
+from ..calls.shared_memory import SharedMemory
 from .torchscript_types import Signature, literal
 
 _INFIX = MappingProxyType(

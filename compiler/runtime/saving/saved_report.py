@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from .report import SegmentRecord
+from ...ir.records import SegmentRecord
 
 
 class SavedReport(dict[str, Any]):

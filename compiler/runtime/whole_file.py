@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ...errors import UserError
+from ..errors import UserError
 
 PREFIX = ".writing-"
 """How the names of files begin that are not whole yet, or were left by a process that ended."""
