@@ -7,27 +7,23 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.fx import GraphModule
 
 from ..passes.annotate.exclusion import check_modules
 from .errors import UserError
-from .frontends.arguments import eager_module
 from .frontends.choice import front_end, traceable
 from .frontends.exported_program import trace
-from .instruments.dump import Dump
 from .instruments.protocol import Instrument
-from .instruments.verify import Verify
 from .ir.program import Program
 from .ir.tracing import tracing
-from .manager import PassManager
+from .manager import compile_program
 from .pass_base import Pass
-from .pipeline import Pipeline, as_pipeline, default_pipeline
+from .pipeline import Pipeline
 from .report.report import Report
 from .runtime.engine_graph import SPLICED
 from .runtime.saving.output_formats import engine_bytes, torchscript_of, whole_engine
 from .settings import Settings
 
-__all__ = ["compile", "convert_to_engine", "run", "trace"]
+__all__ = ["compile", "convert_to_engine", "trace"]
 
 
 def compile(
@@ -99,25 +95,6 @@ def compile(
         return script
 
 
-def compile_program(
-    program: Program,
-    settings: Settings,
-    pipeline: str | Pipeline | Sequence[Pass] | None = None,
-    instruments: Sequence[Instrument] = (),
-) -> GraphModule:
-    """Run the pipeline on a program; the compiled module, see `compile`."""
-    chosen = default_pipeline() if pipeline is None else as_pipeline(pipeline)
-    if settings.dryrun and pipeline is None:
-        chosen = chosen.until("partition")
-    report = run(program, chosen, settings, instruments)
-    compiled = report.compiled if report.compiled is not None else eager_module(report.program)
-    assert isinstance(compiled, GraphModule)
-    # Not assigned plainly, since nn.Module declares its attributes as tensors and modules.
-    object.__setattr__(compiled, "report", report)
-    object.__setattr__(compiled, "_repr_mimebundle_", report._repr_mimebundle_)
-    return compiled
-
-
 def convert_to_engine(
     model: torch.nn.Module | ExportedProgram | Program,
     inputs: Sequence[Any] | None = None,
@@ -145,17 +122,3 @@ def convert_to_engine(
     whole = {**options, "require_full_compilation": True}
     compiled = compile(model, inputs, arg_inputs=arg_inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", **whole)
     return bytes(engine_bytes(whole_engine(compiled)))
-
-
-def run(
-    program: Program,
-    pipeline: str | Pipeline | Sequence[Pass],
-    settings: Settings,
-    instruments: Sequence[Instrument] = (),
-    command: str = "",
-) -> Report:
-    """Run a pipeline on a program with the instruments that the settings ask for; the report of the run."""
-    asked: list[Instrument] = [Verify(), *instruments]
-    if settings.dump_dir is not None:
-        asked.append(Dump(settings.dump_dir))
-    return PassManager(pipeline, asked, settings, command=command).run(program)

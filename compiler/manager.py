@@ -10,9 +10,13 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from .errors import PassFailure, UserError
+from .frontends.arguments import eager_module
+from .instruments.dump import Dump
 from .instruments.protocol import Failure, Instrument, Step
+from .instruments.verify import Verify
 from .ir.change import Change, Snapshot
 from .ir.program import Program, Segment
 from .ir.records import PassRecord, SegmentRecord
@@ -20,7 +24,7 @@ from .ir.source import node_at, source_of
 from .ir.text import type_text
 from .ir.tracing import tracing
 from .pass_base import Context, Pass
-from .pipeline import KNOWN_FACTS, Pipeline, as_pipeline, facts_of
+from .pipeline import KNOWN_FACTS, Pipeline, as_pipeline, default_pipeline, facts_of
 from .report.report import Report
 from .report.versions import versions
 from .settings import Settings
@@ -165,6 +169,39 @@ class PassManager:
             command=self.command,
             failure=failure,
         )
+
+
+def run(
+    program: Program,
+    pipeline: str | Pipeline | Sequence[Pass],
+    settings: Settings,
+    instruments: Sequence[Instrument] = (),
+    command: str = "",
+) -> Report:
+    """Run a pipeline on a program with the instruments that the settings ask for; the report of the run."""
+    asked: list[Instrument] = [Verify(), *instruments]
+    if settings.dump_dir is not None:
+        asked.append(Dump(settings.dump_dir))
+    return PassManager(pipeline, asked, settings, command=command).run(program)
+
+
+def compile_program(
+    program: Program,
+    settings: Settings,
+    pipeline: str | Pipeline | Sequence[Pass] | None = None,
+    instruments: Sequence[Instrument] = (),
+) -> GraphModule:
+    """Run the pipeline on a program; the compiled module, see `compile`."""
+    chosen = default_pipeline() if pipeline is None else as_pipeline(pipeline)
+    if settings.dryrun and pipeline is None:
+        chosen = chosen.until("partition")
+    report = run(program, chosen, settings, instruments)
+    compiled = report.compiled if report.compiled is not None else eager_module(report.program)
+    assert isinstance(compiled, GraphModule)
+    # Not assigned plainly, since nn.Module declares its attributes as tensors and modules.
+    object.__setattr__(compiled, "report", report)
+    object.__setattr__(compiled, "_repr_mimebundle_", report._repr_mimebundle_)
+    return compiled
 
 
 def _finished(before: Program, snapshot: Snapshot, after: Program) -> Program:

@@ -15,11 +15,11 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 from torch.utils import _pytree as pytree
 
-from ..api import compile_program
 from ..errors import UserError
 from ..instruments.dump_files import remove_graphs
 from ..instruments.protocol import Instrument
 from ..ir.input import Input
+from ..manager import compile_program
 from ..pass_base import Pass
 from ..pipeline import Pipeline
 from ..settings import Settings

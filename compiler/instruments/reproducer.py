@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,11 @@ from ..ir.program import Program, Segment, is_getitem
 from ..ir.weightless import archive, weightless
 from ..pass_base import Pass
 from ..pipeline import Pipeline, known_passes, pass_text
-from ..report.report import Report
 from ..settings import Settings
-from .numerics import Numerics, NumericsAgain
+from .numerics import Numerics
 from .protocol import Instrument
-from .verify import Verify
 
-_EVIDENCE = "numerics.pt"
+EVIDENCE = "numerics.pt"
 
 MAX_WEIGHT_BYTES = 1 << 30
 """Weights above this size are left out of a reproducer."""
@@ -40,7 +37,7 @@ _SCRIPT = '''"""Runs {passes} on the program that {name} failed on.
 import sys
 from pathlib import Path
 
-from trt_passes.compiler.instruments.reproducer import reproduce
+from trt_passes.compiler.cli.reproduce import reproduce
 {imports}
 reproduce(Path(__file__).parent, passes=[{names}], weights=sys.argv[1] if len(sys.argv) > 1 else None)
 '''
@@ -86,7 +83,7 @@ class Reproducer:
         (folder / "program.pt2").write_bytes(archive(exported if complete else weightless(exported)))
         (folder / "state.json").write_text(f"{json.dumps(self._state(), indent=1)}\n", encoding="utf-8")
         if isinstance(self.instrument, Numerics):
-            torch.save(self.instrument.evidence(), folder / _EVIDENCE)
+            torch.save(self.instrument.evidence(), folder / EVIDENCE)
         (folder / "reproduce.py").write_text(self._script(complete, nbytes), encoding="utf-8")
 
     def _state(self) -> dict[str, Any]:
@@ -193,36 +190,3 @@ def as_saved(program: Program, names: Collection[str]) -> Program:
         if is_getitem(node) and not node.users and node.name not in names:
             program.graph.erase_node(node)
     return program.synced()
-
-
-def reproduce(
-    folder: Path,
-    passes: Sequence[type[Pass] | Pass] = (),
-    weights: str | None = None,
-    instruments: Sequence[Instrument] = (),
-) -> Report:
-    """Run what failed once more, strictly, with the checks of its results that the run made.
-
-    Args:
-        folder: of the reproducer.
-        passes: passes of the user's own that its pipeline names.
-        weights: path of a saved state dict, for a reproducer without weights.
-        instruments: of the user's own.
-    """
-    from ..manager import PassManager
-
-    program, settings, pipeline = load(folder)
-    if weights is not None:
-        known = program.exported.state_dict
-        for name, tensor in torch.load(weights, map_location="cpu").items():
-            if isinstance(known.get(name), torch.nn.Parameter):
-                known[name] = torch.nn.Parameter(tensor, known[name].requires_grad)
-            elif name in known:
-                known[name] = tensor
-    checks: list[Instrument] = [Verify(), *instruments]
-    if (folder / _EVIDENCE).exists():
-        checks.append(NumericsAgain(torch.load(folder / _EVIDENCE, map_location="cpu"), program))
-    strict = settings.updated({"strict": True})
-    report = PassManager(Pipeline.parse(pipeline, passes), checks, settings=strict).run(program)
-    print(f"{pipeline} ran without a failure this time.", file=sys.stderr)
-    return report

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
-from trt_passes.compiler.api import run
 from trt_passes.compiler.errors import PassFailure, UserError
 from trt_passes.compiler.frontends.exported_program import trace
 from trt_passes.compiler.ir.annotations import verdict_of
@@ -18,6 +17,7 @@ from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.ledger import Verdict
 from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.ir.text import op_name
+from trt_passes.compiler.manager import run
 from trt_passes.compiler.settings import Settings
 from trt_passes.compiler.tensorrt.engine_builder import BuildError
 from trt_passes.passes.convert import SegmentFailed
