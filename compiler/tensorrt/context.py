@@ -26,6 +26,10 @@ from .weights import as_weights, storable
 
 Value = Tensor | tuple[Tensor | None, ...] | None
 
+ConvertFunction = Callable[["ConverterContext", Call], Value]
+"""`(ctx, call)` to the call's tensor, a tuple of them (None for results that the layers do not compute), or None for a
+size."""
+
 
 class ConversionError(RuntimeError):
     """A node could not be converted; `node` names it, the message says why, in TensorRT's own words if it refused."""

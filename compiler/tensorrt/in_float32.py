@@ -19,8 +19,7 @@ from . import arithmetic as ar
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from .context import ConverterContext
-    from .registry import ConvertFunction
+    from .context import ConverterContext, ConvertFunction
 
 
 @dataclass(frozen=True, eq=False)

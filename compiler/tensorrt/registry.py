@@ -20,12 +20,7 @@ from .in_float32 import in_float32
 from .loader import TensorRT
 
 if TYPE_CHECKING:
-    from .context import ConverterContext
-    from .tensor import Tensor
-
-ConvertFunction = Callable[["ConverterContext", Call], "Tensor | tuple[Tensor | None, ...] | None"]
-"""`(ctx, call)` to the call's tensor, a tuple of them (None for results that the layers do not compute), or None for a
-size."""
+    from .context import ConvertFunction
 
 
 @dataclass(frozen=True)

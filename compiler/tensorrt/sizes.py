@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import sympy
 import torch
@@ -12,8 +12,28 @@ import torch
 from ..ir.symbols import Dim, Range, SizeSource, UnderivableSize, at_least, simplified
 from .tensor import Tensor
 
-if TYPE_CHECKING:
-    from .context import ConverterContext
+
+class Layers(Protocol):
+    """What adds layers to the network, which is the `ConverterContext`."""
+
+    network: Any
+
+    @property
+    def trt(self) -> Any:
+        """The TensorRT module."""
+
+    def data_type(self, dtype: torch.dtype) -> Any:
+        """The `trt.DataType` of a torch dtype."""
+
+    def segment_input(self, name: str) -> Tensor:
+        """The tensor of an input of the network."""
+
+    def constant(self, value: torch.Tensor, role: str) -> Tensor:
+        """A tensor of values as a constant layer."""
+
+    def emit(self, layer: Any, shape: Sequence[Dim], role: str) -> Tensor:
+        """Name, trace and check a layer that was just added, and return its result."""
+
 
 _FOLDED = MappingProxyType({"Add": "SUM", "Mul": "PROD", "Max": "MAX", "Min": "MIN", "And": "AND", "Or": "OR"})
 _DIVIDED = ("FloorDiv", "CleanDiv")
@@ -36,7 +56,7 @@ class Sizes:
     `ranges` are those of the program's symbols: all that may be taken for known about them.
     """
 
-    def __init__(self, ctx: ConverterContext, ranges: Mapping[sympy.Symbol, Range]) -> None:
+    def __init__(self, ctx: Layers, ranges: Mapping[sympy.Symbol, Range]) -> None:
         self._ctx, self.ranges = ctx, ranges
         self._known: dict[Any, Tensor] = {}
         self._shapes: dict[str, Tensor] = {}

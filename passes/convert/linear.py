@@ -13,8 +13,9 @@ from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.context import ConvertFunction
 from ...compiler.tensorrt.in_float32 import in_float32
-from ...compiler.tensorrt.registry import ConvertFunction, Family
+from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of
 
