@@ -10,7 +10,7 @@ import torch
 from torch.export import Dim
 from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.program import Program, Segment
-from trt_passes.compiler.ir.symbols import symbol_ranges
+from trt_passes.compiler.ir.symbol_ranges import symbol_ranges
 from trt_passes.compiler.pass_base import Context
 from trt_passes.compiler.settings import Settings
 from trt_passes.compiler.tensorrt import engine_builder

@@ -10,7 +10,8 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
 from ..ir.program import Program
-from ..ir.symbols import UnderivableSize, dim_range, dims_of, symbol_ranges
+from ..ir.symbol_ranges import symbol_ranges
+from ..ir.symbols import UnderivableSize, dim_range, dims_of
 
 
 class TensorBytes:

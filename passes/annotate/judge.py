@@ -15,7 +15,7 @@ from ...compiler.ir.dependencies import data_dependent, new_sizes
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, bodies_of, is_getitem, is_symbolic
 from ...compiler.ir.reasons import REASON_CODES
-from ...compiler.ir.symbols import symbol_ranges
+from ...compiler.ir.symbol_ranges import symbol_ranges
 from ...compiler.ir.text import op_name
 from ...compiler.pass_base import Context
 from ...compiler.tensorrt.loader import TensorRT, TensorRTNotFound

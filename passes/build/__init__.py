@@ -12,7 +12,7 @@ from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, Repeatable, Segment
 from ...compiler.ir.repartition import repartition
 from ...compiler.ir.source import source_of
-from ...compiler.ir.symbols import symbol_ranges
+from ...compiler.ir.symbol_ranges import symbol_ranges
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.build_log import shown
 from ...compiler.tensorrt.engine_builder import MAX_LAYERS, BuildError, BuildTimeout, check_settings

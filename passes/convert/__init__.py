@@ -12,7 +12,8 @@ from ...compiler.errors import Cancelled, UserError
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, Segment
 from ...compiler.ir.repartition import repartition
-from ...compiler.ir.symbols import Range, symbol_ranges, unbounded_symbols
+from ...compiler.ir.symbol_ranges import symbol_ranges, unbounded_symbols
+from ...compiler.ir.symbols import Range
 from ...compiler.ir.weightless import is_weightless
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.network import BuiltNetwork

@@ -6,6 +6,7 @@ import torch
 from torch.export import Dim
 from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.program import Program
+from trt_passes.compiler.ir.symbol_ranges import symbol_ranges
 from trt_passes.compiler.ir.symbols import (
     UNBOUNDED_FACTOR,
     UnderivableSize,
@@ -13,7 +14,6 @@ from trt_passes.compiler.ir.symbols import (
     dims_of,
     product,
     same,
-    symbol_ranges,
     symbol_sources,
 )
 

@@ -12,7 +12,8 @@ from trt_passes.compiler.ir.annotations import set_verdict
 from trt_passes.compiler.ir.engine_spec import Binding, EngineArtifact, EngineSpec
 from trt_passes.compiler.ir.ledger import Reason, Verdict
 from trt_passes.compiler.ir.program import Program, Segment
-from trt_passes.compiler.ir.symbols import dim_range, dims_of, symbol_ranges
+from trt_passes.compiler.ir.symbol_ranges import symbol_ranges
+from trt_passes.compiler.ir.symbols import dim_range, dims_of
 from trt_passes.compiler.pass_base import Context
 from trt_passes.compiler.settings import Settings
 from trt_passes.passes.partition import Partition

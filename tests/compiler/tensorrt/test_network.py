@@ -8,7 +8,7 @@ from trt_passes.compiler.ir.call import Call
 from trt_passes.compiler.ir.engine_spec import Binding
 from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.program import Program, Segment
-from trt_passes.compiler.ir.symbols import symbol_ranges
+from trt_passes.compiler.ir.symbol_ranges import symbol_ranges
 from trt_passes.compiler.pass_base import Context
 from trt_passes.compiler.tensorrt.loader import load
 from trt_passes.passes.convert import Converter, SegmentFailed, default_registry
