@@ -54,6 +54,8 @@ class SharedMemory:
         given = [(place, leaf) for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         if torch.compiler.is_compiling() or any(isinstance(leaf, FakeTensor) for _, leaf in given):
             return
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            return  # tensors of torch.func have no memory; the call itself is refused
         key = [view_key(part) for _, leaf in given for part in parts_of(leaf)]
         if key == self._found_separate:
             return
