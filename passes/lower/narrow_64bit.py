@@ -37,8 +37,7 @@ class Narrow64Bit(Pass):
         if not ctx.settings.truncate_double or not wide:
             return program
         casts = Casts(program.graph)
-        # Operators that take graphs keep their types, as the nodes of these graphs do.
-        whole = [node for node in program.op_nodes if _takes_graphs(node)]
+        whole = [node for node in program.op_nodes if _keeps_types(node)]
         borders = {node for node in program.graph.nodes if node.op in ("placeholder", "get_attr") or _is_whole(node)}
         results = {node for node in wide if has_dtype(node, torch.float64)}
         for node in wide:
@@ -64,9 +63,15 @@ def _takes_graphs(node: Node) -> bool:
     return isinstance(node.target, torch._ops.HigherOrderOperator)
 
 
+def _keeps_types(node: Node) -> bool:
+    """Whether a node takes graphs, whose nodes keep their types, or complex128, which TensorRT lacks in any width."""
+    involved = (node, *node.all_input_nodes)
+    return _takes_graphs(node) or any(has_dtype(item, torch.complex128) for item in involved)
+
+
 def _is_whole(node: Node) -> bool:
-    """Whether a node takes graphs, or picks a result of one that does."""
-    return _takes_graphs(node) or (is_getitem(node) and _is_whole(node.all_input_nodes[0]))
+    """Whether a node keeps its types, or picks a result of one that does."""
+    return _keeps_types(node) or (is_getitem(node) and _is_whole(node.all_input_nodes[0]))
 
 
 def _is_border(node: Node) -> bool:

@@ -98,7 +98,10 @@ class ReferenceExecutor:
         values: Values = dict(inputs)
         run.steps(self._steps, values)
         # A result can be a view of a weight or an input; the caller's copy must not be.
-        return {tensor.name: values[tensor.name].clone() for tensor in self._outputs}
+        # As engines write them: in memory of their own, in order.
+        return {
+            tensor.name: values[tensor.name].clone(memory_format=torch.contiguous_format) for tensor in self._outputs
+        }
 
     def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
         names = [tensor.name for tensor in self._inputs]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import trt_passes as tp
 from torch import Tensor
 from trt_passes.compiler.tensorrt import dtypes
 from trt_passes.compiler.tensorrt.executor import ExecutorError
@@ -583,3 +584,15 @@ def _cubic_resize_model() -> Any:
         [helper.make_tensor("scales", 1, [4], [1.0, 1.0, 2.0, 2.0])],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+
+
+def test_results_lie_in_memory_as_those_of_engines_do():
+    """A view of two numbers as one complex number, behind an engine, needs the last dimension in one piece."""
+
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            return torch.view_as_complex((x * 2).mT.contiguous()).abs()
+
+    x = torch.randn(3, 2, 8)
+    compiled = tp.compile(Model(), (x,), min_block_size=1, executor="reference")
+    torch.testing.assert_close(compiled(x), Model()(x))

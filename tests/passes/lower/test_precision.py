@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import trt_passes as tp
 from torch import nn
 from torch.nn import functional as F
 from trt_passes.compiler.ir.program import Program
@@ -273,3 +274,26 @@ def test_a_model_without_products_says_so() -> None:
         "enabled_precisions: nothing computes in float16. There are no matrix products, convolutions, attentions or "
         "embeddings."
     ]
+
+
+COMPLEX = {
+    "magnitude": lambda z, x: z.abs() * x,
+    "real part": lambda z, x: z.real * x + 1,
+    "parts": lambda z, x: torch.view_as_real(z) * 2 + x[..., None],
+    "angle": lambda z, x: z.angle() + x,
+    "made from reals": lambda z, x: (torch.complex(x * 2, x) * z).imag + x,
+    "sum": lambda z, x: (z * 2).sum(1).real * 2 + x[:, 0],
+    "Fourier transform": lambda z, x: torch.fft.irfft(torch.fft.rfft(x * 2) * 2, 4) + z.imag,
+}
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_complex_numbers_of_double_precision_stay_and_their_parts_do_not(name: str) -> None:
+    class Model(nn.Module):
+        def forward(self, z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+            return COMPLEX[name](z, x)
+
+    inputs = torch.randn(3, 4, dtype=torch.complex128), torch.randn(3, 4, dtype=torch.float64)
+    compiled = tp.compile(Model(), inputs, truncate_double=True, min_block_size=1, executor="reference")
+    assert compiled.report.verdicts["trt"]
+    torch.testing.assert_close(compiled(*inputs), Model()(*inputs), rtol=1e-5, atol=1e-5)
