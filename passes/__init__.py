@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ..compiler.tensorrt.registry import Registry, hand_over
+from typing import Any
+
+from ..compiler.tensorrt.handed_over import hand_over
 
 
-def _converters() -> Registry:
+def _converters() -> Any:
     # Not before they are asked for: all families together take longer to import than the rest of the compiler.
     from .convert.families import package_registry
 

@@ -23,7 +23,7 @@ ROOMS: Mapping[str, str] = {
     "settings": "errors foreign_options ir",
     "tensorrt": "errors ir settings",
     "pass_base": LOW,
-    "passes": "tensorrt.registry passes.convert.families",  # says where the converters are
+    "passes": "tensorrt.handed_over passes.convert.families",  # says where the converters are
     **dict.fromkeys(
         ("passes.decompose", "passes.lower", "passes.annotate", "passes.partition", "passes.convert"), PASS
     ),

@@ -16,6 +16,7 @@ from ..ir.ledger import Reason
 from ..ir.reasons import REASON_CODES
 from ..ir.text import op_name
 from ..ir.undecided import UndecidedSize, sizes_not_guessed
+from . import handed_over
 from .in_float32 import in_float32
 from .loader import TensorRT
 
@@ -199,15 +200,6 @@ class Family:
         return iter(self.converters)
 
 
-_PACKAGE: list[Callable[[], Registry]] = []
-"""Makes the registry of the converters that come with the package. They need this module, so `passes` hands it over."""
-
-
-def hand_over(make: Callable[[], Registry]) -> None:
-    """Say how the registry of the package's converters is made, which happens when it is first asked for."""
-    _PACKAGE[:] = [make]
-
-
 @functools.cache
 def default_registry() -> Registry:
     """The registry of all converters that come with the package.
@@ -215,6 +207,5 @@ def default_registry() -> Registry:
     Raises:
         RuntimeError: `trt_passes.passes`, where they are, was never imported.
     """
-    if not _PACKAGE:
-        raise RuntimeError("nobody knows the converters yet: import trt_passes.passes, or any pass.")
-    return _PACKAGE[0]()
+    registry: Registry = handed_over.make()
+    return registry
