@@ -492,3 +492,11 @@ def rewrite(folder: Path, suffix: str, content: bytes) -> None:
     ):
         for info in source.infolist():
             target.writestr(info.filename, content if info.filename.endswith(suffix) else source.read(info))
+
+
+def test_pickles_of_earlier_releases_find_what_reads_them() -> None:
+    """They name `trt_passes.compiler.runtime.save.from_bytes`."""
+    from trt_passes.compiler.runtime import compiled_module
+    from trt_passes.compiler.runtime import save as named
+
+    assert named.from_bytes is compiled_module.from_bytes
