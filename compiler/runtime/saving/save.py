@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import ConstantArgument
+from torch.export.graph_signature import ConstantArgument, SymBoolArgument
 from torch.fx import Graph, GraphModule
 from torch.fx.node import map_arg
 
@@ -91,6 +91,10 @@ def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
                 "a ScriptModule is saved as TorchScript: name a file that ends in .ts, or pass "
                 "output_format='torchscript'; for a .pt2 file compile with ir='dynamo'."
             )
+        report = getattr(compiled, "report", None)
+        origin = report.compiled if isinstance(report, Report) else None
+        if isinstance(origin, CompiledModule):  # which shares its weights
+            _check_weights(origin)
         return lambda target: save_torchscript(compiled, target, {})
     spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
     if spliced is None:
@@ -129,12 +133,7 @@ def _contents(spliced: ExportedProgram, compiled: EngineGraph) -> tuple[Exported
             "the graph of this compiled module was edited, and only what was compiled can be saved: use "
             "torch.export.save(torch.export.export(compiled, args), path), or edit the model and compile it again."
         )
-    changed = compiled.changed_weights
-    if changed:
-        raise UserError(
-            f"{min(changed)} was written to since the engines were built, which hold what it was: "
-            "compile the model again."
-        )
+    _check_weights(compiled)
     options = saved_options(compiled)
     left_out = None if compiled.left_out is None else compiled.left_out.to_json()
     record = {"schema": SCHEMA, "options": options.to_json(), "left_out": left_out, "report": _report_of(compiled)}
@@ -144,6 +143,15 @@ def _contents(spliced: ExportedProgram, compiled: EngineGraph) -> tuple[Exported
     set_options(exported.graph, options)
     record["containers"] = with_tuples(exported)
     return exported, {RECORD_FILE: json.dumps(record)}
+
+
+def _check_weights(compiled: CompiledModule) -> None:
+    changed = compiled.changed_weights
+    if changed:
+        raise UserError(
+            f"{min(changed)} was written to since the engines were built, which hold what it was: "
+            "compile the model again."
+        )
 
 
 def _check_state(exported: ExportedProgram) -> None:
@@ -160,6 +168,11 @@ def _check_results(exported: ExportedProgram) -> None:
     results = [spec.arg for spec in exported.graph_signature.output_specs]
     if not results:
         raise UserError("the model returns nothing, and PyTorch cannot write such programs: return None instead.")
+    if any(isinstance(arg, SymBoolArgument) for arg in results):
+        raise UserError(
+            "the model returns a truth value that depends on sizes, and PyTorch cannot write programs that do: return "
+            "a number or a tensor in its place, or save the model as TorchScript (a file that ends in .ts)."
+        )
     texts = [arg.value for arg in results if isinstance(arg, ConstantArgument) and isinstance(arg.value, str)]
     if texts:
         raise UserError(

@@ -195,3 +195,11 @@ def test_inputs_that_are_marked_as_conjugated_or_negated() -> None:
     layer = Returns(lambda x: torch.relu(x) + x.conj())
     compiled = tp.compile(layer, [matrix()], **OPTIONS)
     torch.testing.assert_close(compiled(values.conj().imag), layer(values.conj().imag))
+
+
+@torch.no_grad()
+def test_truth_values_of_sizes_are_returned_and_not_saved(tmp_path: Path) -> None:
+    compiled = tp.compile(Returns(lambda x: (x.shape[0] > 2, torch.relu(x))), ["2..3..6x4"], **OPTIONS)
+    assert [compiled(torch.ones(size, 4))[0] for size in (2, 6)] == [False, True]
+    with pytest.raises(tp.UserError, match="returns a truth value that depends on sizes"):
+        tp.save(compiled, tmp_path / "m.pt2")

@@ -83,6 +83,19 @@ def test_a_module_with_changed_weights_is_not_saved(change: Callable[[Any], None
 
 
 @torch.no_grad()
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_torchscript_with_changed_weights_is_not_saved(tmp_path: Path) -> None:
+    model = Model().eval()
+    script, compiled = tp.compile(model, [X], ir="ts", **OPTIONS), tp.compile(model, [X], **OPTIONS)
+    tp.save(script, tmp_path / "m.ts")
+    torch.testing.assert_close(torch.jit.load(tmp_path / "m.ts")(X), model(X))
+    added(model)
+    for module in (script, compiled):
+        with pytest.raises(tp.UserError, match=r"\w was written to since the engines were built"):
+            tp.save(module, tmp_path / "m.ts")
+
+
+@torch.no_grad()
 def test_a_weight_that_is_as_before_is_saved(tmp_path: Path) -> None:
     model = Model().eval()
     compiled = tp.compile(model, [X], **OPTIONS)
