@@ -70,6 +70,8 @@ def same_numbers(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.is_quantized:
+        tensor = tensor.int_repr()
     dense = tensor.resolve_conj().resolve_neg().contiguous()
     # Not `view`, which keeps the stride 0 of an expanded dimension of size 1.
     return dense.as_strided((dense.numel(),), (1,)).view(torch.uint8)

@@ -58,7 +58,7 @@ def _described(spec: pytree.TreeSpec) -> Described:
 def _class_of(spec: pytree.TreeSpec) -> dict[str, Any] | None:
     """What a container is, if PyTorch cannot write it."""
     kind: Any = spec.context if spec.type is namedtuple else spec.type
-    if spec.is_leaf() or _has_a_name(kind):
+    if spec.is_leaf() or kind is None or _has_a_name(kind):
         return None
     where = {"module": kind.__module__, "name": kind.__qualname__}
     if spec.type is namedtuple:

@@ -91,9 +91,8 @@ def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
                 "a ScriptModule is saved as TorchScript: name a file that ends in .ts, or pass "
                 "output_format='torchscript'; for a .pt2 file compile with ir='dynamo'."
             )
-        report = getattr(compiled, "report", None)
-        origin = report.compiled if isinstance(report, Report) else None
-        if isinstance(origin, CompiledModule):  # which shares its weights
+        origin = getattr(getattr(compiled, "report", None), "compiled", None)
+        if isinstance(origin, EngineGraph):  # which shares its weights
             _check_weights(origin)
         return lambda target: save_torchscript(compiled, target, {})
     spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
@@ -145,7 +144,7 @@ def _contents(spliced: ExportedProgram, compiled: EngineGraph) -> tuple[Exported
     return exported, {RECORD_FILE: json.dumps(record)}
 
 
-def _check_weights(compiled: CompiledModule) -> None:
+def _check_weights(compiled: EngineGraph) -> None:
     changed = compiled.changed_weights
     if changed:
         raise UserError(

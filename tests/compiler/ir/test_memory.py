@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from trt_passes.compiler.ir.memory import fingerprint, parts_of, view_key
+from trt_passes.compiler.ir.memory import (
+    fingerprint,
+    first_overlap,
+    overlap,
+    parts_of,
+    same_numbers,
+    view_key,
+)
 
 from tests.subclasses import Quantized
 
@@ -49,6 +56,24 @@ def test_the_fingerprint_is_of_the_numbers_and_not_of_their_layout() -> None:
     before = fingerprint(changed)
     changed.data[3, 3] += 1
     assert fingerprint(changed) != before
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_the_numbers_of_a_quantized_tensor() -> None:
+    one, other = (torch.quantize_per_tensor(values, 0.5, 0, torch.qint8) for values in (BASE, BASE + 1))
+    assert same_numbers(one, one.clone())
+    assert not same_numbers(one, other)
+
+
+def test_tensors_overlap_where_they_share_bytes() -> None:
+    memory = torch.zeros(4, 8)
+    assert overlap(memory[:2], memory[1:3])
+    assert not overlap(memory[:2], memory[2:])
+    assert not overlap(memory[:, ::2], memory[:, 1::2])
+    assert overlap(memory[:, ::2], memory.view(torch.int32)[:, 2:3])
+    assert first_overlap([memory[:1], memory[1:2], memory[1:]]) == (1, 2)
+    assert first_overlap([memory[:1], memory[1:2], memory[2:]]) is None
+    assert first_overlap([memory, memory], lambda one, other: False) is None
 
 
 def test_a_subclass_consists_of_what_it_wraps() -> None:
