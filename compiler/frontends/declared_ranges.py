@@ -15,6 +15,7 @@ from ..ir.annotations import annotate_node
 from ..ir.input import Input
 from ..ir.program import Program
 from ..ir.symbols import example_size, finite
+from .size_decisions import advice_on_number, line_of_limit, line_of_number
 
 
 def own_inputs(exported: ExportedProgram) -> tuple[Input, ...]:
@@ -146,8 +147,10 @@ def _check_dimension(
     fixed = size if isinstance(size, int) else (int(size) if size.node.expr.is_Integer else None)
     if fixed is not None:
         if (low, high) != (fixed, fixed):
+            line = line_of_number(size)
+            place = f" ({line})" if line else ""
             raise UserError(
-                f"{what} is declared as {text}, but the model fixes it to {fixed}: declare that, or change the model."
+                f"{what} is declared as {text}, but the model fixes it to {fixed}{place}: {advice_on_number(line)}."
             )
         return
     assert isinstance(size, torch.SymInt)
@@ -160,9 +163,11 @@ def _check_dimension(
         least = 1 if limits.lower <= 2 else limits.lower
         if high > limits.upper or low < least:
             allowed = f"{least}..{limits.upper}" if limits.upper.is_Integer else f"{least} or more"
+            line = line_of_limit(size, upper=high > limits.upper)
+            place = f" ({line})" if line else ""
             raise UserError(
-                f"{what} is declared as {text}, but torch.export found that the model allows {allowed}: declare a "
-                "range inside that."
+                f"{what} is declared as {text}, but torch.export found that the model allows {allowed}{place}: declare "
+                "a range inside that."
             )
     other = seen.setdefault(symbol, (what, declared))
     if other[1] != declared:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from keyword import iskeyword
 from typing import Any
@@ -22,6 +24,7 @@ from ..ir.program import Program
 from ..ir.recurrent_operators import WholeRecurrentLayers
 from ..ir.retraced import HIDING_NAMES, with_plain_names
 from ..ir.source import frames_in
+from ..ir.symbols import expression
 from ..ir.tracing import tracing
 from .adopted_program import adopted
 from .causal_masks import masks_not_compared
@@ -35,13 +38,15 @@ from .given_arguments import (
     hint_at_shapes,
     is_declared,
 )
-from .kept_state import kept_values
+from .kept_state import kept_state, kept_values
 from .keyword_signature import named_keywords
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .plain_state import with_plain_state
 from .quiet import quiet_rejection
 from .reshaped_tensors import NothingRebound, check_not_reshaped
+from .size_decisions import lines_of_decisions
 from .size_guards import check_size_guards
+from .size_trial import SizeTrial
 from .training_mode import warn_of_training
 from .written_constants import written_constants_as_buffers
 
@@ -90,23 +95,90 @@ def trace(
     leaves = [as_leaf(leaf) for leaf in declared]
     device = device_of(model)
     examples = unshared([_example_of(leaf, device) for leaf in declared], _tensors_of(model))
+    try:
+        program = _checked(model, examples, spec, leaves)
+    except UserError as rejection:
+        program = _with_other_examples(model, spec, leaves, device, rejection)
+    warn_of_training(program, model)
+    return replace(program, left_out=LeftOut.of(model.forward, inputs or (), kwargs or {}))
+
+
+def _checked(model: torch.nn.Module, examples: list[Any], spec: Any, leaves: list[Leaf]) -> Program:
+    """The model, exported with examples and compared with what its inputs declare."""
     tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Input))
     try:
         exported = _export(model, pytree.tree_unflatten(examples, spec), leaves)
-    except UserError as rejection:
+    except UserError as error:
+        raise _NotExported(str(error)) from error.__cause__
+    program = with_inputs(exported, tensors)
+    check_size_guards(program, _trial(exported, model, examples, spec, leaves))
+    return program
+
+
+class _NotExported(UserError):
+    """torch.export itself rejects the model."""
+
+
+def _with_other_examples(
+    model: torch.nn.Module, spec: Any, leaves: list[Leaf], device: torch.device, rejection: UserError
+) -> Program:
+    """The model, exported with examples of other sizes than the usual ones, for which it was rejected.
+
+    torch.export may have decided by a size of theirs that happens to be 1, or that of something else.
+
+    Raises:
+        UserError: it is rejected again; if torch.export itself rejected it, with what it says of equal sizes.
+    """
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Input)]
+    if isinstance(rejection, _NotExported):
         common = _common_size(tensors)
         if common is None:
-            raise
-        # Usual sizes that differ where the model needs equal ones: with equal sizes it can be said which they are.
-        examples = [_example(leaf, None, device, common) for leaf in leaves]
-        try:
-            exported = _export(model, pytree.tree_unflatten(examples, spec), leaves)
-        except UserError:
             raise rejection from rejection.__cause__
-    program = with_inputs(exported, tensors)
-    warn_of_training(program, model)
-    check_size_guards(program)
-    return replace(program, left_out=LeftOut.of(model.forward, inputs or (), kwargs or {}))
+        # Usual sizes that differ where the model needs equal ones: with equal sizes it can be said which they are.
+        try:
+            return _checked(model, [_example(leaf, None, device, lambda *_: common) for leaf in leaves], spec, leaves)
+        except _NotExported:
+            raise rejection from rejection.__cause__
+    for more in _MORE if any(item.is_dynamic for item in tensors) else ():
+        examples = [_example(leaf, None, device, functools.partial(_shifted, more)) for leaf in leaves]
+        with contextlib.suppress(UserError):
+            return _checked(model, examples, spec, leaves)
+    raise rejection from rejection.__cause__
+
+
+_MORE = (3, 8)
+"""How much larger than usual sizes others are that are tried."""
+
+
+def _shifted(more: int, low: int, usual: int, high: int) -> int:
+    low = max(low, 2)
+    return low + (usual - low + more) % max(high - low + 1, 1)
+
+
+def _trial(
+    exported: ExportedProgram, model: torch.nn.Module, examples: list[Any], spec: Any, leaves: list[Leaf]
+) -> SizeTrial | None:
+    """What tells whether the graph is what the model does at some sizes; None if no size varies."""
+    if not any(isinstance(leaf, Input) and leaf.is_dynamic for leaf in leaves):
+        return None
+    shapes = [example.shape for example in examples if isinstance(example, torch.Tensor)]
+    nodes = (node.meta.get("val") for node in Program(exported).user_inputs)
+    values = [value for value in nodes if isinstance(value, torch.Tensor)]
+    dims = (pair for value, shape in zip(values, shapes, strict=True) for pair in zip(value.shape, shape, strict=True))
+    usual = {expression(size): length for size, length in dims if isinstance(size, torch.SymInt)}
+
+    def example(index: int, shape: Sequence[int]) -> torch.Tensor:
+        given: torch.Tensor = examples[index]
+        return given if given.shape == tuple(shape) else leaves[index].example(given.device, shape)
+
+    return SizeTrial(exported, usual, model, examples, spec, lambda: _as_traced(model), example)
+
+
+@contextlib.contextmanager
+def _as_traced(model: torch.nn.Module) -> Iterator[None]:
+    """While entered, the model runs as it is traced; its state is kept."""
+    with WholeRecurrentLayers(), masks_not_compared(), kept_state(model, ()):
+        yield
 
 
 def _as_module(model: Any) -> torch.nn.Module:
@@ -121,8 +193,13 @@ def _as_module(model: Any) -> torch.nn.Module:
     return module
 
 
-def _example(leaf: Leaf, tensor: torch.Tensor | None, device: torch.device, size: int | None = None) -> Any:
-    """An example of a leaf: the tensor given for it, or one of the usual sizes (of `size` where dynamic)."""
+def _example(
+    leaf: Leaf, tensor: torch.Tensor | None, device: torch.device, size: Callable[[int, int, int], int] | None = None
+) -> Any:
+    """An example of a leaf: the tensor given for it, or one of the usual sizes.
+
+    A size that varies is what `size` makes of the smallest, the usual and the largest.
+    """
     if not isinstance(leaf, Input):
         return leaf
     if tensor is not None:
@@ -130,7 +207,8 @@ def _example(leaf: Leaf, tensor: torch.Tensor | None, device: torch.device, size
     # torch.export takes an example size of 1 (or 0) for a constant, so a dynamic dimension shows it another one.
     sizes = list(leaf.opt_shape)
     for dim in leaf.dynamic_dims:
-        sizes[dim] = size or (sizes[dim] if sizes[dim] >= 2 else min(2, leaf.max_shape[dim]))
+        least = sizes[dim] if sizes[dim] >= 2 else min(2, leaf.max_shape[dim])
+        sizes[dim] = least if size is None else size(leaf.min_shape[dim], sizes[dim], leaf.max_shape[dim])
     return leaf.example(device, sizes)
 
 
@@ -251,7 +329,8 @@ def _exported(
     model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic_shapes: Any
 ) -> ExportedProgram:
     rebound = NothingRebound()
-    try:
+
+    def exported(strict: bool) -> ExportedProgram:
         with (
             tracing(),
             quiet_rejection(),
@@ -259,13 +338,21 @@ def _exported(
             WholeRecurrentLayers(),
             rebound,
             masks_not_compared(),
+            lines_of_decisions(__file__),
             kept_values(state_of(model)),
         ):
-            exported = torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=False)
-            return _as_taken(exported)
+            found = torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=strict)
+            return _as_taken(found)
+
+    try:
+        return exported(strict=False)
     except UserError:
         raise
     except Exception as error:
+        if isinstance(error, GuardOnDataDependentSymNode):
+            # Dynamo reads `int(tensor)` as `tensor.item()`, where Python itself wants to know the number.
+            with contextlib.suppress(Exception):
+                return exported(strict=True)
         rebound.explain(error)
         hint = hint_at_shapes([*args, *kwargs.values()])
         kind = _UnknownResult if _UNKNOWN_RESULT.match(str(error).strip()) else UserError

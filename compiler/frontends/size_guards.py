@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,39 +15,86 @@ from torch.utils._sympy.value_ranges import bound_sympy
 from ..errors import UserError
 from ..ir.program import Program
 from ..ir.symbols import finite
+from .size_decisions import line_of_guard
+from .size_trial import GraphDiffers, SizeTrial
+
+_LOG = logging.getLogger("trt_passes")
+_TRIALS = 64
+"""Sizes to try a graph at, where a condition does not hold for them."""
 
 _TRIED = 1024
 """Sizes, or combinations of them, to try in a condition; of larger ranges, as many of the smallest and largest."""
 
 
-def check_size_guards(program: Program) -> None:
-    """Raise UserError if a condition on sizes that the graph relies on is false for some that the program declares.
+def check_size_guards(program: Program, trial: SizeTrial | None = None) -> None:
+    """Raise UserError if the graph is not what the model does for some of the sizes that the program declares.
 
     torch.export itself compares simple conditions with the ranges; what a remainder decides, say, it only writes down.
+    And it assumes that what varies is never 1. Where a condition does not hold, a trial tells whether that matters.
     """
     names = _names(program)
-    for condition in _conditions(program.exported):
-        symbols = sorted(condition.free_symbols, key=str)
-        if not names.keys() >= set(symbols) or _always_holds(condition, program.exported.range_constraints):
+    doubtful = _doubtful(program, names)
+    for tried, (sizes, (condition, line)) in enumerate(doubtful.items()):
+        shown = ", ".join(f"{names[symbol]} = {size}" for symbol, size in sizes)
+        problem = _problem(trial if tried < _TRIALS else None, dict(sizes), implied=condition is None)
+        if problem is None:
             continue
-        for sizes in _combinations(symbols, program.exported.range_constraints):
+        if condition is not None:
+            text = condition.subs({symbol: sympy.Symbol(name) for symbol, name in names.items()})
+            place = f" ({line})" if line else ""
+            problem = f"it was exported where {text}{place}, which is not so for {shown}{problem}"
+        else:
+            problem = f"for {shown}{problem}"
+        raise UserError(
+            f"the model does not do the same for all declared sizes: {problem}. Declare sizes that all take the same "
+            "branch, and compile a model for each."
+        )
+
+
+def _problem(trial: SizeTrial | None, sizes: Mapping[sympy.Symbol, int], implied: bool) -> str | None:
+    """Why the graph may not be used for sizes, as the end of a sentence; None if it may."""
+    try:
+        if trial is not None:
+            trial.check(sizes, by_results=implied)
+            return None
+    except GraphDiffers as difference:
+        return f": {difference}"
+    except Exception as error:
+        _LOG.debug("a size could not be tried: %r", error)
+    return None if implied else ""
+
+
+def _doubtful(
+    program: Program, names: Mapping[sympy.Symbol, str]
+) -> dict[tuple[tuple[sympy.Symbol, int], ...], tuple[Any, str | None]]:
+    """Sizes that a condition of the graph does not hold for, with the condition and the user's line.
+
+    There is no condition (None) where it is that nothing is of size 1.
+    """
+    found: dict[tuple[tuple[sympy.Symbol, int], ...], tuple[Any, str | None]] = {}
+    limits = program.exported.range_constraints
+    for condition, line in _conditions(program.exported).items():
+        symbols = sorted(condition.free_symbols, key=str)
+        if not names.keys() >= set(symbols) or _always_holds(condition, limits):
+            continue
+        for sizes in _combinations(symbols, limits):
             if condition.xreplace({symbol: sympy.Integer(size) for symbol, size in sizes.items()}) != sympy.true:
-                shown = condition.subs({symbol: sympy.Symbol(name) for symbol, name in names.items()})
-                values = ", ".join(f"{names[symbol]} = {size}" for symbol, size in sizes.items())
-                raise UserError(
-                    f"the model does not do the same for all declared sizes: it was exported where {shown}, which is "
-                    f"not so for {values}. Declare sizes that all take the same branch, and compile a model for each."
-                )
+                found.setdefault(tuple(sizes.items()), (condition, line))
+    ones = [symbol for symbol in names if symbol in limits and limits[symbol].lower == 1 != limits[symbol].upper]
+    for group in [*([symbol] for symbol in ones), *([ones] if len(ones) > 1 else [])]:
+        found.setdefault(tuple((symbol, 1) for symbol in group), (None, None))
+    return found
 
 
-def _conditions(exported: ExportedProgram) -> list[Any]:
-    """The conditions on sizes under which the graph is what the model computes."""
+def _conditions(exported: ExportedProgram) -> dict[Any, str | None]:
+    """The conditions on sizes under which the graph is what the model computes, each with the user's line."""
     for node in exported.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
         for size in value.shape if isinstance(value, torch.Tensor) else ():
             if isinstance(size, torch.SymInt):
-                return list(dict.fromkeys(guard.expr for guard in size.node.shape_env.guards))
-    return []
+                guards = reversed(size.node.shape_env.guards)
+                return dict(reversed({guard.expr: line_of_guard(guard) for guard in guards}.items()))
+    return {}
 
 
 def _always_holds(condition: Any, limits: Mapping[Any, Any]) -> bool:

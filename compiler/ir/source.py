@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import linecache
 import os
 import re
 from pathlib import Path
@@ -39,6 +41,23 @@ def frames_in(text: str) -> list[str]:
 def _own_frames(text: str, folder: str) -> list[re.Match[str]]:
     frames = (frame for frame in _FRAME.finditer(text) if not frame["file"].startswith(_COMPILER))
     return [frame for frame in frames if not _LIBRARY.search(_relative(frame["file"], folder))]
+
+
+def current_line(caller: str) -> str | None:
+    """The line of the user's that runs, as "file:line: text": the innermost outside PyTorch; None if there is none.
+
+    Args:
+        caller: the file of what runs the user's code; who called that in turn does not count.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename != caller:
+        file = frame.f_code.co_filename
+        own = not file.startswith((_COMPILER, "<")) and not _LIBRARY.search(_short(file))
+        if own:
+            text = linecache.getline(file, frame.f_lineno).strip()
+            return f"{_short(file)}:{frame.f_lineno}" + (f": {text}" if text else "")
+        frame = frame.f_back
+    return None
 
 
 def source_of(node: Node) -> str | None:

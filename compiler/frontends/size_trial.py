@@ -1,0 +1,244 @@
+"""Whether an exported graph is what the model does at certain sizes: both are run there, without computing anything.
+
+torch.export decides by the example's sizes, and assumes that what varies is never 1. Most such decisions change
+nothing, as whether a result of one column counts as contiguous; some do, as `squeeze()`. So the model and the graph
+are run with fake tensors of the sizes in question, and must call the same operators with results of the same shapes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+import sympy
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.fx import Interpreter, Node
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..ir.source import source_of
+from ..ir.symbols import expression
+
+Sizes = Mapping[sympy.Symbol, int]
+
+_NO_VALUE = frozenset({"alias", "detach", "detach_", "lift_fresh", "lift_fresh_copy"})
+"""Operators that give their input back, which tracing puts in and leaves out."""
+
+
+_NO_VALUE_IN_SAME_SHAPE = frozenset(
+    {"slice", "expand", "view", "_unsafe_view", "reshape", "repeat", "clone", "_to_copy"}
+)
+"""Operators that give their input, or a copy of it, where its shape and type are those of the result.
+
+Models call them for some sizes only, as `expand` for a batch of more than one; Python leaves out slices of everything.
+"""
+
+
+class GraphDiffers(Exception):
+    """The graph is not what the model does; the message says in what, as the end of a sentence."""
+
+
+@dataclass(frozen=True)
+class SizeTrial:
+    """Tries an exported graph at sizes.
+
+    Attributes:
+        exported: the graph.
+        usual: the sizes that it was exported for.
+        model: what it was exported from, as a function of the arguments.
+        leaves: the arguments of the call, flattened, as they were given to torch.export.
+        spec: how they were nested: `(args, kwargs)`.
+        traced: enters what tracing the model enters.
+        example: makes an argument of a shape, given the one for the usual sizes.
+    """
+
+    exported: ExportedProgram
+    usual: Sizes
+    model: Callable[..., Any]
+    leaves: Sequence[Any]
+    spec: pytree.TreeSpec
+    traced: Callable[[], AbstractContextManager[Any]]
+    example: Callable[[int, Sequence[int]], torch.Tensor]
+
+    def check(self, sizes: Sizes, by_results: bool = False) -> None:
+        """Raise GraphDiffers unless the graph is what the model does at these sizes, or the model does not take them.
+
+        Args:
+            sizes: by symbol; the others have their usual values.
+            by_results: whether other operators that yield the same numbers for random inputs are the same: models
+                often leave out for a size of 1 what does nothing then.
+        """
+        sizes = {**self.usual, **sizes}
+        try:
+            wanted = self._of_model(sizes)
+        except Exception:
+            self._of_model(self.usual)  # whatever prevents this as well, prevents a trial
+            return
+        found = self._of_graph(sizes)
+        if wanted == found or _difference(wanted, found) == self._usual_difference():
+            return
+        if not (by_results and self._same_results(sizes)):
+            raise GraphDiffers(_first_difference(wanted, found))
+
+    def _same_results(self, sizes: Sizes) -> bool:
+        shapes = iter(self._shapes(sizes))
+        leaves = [
+            self.example(index, next(shapes)) if isinstance(leaf, torch.Tensor) else leaf
+            for index, leaf in enumerate(self.leaves)
+        ]
+        results = []
+        for run in (self.model, self.exported.module(check_guards=False)):
+            copies = [leaf.clone() if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+            args, kwargs = pytree.tree_unflatten(copies, self.spec)
+            with self.traced(), torch.no_grad():
+                results.append(pytree.tree_leaves(run(*args, **kwargs)))
+        try:
+            torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5, equal_nan=True)
+        except AssertionError:
+            return False
+        return True
+
+    def _usual_difference(self) -> Any:
+        return _difference(self._of_model(self.usual), self._of_graph(self.usual))
+
+    def _of_model(self, sizes: Sizes) -> list[Any]:
+        mode = _fake_mode()
+        tensors = iter(self._inputs(mode, sizes))
+        leaves = [next(tensors) if isinstance(leaf, torch.Tensor) else leaf for leaf in self.leaves]
+        args, kwargs = pytree.tree_unflatten(leaves, self.spec)
+        log = _Log()
+        with self.traced(), torch.no_grad(), mode, log:
+            self.model(*args, **kwargs)
+        return log.calls
+
+    def _of_graph(self, sizes: Sizes) -> list[Any]:
+        mode = _fake_mode()
+        tensors = iter(self._inputs(mode, sizes))
+        inputs = [self._input(mode, spec, tensors) for spec in self.exported.graph_signature.input_specs]
+        log = _Log()
+        with torch.no_grad(), mode, log:
+            _Checked(self.exported, sizes).run(*inputs)
+        return log.calls
+
+    def _input(self, mode: FakeTensorMode, spec: Any, tensors: Any) -> Any:
+        if spec.kind is not InputKind.USER_INPUT:
+            found = self.exported.state_dict.get(spec.target)
+            found = self.exported.constants.get(spec.target) if found is None else found
+            # What only real tensors go into is computed, and the graph may write to them.
+            return mode.from_tensor(found, static_shapes=True) if isinstance(found, torch.Tensor) else found
+        return spec.arg.value if hasattr(spec.arg, "value") else next(tensors)
+
+    def _inputs(self, mode: FakeTensorMode, sizes: Sizes) -> list[torch.Tensor]:
+        with mode:
+            return [
+                torch.empty(shape, dtype=value.dtype, device=value.device)
+                for shape, value in zip(self._shapes(sizes), self._values(), strict=True)
+            ]
+
+    def _shapes(self, sizes: Sizes) -> list[list[Any]]:
+        return [[size_at(size, sizes) for size in value.shape] for value in self._values()]
+
+    def _values(self) -> list[torch.Tensor]:
+        """What the graph knows of its inputs, in their order."""
+        nodes = {node.name: node for node in self.exported.graph.find_nodes(op="placeholder")}
+        specs = [spec for spec in self.exported.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
+        values = [nodes[spec.arg.name].meta["val"] for spec in specs if not hasattr(spec.arg, "value")]
+        if not all(isinstance(value, torch.Tensor) for value in values):
+            raise TypeError("an input is no tensor")
+        return values
+
+
+def size_at(size: Any, sizes: Sizes) -> Any:
+    """A size of an exported graph where its symbols have these values; None where it depends on values of tensors."""
+    found = expression(size)
+    if isinstance(found, sympy.Basic):
+        found = found.xreplace({symbol: sympy.Integer(value) for symbol, value in sizes.items()})
+        return int(found) if found.is_Integer else None
+    return found
+
+
+def _fake_mode() -> FakeTensorMode:
+    return FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
+
+
+class _Checked(Interpreter):
+    """Runs a graph, and compares the shapes of results with those that tracing noted, at some sizes."""
+
+    def __init__(self, exported: ExportedProgram, sizes: Sizes) -> None:
+        super().__init__(exported.graph_module, garbage_collect_values=True)
+        self.extra_traceback = False  # which would become part of messages
+        self._sizes = sizes
+
+    def run_node(self, n: Node) -> Any:
+        result = super().run_node(n)
+        for value, noted in zip(pytree.tree_leaves(result), pytree.tree_leaves(n.meta.get("val")), strict=False):
+            if isinstance(value, torch.Tensor) and isinstance(noted, torch.Tensor):
+                wanted = [size_at(size, self._sizes) for size in noted.shape]
+                shape = [size if isinstance(size, int) else None for size in value.shape]
+                pairs = itertools.zip_longest(shape, wanted, fillvalue=0)
+                if len(shape) != len(wanted) or any(a != b for a, b in pairs if None not in (a, b)):
+                    place = f" ({source_of(n)})" if source_of(n) else ""
+                    raise GraphDiffers(f"%{n.name}{place} has the shape {shape} there, where the graph has {wanted}")
+        return result
+
+
+class _Log(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The calls of operators: name, numbers among the arguments, shapes of the results."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func._schema.name.partition("::")[2] if hasattr(func, "_schema") else str(func)
+        makes = any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(result))
+        if makes and name not in _NO_VALUE and not (name in _NO_VALUE_IN_SAME_SHAPE and _is_same(args[0], result)):
+            numbers = tuple(map(_number, pytree.tree_leaves((args, kwargs))))
+            self.calls.append((name, numbers, tuple(map(_number, pytree.tree_leaves(result)))))
+        return result
+
+
+def _is_same(given: Any, result: Any) -> bool:
+    """Whether two tensors agree in shape, type and device."""
+    return all(getattr(given, name, None) == getattr(result, name, None) for name in ("shape", "dtype", "device"))
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return tuple(size if isinstance(size, int) else "?" for size in value.shape), value.dtype
+    return "?" if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else str(value)
+
+
+def _difference(wanted: list[Any], found: list[Any]) -> Any:
+    """The operators that only one of two runs calls, in order."""
+    if wanted == found:
+        return []
+    steps = SequenceMatcher(None, wanted, found, autojunk=False).get_opcodes()
+    return [
+        ([call[0] for call in wanted[a:b]], [call[0] for call in found[c:d]])
+        for kind, a, b, c, d in steps
+        if kind != "equal"
+    ]
+
+
+def _first_difference(wanted: list[Any], found: list[Any]) -> str:
+    pairs = zip([*wanted, None], [*found, None], strict=False)
+    ours, graphs = next((a, b) for a, b in pairs if a != b)
+    return f"the model calls {_call_text(ours)} there, where the graph calls {_call_text(graphs)}"
+
+
+def _call_text(call: Any) -> str:
+    return "nothing more" if call is None else f"aten.{call[0]}({', '.join(map(_shown, call[1]))})"
+
+
+def _shown(argument: Any) -> str:
+    return f"tensor{list(argument[0])}" if isinstance(argument, tuple) else str(argument)

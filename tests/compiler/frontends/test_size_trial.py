@@ -1,0 +1,115 @@
+"""Sizes that torch.export did not look at: the graph is right for them, which a trial shows, or it is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import trt_passes as tp
+
+from ...every_size import check_every_size, compiled_for
+
+FROM_ONE = {"n": (1, 4, 9)}
+FROM_THREE = {"n": (3, 5, 9)}
+
+RIGHT: dict[str, Callable[[torch.Tensor], Any]] = {
+    "last half": lambda x: x[:, -(x.shape[1] // 2) :] * 2,
+    "from the third but last": lambda x: x[:, x.shape[1] - 3 :] * 2,
+    "between": lambda x: x[:, x.shape[1] // 3 : x.shape[1] // 2] * 2,
+    "of a concatenation": lambda x: torch.cat([x, x], 1)[:, :4] * 2,
+    "last of a concatenation": lambda x: torch.cat([x, x], 1)[:, -4:] * 2,
+    "differences": lambda x: x[:, 1:] - x[:, :-1],
+    "every second": lambda x: x[:, ::2] * 2,
+    "halves": lambda x: torch.cat(x.split([x.shape[1] // 2, x.shape[1] - x.shape[1] // 2], 1)[::-1], 1) * 2,
+    "convolution down to one": lambda x: F.conv1d(x[:, None], torch.ones(1, 1, 3), stride=2) * 2,
+    "pooled down to one": lambda x: F.avg_pool1d(x, 3, 2, ceil_mode=True) * 2,
+    "interpolated": lambda x: F.interpolate(x[None], scale_factor=0.5, mode="linear") * 2,
+    "rounded up": lambda x: x[:, : math.ceil(x.shape[1] / 2)] * 2,
+    "expanded": lambda x: x[:, None].expand(-1, x.shape[1] % 3 + 1, -1) * 2,
+    "element whose place is 1 for the example": lambda x: x.select(1, x.shape[1] - 3) * 2,
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_decisions_that_change_nothing_do_not_matter(name: str) -> None:
+    check_every_size(RIGHT[name], (2, "n"), FROM_THREE)
+
+
+def test_a_size_that_happens_to_be_one_for_the_usual_size() -> None:
+    check_every_size(lambda x: F.pad(x, (0, 9 - x.shape[1])) + x.shape[1], (2, "n"), {"n": (3, 8, 9)})
+
+
+WRONG_AT_ONE: dict[str, Callable[[torch.Tensor], Any]] = {
+    "squeezed": lambda x: (x * 2).squeeze(),
+    "a dimension squeezed": lambda x: (x * 2).squeeze(1),
+    "a branch": lambda x: x * 2 if x.shape[1] == 1 else x * 3,
+    "a number chosen": lambda x: x * (1 if x.shape[1] > 1 else 0) + 1,
+    "last two": lambda x: x[:, -2:] * 2,
+}
+
+
+@pytest.mark.parametrize("name", WRONG_AT_ONE)
+def test_what_a_model_does_at_size_one_only_is_refused(name: str) -> None:
+    with pytest.raises(tp.UserError, match=r"not do the same for all declared sizes: for x.shape\[1\] = 1: .* there"):
+        compiled_for(WRONG_AT_ONE[name], (2, "n"), FROM_ONE)
+
+
+def test_the_same_models_from_size_two() -> None:
+    for function in WRONG_AT_ONE.values():
+        check_every_size(function, (2, "n"), {"n": (2, 4, 5)})
+
+
+def _length(x: torch.Tensor) -> torch.Tensor:
+    return x * len(x)
+
+
+def _root(x: torch.Tensor) -> torch.Tensor:
+    return x / math.sqrt(x.shape[0])
+
+
+def _three(x: torch.Tensor) -> torch.Tensor:
+    return x[:3] + 1
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (_length, r"fixes it to 4 \(\S+test_size_trial.py:\d+: return x \* len\(x\)\): .*write x.shape\[0\] there"),
+        (_root, r"fixes it to 4 \(\S+test_size_trial.py:\d+: .*\): .*write n \*\* 0.5 there"),
+        (_three, r"allows 3..9 \(\S+test_size_trial.py:\d+: return x\[:3\] \+ 1\): declare a range inside that"),
+    ],
+)
+def test_limits_of_a_model_name_the_line_that_they_come_from(function: Any, message: str) -> None:
+    with pytest.raises(tp.UserError, match=message):
+        compiled_for(function, ("n", 2), FROM_ONE)
+
+
+def test_a_tensor_as_a_whole_number() -> None:
+    def function(x: torch.Tensor, three: torch.Tensor) -> Any:
+        count = int((x > 0).sum())
+        return x[: int(three)] * 2, x[:count] * 3, x + int(x.abs().sum().item()) % 3
+
+    check_every_size(function, ("n", 4), {"n": (4, 5, 6)}, inputs=2)
+
+
+def test_state_is_not_changed_by_a_trial() -> None:
+    class Counting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+            self.norm = torch.nn.BatchNorm1d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls.add_(1)
+            return self.norm(x[:, : x.shape[1]]) * self.calls
+
+    model = Counting().eval()
+    declared = tp.Input(min_shape=(1, 4), opt_shape=(4, 4), max_shape=(9, 4))
+    compiled = tp.compile(model, [declared], min_block_size=1, executor="reference")
+    assert model.calls.item() == 0
+    x = torch.randn(1, 4)
+    torch.testing.assert_close(compiled(x), model.norm(x))
