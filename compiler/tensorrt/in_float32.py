@@ -7,8 +7,9 @@ the way (the variance before its root, a product before its scale) would overflo
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch.utils import _pytree as pytree
@@ -19,7 +20,9 @@ from . import arithmetic as ar
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from .context import ConverterContext, ConvertFunction
+    from .context import ConverterContext
+
+Convert = TypeVar("Convert", bound="Callable[[ConverterContext, Call], Any]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +41,7 @@ def _widened(value: Any) -> Any:
     return pytree.tree_map_only(torch.Tensor, lambda item: item.float() if item.dtype in HALVES else item, value)
 
 
-def in_float32(convert: ConvertFunction) -> ConvertFunction:
+def in_float32(convert: Convert) -> Convert:
     """A converter that computes halves in float32: its operands are cast before, and its results after.
 
     It sees the call, and through the context the operands, as if they were float32 all along. Calls without halves are
@@ -46,7 +49,7 @@ def in_float32(convert: ConvertFunction) -> ConvertFunction:
     """
 
     @functools.wraps(convert)
-    def wide(ctx: ConverterContext, call: Call) -> Tensor | tuple[Tensor | None, ...] | None:
+    def wide(ctx: ConverterContext, call: Call) -> Any:
         outs = call.out if isinstance(call.out, tuple | list) else (call.out,)
         halves = [node for node in call.node.all_input_nodes if _is_half(node.meta.get("val"))]
         if not halves and not any(map(_is_half, outs)):
@@ -57,7 +60,7 @@ def in_float32(convert: ConvertFunction) -> ConvertFunction:
             return _narrowed(ctx, results, outs[0])
         return tuple(_narrowed(ctx, result, out) for result, out in zip(results, outs, strict=True))
 
-    return wide
+    return cast(Convert, wide)
 
 
 def _is_half(value: Any) -> bool:

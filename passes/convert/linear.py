@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +13,6 @@ from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
-from ...compiler.tensorrt.context import ConvertFunction
 from ...compiler.tensorrt.in_float32 import in_float32
 from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 FAMILY = Family("linear")
+Product = Callable[["ConverterContext", Call], Tensor]
 
 
 VOCABULARY = 4096
@@ -249,7 +249,7 @@ def _addmv(ctx: ConverterContext, call: Call) -> Tensor:
     return _plus(ctx, call, _vectors(ctx, ctx.tensor(call.arg("mat")), ctx.tensor(call.arg("vec"))))
 
 
-def _scaled(convert: ConvertFunction, call: Call) -> ConvertFunction:
+def _scaled(convert: Product, call: Call) -> Product:
     """A converter that scales a product or what is added to it, in float32: a half may not hold what is not scaled."""
     plain = all(isinstance(call.value(name), int | float) and call.value(name) in (0, 1) for name in ("alpha", "beta"))
     return convert if plain else in_float32(convert)

@@ -238,8 +238,8 @@ def expm1(ctx: ConverterContext, call: Call) -> Tensor:
     """exp(self) - 1, as 2 exp(x/2) sinh(x/2) near zero, where the difference itself would lose all digits."""
     x = floating(ctx, call)
     half = ar.binary(ctx, "PROD", x, 0.5, "half")
-    parts = (ar.unary(ctx, operation, half, operation.lower()) for operation in ("EXP", "SINH"))
-    near = ar.multiply(ctx, ar.elementwise(ctx, "PROD", *parts, "product"), 2.0, "near")
+    power, sine = (ar.unary(ctx, operation, half, operation.lower()) for operation in ("EXP", "SINH"))
+    near = ar.multiply(ctx, ar.elementwise(ctx, "PROD", power, sine, "product"), 2.0, "near")
     far = ar.binary(ctx, "SUB", ar.unary(ctx, "EXP", x, "exp"), 1.0, "far")
     small = ar.compare(ctx, "LESS", ar.unary(ctx, "ABS", x, "abs"), 1.0, "small")
     return ar.where(ctx, small, near, far)

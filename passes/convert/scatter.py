@@ -87,7 +87,7 @@ def _joined(ctx: ConverterContext, operation: str, base: Tensor, total: Tensor) 
     flags = [ar.unary(ctx, "ISNAN", part, "isnan") for part in parts]
     if not flags:
         return result
-    unknown = flags[0] if len(flags) == 1 else ar.elementwise(ctx, "OR", *flags, "isnan")
+    unknown = flags[0] if len(flags) == 1 else ar.elementwise(ctx, "OR", flags[0], flags[1], "isnan")
     return ar.where(ctx, unknown, math.nan, result, "joined")
 
 

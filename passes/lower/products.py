@@ -42,6 +42,7 @@ def products_of(program: Program, kept: Mapping[Node, str], narrow: torch.dtype)
     """
     found = []
     for node in program.op_nodes:
+        reason: str | None
         if node.target in OTHER_PRODUCTS and has_dtype(node, torch.float32):
             reason, dtype = "its operator is never computed in less", torch.float32
         elif node.target in COMPUTE_NARROW:
