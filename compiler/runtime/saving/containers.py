@@ -63,8 +63,9 @@ def _class_of(spec: pytree.TreeSpec) -> dict[str, Any] | None:
     where = {"module": kind.__module__, "name": kind.__qualname__}
     if spec.type is namedtuple:
         return {"kind": "namedtuple", **where, "fields": list(kind._fields)}
-    if vars(torch.return_types).get(kind.__name__) is kind:
-        return {"kind": "return_type", "name": kind.__name__}
+    name = kind.__name__
+    if vars(torch.return_types).get(name) is kind:
+        return {"kind": "return_type", "name": name}
     if dataclasses.is_dataclass(kind) and _is_of_names(spec.context):
         return {"kind": "dataclass", **where, "fields": spec.context}
     return None
