@@ -68,8 +68,8 @@ def trace(
             ExportedProgram, which is taken as it is: its own ranges hold unless `Input`s or texts declare others.
         inputs: the positional arguments: `Input`s, example tensors, texts such as "1..8x3:f16", nested lists, tuples
             and dicts of them, Python numbers, other texts, and None. A dimension whose smallest and largest sizes
-            differ is exported as dynamic, which torch.export does for sizes of 2 or more: what a model does at size 1
-            only, as by `squeeze()`, is not in the program.
+            differ is exported as dynamic. What torch.export decides by the example's sizes, and that nothing is of size
+            1, is tried where other declared sizes may differ: the model is right for all of them, or refused.
         kwargs: keyword arguments, likewise.
 
     Raises:
