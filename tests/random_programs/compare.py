@@ -112,8 +112,11 @@ class OtherRoundings(TorchDispatchMode):
         self._least, self._tf32 = least, tf32
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
         name = func.__name__.partition(".")[0]
+        if name in ("topk", "kthvalue", "median", "mode", "sort") and not (kwargs or {}).get("stable"):
+            # Which of equal elements comes first is not said.
+            args = (self._disturbed(args[0]), *args[1:])
+        result = func(*args, **(kwargs or {}))
         returns = func._schema.returns
         if any(item.alias_info is not None and not item.alias_info.is_write for item in returns):
             return result
@@ -125,6 +128,12 @@ class OtherRoundings(TorchDispatchMode):
             if isinstance(item, Tensor) and item.is_floating_point() and item.numel():
                 self._disturb(item, product)
         return result
+
+    def _disturbed(self, item: Tensor) -> Tensor:
+        if not item.is_floating_point() or not item.numel():
+            return item
+        noise = torch.rand(item.shape, generator=self._generator, dtype=torch.float64) * 4 * _EPSILON[item.dtype]
+        return (item.double() + noise * (item.double().abs() + 1e-3)).to(item.dtype)
 
     def _disturb(self, item: Tensor, product: bool) -> None:
         size = _EPSILON.get(item.dtype, 5e-7)

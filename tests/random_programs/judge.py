@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import tempfile
 import time
 import traceback
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Kind(StrEnum):
     """What became of a program."""
 
     RIGHT = "right"
+    PLAINER = "right, after a refusal, in a plainer way"
     REFUSED = "refused"
     UNKNOWN = "refused, reason not known to be true"
     WRONG = "wrong"
@@ -67,7 +69,27 @@ class _Stop(Exception):
 
 
 def judged(program: Program) -> Verdict:
-    """Compile the program as its case says, call it at its sizes, and compare with PyTorch."""
+    """Compile the program as its case says, call it at its sizes, and compare with PyTorch.
+
+    One that is refused is tried in plainer ways too: with fixed sizes, then also by "dynamo". It is refused only if all
+    of these refuse it; the message has the first sentence.
+    """
+    verdict = _judged(program)
+    if verdict.kind is not Kind.REFUSED:
+        return verdict
+    fixed = replace(program, ranges={name: (usual,) * 3 for name, (_, usual, _) in program.ranges.items()})
+    plainer = [fixed, fixed.with_case(frontend="dynamo")]
+    for other in [item for index, item in enumerate(plainer) if item not in [program, *plainer[:index]]]:
+        found = _judged(other)
+        verdict = replace(verdict, seconds=round(verdict.seconds + found.seconds, 2))
+        if found.kind is Kind.RIGHT:
+            return replace(verdict, kind=Kind.PLAINER)
+        if found.kind is not Kind.REFUSED:
+            return replace(found, seconds=verdict.seconds)
+    return verdict
+
+
+def _judged(program: Program) -> Verdict:
     started = time.process_time()
     try:
         with warnings.catch_warnings(record=True) as caught, torch.no_grad():
@@ -78,7 +100,8 @@ def judged(program: Program) -> Verdict:
     seconds = time.process_time() - started
     if kind in (Kind.RIGHT, Kind.REFUSED) and seconds > _SLOW:
         kind, message = Kind.SLOW, f"{seconds:.0f} s"
-    if kind in (Kind.WRONG, Kind.CRASH) and _is_pytorchs_own(program):
+    after_export = re.search(r"pass '(?!decompose)", message) is not None
+    if kind in (Kind.WRONG, Kind.CRASH) and not after_export and _is_pytorchs_own(program):
         kind = Kind.PYTORCH
     return Verdict(program.number, kind, message, round(seconds, 2), trace)
 
@@ -161,12 +184,9 @@ def _exported(program: Program, model: nn.Module) -> torch.export.ExportedProgra
     """The model as a user exports it; what torch.export says is a true reason here."""
     usual = {name: max(usual, 2) if low != high else usual for name, (low, usual, high) in program.ranges.items()}
     args, kwargs = program.placed(_where_it_runs(program, usual))
+    dims = {name: Dim(name, min=low, max=high) for name, (low, _, high) in program.ranges.items() if low != high}
     shapes = {
-        a.name: {
-            dim: Dim.DYNAMIC(min=program.ranges[name][0], max=program.ranges[name][2])
-            for dim, name in enumerate(a.shape)
-            if isinstance(name, str) and program.ranges[name][0] != program.ranges[name][2]
-        }
+        a.name: {dim: dims[name] for dim, name in enumerate(a.shape) if isinstance(name, str) and name in dims}
         for a in program.arguments
     }
     placed_args, placed_kwargs = program.placed(shapes)

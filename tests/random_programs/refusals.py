@@ -27,6 +27,8 @@ def is_true_reason(sentence: str) -> bool:
 def kind_of(sentence: str) -> str:
     """A sentence without what differs from program to program: numbers, quoted names, places."""
     text = sentence.strip().splitlines()[0] if sentence.strip() else ""
+    text = re.sub(r"^(saving: )?at \{.*?\}: ", "at a call: ", text)
+    text = re.sub(r"\((-?\d+(, )?,?)*\)", "(N)", text)
     text = re.sub(r"<random_program_\d+>|\S*random_program\S*", "FILE", text)
     text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "'…'", text)
     text = re.sub(r"\b[a-z]+_?\d+\b", "N", text)

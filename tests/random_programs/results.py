@@ -69,7 +69,7 @@ class Results:
     def table(self) -> str:
         """Counts, refusals by sentence, and failures by group, as text."""
         lines = [f"{count:6} {kind}" for kind, count in self.counts().items()]
-        refused = [v for v in self.verdicts.values() if v.kind in (Kind.REFUSED, Kind.PYTORCH)]
+        refused = [v for v in self.verdicts.values() if v.kind in (Kind.REFUSED, Kind.PLAINER, Kind.PYTORCH)]
         lines += _grouped("refusals and PyTorch's own failures", {v.number: kind_of(v.message) for v in refused})
         lines += _grouped("failures", {v.number: v.group for v in self.failures()})
         slow = sorted(self.verdicts.values(), key=lambda v: -v.seconds)[:5]
