@@ -97,6 +97,8 @@ def _judged(program: Program) -> Verdict:
             kind, message, trace = _tried(program, caught)
     except _Stop as stop:
         kind, message, trace = stop.kind, stop.message, stop.trace
+    if kind is Kind.UNKNOWN and "torch.export rejects the model" in message and not _is_exportable(program):
+        kind = Kind.REFUSED
     seconds = time.process_time() - started
     if kind in (Kind.RIGHT, Kind.REFUSED) and seconds > _SLOW:
         kind, message = Kind.SLOW, f"{seconds:.0f} s"
@@ -323,6 +325,15 @@ def _is_pytorchs_own(program: Program) -> bool:
     except Exception:
         return True
     return False
+
+
+def _is_exportable(program: Program) -> bool:
+    """Whether torch.export takes the model by itself."""
+    try:
+        _exported(program.with_case(executor="pytorch"), program.model())
+    except _Stop:
+        return False
+    return True
 
 
 def _first(error: BaseException) -> str:

@@ -14,7 +14,13 @@ TRUE_REASONS: tuple[tuple[str, str], ...] = (
         r"must hold|does not allow the range|always (equal|\d)|declare",
         "the model allows fewer sizes than were declared",
     ),
-    (r"cannot save this model", "PyTorch has no form for it in a file"),
+    (r"^torch\.export: |^torch\.jit: ", "PyTorch's own call raised, before this package was asked"),
+    (r"changes the shape, strides or memory", "a compiled program writes numbers to its inputs, and no more"),
+    (
+        r"PyTorch cannot convert .*(prim::Loop|prim::If|data-dependent|prim::Constant)",
+        "PyTorch's TorchScript converter",
+    ),
+    (r"PyTorch cannot convert layer '.*' \((LSTMCell|GRUCell|RNNCell|MultiheadAttention)\)", "likewise"),
 )
 """Pattern, and why that is a reason."""
 
