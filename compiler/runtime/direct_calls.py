@@ -18,6 +18,7 @@ from ..ir.program import copy_graph
 from .autocast import autocast_off
 from .compiled_segment import CompiledSegment
 from .engine_graph import SEGMENTS
+from .user_lines import note_user_line
 
 
 class Called(Protocol):
@@ -96,6 +97,9 @@ def forward_of(official: Forward, direct: Forward) -> Forward:
         try:
             graphs = self.cuda_graphs
             return direct(self, *args, **kwargs) if graphs is None else graphs(self, direct, args, kwargs)
+        except Exception as error:
+            note_user_line(error)
+            raise
         finally:
             torch._C._set_grad_enabled(before)
 

@@ -39,7 +39,7 @@ def segment_module(program: Program, segment: Segment) -> GraphModule:
 
     for node in (nodes[name] for name in segment.nodes if not is_symbolic(nodes[name])):
         copies[node] = graph.node_copy(node, copied)
-        copies[node].meta = {"val": node.meta["val"]}
+        copies[node].meta = {key: node.meta[key] for key in ("val", "stack_trace") if key in node.meta}
     graph.output(tuple(copies[nodes[name]] for name in segment.outputs))
     module = GraphModule(root, graph, class_name=segment.name.replace("-", "_"))
     take_any_strides(module)
