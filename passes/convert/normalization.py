@@ -174,6 +174,8 @@ def _groups(ctx: ConverterContext, x: Tensor, groups: int) -> Tensor:
 
 def _group_norm(ctx: ConverterContext, call: Call, groups: int) -> Tensor:
     x = ctx.tensor(call.arg("input"))
+    if 0 in x.shape:
+        return x
     weight, bias = (per_channel(ctx, ctx.optional(call.arg(name)), x.rank) for name in ("weight", "bias"))
     rows = _groups(ctx, x, groups)
     # TensorRT-RTX 1.6 has one kernel for this, with what follows, if the weight that does nothing has all groups.

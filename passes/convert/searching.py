@@ -9,8 +9,8 @@ import torch
 from ...compiler.ir.call import Call
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
-from ...compiler.tensorrt.registry import Family
-from ...compiler.tensorrt.tensor import Tensor
+from ...compiler.tensorrt.registry import Condition, Family
+from ...compiler.tensorrt.tensor import MAX_RANK, Tensor
 from .conditions import limited_work
 
 if TYPE_CHECKING:
@@ -25,10 +25,20 @@ def _values(call: Call) -> int | torch.SymInt:
     return value.numel() if isinstance(value, torch.Tensor) else 1
 
 
+def _rank(call: Call) -> str | None:
+    rank = call.out.dim()
+    if rank < MAX_RANK:
+        return None
+    return f"{call.op}: the values have rank {rank}, but comparing them needs one dimension of TensorRT's {MAX_RANK}"
+
+
+_RANK = Condition("TP202", "the values have rank 0 to 7", _rank)
+
+
 @FAMILY.converter(
     aten.bucketize.Tensor,
     aten.bucketize.Scalar,
-    conditions=[limited_work("the comparison", lambda call: [_values(call), call.value("boundaries").numel()])],
+    conditions=[_RANK, limited_work("the comparison", lambda call: [_values(call), call.value("boundaries").numel()])],
 )
 def bucketize(ctx: ConverterContext, call: Call) -> Tensor:
     """The number of the interval that each value falls into."""
@@ -41,6 +51,7 @@ def bucketize(ctx: ConverterContext, call: Call) -> Tensor:
     aten.searchsorted.Tensor,
     aten.searchsorted.Scalar,
     conditions=[
+        _RANK,
         limited_work("the comparison", lambda call: [_values(call), call.value("sorted_sequence").shape[-1]]),
     ],
 )

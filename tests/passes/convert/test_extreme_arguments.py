@@ -63,3 +63,16 @@ def test_extremes_scattered_into_a_constant_of_varying_size(reduce):
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     x[1, 2] = torch.nan
     check(function, (x,), [{0: "rows"}], ROWS, build=True)
+
+
+def test_a_comparison_that_needs_a_ninth_dimension_is_refused():
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            return torch.bucketize(x, torch.tensor([0.0, 1.0]))
+
+    compiled = tp.compile(Model(), (torch.randn(1, 2, 1, 2, 1, 2, 1, 3),), min_block_size=1, executor="reference")
+    assert [reason.code for row in compiled.report.ledger for reason in row.reasons] == ["TP202"]
+
+
+def test_group_norm_of_nothing():
+    check(lambda x: (F.group_norm(x, 3), x + 1), (torch.randn(0, 3, 2),), build=True)
