@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .generator.architecture import architecture_dots
 from .generator.blocks import filled, names_in
 from .generator.catalog import write_catalog
 from .generator.command_line import command_line_page
@@ -47,7 +48,7 @@ def main() -> None:
     blocks = {**run.blocks, **partition_blocks(), **custom_pass_blocks()}
     for page in handwritten():
         page.write_text(filled(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")
-    write_pictures({**pass_pictures(made), **run.dots, **partition_dots()})
+    write_pictures({**architecture_dots(), **pass_pictures(made), **run.dots, **partition_dots()})
 
 
 if __name__ == "__main__":

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import networkx as nx
 import pytest
 import torch
 from trt_passes.compiler.instruments.protocol import Step
 from trt_passes.compiler.pipeline import known_passes
 
 from docs import generate
-from docs.generator import custom_pass, partition_example, pass_examples, passes_page, pictures, walkthrough
+from docs.generator import (
+    architecture,
+    custom_pass,
+    partition_example,
+    pass_examples,
+    passes_page,
+    pictures,
+    walkthrough,
+)
 from docs.generator.blocks import filled, names_in
 from docs.generator.markdown import without_specs
 
@@ -93,8 +102,23 @@ def test_excerpts_are_current(run: walkthrough.Walkthrough) -> None:
 @same_torch
 def test_pictures_are_current(steps: Mapping[str, Step], run: walkthrough.Walkthrough) -> None:
     dots = {**passes_page.pass_pictures(steps), **run.dots, **partition_example.partition_dots()}
+    dots |= architecture.architecture_dots()
     digests = {name: pictures.digest(dot) for name, dot in dots.items()}
     assert pictures.recorded() == digests, "docs/images is stale: run `make docs`"
+
+
+def test_the_picture_of_the_rooms_is_current() -> None:
+    recorded, drawn = pictures.recorded()["architecture"], architecture.architecture_dots()["architecture"]
+    assert recorded == pictures.digest(drawn), "docs/images/architecture.svg is stale: run `make docs`"
+
+
+def test_imports_between_rooms_have_no_circle() -> None:
+    assert nx.is_directed_acyclic_graph(architecture.known())
+
+
+def test_a_module_without_a_room_is_told() -> None:
+    with pytest.raises(LookupError, match="'attic.old_things'"):
+        architecture.place_of("attic.old_things")
 
 
 def test_pictures_are_those_of_the_record() -> None:
