@@ -9,7 +9,8 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
-# Set PYTHON to choose another interpreter.
+# Set PYTHON to choose another interpreter, TORCH another release of PyTorch than the one that the tests are run on.
+TORCH ?= torch==2.13.0
 PYTHON ?= $(shell for name in python3.12 python3.11 python3; do \
   if $$name -c '$(SUPPORTED)' 2>/dev/null; then echo $$name; break; fi; done)
 DUMP := dump-resnet50
@@ -61,6 +62,7 @@ fuzz: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.random_programs --first $(FIRST) --count 2000 --processes 2 --out build/fuzz
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check "$(TORCH)"
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[rtx,viz,examples,test,docs]"
 	touch $@
 

@@ -117,7 +117,7 @@ def test_imports_between_rooms_have_no_circle() -> None:
 
 
 def test_a_module_without_a_room_is_told() -> None:
-    with pytest.raises(LookupError, match="'attic.old_things'"):
+    with pytest.raises(LookupError, match=r"'attic\.old_things'"):
         architecture.place_of("attic.old_things")
 
 
