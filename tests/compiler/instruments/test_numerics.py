@@ -94,8 +94,8 @@ def test_a_model_that_raises_is_not_blamed_on_a_pass() -> None:
 
 
 def test_a_failed_check_can_be_reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trt_passes.compiler.cli.reproduce import reproduce
     from trt_passes.compiler.instruments.dump import Dump
-    from trt_passes.compiler.instruments.reproducer import reproduce
     from trt_passes.passes.lower import FoldConstants
 
     def wrong(self: object, program: tp.Program, ctx: tp.Context) -> tp.Program:
