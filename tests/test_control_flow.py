@@ -46,9 +46,6 @@ def declared(second: torch.Tensor) -> list[tp.Input]:
     return [rows, tp.Input(shape=tuple(second.shape), dtype=second.dtype)]
 
 
-@pytest.mark.xfail(
-    reason="after a compilation, torch.cond and while_loop called eagerly fail inside Dynamo", strict=False
-)
 @pytest.mark.parametrize("excluded", [set(), {"aten.sin"}])
 @pytest.mark.parametrize("name", INPUTS)
 def test_models_with_graphs_inside(name: str, excluded: set[str], tmp_path: Path) -> None:
@@ -74,9 +71,6 @@ def test_models_with_graphs_inside(name: str, excluded: set[str], tmp_path: Path
             torch.testing.assert_close(loaded(*inputs), expected)
 
 
-@pytest.mark.xfail(
-    reason="after a compilation, torch.cond and while_loop called eagerly fail inside Dynamo", strict=False
-)
 @pytest.mark.parametrize("name", INPUTS)
 def test_half_precision_and_narrowed_doubles_leave_the_graphs_inside_alone(name: str) -> None:
     kind, calls = INPUTS[name]

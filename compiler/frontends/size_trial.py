@@ -115,7 +115,8 @@ class SizeTrial:
         leaves = [next(tensors) if isinstance(leaf, torch.Tensor) else leaf for leaf in self.leaves]
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
         log = _Log()
-        with self.traced(), torch.no_grad(), mode, log:
+        # Dynamo, which torch.cond and while_loop call, would remember what it found under these modes.
+        with self.traced(), torch.compiler.set_stance("force_eager"), torch.no_grad(), mode, log:
             self.model(*args, **kwargs)
         return log.calls
 
