@@ -25,8 +25,8 @@ aten = torch.ops.aten
 FAMILY = Family("attention")
 
 SMALLEST_HEAD = 16
-"""Heads of halves below this size are multiplied in f32: the instructions of fused attention take 16 elements, and in
-single layers a product of halves is rounded before it is scaled."""
+"""Heads of halves below this size are computed in f32: the instructions of fused attention take 16 elements, and in
+single layers products of halves are rounded."""
 
 LONG = 512
 """Keys above which kernels had better skip blocks of keys that none of their queries sees.
@@ -36,8 +36,12 @@ with a causal mask, at 2,048 keys. With a mask it took 1.3 to 1.5 times the time
 blocks costs more than they do.
 """
 
-_EXACT_SCALES = (2.0**-8, 1.0)
-"""Powers of two that a half can be multiplied by without leaving its normal range."""
+_MARGIN = 6
+"""By how many bits more than they need for the scale queries and keys are made smaller before their product.
+
+Scores end where halves do, at 65,504, unless they are made smaller first: PyTorch's kernels hold them in float32. With
+this they may reach 2.7e8, while numbers as small as 1/128 keep all their bits. It costs no kernel.
+"""
 
 
 @FAMILY.converter(
@@ -52,6 +56,8 @@ _EXACT_SCALES = (2.0**-8, 1.0)
 def attention(ctx: ConverterContext, call: Call) -> Tensor:
     """softmax(query @ key.T * scale + mask) @ value; rows whose mask hides every key are zero."""
     query, key, value = (ctx.tensor(call.arg(name)) for name in ("query", "key", "value"))
+    if int(query.shape[-1]) < SMALLEST_HEAD:
+        query, key, value = (ar.cast(ctx, part, torch.float32, "wide") for part in (query, key, value))
     is_long = upper_bound(call.value("key").shape[-2]) > LONG
     if call.value("is_causal") and is_long and _fits_layer(query, key, value):
         return _causal_layer(ctx, call, query, key, value)
@@ -64,7 +70,7 @@ def attention(ctx: ConverterContext, call: Call) -> Tensor:
     if mask is not None:
         scores, value = mask.applied(ctx, scores), mask.visible(ctx, value)
     weights = ar.cast(ctx, normalized_exponential(ctx, scores, scores.rank - 1, "softmax"), value.dtype, "weights")
-    result = product(ctx, weights, value, exact_sums=False)
+    result = ar.cast(ctx, product(ctx, weights, value, exact_sums=False), call.out.dtype, "narrow")
     return mask.cleared(ctx, result) if mask is not None else result
 
 
@@ -76,16 +82,22 @@ def _scale(call: Call) -> float:
 def _scores(ctx: ConverterContext, call: Call, query: Tensor, key: Tensor) -> Tensor:
     """query @ key.T * scale in f32, with no rounding that PyTorch does not have where TensorRT fuses the layers.
 
-    Scaling a half by a power of two is exact, and keeps the product in its range; the rest is scaled in f32.
+    Scaling halves by powers of two is exact, and keeps the product in their range; the rest is scaled in f32.
     """
-    scale, exact = _scale(call), 1.0
-    if query.dtype == torch.float32 or int(query.shape[-1]) < SMALLEST_HEAD:
-        query = _times(ctx, ar.cast(ctx, query, torch.float32, "query"), scale)
-        return product(ctx, query, ar.cast(ctx, key, torch.float32, "key"), transposed=(False, True), role="scores")
-    if isinstance(scale, float | int) and scale:
-        exact = min(max(2.0 ** (math.frexp(scale)[1] - 1), _EXACT_SCALES[0]), _EXACT_SCALES[1])
-    scores = product(ctx, _times(ctx, query, exact), key, transposed=(False, True), role="product", exact_sums=False)
-    return _times(ctx, ar.cast(ctx, scores, torch.float32, "scores"), scale / exact)
+    scale = _scale(call)
+    if query.dtype == torch.float32:
+        return product(ctx, _times(ctx, query, scale), key, transposed=(False, True), role="scores")
+    for_query, for_key = _exact_scales(scale)
+    query, key = _times(ctx, query, for_query), _times(ctx, key, for_key)
+    scores = product(ctx, query, key, transposed=(False, True), role="product", exact_sums=False)
+    return _times(ctx, ar.cast(ctx, scores, torch.float32, "scores"), scale / (for_query * for_key))
+
+
+def _exact_scales(scale: float) -> tuple[float, float]:
+    """The powers of two that queries and keys are multiplied by."""
+    exponent = math.frexp(scale)[1] - 1 if isinstance(scale, float | int) and scale else 0
+    exponent = min(max(exponent, -8), 0) - 2 * _MARGIN
+    return 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
 
 
 def _times(ctx: ConverterContext, x: Tensor, scale: float) -> Tensor:
@@ -97,8 +109,6 @@ def _fits_layer(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Whether TensorRT's attention layer takes the operands: four dimensions, and sizes that need no broadcast."""
     if not query.rank == key.rank == value.rank == 4 or query.dtype == torch.float32:
         # TensorRT-RTX 1.6 fuses f16 and bf16 only, and crashes while it decomposes several f32 layers on the same keys.
-        return False
-    if int(query.shape[-1]) < SMALLEST_HEAD:
         return False
     return query.shape[0] == key.shape[0] == value.shape[0] and key.shape == value.shape
 
