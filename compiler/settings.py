@@ -102,7 +102,8 @@ class Settings:
     build_seconds: float = _option(
         300.0,
         "Seconds that one engine may take to build; then its segment is split, and both halves are built. 0 is no "
-        "limit. Standard TensorRT is asked between two steps of its work only.",
+        "limit. Standard TensorRT, and TensorRT-RTX in a process that uses a GPU, are asked between two steps of their "
+        "work only.",
     )
     strict: bool = _option(
         False,

@@ -31,7 +31,7 @@ class Build(Pass):
     Where TensorRT builds none, the node that prevents it is found by halving. It gets the verdict `failed`, the program
     is partitioned again without it, and what changed is converted and built; the report says so. A segment with too
     many layers for the builder is split first, and one whose engine takes longer than the setting `build_seconds` then:
-    TensorRT builds in a process of its own, which can be ended, and can crash, alone.
+    TensorRT-RTX builds in a process of its own, which can be ended, and can crash, alone, unless this one uses a GPU.
 
     Before:
         %relu = aten.relu(%x) : f32[4]  # segment-00

@@ -29,13 +29,23 @@ STACK_BYTES = 512 << 20
 
 _POLL_SECONDS = 0.1
 _PARENT_DEATH_SIGNAL = 1
+_CUDA_ERROR_NOT_INITIALIZED = 3
 
 Work = Callable[[ProgressCallback], EngineArtifact]
 
 
 def can_copy() -> bool:
-    """Whether this system can copy a process."""
-    return hasattr(os, "fork")
+    """Whether this process can be copied: the system can, and no GPU is in use, or the copy could hang."""
+    return hasattr(os, "fork") and not _gpu_in_use()
+
+
+def _gpu_in_use() -> bool:
+    """Whether anything in this process has started the CUDA driver, be it PyTorch or TensorRT."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return int(driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int()))) != _CUDA_ERROR_NOT_INITIALIZED
 
 
 def build_in_copy(

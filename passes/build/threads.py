@@ -8,8 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import torch
-
 from ...compiler.errors import Cancelled
 from ...compiler.ir.engine_spec import EngineArtifact
 from ...compiler.ir.network import Network
@@ -120,10 +118,6 @@ class _Pool:
                 return build_in_copy(in_copy, name=name, seconds=seconds, progress=progress, cancelled=stopped)
             except OSError:
                 pass  # there is no room for another process
-            except BuildError as error:
-                # The copy of a process that uses a GPU cannot use it.
-                if isinstance(error, BuildTimeout) or not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-                    raise
         return self._build_here(network, name, progress, stopped)
 
     def _build_here(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
 import pickle
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from trt_passes.compiler.errors import Cancelled
 from trt_passes.compiler.ir.annotations import reasons_of
 from trt_passes.compiler.tensorrt import loader
 from trt_passes.compiler.tensorrt.engine_builder import BuildError, BuildTimeout, build_engine
-from trt_passes.passes.build import Build, threads
+from trt_passes.passes.build import Build, copied, threads
 from trt_passes.visualize.why import why_text
 
 from tests.passes.build.test_build import Chain, TwoChains, converted
@@ -30,7 +32,13 @@ X = torch.randn(4, 4)
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def copies() -> None:
+    if not copied.can_copy():
+        pytest.skip("this process uses a GPU: engines are built in it, where nothing ends them between two steps")
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch, copies: None) -> Callable[[int], None]:
     """Let networks of more than so many layers take minutes, in one step that nothing can stop."""
 
     def set_limit(limit: int) -> None:
@@ -125,7 +133,9 @@ def test_progress_shows_the_seconds_and_the_segment(slow: Callable[[int], None])
     assert "build segment-00: Determining refit engines, 2 s" in seen
 
 
-def test_a_builder_that_crashes_costs_the_node_that_it_crashes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_builder_that_crashes_costs_the_node_that_it_crashes_on(
+    monkeypatch: pytest.MonkeyPatch, copies: None
+) -> None:
     def build(network: Any, *args: Any, **options: Any) -> Any:
         if "tanh_1" in network.layer_nodes.values():
             faulthandler.disable()
@@ -165,19 +175,24 @@ def test_without_copies_the_limit_holds_between_steps(monkeypatch: pytest.Monkey
     assert [record.ops for record in compiled(Chain(6)).report.segments] == [3, 3]
 
 
-def test_what_a_copy_cannot_do_on_a_gpu_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    home = os.getpid()
+@pytest.mark.parametrize(("answer", "copies"), [(0, False), (3, True)], ids=["a GPU in use", "no GPU in use"])
+def test_a_process_that_uses_a_gpu_is_not_copied(answer: int, copies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, builders = os.getpid(), set()
 
     def build(network: Any, *args: Any, **options: Any) -> Any:
-        if os.getpid() != home:
-            raise BuildError("segment", ("no GPU here",))
+        builders.add(os.getpid())
         return build_engine(network, *args, **options)
 
+    def library(name: str) -> Any:
+        assert name == "libcuda.so.1"
+        return SimpleNamespace(cuDeviceGetCount=lambda count: answer)
+
     monkeypatch.setattr(threads, "build_engine", build)
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(copied, "ctypes", SimpleNamespace(CDLL=library, byref=ctypes.byref, c_int=ctypes.c_int))
     program, ctx, notes = converted(TwoChains())
     assert all(segment.engine for segment in Build().run(program, ctx).segments)
     assert not notes
+    assert (home in builders) is not copies
 
 
 def test_errors_come_from_another_process() -> None:
