@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import ModuleType
@@ -52,6 +52,7 @@ class ConverterContext:
         sizes: computes symbolic sizes.
         converter_of: the function that converts calls of an operator, for graphs inside of operators; None if none.
         use_fp32_acc: whether the terms of matrix products of halves are added up in float32.
+        nodes: the names of all nodes that this network is made of, those to come as well.
     """
 
     def __init__(
@@ -63,9 +64,10 @@ class ConverterContext:
         converter_of: Callable[[Any], Any] = lambda target: None,
         use_fp32_acc: bool = True,
         ranges: Mapping[sympy.Symbol, Range] | None = None,
+        nodes: Collection[str] = (),
     ) -> None:
         self.library, self.network, self.converter_of = library, network, converter_of
-        self.use_fp32_acc = use_fp32_acc
+        self.use_fp32_acc, self.nodes = use_fp32_acc, frozenset(nodes)
         self.kept_alive: list[torch.Tensor] = []
         self.layer_nodes: dict[str, str] = {}
         self.sizes = Sizes(self, ranges or {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,7 @@ class NetworkBuilder:
         ranges: the range of every symbol of the program.
         converter_of: the function that converts calls of an operator, for graphs inside of operators; None if none.
         use_fp32_acc: whether the terms of matrix products of halves are added up in float32.
+        nodes: the names of all nodes of the segment.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class NetworkBuilder:
         ranges: Mapping[sympy.Symbol, Range],
         converter_of: Callable[[Any], Any] = lambda target: None,
         use_fp32_acc: bool = True,
+        nodes: Collection[str] = (),
     ) -> None:
         self._library, self._ranges = library, ranges
         self._log = collecting_logger(library.module)
@@ -94,7 +96,7 @@ class NetworkBuilder:
         self._inputs: list[Binding] = []
         self._names: set[str] = set()
         self.context = ConverterContext(
-            library, self._network, self._log, constants, converter_of, use_fp32_acc, ranges
+            library, self._network, self._log, constants, converter_of, use_fp32_acc, ranges, nodes
         )
 
     def add_inputs(self, nodes: Iterable[Node]) -> None:

@@ -14,6 +14,7 @@ from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of, only_results, static_dims, used_results
+from .group_kernel import has_group_kernel
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
@@ -178,8 +179,8 @@ def _group_norm(ctx: ConverterContext, call: Call, groups: int) -> Tensor:
         return x
     weight, bias = (per_channel(ctx, ctx.optional(call.arg(name)), x.rank) for name in ("weight", "bias"))
     rows = _groups(ctx, x, groups)
-    # TensorRT-RTX 1.6 has one kernel for this, with what follows, if the weight that does nothing has all groups.
-    unit = filled(ctx, (1, groups, 1), 1.0, x.dtype)
+    # The weight does nothing. If it has all groups, TensorRT-RTX 1.6 takes a kernel of its own.
+    unit = filled(ctx, (1, groups if has_group_kernel(call, groups, ctx.nodes) else 1, 1), 1.0, x.dtype)
     result = shapes.reshape(ctx, normalized(ctx, rows, [2], call.value("eps"), unit), x.shape, "shape")
     if weight is not None:
         result = ar.elementwise(ctx, "PROD", result, ar.cast(ctx, weight, x.dtype), "weighted")

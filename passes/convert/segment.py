@@ -50,7 +50,7 @@ def convert_segment(
         converter = registry.get(target)
         return None if converter is None else converter.convert
 
-    builder = NetworkBuilder(library, program.constants, ranges, converter_of, use_fp32_acc)
+    builder = NetworkBuilder(library, program.constants, ranges, converter_of, use_fp32_acc, segment.nodes)
     builder.add_inputs(nodes[name] for name in segment.inputs)
     failures: dict[str, Reason] = {}
     for done, name in enumerate(segment.nodes):

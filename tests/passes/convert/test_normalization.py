@@ -8,7 +8,8 @@ from torch import nn
 from trt_passes.compiler.ir.call import Call
 from trt_passes.passes.convert import default_registry
 
-from tests.oracle import check, traced
+from tests.marks import gpu
+from tests.oracle import check, kernels_of, traced
 
 BATCH = {"n": (2, 2, 5)}
 rows, image = (2, 3, 4), (2, 6, 5, 5)
@@ -157,3 +158,65 @@ def test_refusals(training, result, message):
 
     (reason,) = reasons(function, [torch.randn(image), torch.randn(6), torch.rand(6)])
     assert message in reason.message
+
+
+class AroundGroups(nn.Module):
+    """A group norm with something around it."""
+
+    def __init__(self, function, groups):
+        super().__init__()
+        torch.manual_seed(0)
+        self.function = function
+        self.first, self.last = nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1)
+        self.norm, self.linear = nn.GroupNorm(groups, 64), nn.Linear(64, 64)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+AROUND_GROUPS = {
+    "nothing": (lambda m, x: m.norm(x), 8, False),
+    "silu": (lambda m, x: F.silu(m.norm(x)), 8, False),
+    "a convolution before": (lambda m, x: m.norm(m.first(x)), 8, False),
+    "a convolution behind": (lambda m, x: m.last(F.silu(m.norm(x))), 8, False),
+    "tokens": (lambda m, x: m.linear(m.norm(m.first(x)).flatten(2).mT), 8, False),
+    "one group": (lambda m, x: m.last(m.norm(m.first(x))), 1, False),
+    "convolutions": (lambda m, x: m.last(F.silu(m.norm(m.first(x)))), 8, True),
+    "a sum of convolutions": (lambda m, x: m.last(F.silu(m.norm(m.first(x) + m.last(x)))), 8, True),
+    "larger images": (lambda m, x: m.last(m.norm(F.interpolate(m.first(x), scale_factor=2.0))), 8, True),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("around", AROUND_GROUPS)
+def test_the_kernel_of_group_norm_is_taken_between_convolutions_only(around, dtype):
+    """Elsewhere TensorRT-RTX makes kernels of its form that have no execution context on an H200."""
+    function, groups, expected = AROUND_GROUPS[around]
+    module = AroundGroups(function, groups).to(dtype).eval()
+    result = check(module, [torch.randn(2, 64, 16, 16).to(dtype)], tolerance=(5e-2, 5e-2))
+    names = [kernel["name"] for kernel in kernels_of(result.built) if "group_norm" in kernel["nodes"]]
+    assert any("Gnor" in name for name in names) == expected
+    # The form that the kernel is for, which must not become other kernels.
+    units = [row for row in result.built.text().splitlines() if f"[1,{groups},1]" in row and "group_norm" in row]
+    assert bool(units) == (expected or groups == 1)
+
+
+def test_group_norm_of_another_segment_than_its_convolutions():
+    """What lies before and behind the network does not make its kernels."""
+    module, x = AroundGroups(AROUND_GROUPS["convolutions"][0], 8).eval(), torch.randn(2, 64, 8, 8)
+    excluded = {torch.ops.aten.convolution.default}
+    compiled = tp.compile(module, (x,), min_block_size=1, executor="reference", torch_executed_ops=excluded)
+    torch.testing.assert_close(compiled(x), module(x), rtol=1e-4, atol=1e-5)
+    (segment,) = compiled.report.program.segments
+    assert "[1,8,1]" not in segment.network.text()
+
+
+@gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 320, 64, 64), (1, 640, 32, 32), (2, 512, 64, 64), (2, 96, 7, 7), (2, 320, 4096)])
+def test_group_norm_runs_on_a_gpu(shape, dtype):
+    module = nn.GroupNorm(32, shape[1]).to(dtype).eval()
+    x = torch.randn(shape).to(dtype)
+    compiled = tp.compile(module, (x,), min_block_size=1, executor="tensorrt").cuda()
+    expected = F.group_norm(x.float(), 32)
+    torch.testing.assert_close(compiled(x.cuda()).cpu().float(), expected, rtol=2e-2, atol=2e-2)
