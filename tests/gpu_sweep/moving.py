@@ -289,7 +289,7 @@ def _float_layers(dtype: torch.dtype) -> Iterator[Case]:
         )
 
 
-# --- group norm, which has no execution context if the weight that does nothing has all groups, [1, 32, 1] -------------
+# --- group norm: with a unit weight of all groups, [1, 32, 1], it had no execution context -------------------------
 def _group_norms(dtype: torch.dtype) -> Iterator[Case]:
     for channels, side in ((320, 64), (64, 16), (1280, 8)):
         x = values(dtype, (2, channels, side, side), seed=32)
