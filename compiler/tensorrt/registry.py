@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
+
 from ..ir.call import Call
 from ..ir.ledger import Reason
 from ..ir.reasons import REASON_CODES
@@ -100,7 +102,8 @@ class Converter:
     """The conversion of some operator overloads.
 
     Attributes:
-        targets: the overloads (or Python functions on sizes) that it converts.
+        targets: the overloads (or Python functions on sizes) that it converts; the name of one, such as
+            "library.operator.default", if another package registers it.
         convert: `(ctx, call) -> Tensor`, or a tuple for operators with several results.
         conditions: what a call must meet.
         composite: whether `decompose` must keep the operators whole.
@@ -152,7 +155,10 @@ class Registry:
 
     def get(self, target: Any) -> Converter | None:
         """The converter of a target, or None."""
-        return self.converters.get(target)
+        found = self.converters.get(target)
+        if found is None and isinstance(target, torch._ops.OpOverload):
+            return self.converters.get(str(target))
+        return found
 
     @property
     def targets(self) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ from . import (
     creation,
     data_dependent,
     distance,
+    experts,
     grid,
     indexing,
     linear,
@@ -38,7 +39,7 @@ _MODULES = (
     *(pointwise, comparison, activation, reduction, linear, convolution, pooling, normalization),
     *(attention, shape, indexing, creation, resize, symbolic),
     *(scatter, bitwise, scan, distance, grid, batch_norm, strided, signs, bounds, recurrent, sorting, searching),
-    *(data_dependent, control_flow),
+    *(data_dependent, control_flow, experts),
 )
 
 

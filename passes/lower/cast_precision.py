@@ -13,7 +13,7 @@ from torch.fx import Node
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
 from .casts import Casts, has_dtype, retype
-from .precision_table import ANGLES, BOUNDED, COMPUTE_NARROW, MOVE, fits, follows, holds_tensor
+from .precision_table import ANGLES, BOUNDED, MOVE, computes_narrow, fits, follows, holds_tensor
 from .products import products_of, products_text, type_name
 from .values import tensor_of
 
@@ -95,7 +95,7 @@ class _Choice:
         """Put the node into `narrowed`, or into `risky` if it stays in float32 and its result may be large."""
         sources = [source for source in node.all_input_nodes if has_dtype(source, torch.float32)]
         chosen = self._is_chosen(node)
-        if node.target in COMPUTE_NARROW:
+        if computes_narrow(node.target):
             if has_dtype(node, torch.float32):
                 reason = self._reason_to_stay(node, sources, chosen)
                 if reason is None:

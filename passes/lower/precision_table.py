@@ -22,6 +22,15 @@ COMPUTE_NARROW = _overloads(
 )
 """Matrix products, convolutions and attention (which add up in float32 inside), and reading rows of a weight."""
 
+_ELSEWHERE = frozenset({"transformers.grouped_mm_fallback.default"})
+"""Products that other packages register, by name."""
+
+
+def computes_narrow(target: Any) -> bool:
+    """Whether an operator is a product that gains from half precision."""
+    return target in COMPUTE_NARROW or str(target) in _ELSEWHERE
+
+
 OTHER_PRODUCTS = _overloads("lstm gru rnn_tanh rnn_relu _trilinear _cdist_forward")
 """Operators that multiply matrices too, but stay in float32: a state carries its roundings from step to step."""
 

@@ -12,7 +12,7 @@ from ...compiler.ir.program import Program
 from ...compiler.ir.source import source_of
 from ...compiler.ir.text import op_name
 from .casts import has_dtype
-from .precision_table import COMPUTE_NARROW, OTHER_PRODUCTS
+from .precision_table import OTHER_PRODUCTS, computes_narrow
 
 _NAMED = 12
 """Products that a note names for each reason; the rest is counted."""
@@ -45,7 +45,7 @@ def products_of(program: Program, kept: Mapping[Node, str], narrow: torch.dtype)
         reason: str | None
         if node.target in OTHER_PRODUCTS and has_dtype(node, torch.float32):
             reason, dtype = "its operator is never computed in less", torch.float32
-        elif node.target in COMPUTE_NARROW:
+        elif computes_narrow(node.target):
             dtype = next((item for item in (torch.float16, torch.bfloat16) if has_dtype(node, item)), narrow)
             reason = None if dtype is narrow else "the type that it has in the model"
             if node in kept:
