@@ -9,10 +9,11 @@ import torch
 from ...compiler.ir.call import Call
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.in_float32 import in_float32
 from ...compiler.tensorrt.registry import Condition, Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of, only_results, rank_of, used_results
-from .normalization import filled, moments, normalized, per_channel, statistics
+from .normalization import affine, filled, moments, normalized, per_channel, statistics
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
@@ -29,9 +30,18 @@ def instance_norm(ctx: ConverterContext, call: Call) -> Tensor:
     """Normalization over the elements of each channel; with running statistics as batch norm."""
     if not call.value("use_input_stats"):
         return with_statistics(ctx, call)
+    if call.value("input").dim() == 3:
+        return in_float32(_of_rows)(ctx, call)
     x = ctx.tensor(call.arg("input"))
     weight, bias = (per_channel(ctx, ctx.optional(call.arg(name)), x.rank) for name in ("weight", "bias"))
     return normalized(ctx, x, range(2, x.rank), call.value("eps"), *_channel_sized(ctx, x, weight, bias))
+
+
+def _of_rows(ctx: ConverterContext, call: Call) -> Tensor:
+    """With a weight for each row in the layer, an engine has no execution context, as for groups."""
+    x = ctx.tensor(call.arg("input"))
+    weight, bias = (per_channel(ctx, ctx.optional(call.arg(name)), x.rank) for name in ("weight", "bias"))
+    return affine(ctx, normalized(ctx, x, [2], call.value("eps")), weight, bias)
 
 
 def _channel_sized(

@@ -182,9 +182,14 @@ def _group_norm(ctx: ConverterContext, call: Call, groups: int) -> Tensor:
     # The weight does nothing. If it has all groups, TensorRT-RTX 1.6 takes a kernel of its own.
     unit = filled(ctx, (1, groups if has_group_kernel(call, groups, ctx.nodes) else 1, 1), 1.0, x.dtype)
     result = shapes.reshape(ctx, normalized(ctx, rows, [2], call.value("eps"), unit), x.shape, "shape")
+    return affine(ctx, result, weight, bias)
+
+
+def affine(ctx: ConverterContext, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """x * weight + bias, of equal ranks, where they are not None."""
     if weight is not None:
-        result = ar.elementwise(ctx, "PROD", result, ar.cast(ctx, weight, x.dtype), "weighted")
-    return result if bias is None else ar.elementwise(ctx, "SUM", result, ar.cast(ctx, bias, x.dtype), "biased")
+        x = ar.elementwise(ctx, "PROD", x, ar.cast(ctx, weight, x.dtype), "weighted")
+    return x if bias is None else ar.elementwise(ctx, "SUM", x, ar.cast(ctx, bias, x.dtype), "biased")
 
 
 _CHANNELS = static_dims("input", lambda call: [1], "the channel dimension")

@@ -211,6 +211,16 @@ def test_group_norm_of_another_segment_than_its_convolutions():
     assert "[1,8,1]" not in segment.network.text()
 
 
+@pytest.mark.parametrize("affine", [False, True])
+def test_no_normalization_over_rows_has_a_weight_for_each_row(affine):
+    """Such a layer has no execution context on an H200; that of group norm over images had that form."""
+    for module in (nn.InstanceNorm1d(6, affine=affine), nn.GroupNorm(3, 6, affine=affine)):
+        text = check(module.eval(), [torch.randn(2, 6, 40)]).built.text()
+        (row,) = [row for row in text.splitlines() if "NORMALIZATION" in row]
+        unit = row.split("(%")[-1].split(",")[1].strip(" %)")
+        assert any(line.startswith(f"%{unit} = ") and "[1,1,1]" in line for line in text.splitlines())
+
+
 @gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(2, 320, 64, 64), (1, 640, 32, 32), (2, 512, 64, 64), (2, 96, 7, 7), (2, 320, 4096)])
@@ -220,3 +230,12 @@ def test_group_norm_runs_on_a_gpu(shape, dtype):
     compiled = tp.compile(module, (x,), min_block_size=1, executor="tensorrt").cuda()
     expected = F.group_norm(x.float(), 32)
     torch.testing.assert_close(compiled(x.cuda()).cpu().float(), expected, rtol=2e-2, atol=2e-2)
+
+
+@gpu
+@pytest.mark.parametrize("shape", [(2, 64, 20000), (2, 64, 128, 128), (2, 16, 8, 32, 32)])
+def test_instance_norm_runs_on_a_gpu(shape):
+    module = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}[len(shape)](shape[1], affine=True)
+    x = torch.randn(shape)
+    compiled = tp.compile(module.eval(), (x,), min_block_size=1, executor="tensorrt").cuda()
+    torch.testing.assert_close(compiled(x.cuda()).cpu(), F.instance_norm(x), rtol=1e-3, atol=1e-4)
