@@ -271,6 +271,9 @@ def norm(
     size = unary(ctx, "ABS", x, "abs")
     if math.isinf(order):
         return reduce(ctx, "MAX" if order > 0 else "MIN", size, dims, keepdim, role)
+    if order != 0 and count(x, dims) == 1:
+        # As in PyTorch, whose powers of one number do not overflow either.
+        return reduce(ctx, "SUM", size, dims, keepdim, role)
     if order == 0:
         present = cast(ctx, cast(ctx, size, torch.bool), x.dtype, "present")
         return reduce(ctx, "SUM", present, dims, keepdim, role)

@@ -45,6 +45,7 @@ the graph as inputs and outputs of the program. They have no core ATen form that
 
 _ROUNDED = (
     aten.multi_margin_loss.default,
+    aten.multilabel_margin_loss_forward.default,
     aten._weight_norm_interface.default,
     aten.nll_loss_forward.default,
     aten.nll_loss2d_forward.default,

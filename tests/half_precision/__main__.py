@@ -25,6 +25,22 @@ _SECONDS = 30
 """What one sample may take."""
 
 _LEFT_OUT = frozenset({"_softmax_backward_data", "resize_as_"}) | RANDOM | DATA_DEPENDENT | NOT_FOR_INFERENCE
+_ROUNDS_PARTS = frozenset(
+    {
+        "nn.functional.linear",
+        "addmm",
+        "addmm.decomposed",
+        "baddbmm",
+        "addbmm",
+        "addmv",
+        "nn.functional.scaled_dot_product_attention",
+        "scaled_dot_product_attention_heads",
+        "nn.functional.multi_head_attention_forward",
+    }
+)
+"""Operators that add up rounded numbers: products before their bias is added, and weights of attention, as PyTorch's
+kernels for GPUs do. TensorRT would make several kernels of what is in float32 throughout."""
+
 _HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -80,7 +96,7 @@ def _judged(name: str, most: int) -> Iterator[tuple[str, str]]:
             text = f"{name} {str(dtype).removeprefix('torch.')} #{sample.index} {sample.text}"
             signal.alarm(_SECONDS)
             try:
-                faults = findings(sample.module, sample.tensors, dtype)
+                faults = findings(sample.module, sample.tensors, dtype, rounds_parts=name in _ROUNDS_PARTS)
             except Exception as error:
                 yield "not judged", f"{text}: {_first_line(error)}"
                 continue

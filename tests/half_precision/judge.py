@@ -15,6 +15,9 @@ Tensors = tuple[torch.Tensor, ...]
 _TIMES, _ULPS = 8, 4
 """A result may err by this many times what PyTorch's errs, and by this many units in the last place."""
 
+_FLOAT32 = 2.0**-22
+"""What sums in float32 may err by, of the largest number in a result, where their terms cancel."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -58,8 +61,17 @@ def _scaled(tensor: torch.Tensor, largest: float | None, dtype: torch.dtype) -> 
     return (tensor.double() / tensor.abs().max().double() * largest).to(dtype)
 
 
-def findings(function: torch.nn.Module, tensors: Sequence[torch.Tensor], dtype: torch.dtype) -> list[Finding]:
+def findings(
+    function: torch.nn.Module, tensors: Sequence[torch.Tensor], dtype: torch.dtype, *, rounds_parts: bool = False
+) -> list[Finding]:
     """What is wrong with the network of a function of tensors, which are given in float32.
+
+    Args:
+        function: takes the tensors.
+        tensors: of usual numbers.
+        dtype: float16 or bfloat16.
+        rounds_parts: whether the network may round what it adds up, so that the units in the last place are those of
+            the largest number in the result.
 
     Raises:
         Exception: PyTorch or torch.export do not take the function, or some operator of it has no converter.
@@ -69,13 +81,13 @@ def findings(function: torch.nn.Module, tensors: Sequence[torch.Tensor], dtype: 
     network = converted(module, given["usual"])
     found = []
     for name, numbers in given.items():
-        text = _fault(module, network, numbers)
+        text = _fault(module, network, numbers, rounds_parts)
         if text is not None:
             found.append(Finding(name, text))
     return found
 
 
-def _fault(module: torch.nn.Module, network: Converted, tensors: Tensors) -> str | None:
+def _fault(module: torch.nn.Module, network: Converted, tensors: Tensors, rounds_parts: bool) -> str | None:
     with torch.no_grad():
         exact = module(*(tensor.double() if tensor.is_floating_point() else tensor.clone() for tensor in tensors))
     names = [node.name for node in network.program.output_node.args[0]]
@@ -84,7 +96,7 @@ def _fault(module: torch.nn.Module, network: Converted, tensors: Tensors) -> str
     if expected is None:
         expected = tuple(item.to(results[name].dtype) for name, item in zip(names, exact, strict=True))
     for index, (name, eager, truth) in enumerate(zip(names, expected, exact, strict=True)):
-        text = fault(results[name], eager, truth)
+        text = fault(results[name], eager, truth, rounds_parts=rounds_parts)
         if text is not None:
             return f"result {index}: {text}"
     return None
@@ -100,8 +112,8 @@ def _eager(module: torch.nn.Module, tensors: Tensors) -> Tensors | None:
     return results
 
 
-def fault(result: torch.Tensor, eager: torch.Tensor, exact: torch.Tensor) -> str | None:
-    """What is wrong with a result beside eager's and that of float64; None if nothing is."""
+def fault(result: torch.Tensor, eager: torch.Tensor, exact: torch.Tensor, *, rounds_parts: bool = False) -> str | None:
+    """What is wrong with a result beside eager's and that of float64; None if nothing is. See `findings`."""
     if result.dtype != eager.dtype or result.shape != eager.shape:
         # Programs that write to their inputs return those first.
         raise ValueError(f"{result.dtype}{list(result.shape)} is no result to compare with {eager.dtype}")
@@ -114,7 +126,9 @@ def fault(result: torch.Tensor, eager: torch.Tensor, exact: torch.Tensor) -> str
     if lost.any():
         return f"{result[lost][0]:g} in place of {eager[lost][0]:g}"
     # Below the normal numbers a unit in the last place stays what it is.
-    unit = torch.clamp(exact.abs(), min=limits.tiny) * limits.eps
+    largest = exact[judged].abs().max().item() if judged.any() else 0.0
+    least = largest if rounds_parts else largest * _FLOAT32 / limits.eps
+    unit = torch.clamp(exact.abs(), min=max(limits.tiny, least)) * limits.eps
     ours, theirs = ((item - exact).abs() / unit for item in (result, eager))
     ours, theirs = (torch.where(judged, item, torch.zeros(())) for item in (ours, theirs))
     if not judged.any() or ours.max() <= max(_TIMES * theirs.max().item(), _ULPS):

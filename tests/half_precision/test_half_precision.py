@@ -89,3 +89,20 @@ def test_overflows_and_roundings_are_found():
 def test_the_command_counts(capsys):
     assert main(["std", "--most", "1", "--processes", "1"]) == 0
     assert "2 right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("head", [8, 16, 64])
+def test_attention_with_scores_of_every_size(head, dtype):
+    def attention(x):
+        query, key, value = x.unbind()
+        masked = F.scaled_dot_product_attention(query, key, value, query[:, :9, :1] * key[..., 0][:, None])
+        return F.scaled_dot_product_attention(query, key, value), masked
+
+    x = torch.randn(3, 2, 9, head, generator=torch.Generator().manual_seed(1))
+    assert not findings(Module(attention), (x,), dtype, rounds_parts=True)
+
+
+def test_the_norm_of_one_number_is_its_magnitude():
+    for shape in ((), (1,), (1, 1)):
+        assert not findings(Module(lambda x: torch.linalg.vector_norm(x, 6)), (torch.full(shape, 2.0),), torch.bfloat16)

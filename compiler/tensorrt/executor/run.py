@@ -15,6 +15,7 @@ from ..loader import TensorRT, tensor_shape
 from . import attention, contraction, indexing, normalization, pointwise, quantization, reduction, resize, shape_ops
 from .call import Call, ExecutorError, Handler
 from .control_flow import Values, run_loop
+from .fused_attention import scores_in_float32
 from .schedule import LayerStep, Step, schedule
 
 Observer = Callable[[str, list[Tensor]], None]
@@ -71,6 +72,7 @@ class ReferenceExecutor:
         for layer in layers:
             if layer.kind not in supported_layers():
                 raise ExecutorError(f"{layer}: this kind of layer is not supported by the reference executor")
+        self._in_float32 = scores_in_float32(layers)
         self._steps = schedule(layers, [tensor.name for tensor in self._outputs])
         self._declared = {
             tensor.name: (_declared_dtype(layer, tensor), tensor_shape(tensor))
@@ -94,7 +96,7 @@ class ReferenceExecutor:
                 its result is not what TensorRT declared.
         """
         self._check_inputs(inputs)
-        run = _Run(self._declared, self._weights, _device_of(inputs), observe)
+        run = _Run(self._declared, self._weights, _device_of(inputs), observe, self._in_float32)
         values: Values = dict(inputs)
         run.steps(self._steps, values)
         # A result can be a view of a weight or an input; the caller's copy must not be.
@@ -124,7 +126,9 @@ class _Run:
         weights: Mapping[str, Tensor],
         device: torch.device,
         observe: Observer | None,
+        in_float32: frozenset[str],
     ) -> None:
+        self._in_float32 = in_float32
         self._declared = declared
         self._weights = weights
         self._device = device
@@ -177,6 +181,7 @@ class _Run:
         """The result rounded to its declared type, if type and shape are as declared."""
         dtype, dims = self._declared[name]
         if result.dtype == torch.float32 and dtype in HALVES:
+            dtype = torch.float32 if name in self._in_float32 else dtype
             result = result.to(dtype)
         if result.dtype != dtype or not _fits(result.shape, dims):
             declared = "an unknown shape" if dims is None else f"{short_name(dtype)}{list(dims)}"
