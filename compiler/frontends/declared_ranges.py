@@ -85,8 +85,11 @@ def _range_of(exported: ExportedProgram, size: int | torch.SymInt) -> tuple[int,
     return low, min(max(high if usual is None else usual, low), high), high
 
 
-def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...]) -> Program:
-    """The program with declared inputs, after checking them against what the exporter found."""
+def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...], tried: bool = False) -> Program:
+    """The program with declared inputs, after checking them against what the exporter found.
+
+    `tried` says that the caller tries the model at size 0, where that is declared and the exporter assumed otherwise.
+    """
     program = Program(exported)
     nodes = [node for node in program.user_inputs if isinstance(node.meta.get("val"), torch.Tensor)]
     if len(nodes) != len(inputs):
@@ -106,7 +109,7 @@ def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...]) -> Program
             )
         for dim, size in enumerate(value.shape):
             declared = (item.min_shape[dim], item.opt_shape[dim], item.max_shape[dim])
-            _check_dimension(exported, f"input {name!r} dimension {dim}", size, declared, seen)
+            _check_dimension(exported, f"input {name!r} dimension {dim}", size, declared, seen, tried)
         named.append(
             Input(
                 min_shape=item.min_shape,
@@ -121,9 +124,9 @@ def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...]) -> Program
     constraints = stamped_program.exported.range_constraints
     for symbol, (_, (low, _, _)) in seen.items():
         limits = constraints.get(symbol)
-        # torch.export assumes sizes of at least 2 while tracing; a declared 1 holds as much as with a named Dim(min=1).
-        if limits is not None and low == 1 and limits.lower <= 2:
-            constraints[symbol] = ValueRanges(1, limits.upper)
+        # torch.export assumes sizes of at least 2 while tracing; a declared 0 or 1 holds as much as with Dim(min=…).
+        if limits is not None and low <= 1 and limits.lower <= 2:
+            constraints[symbol] = ValueRanges(low, limits.upper)
     return stamped_program
 
 
@@ -141,6 +144,7 @@ def _check_dimension(
     size: int | torch.SymInt,
     declared: tuple[int, int, int],
     seen: dict[sympy.Expr, tuple[str, tuple[int, int, int]]],
+    tried: bool,
 ) -> None:
     low, _, high = declared
     text = f"{low}..{high}" if low != high else str(low)
@@ -160,8 +164,11 @@ def _check_dimension(
     limits = exported.range_constraints.get(symbol)
     if limits is not None:
         # torch.export assumes sizes of at least 2 while tracing, which is no limit of the model's.
-        least = 1 if limits.lower <= 2 else limits.lower
+        least = limits.lower
+        if 0 < least <= 2:
+            least = 0 if tried else 1
         if high > limits.upper or low < least:
+            least = max(least, 1)
             allowed = f"{least}..{limits.upper}" if limits.upper.is_Integer else f"{least} or more"
             line = line_of_limit(size, upper=high > limits.upper)
             place = f" ({line})" if line else ""

@@ -267,7 +267,10 @@ def _size(size: torch.SymInt) -> Size | int:
 
 
 def _argument_names(placeholders: Sequence[Node]) -> list[str]:
-    """Names for people, such as "mask" for what dynamo calls "l_mask_"; dynamo's own where two would be the same."""
+    """Names for people, such as "mask" for what dynamo calls "l_mask_"; dynamo's own where two would be the same.
+
+    Methods of the graph's modules have a `self` already, which an argument named `self_` would be shown as.
+    """
     owned = [state_path(_source(node)) for node in placeholders]
     short = [
         path.replace(".", "_") if path else re.sub(r"^[lg]_(?=.)|_$", "", node.name.lower())
@@ -275,7 +278,7 @@ def _argument_names(placeholders: Sequence[Node]) -> list[str]:
     ]
     return [
         name
-        if short.count(name) == 1 and name.isidentifier() and not (iskeyword(name) or name in HIDING_NAMES)
+        if short.count(name) == 1 and name.isidentifier() and not (iskeyword(name) or name in {*HIDING_NAMES, "self"})
         else node.name
         for name, node in zip(short, placeholders, strict=True)
     ]

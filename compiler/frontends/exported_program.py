@@ -110,7 +110,7 @@ def _checked(model: torch.nn.Module, examples: list[Any], spec: Any, leaves: lis
         exported = _export(model, pytree.tree_unflatten(examples, spec), leaves)
     except UserError as error:
         raise _NotExported(str(error)) from error.__cause__
-    program = with_inputs(exported, tensors)
+    program = with_inputs(exported, tensors, tried=True)
     check_size_guards(program, _trial(exported, model, examples, spec, leaves))
     return program
 

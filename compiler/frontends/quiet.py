@@ -22,3 +22,10 @@ def quiet_rejection() -> Iterator[None]:
     sys.stderr.write(written.getvalue())
     for record in records:
         logging.getLogger(record.name).handle(record)
+
+
+@contextlib.contextmanager
+def quiet_trial() -> Iterator[None]:
+    """What PyTorch logs of a trial that may fail is dropped: whoever tries tells what came of it."""
+    with held_logs(*_LOGGERS):
+        yield

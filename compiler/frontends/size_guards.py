@@ -15,6 +15,7 @@ from torch.utils._sympy.value_ranges import bound_sympy
 from ..errors import UserError
 from ..ir.program import Program
 from ..ir.symbols import finite
+from .quiet import quiet_trial
 from .size_decisions import line_of_guard
 from .size_trial import GraphDiffers, SizeTrial
 
@@ -30,7 +31,7 @@ def check_size_guards(program: Program, trial: SizeTrial | None = None) -> None:
     """Raise UserError if the graph is not what the model does for some of the sizes that the program declares.
 
     torch.export itself compares simple conditions with the ranges; what a remainder decides, say, it only writes down.
-    And it assumes that what varies is never 1. Where a condition does not hold, a trial tells whether that matters.
+    And it assumes that what varies is never 0 or 1. Where a condition does not hold, a trial tells whether it matters.
     """
     names = _names(program)
     doubtful = _doubtful(program, names)
@@ -55,7 +56,8 @@ def _problem(trial: SizeTrial | None, sizes: Mapping[sympy.Symbol, int], implied
     """Why the graph may not be used for sizes, as the end of a sentence; None if it may."""
     try:
         if trial is not None:
-            trial.check(sizes, by_results=implied)
+            with quiet_trial():
+                trial.check(sizes, by_results=implied)
             return None
     except GraphDiffers as difference:
         return f": {difference}"
@@ -69,7 +71,7 @@ def _doubtful(
 ) -> dict[tuple[tuple[sympy.Symbol, int], ...], tuple[Any, str | None]]:
     """Sizes that a condition of the graph does not hold for, with the condition and the user's line.
 
-    There is no condition (None) where it is that nothing is of size 1.
+    There is no condition (None) where it is that nothing is of size 0 or 1.
     """
     found: dict[tuple[tuple[sympy.Symbol, int], ...], tuple[Any, str | None]] = {}
     limits = program.exported.range_constraints
@@ -78,12 +80,20 @@ def _doubtful(
         if not names.keys() >= set(symbols) or _always_holds(condition, limits):
             continue
         for sizes in _combinations(symbols, limits):
-            if condition.xreplace({symbol: sympy.Integer(size) for symbol, size in sizes.items()}) != sympy.true:
+            if not _holds(condition, sizes):
                 found.setdefault(tuple(sizes.items()), (condition, line))
-    ones = [symbol for symbol in names if symbol in limits and limits[symbol].lower == 1 != limits[symbol].upper]
-    for group in [*([symbol] for symbol in ones), *([ones] if len(ones) > 1 else [])]:
-        found.setdefault(tuple((symbol, 1) for symbol in group), (None, None))
+    for small in (0, 1):
+        able = [s for s in names if s in limits and limits[s].lower <= small <= limits[s].upper != limits[s].lower]
+        for group in [*([symbol] for symbol in able), *([able] if len(able) > 1 else [])]:
+            found.setdefault(tuple((symbol, small) for symbol in group), (None, None))
     return found
+
+
+def _holds(condition: Any, sizes: Mapping[sympy.Symbol, int]) -> bool:
+    try:
+        return bool(condition.xreplace({symbol: sympy.Integer(size) for symbol, size in sizes.items()}) == sympy.true)
+    except ZeroDivisionError:
+        return False
 
 
 def _conditions(exported: ExportedProgram) -> dict[Any, str | None]:

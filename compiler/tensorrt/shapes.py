@@ -64,7 +64,7 @@ def reshape(ctx: ConverterContext, x: Tensor, shape: Sequence[Dim], role: str = 
     if len(shape) == x.rank and all(map(same, shape, x.shape)):
         return x
     layer = ctx.network.add_shuffle(x.trt)
-    static = _reshape_dims(x.shape, shape)
+    static = _reshape_dims(ctx, x.shape, shape)
     if static is None:
         layer.zero_is_placeholder = False
         layer.set_input(1, ctx.sizes.vector(shape).trt)
@@ -74,8 +74,11 @@ def reshape(ctx: ConverterContext, x: Tensor, shape: Sequence[Dim], role: str = 
     return _still_known(ctx.emit(layer, shape, role), x, lambda values: values.reshape(shape))
 
 
-def _reshape_dims(before: Sequence[Dim], after: Sequence[Dim]) -> tuple[int, ...] | None:
-    """`after` as numbers, 0 (the size at the same place) and at most one -1 (the rest); None if impossible."""
+def _reshape_dims(ctx: ConverterContext, before: Sequence[Dim], after: Sequence[Dim]) -> tuple[int, ...] | None:
+    """`after` as numbers, 0 (the size at the same place) and at most one -1 (the rest); None if impossible.
+
+    What the rest is cannot be told where another size may be 0.
+    """
     if is_static(after):
         return tuple(int(size) for size in after)
     if 0 in after:
@@ -86,7 +89,10 @@ def _reshape_dims(before: Sequence[Dim], after: Sequence[Dim]) -> tuple[int, ...
             dims.append(size)
         else:
             dims.append(0 if index < len(before) and same(size, before[index]) else -1)
-    return tuple(dims) if dims.count(-1) <= 1 else None
+    others = [size for size, dim in zip(after, dims, strict=True) if dim != -1]
+    if dims.count(-1) > 1 or (-1 in dims and not all(at_least(size, 1, ctx.sizes.ranges) for size in others)):
+        return None
+    return tuple(dims)
 
 
 def with_rank(ctx: ConverterContext, x: Tensor, rank: int) -> Tensor:

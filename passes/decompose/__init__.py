@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from ...compiler.ir.annotations import annotate_node, clear, kept_whole
 from ...compiler.ir.dependencies import SHAPE_QUERIES
@@ -67,6 +68,8 @@ def decompositions() -> Mapping[Any, Callable[..., Any]]:
     table = dict(torch.export.default_decompositions())
     table[aten.batch_norm.default] = _batch_norm
     table[aten.take.default] = _take
+    table[aten.resize_as.default] = _resize_as
+    table[aten.resize.default] = _resize
     table.update(rules())
     table.update({target: in_float32(table[target]) for target in _ROUNDED})
     return MappingProxyType({target: rule for target, rule in table.items() if target not in _kept()})
@@ -106,6 +109,22 @@ def _take(self: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Elements by their places in the flattened tensor; PyTorch's own rule reads the value of a 0-d index."""
     result: torch.Tensor = aten.index.Tensor(self.reshape(-1), [index])
     return result
+
+
+def _resize_as(
+    self: torch.Tensor, the_template: torch.Tensor, *, memory_format: torch.memory_format | None = None
+) -> torch.Tensor:
+    """Resizing as the operator in place does it; PyTorch's own rule asks for contiguous memory where nobody did."""
+    result: torch.Tensor = aten.resize.default(self, the_template.shape, memory_format=memory_format)
+    return result
+
+
+def _resize(
+    self: torch.Tensor, size: Sequence[int], *, memory_format: torch.memory_format | None = None
+) -> torch.Tensor:
+    """A tensor that has that size already is left as it is, however it lies in memory."""
+    same = len(size) == self.dim() and all(statically_known_true(a == b) for a, b in zip(size, self.shape, strict=True))
+    return self.clone() if same and memory_format is None else NotImplemented
 
 
 def _core_aten(program: Program) -> str | None:

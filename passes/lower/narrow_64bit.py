@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +12,8 @@ from torch.fx import Node
 from ...compiler.ir.program import Program, is_getitem
 from ...compiler.pass_base import Context, Pass
 from .casts import Casts, has_dtype, retype
+
+_LARGEST = torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Narrow64Bit(Pass):
         results = {node for node in wide if has_dtype(node, torch.float64)}
         for node in wide:
             casts.cast_arguments(node, torch.float64, torch.float32, borders)
-            node.args = tuple(_narrow_dtype(value) for value in node.args)
-            node.kwargs = {name: _narrow_dtype(value) for name, value in node.kwargs.items()}
+            node.args = tuple(_narrow(value) for value in node.args)
+            node.kwargs = {name: _narrow(value) for name, value in node.kwargs.items()}
             retype(node, torch.float64, torch.float32)
         for node in (*whole, program.output_node):
             casts.cast_arguments(node, torch.float32, torch.float64, results)
@@ -82,5 +85,8 @@ def _is_border(node: Node) -> bool:
     return narrows or (widens and all(user.op == "output" for user in node.users))
 
 
-def _narrow_dtype(argument: Any) -> Any:
+def _narrow(argument: Any) -> Any:
+    """float32 for float64, and the nearest finite float32 for a number beyond all of them, such as float64's max."""
+    if isinstance(argument, float) and math.isfinite(argument) and abs(argument) > _LARGEST:
+        return math.copysign(_LARGEST, argument)
     return torch.float32 if argument is torch.float64 else argument

@@ -14,20 +14,18 @@ every failing program, which tries it again when it is run. Files may be given i
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from .instead import EXECUTORS, FRONTENDS, Instead
 from .judge import FAILURES, judged_file
 from .minimise import minimised
 from .program import Program
 from .results import Results
 from .workers import Pool
 from .write import random_program
-
-_FRONTENDS = ("dynamo", "exported", "torch_compile", "dynamic", "ts", "script", "fx")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,22 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = Results.of(options.out)
     numbers = range(options.first, options.first + options.count)
     missing = [number for number in numbers if number not in results.verdicts]
-    pool = Pool(
-        options.processes,
-        options.patience,
-        fresh=options.executor == "tensorrt",
-        change=functools.partial(_changed, executor=options.executor, frontend=options.frontend),
-    )
+    instead = Instead(options.executor, options.frontend)
     print(f"programs {numbers.start} to {numbers.stop - 1}: {len(missing)} to try, {options.processes} processes")
     started = time.monotonic()
-    spare = min(60.0, options.seconds * 0.15)
-    for _, verdict in pool.judge(missing, started + options.seconds - spare):
-        results.add(verdict)
-        if verdict.kind in FAILURES:
-            print(f"{verdict.number}: {verdict.kind}: {verdict.message[:300]}", flush=True)
-    done = sum(number in results.verdicts for number in numbers)
-    print(f"{done} of {len(numbers)} done in {time.monotonic() - started:.0f} s")
-    _show_short(results, pool, options.minimise, started + options.seconds)
+    spare = min(60.0, options.seconds * 0.15) if options.minimise else 0.0
+    with Pool(min(options.processes, max(len(missing), 1)), options.patience, instead) as pool:
+        for _, verdict in pool.judge(missing, started + options.seconds - spare):
+            results.add(verdict)
+            if verdict.kind in FAILURES:
+                print(f"{verdict.number}: {verdict.kind}: {verdict.message[:300]}", flush=True)
+        done = sum(number in results.verdicts for number in numbers)
+        print(f"{done} of {len(numbers)} done in {time.monotonic() - started:.0f} s")
+        _show_short(results, pool, options.minimise, started + options.seconds)
     print(results.table())
     results.write()
     return 1 if results.failures() else 0
@@ -67,10 +61,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="the first number")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument(
-        "--executor", choices=["reference", "pytorch", "tensorrt"], help="instead of each program's own"
-    )
-    parser.add_argument("--frontend", choices=_FRONTENDS, help="instead of each program's own")
+    parser.add_argument("--executor", choices=EXECUTORS, help="instead of each program's own")
+    parser.add_argument("--frontend", choices=FRONTENDS, help="instead of each program's own")
     parser.add_argument(
         "--seconds", type=float, default=float("inf"), help="stop after that time, and say what is done"
     )
@@ -80,29 +72,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _changed(program: Program, executor: str | None, frontend: str | None) -> Program:
-    """A program with what was asked for in place of its own choice."""
-    case = program.case
-    executor = executor or case.executor
-    frontend = frontend or case.frontend
-    saved = case.saved and frontend not in ("torch_compile", "dynamic")
-    options = dict(case.options)
-    if executor == "tensorrt" and program.number % 4 == 0 and frontend in ("dynamo", "exported", "fx"):
-        options["cuda_graphs"] = True
-    return program.with_case(executor=executor, frontend=frontend, saved=saved, options=options)
-
-
 def _show_short(results: Results, pool: Pool, most: int, until: float) -> None:
     """Make one program of every kind of failure short, print it, and keep its file."""
     for verdict in results.examples()[:most]:
         if time.monotonic() > until - 10:
             return
-        program = random_program(verdict.number)
-        program = pool.change(program) if pool.change else program
-        one = Pool(1, pool.patience, pool.fresh)
+        program = pool.instead.of(random_program(verdict.number))
 
-        def fails(candidate: Program, group: str = verdict.group, one: Pool = one) -> bool:
-            return any(found.group == group for _, found in one.judge([candidate]))
+        def fails(candidate: Program, group: str = verdict.group) -> bool:
+            return any(found.group == group for _, found in pool.judge([candidate]))
 
         program = minimised(program, fails, min(150.0, until - time.monotonic() - 5))
         print(f"\n{results.keep(program, verdict)}\n", flush=True)

@@ -88,7 +88,8 @@ class Builder:
 
     def fixed(self, name: str, dim: int) -> int:
         """The size of a tensor in a dimension, if it is the same at all sizes."""
-        if not -self.value(name).dim() <= dim < self.value(name).dim():
+        rank = min(values[name].dim() for values in self.values)
+        if not -rank <= dim < rank:
             raise Unfit(f"{name} has no dimension {dim}")
         sizes = {values[name].shape[dim] for values in self.values}
         if len(sizes) != 1 or self._is_named(name, dim):

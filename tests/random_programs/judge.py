@@ -17,17 +17,21 @@ from typing import Any
 
 import torch
 import trt_passes as tp
-from torch import Tensor, nn
-from torch.export import Dim
+from torch import nn
 from torch.utils import _pytree as pytree
 from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.frontends.torch_compile import backend
 
+from . import pytorch_alone
 from .compare import difference, is_rounding
 from .program import Program
-from .refusals import is_true_reason, kind_of
+from .refusals import is_true_reason, kind_of, with_allowed_sizes
 
 _SLOW = 45.0
 """Seconds of processor time after which a compilation counts as slow."""
+
+_MOST_WAYS = 4
+"""Ways in which a program is tried, as long as refusals say which sizes are allowed, before its sizes are fixed."""
 
 
 class Kind(StrEnum):
@@ -71,22 +75,25 @@ class _Stop(Exception):
 def judged(program: Program) -> Verdict:
     """Compile the program as its case says, call it at its sizes, and compare with PyTorch.
 
-    One that is refused is tried in plainer ways too: with fixed sizes, then also by "dynamo". It is refused only if all
-    of these refuse it; the message has the first sentence.
+    One that is refused is tried in plainer ways too: with the sizes that the refusal allows, with fixed sizes, then
+    also by "dynamo". It is refused only if all of these refuse it; the message has the first sentence.
     """
-    verdict = _judged(program)
-    if verdict.kind is not Kind.REFUSED:
-        return verdict
+    verdict = found = _judged(program)
     fixed = replace(program, ranges={name: (usual,) * 3 for name, (_, usual, _) in program.ranges.items()})
     plainer = [fixed, fixed.with_case(frontend="dynamo")]
-    for other in [item for index, item in enumerate(plainer) if item not in [program, *plainer[:index]]]:
-        found = _judged(other)
+    tried, now = [program], program
+    while found.kind is Kind.REFUSED:
+        allowed = with_allowed_sizes(found.message, now) if len(tried) < _MOST_WAYS else None
+        other = next((item for item in [*([allowed] if allowed else []), *plainer] if item not in tried), None)
+        if other is None:
+            return verdict
+        now = other
+        tried.append(now)
+        found = _judged(now)
         verdict = replace(verdict, seconds=round(verdict.seconds + found.seconds, 2))
-        if found.kind is Kind.RIGHT:
-            return replace(verdict, kind=Kind.PLAINER)
-        if found.kind is not Kind.REFUSED:
-            return replace(found, seconds=verdict.seconds)
-    return verdict
+    if found.kind is Kind.RIGHT and len(tried) > 1:
+        return replace(verdict, kind=Kind.PLAINER)
+    return replace(found, seconds=verdict.seconds)
 
 
 def _judged(program: Program) -> Verdict:
@@ -97,9 +104,9 @@ def _judged(program: Program) -> Verdict:
             kind, message, trace = _tried(program, caught)
     except _Stop as stop:
         kind, message, trace = stop.kind, stop.message, stop.trace
-    if kind is Kind.UNKNOWN and "torch.export rejects the model" in message and not _is_exportable(program):
-        kind = Kind.REFUSED
     seconds = time.process_time() - started
+    if kind is Kind.REFUSED and not is_true_reason(message, program):
+        kind = Kind.UNKNOWN
     if kind in (Kind.RIGHT, Kind.REFUSED) and seconds > _SLOW:
         kind, message = Kind.SLOW, f"{seconds:.0f} s"
     after_export = re.search(r"pass '(?!decompose)", message) is not None
@@ -137,7 +144,7 @@ def _model_given(program: Program, model: nn.Module) -> tuple[Any, Any]:
         try:
             return torch.jit.script(copy.deepcopy(model)), torch.jit.script(model)
         except Exception:
-            twin, (args, _) = copy.deepcopy(model), program.placed(_where_it_runs(program, program.sizes(1)[0]))
+            twin, (args, _) = copy.deepcopy(model), program.placed(program.inputs(program.sizes(1)[0]))
             twin = twin.cuda() if program.case.executor == "tensorrt" else twin
             try:
                 return torch.jit.trace(twin, args, check_trace=False), model
@@ -156,7 +163,8 @@ def _compiled(program: Program, model: Any) -> Any:
     if case.executor == "tensorrt":
         model = model.cuda()
     if case.frontend == "dynamic":
-        return torch.compile(model, backend="trt_passes", dynamic=True, options=options)
+        # The function itself, since its name is known only where the package is installed.
+        return torch.compile(model, backend=backend, dynamic=True, options=options)
     args, kwargs = program.placed(_declared(program))
     if case.frontend == "exported":
         exported = _exported(program, model)
@@ -169,7 +177,7 @@ def _declared(program: Program) -> dict[str, Any]:
     """What is said about each argument: an example tensor, or its smallest, usual and largest sizes."""
     usual, *_ = program.sizes(3)
     if program.case.examples:
-        return _where_it_runs(program, usual)
+        return program.inputs(usual)
     ends = [{name: ends[index] for name, ends in program.ranges.items()} for index in range(3)]
     return {
         a.name: tp.Input(
@@ -184,20 +192,8 @@ def _declared(program: Program) -> dict[str, Any]:
 
 def _exported(program: Program, model: nn.Module) -> torch.export.ExportedProgram:
     """The model as a user exports it; what torch.export says is a true reason here."""
-    usual = {name: max(usual, 2) if low != high else usual for name, (low, usual, high) in program.ranges.items()}
-    args, kwargs = program.placed(_where_it_runs(program, usual))
-    dims = {name: Dim(name, min=low, max=high) for name, (low, _, high) in program.ranges.items() if low != high}
-    shapes = {
-        a.name: {dim: dims[name] for dim, name in enumerate(a.shape) if isinstance(name, str) and name in dims}
-        for a in program.arguments
-    }
-    placed_args, placed_kwargs = program.placed(shapes)
-    places = {a.place for a in program.arguments}
-    positional = [a.name for a in program.arguments if a.place == "positional"]
-    positional += [name for name, place in (("batch", "dict"), ("items", "list")) if place in places]
-    dynamic = {**dict(zip(positional, placed_args, strict=True)), **placed_kwargs}
     try:
-        return torch.export.export(model, args, kwargs or None, dynamic_shapes=dynamic if program.ranges else None)
+        return pytorch_alone.exported(program, model)
     except Exception as error:
         raise _Stop(Kind.REFUSED, f"torch.export: {type(error).__name__}: {_first(error)}") from error
 
@@ -218,13 +214,11 @@ def _stopping(where: str, action: Any) -> Any:
         raise
     except UserError as error:
         sentence = where + str(error)
-        known = is_true_reason(sentence)
-        raise _Stop(Kind.REFUSED if known else Kind.UNKNOWN, sentence) from error
+        raise _Stop(Kind.REFUSED, sentence) from error
     except Exception as error:
         cause = _user_error(error)
         if cause is not None:
-            known = is_true_reason(str(cause))
-            raise _Stop(Kind.REFUSED if known else Kind.UNKNOWN, where + str(cause)) from error
+            raise _Stop(Kind.REFUSED, where + str(cause)) from error
         message = f"{where}{type(error).__name__}: {_first(error)}"
         raise _Stop(Kind.CRASH, message, traceback.format_exc()) from error
 
@@ -245,8 +239,7 @@ def _check_left(caught: list[warnings.WarningMessage]) -> None:
             reason = text.partition("cannot be compiled: ")[2]
             if "pass '" in reason and "failed" in reason:
                 raise _Stop(Kind.CRASH, reason)
-            if not is_true_reason(reason):
-                raise _Stop(Kind.UNKNOWN, f"left to PyTorch: {reason}")
+            raise _Stop(Kind.REFUSED, f"left to PyTorch: {reason}")
 
 
 def _compare(program: Program, model: Any, compiled: Any, dims: Mapping[str, int], on_gpu: bool) -> None:
@@ -258,7 +251,7 @@ def _compare(program: Program, model: Any, compiled: Any, dims: Mapping[str, int
     except Exception:
         # TorchScript reads some Python otherwise; then there is nothing to compare with.
         return
-    inputs = _where_it_runs(program, dims) if on_gpu else program.tensors(dims)
+    inputs = program.inputs(dims) if on_gpu else program.tensors(dims)
     args, kwargs = program.placed(inputs)
     where = f"at {dict(dims)}: " if dims else ""
     found = _stopping(where, lambda: compiled(*args, **kwargs))
@@ -298,14 +291,6 @@ def _structure(results: Any) -> str:
     return re.sub(r"random_program_\d+", "program", str(pytree.tree_structure(results)))
 
 
-def _where_it_runs(program: Program, dims: Mapping[str, int]) -> dict[str, Tensor]:
-    """The arguments at some sizes, on the GPU for TensorRT."""
-    tensors = program.tensors(dims)
-    if program.case.executor == "tensorrt":
-        return {name: tensor.cuda() for name, tensor in tensors.items()}
-    return tensors
-
-
 def _is_pytorchs_own(program: Program) -> bool:
     """Whether PyTorch's own front end, without this package, fails as well or is as wrong."""
     frontend = program.case.frontend
@@ -330,15 +315,6 @@ def _is_pytorchs_own(program: Program) -> bool:
     except Exception:
         return True
     return False
-
-
-def _is_exportable(program: Program) -> bool:
-    """Whether torch.export takes the model by itself."""
-    try:
-        _exported(program.with_case(executor="pytorch"), program.model())
-    except _Stop:
-        return False
-    return True
 
 
 def _first(error: BaseException) -> str:

@@ -179,6 +179,15 @@ class Program:
         generator = torch.Generator().manual_seed(self.number * 31 + sum(dims.values()))
         return {argument.name: argument.tensor(dims, generator) for argument in self.arguments}
 
+    def inputs(self, dims: Mapping[str, int]) -> dict[str, Tensor]:
+        """Its arguments at some sizes, where it runs: on the GPU for "tensorrt"."""
+        tensors = self.tensors(dims)
+        return {n: t.cuda() for n, t in tensors.items()} if self.case.executor == "tensorrt" else tensors
+
+    def in_order(self) -> list[Argument]:
+        """The arguments in the order of the leaves of a call."""
+        return [a for place in _PLACES for a in self.arguments if a.place == place]
+
     def model(self) -> nn.Module:
         """The module, in eval mode, with random weights that are the same each time."""
         return initialised(load_module(self.source()).Model, self.dtype, self.number)

@@ -3,31 +3,80 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 
-TRUE_REASONS: tuple[tuple[str, str], ...] = (
-    (r"torch\.fx cannot trace the model", "symbolic tracing runs no Python that depends on values or sizes"),
-    (r"torch\.fx does not record", "a write that symbolic tracing cannot see"),
-    (r"which torch\.fx", "likewise"),
-    (r"[Dd]ata[- ]dependent", "torch.export must know what a condition on a value is"),
-    (r"Could not (guard|extract specialized)", "likewise"),
-    (
-        r"must hold|does not allow the range|always (equal|\d)|declare",
-        "the model allows fewer sizes than were declared",
-    ),
-    (r"^torch\.export: |^torch\.jit: ", "PyTorch's own call raised, before this package was asked"),
-    (r"changes the shape, strides or memory", "a compiled program writes numbers to its inputs, and no more"),
-    (
-        r"PyTorch cannot convert .*(prim::Loop|prim::If|data-dependent|prim::Constant)",
-        "PyTorch's TorchScript converter",
-    ),
-    (r"PyTorch cannot convert layer '.*' \((LSTMCell|GRUCell|RNNCell|MultiheadAttention)\)", "likewise"),
+from .program import Program
+from .pytorch_alone import (
+    branches_differ,
+    call_of_script_fails,
+    conversion_fails,
+    export_fails,
+    ranges_fail,
+    scripting_fails,
+    symbolic_trace_fails,
 )
-"""Pattern, and why that is a reason."""
 
 
-def is_true_reason(sentence: str) -> bool:
-    """Whether a refusal is one of those known to be right."""
-    return any(re.search(pattern, sentence) for pattern, _ in TRUE_REASONS)
+def _always(program: Program) -> bool:
+    return True
+
+
+def _export_or_ranges_fail(program: Program) -> bool:
+    return ranges_fail(program) or export_fails(program)
+
+
+TRUE_REASONS: tuple[tuple[str, Callable[[Program], bool]], ...] = (
+    # PyTorch's own call raised, before this package was asked.
+    (r"^torch\.export: |^torch\.jit: ", _always),
+    # A compiled program writes numbers to its inputs, and no more.
+    (r"^the model changes the shape, strides or memory of ", _always),
+    # Symbolic tracing runs no Python that depends on values or sizes, and does not see all that is written.
+    (r"^torch\.fx cannot trace the model", symbolic_trace_fails),
+    (r"which torch\.fx does not record", symbolic_trace_fails),
+    # torch.export must know what a condition on a value is, and what is not a tensor.
+    (r"^(left to PyTorch: )?the model decides by a value of a tensor, which torch\.export cannot follow", export_fails),
+    (r"^(left to PyTorch: )?torch\.export rejects the model", export_fails),
+    (r"^the model does not take these inputs: ", export_fails),
+    # The model allows fewer sizes than were declared.
+    (r"^input '.*' dimension \d+ is declared as .*, but (the model|torch\.export)", _export_or_ranges_fail),
+    (r"^the model does not allow the range", _export_or_ranges_fail),
+    (r"^the model does not do the same for all declared sizes: ", branches_differ),
+    # PyTorch's converter of TorchScript.
+    (r"^PyTorch cannot convert (the TorchScript model|layer '.*' \(\w+\) of the TorchScript model)", conversion_fails),
+    (r"^the TorchScript model raises when it is called with ", call_of_script_fails),
+    # What stays in PyTorch must be written as TorchScript there.
+    (r"^\w+ is a part of the model that TorchScript cannot call: ", scripting_fails),
+)
+"""Pattern, and whether the reason is true of a program: PyTorch alone refuses it too."""
+
+_ALLOWED = re.compile(
+    r"^input '(?P<name>\w+)' dimension (?P<dim>\d+) is declared as .*, but "
+    r"(torch\.export found that the model allows (?P<low>\d+)\.\.(?P<high>\d+)|the model fixes it to (?P<only>\d+))"
+)
+
+
+def is_true_reason(sentence: str, program: Program) -> bool:
+    """Whether a refusal is one of those known to be right, and true of the program."""
+    return any(re.search(pattern, sentence) and holds(program) for pattern, holds in TRUE_REASONS)
+
+
+def with_allowed_sizes(sentence: str, program: Program) -> Program | None:
+    """The program with the range of sizes that a refusal says is allowed, if it says so."""
+    found = _ALLOWED.search(sentence)
+    argument = next((a for a in program.arguments if found and found["name"] in _names(a.name, a.place)), None)
+    if found is None or argument is None:
+        return None
+    name = argument.shape[int(found["dim"])]
+    if name not in program.ranges:
+        return None
+    low, high = (int(found["only"] or found[end]) for end in ("low", "high"))
+    _, usual, _ = program.ranges[str(name)]
+    return replace(program, ranges={**program.ranges, str(name): (low, min(max(usual, low), high), high)})
+
+
+def _names(name: str, place: str) -> tuple[str, ...]:
+    return (f"batch_{name}",) if place == "dict" else (name,)
 
 
 def kind_of(sentence: str) -> str:

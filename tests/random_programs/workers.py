@@ -3,74 +3,98 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
 import multiprocessing
 import os
+import re
+import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import TracebackType
 
 import torch
 
+from .instead import Instead
 from .judge import Kind, Verdict, judged
 from .program import Program
 from .write import random_program
 
-_TASKS_PER_PROCESS = 120
+_TASKS_PER_PROCESS = 200
 """Programs after which a process is replaced: TensorRT and torch.export keep some memory of every one."""
 
+_STARTING = 120.0
+"""Seconds that a process may take to import what it needs, beside those of its first program."""
+
 Task = int | Program
-Change = Callable[[Program], Program]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pool:
     """How programs are judged: in how many processes, and after how many seconds one counts as hanging.
 
-    `change` replaces the case of every program made from a number. A GPU wants `fresh` processes, not forked ones.
+    Every process starts afresh and imports for itself: one that is forked from a process that has loaded TensorRT on a
+    machine with a GPU dies of it. Processes live until `close`, also between calls of `judge`.
+
+    Attributes:
+        instead: replaces what every program made from a number says about how it is compiled.
     """
 
     processes: int
     patience: float = 180.0
-    fresh: bool = False
-    change: Change | None = None
+    instead: Instead = Instead()
+    _workers: list[_Worker] = field(default_factory=list)
 
     def judge(self, tasks: Iterable[Task], until: float = float("inf")) -> Iterator[tuple[Task, Verdict]]:
         """The verdicts in the order in which they end; what did not end at the time `until` (monotonic) has none."""
-        if not self.fresh:
-            prepare()
         waiting = iter(tasks)
-        workers: list[_Worker] = []
         more = True
-        try:
-            while time.monotonic() < until:
-                workers = [worker for worker in workers if not worker.retired()]
-                while more and len(workers) < self.processes:
-                    workers.append(_Worker.start(self))
-                for worker in workers:
-                    if more and worker.task is None:
-                        task = next(waiting, None)
-                        more = task is not None
-                        if task is not None:
-                            worker.give(task)
-                busy = [worker for worker in workers if worker.task is not None]
-                if not busy:
-                    return
-                ready = wait([worker.connection for worker in busy], timeout=1.0)
-                for worker in busy:
-                    found = worker.verdict(worker.connection in ready, self.patience)
-                    if found is not None:
-                        yield found
-        finally:
-            for worker in workers:
-                worker.end()
+        while time.monotonic() < until:
+            self._workers = [worker for worker in self._workers if not worker.retired()]
+            while more and (idle := self._idle()) is not None:
+                task = next(waiting, None)
+                more = task is not None
+                if task is not None:
+                    idle.give(task)
+            busy = [worker for worker in self._workers if worker.task is not None]
+            if not busy:
+                return
+            ready = wait([worker.connection for worker in busy], timeout=1.0)
+            for worker in busy:
+                found = worker.verdict(worker.connection in ready, self.patience)
+                if found is not None:
+                    yield found
+
+    def _idle(self) -> _Worker | None:
+        """A process without a task, a new one if there may be more of them."""
+        for worker in self._workers:
+            if worker.task is None and not worker.gone:
+                return worker
+        if len(self._workers) >= self.processes:
+            return None
+        self._workers.append(_Worker.start(self.instead))
+        return self._workers[-1]
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.end()
+        self._workers = []
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
 
 def prepare() -> None:
-    """Import what every program needs, so that forked processes have it."""
+    """Import what every program needs, before the first one's time is taken."""
     for name in ("compiler.tensorrt.executor", "passes.convert", "compiler.frontends.torch_compile", "compiler.api"):
         importlib.import_module(f"trt_passes.{name}")
     importlib.import_module("torch._inductor.decomposition")
@@ -83,19 +107,22 @@ def prepare() -> None:
 class _Worker:
     process: BaseProcess
     connection: Connection
+    printed: Path
     task: Task | None = None
     since: float = 0.0
     tasks: int = 0
     gone: bool = False
 
     @classmethod
-    def start(cls, pool: Pool) -> _Worker:
-        context = multiprocessing.get_context("spawn" if pool.fresh else "fork")
+    def start(cls, instead: Instead) -> _Worker:
+        context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, pool.change), daemon=True)
+        descriptor, printed = tempfile.mkstemp(prefix="random_programs_", suffix=".txt")
+        os.close(descriptor)
+        process = context.Process(target=serve, args=(theirs, instead, printed), daemon=True)
         process.start()
         theirs.close()
-        return cls(process, ours)
+        return cls(process, ours, Path(printed))
 
     def retired(self) -> bool:
         """Whether it is gone; one that had enough tasks is ended now."""
@@ -106,7 +133,10 @@ class _Worker:
     def give(self, task: Task) -> None:
         self.task, self.since = task, time.monotonic()
         self.tasks += 1
-        self.connection.send(task)
+        os.truncate(self.printed, 0)
+        # One that has died meanwhile is found out by `verdict`.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send(task)
 
     def verdict(self, ready: bool, patience: float) -> tuple[Task, Verdict] | None:
         """The verdict on its task if there is one, also because it died or takes too long; it is ended then."""
@@ -119,11 +149,11 @@ class _Worker:
                 self.task = None
                 return task, found
             self.process.join()
-            code = self.process.exitcode
+            printed = self.printed.read_text(errors="replace")[-6000:]
+            message = f"the process ended ({self.process.exitcode}){_where(printed)}"
             self.end()
-            return task, Verdict(number, Kind.CRASH, f"the process ended ({code})")
-        # Starting takes a while for the first one.
-        if time.monotonic() - self.since > patience + (60 if self.tasks == 1 else 0):
+            return task, Verdict(number, Kind.CRASH, message, trace=printed)
+        if time.monotonic() - self.since > patience + (_STARTING if self.tasks == 1 else 0):
             self.end()
             return task, Verdict(number, Kind.SLOW, f"more than {patience:.0f} s")
         return None
@@ -133,28 +163,36 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.connection.close()
+        self.printed.unlink(missing_ok=True)
 
 
-def _serve(connection: Connection, change: Change | None) -> None:
-    """The life of a process: programs or their numbers in, verdicts out; what is printed meanwhile is dropped."""
+def _where(printed: str) -> str:
+    """Where a process ended, by what it printed: the innermost Python line, or the last line."""
+    found = re.search(r'File "([^"]+)", line (\d+) in (\w+)', printed)
+    if found:
+        return f" in {found[3]} at {Path(found[1]).name}:{found[2]}"
+    lines = printed.split("\n")
+    return next((f": {line.strip()[:300]}" for line in reversed(lines) if line.strip()), "")
+
+
+def serve(connection: Connection, instead: Instead, printed: str) -> None:
+    """The life of a process: programs or their numbers in, verdicts out; what it prints goes to a file."""
+    output = os.open(printed, os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    faulthandler.enable()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 1)
-    os.dup2(silent, 2)
+    prepare()
     parent = os.getppid()
-    # Processes that were forked later hold this pipe too, so the parent's end is not seen as the end of it.
     while os.getppid() == parent:
         if connection.poll(1.0):
-            connection.send(_verdict(connection.recv(), change))
+            connection.send(_verdict(connection.recv(), instead))
 
 
-def _verdict(task: Task, change: Change | None) -> Verdict:
+def _verdict(task: Task, instead: Instead) -> Verdict:
     number = task if isinstance(task, int) else task.number
     try:
-        program = random_program(task) if isinstance(task, int) else task
-        if isinstance(task, int) and change is not None:
-            program = change(program)
-        return judged(program)
+        return judged(instead.of(random_program(task)) if isinstance(task, int) else task)
     except Exception as error:
         return Verdict(number, Kind.CRASH, f"the judge failed: {type(error).__name__}: {error}")

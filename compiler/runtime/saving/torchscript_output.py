@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import keyword
+import math
 import operator
 import warnings
 from collections.abc import Sequence
@@ -35,7 +36,11 @@ _INFIX = MappingProxyType(
         operator.truediv: "({} / {})",
         operator.mod: "({} % {})",
         operator.pow: "({} ** {})",
+        operator.lshift: "({} << {})",
+        operator.rshift: "({} >> {})",
         operator.neg: "(-{})",
+        operator.pos: "{}",
+        operator.abs: "abs({})",
         operator.eq: "({} == {})",
         operator.ne: "({} != {})",
         operator.lt: "({} < {})",
@@ -49,6 +54,12 @@ _INFIX = MappingProxyType(
         torch.sym_not: "(not {})",
         torch.sym_float: "float({})",
         torch.sym_int: "int({})",
+        torch.sym_ite: "({1} if {0} else {2})",
+        torch.sym_sqrt: "math.sqrt({})",
+        math.trunc: "int({})",
+        math.ceil: "math.ceil({})",
+        math.floor: "math.floor({})",
+        math.sqrt: "math.sqrt({})",
         torch.sym_max: "max({}, {})",
         torch.sym_min: "min({}, {})",
         torch.ops.aten.sym_size.int: "{}.size({})",
@@ -59,7 +70,7 @@ _INFIX = MappingProxyType(
 )
 """Functions on sizes, and how TorchScript writes them."""
 
-_TAKEN = frozenset({"self", "torch", "float", "int", "max", "min", "getattr"})
+_TAKEN = frozenset({"self", "torch", "math", "abs", "float", "int", "max", "min", "getattr"})
 _LONG = 100
 
 
@@ -164,7 +175,10 @@ class _Writer:
         schema = target._schema
         types = {argument.name: argument.type for argument in schema.arguments}
         named = dict(zip(types, node.args, strict=False)) | dict(node.kwargs)
-        texts = [f"{name}={self._text(value, types[name])}" for name, value in named.items()]
+        texts = [
+            f"{name}={self._tensor(value) if _is_truth(target, name, value) else self._text(value, types[name])}"
+            for name, value in named.items()
+        ]
         # TorchScript knows the first argument of most operators by another name too.
         texts[:1] = [text.partition("=")[2] for text in texts[:1]]
         namespace, _, name = schema.name.partition("::")
@@ -172,6 +186,10 @@ class _Writer:
         value = node.meta.get("val")
         kinds = ((torch.SymInt, "int"), (torch.SymFloat, "float"), (torch.SymBool, "bool"))
         return next((f"{kind}({text})" for sym, kind in kinds if isinstance(value, sym)), text)
+
+    def _tensor(self, value: Any) -> str:
+        device = f", device={self.device}" if self.device is not None else ""
+        return f"torch.scalar_tensor({value}, dtype=torch.bool{device})"
 
     def _text(self, value: Any, type: Any = None) -> str:
         """A value of a schema's type in TorchScript."""
@@ -200,6 +218,20 @@ class _Writer:
         element = type.getElementType()
         items = ", ".join(self._text(value, element) for value in values)
         return f"torch.jit.annotate(List[{element.annotation_str}], [{items}])"
+
+
+def _is_truth(target: torch._ops.OpOverload, name: str, value: Any) -> bool:
+    """Whether an argument is a boolean in place of a number, which may be a tensor too.
+
+    TorchScript takes True for 1, and whole numbers would come of `mask | True`.
+    """
+    if not isinstance(value, bool):
+        return False
+    packet: Any = target._overloadpacket
+    schemas = [getattr(packet, overload)._schema for overload in packet.overloads()]
+    kinds = [{item.name: str(item.type) for item in schema.arguments if not item.is_out} for schema in schemas]
+    own = {item.name: str(item.type) for item in target._schema.arguments}
+    return own[name] == "Tensor" or (own[name] == "number" and {**own, name: "Tensor"} in kinds)
 
 
 def _is_none(value: Any) -> bool:

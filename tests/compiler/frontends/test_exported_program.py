@@ -146,7 +146,6 @@ class AtLeast3(nn.Module):
 @pytest.mark.parametrize(
     ("model", "ranges", "allowed"),
     [
-        (nn.Linear(4, 4), [(0, 8)], "1..8"),
         (nn.Bilinear(4, 4, 4), [(1, 8), (1, 4)], "1..4"),
         (AtLeast3(), [(2, 8)], "3..8"),
     ],
@@ -159,12 +158,20 @@ def test_a_range_that_is_too_wide_is_told_what_the_model_allows(
         tp.trace(model.eval(), inputs)
 
 
-def test_a_range_below_one_without_an_upper_limit() -> None:
-    exported = torch.export.export(
-        nn.ReLU(), (torch.randn(3, 4),), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
-    )
-    with pytest.raises(tp.UserError, match="the model allows 1 or more"):
+@pytest.mark.parametrize(("dim", "allowed"), [(torch.export.Dim.AUTO, "1 or more"), (torch.export.Dim("b", min=1), "")])
+def test_a_program_that_was_not_exported_for_nothing(dim: torch.export.Dim, allowed: str) -> None:
+    exported = torch.export.export(nn.ReLU(), (torch.randn(3, 4),), dynamic_shapes=({0: dim},), strict=False)
+    with pytest.raises(tp.UserError, match=f"the model allows {allowed}"):
         tp.trace(exported, [tp.Input(min_shape=(0, 4), opt_shape=(2, 4), max_shape=(4, 4))])
+
+
+def test_a_program_that_was_exported_for_nothing_too() -> None:
+    exported = torch.export.export(
+        nn.ReLU(), (torch.randn(3, 4),), dynamic_shapes=({0: torch.export.Dim("batch", max=4)},), strict=False
+    )
+    compiled = tp.compile(exported, min_block_size=1, executor="reference")
+    for batch in (0, 1, 4):
+        assert compiled(torch.ones(batch, 4)).shape == (batch, 4)
 
 
 def test_conflicting_usual_sizes() -> None:
@@ -230,3 +237,36 @@ def test_masks_of_transformer_layers() -> None:
     assert compiled.report.coverage == 1
     for mask in (causal, torch.zeros(5, 5)):
         torch.testing.assert_close(compiled(x, mask), model(x, mask), rtol=1e-4, atol=1e-5)
+
+
+EMPTY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "pointwise": lambda x: x.relu() + 1,
+    "convolution": lambda x: nn.functional.conv2d(x, torch.ones(3, 4, 1, 1)).flatten(2),
+    "reduction": lambda x: x.sum(0),
+    "reshape": lambda x: x.reshape(-1, 20),
+    "boolean mask": lambda x: x[x > 0],
+    "product": lambda x: x.flatten(1) @ x.flatten(1).mT,
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_a_range_may_start_at_nothing(name: str) -> None:
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return EMPTY[name](x)
+
+    item = tp.Input(min_shape=(0, 4, 3, 5), opt_shape=(2, 4, 3, 5), max_shape=(4, 4, 3, 5))
+    compiled = tp.compile(Model(), [item], min_block_size=1, executor="reference")
+    for batch in (0, 1, 2, 4):
+        x = torch.randn(batch, 4, 3, 5)
+        torch.testing.assert_close(compiled(x), Model()(x))
+
+
+def test_a_branch_that_nothing_takes_is_not_taken_for_granted() -> None:
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([x, x[:1]])
+
+    item = tp.Input(min_shape=(0, 4), opt_shape=(2, 4), max_shape=(4, 4))
+    with pytest.raises(tp.UserError, match=r"for x\.shape\[0\] = 0: .*Declare sizes that all take the same branch"):
+        tp.trace(Model(), [item])

@@ -418,3 +418,14 @@ def test_on_a_gpu(ir: str) -> None:
     for batch in (2, 8, 5):
         x = torch.randn(batch, 3, 16, 16, device="cuda")
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_an_argument_that_is_called_self_but_for_a_line(dynamic: bool | None) -> None:
+    class Model(nn.Module):
+        def forward(self, self_: torch.Tensor) -> torch.Tensor:
+            return self_.relu() * 2
+
+    compiled = torch.compile(Model(), backend=backend(), dynamic=dynamic)
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(compiled(x), Model()(x))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -497,3 +498,31 @@ def test_arguments_without_a_type_in_torchscript() -> None:
         tp.UserError, match="argument 'named' is a dict of Tensor and int, and TorchScript takes those of"
     ):
         tp.compile(Mixed().eval(), [{"x": torch.ones(2), "k": 1}], ir="ts", **OPTIONS)
+
+
+@pytest.mark.parametrize("least", [1, 50])
+def test_booleans_in_place_of_numbers(least: int) -> None:
+    class Model(nn.Module):
+        def forward(self, z: Tensor) -> tuple[Tensor, ...]:
+            return z | True, z & False, z ^ True, z + True, z * False, z == True, torch.where(z, True, False)  # noqa: E712
+
+    z = torch.tensor([True, False])
+    module = tp.compile(Model(), [z], ir="ts", min_block_size=least, executor="reference")
+    torch.testing.assert_close(module(z), Model()(z))
+
+
+def test_arithmetic_on_sizes_and_numbers_that_stays_in_pytorch() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("number", torch.tensor(2.6))
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            n, read = x.shape[0], self.number.item()
+            return x * (n << 1), x * ((3 * n) >> 1), x - abs(n - 5), x * n**0.5, x * round(read), x * math.floor(read)
+
+    item = tp.Input(min_shape=(2, 3), opt_shape=(4, 3), max_shape=(9, 3))
+    module = tp.compile(Model(), [item], ir="ts", min_block_size=50, executor="reference")
+    for rows in (2, 4, 9):
+        x = torch.randn(rows, 3)
+        torch.testing.assert_close(module(x), Model()(x))

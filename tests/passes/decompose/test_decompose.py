@@ -105,3 +105,18 @@ def test_mapped_functions(model: nn.Module, ir: str) -> None:
     torch.testing.assert_close(compiled(x), model(x))
     report = compiled.graphs[0].report if ir == "torch_compile" else compiled.report
     assert report.coverage == 1
+
+
+class Resized(nn.Module):
+    """A tensor that has the size already: x f32[B,16,8], which lies otherwise in memory -> f32[B,16,4]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.nn.functional.glu(x, -1)
+        y.resize_as_(y)
+        return y.resize_(y.shape) * 2
+
+
+def test_a_tensor_of_the_same_size_is_not_laid_out_anew():
+    x = torch.randn(3, 8, 16).mT
+    compiled = tp.compile(Resized(), [x], min_block_size=1, executor="reference")
+    torch.testing.assert_close(compiled(x), Resized()(x))

@@ -297,3 +297,23 @@ def test_complex_numbers_of_double_precision_stay_and_their_parts_do_not(name: s
     compiled = tp.compile(Model(), inputs, truncate_double=True, min_block_size=1, executor="reference")
     assert compiled.report.verdicts["trt"]
     torch.testing.assert_close(compiled(*inputs), Model()(*inputs), rtol=1e-5, atol=1e-5)
+
+
+BEYOND = {
+    "largest float64": lambda x: torch.nan_to_num(x / x.abs()),
+    "limits": lambda x: x.clamp(-1e300, 1e300),
+    "choice": lambda x: torch.where(x > 0, x, 1e305).clamp(max=10),
+    "mask": lambda x: x.masked_fill(x > 0, -1.7e308).softmax(-1),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_numbers_that_float32_has_not(name: str) -> None:
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return BEYOND[name](x)
+
+    x = torch.tensor([[1.0, 0.0, -2.0]], dtype=torch.float64)
+    for least in (1, 50):
+        compiled = tp.compile(Model(), [x], truncate_double=True, min_block_size=least, executor="reference")
+        torch.testing.assert_close(compiled(x), Model()(x))

@@ -1,0 +1,164 @@
+"""What PyTorch's own front ends do with a program, without this package: whether they fail on it as well."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+from torch._export.converter import TS2EPConverter
+from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
+
+from .compare import difference
+from .program import Program
+
+
+def exported(program: Program, model: nn.Module) -> ExportedProgram:
+    """The model as a user exports it, with dynamic dimensions for the ranges; raises what torch.export does."""
+    usual = {name: max(usual, 2) if low != high else usual for name, (low, usual, high) in program.ranges.items()}
+    args, kwargs = program.placed(program.inputs(usual))
+    dims = {name: Dim(name, min=low, max=high) for name, (low, _, high) in program.ranges.items() if low != high}
+    shapes = {
+        a.name: {dim: dims[name] for dim, name in enumerate(a.shape) if isinstance(name, str) and name in dims}
+        for a in program.arguments
+    }
+    placed_args, placed_kwargs = program.placed(shapes)
+    places = {a.place for a in program.arguments}
+    positional = [a.name for a in program.arguments if a.place == "positional"]
+    positional += [name for name, place in (("batch", "dict"), ("items", "list")) if place in places]
+    dynamic = {**dict(zip(positional, placed_args, strict=True)), **placed_kwargs}
+    return torch.export.export(model, args, kwargs or None, dynamic_shapes=dynamic if program.ranges else None)
+
+
+def export_fails(program: Program) -> bool:
+    """Whether torch.export, or what it is followed by (`run_decompositions`), takes no such model."""
+    program = program.with_case(executor="pytorch")
+    return _fails(program, lambda model: exported(program, model).run_decompositions({}))
+
+
+def ranges_fail(program: Program) -> bool:
+    """Whether torch.export takes the model for fewer sizes than its ranges, or for one size only."""
+    program = program.with_case(executor="pytorch")
+
+    def attempt(model: nn.Module) -> None:
+        found = exported(program, model)
+        limits = [
+            (tensor.meta["val"].shape[dim], program.ranges[name])
+            for tensor, argument in zip(_user_tensors(found), program.in_order(), strict=True)
+            for dim, name in enumerate(argument.shape)
+            if isinstance(name, str)
+        ]
+        for size, (low, _, high) in limits:
+            allowed = _allowed(found, size)
+            if allowed[0] > low or allowed[1] < high:
+                raise ValueError(f"{size} allows {allowed}")
+
+    return _fails(program, attempt)
+
+
+def branches_differ(program: Program) -> bool:
+    """Whether what torch.export makes of the model is wrong, or raises, for some of the sizes that it is meant for."""
+    program = program.with_case(executor="pytorch")
+
+    def attempt(model: nn.Module) -> None:
+        alone = exported(program, model).run_decompositions({}).module()
+        ends = itertools.product(*({low, low + 1, usual, high} for low, usual, high in program.ranges.values()))
+        for sizes in ends:
+            dims = dict(zip(program.ranges, sizes, strict=True))
+            if any(dims[name] > high for name, (_, _, high) in program.ranges.items()):
+                continue
+            try:
+                expected = _called(program, program.model(), program.inputs(dims))
+            except Exception:
+                continue
+            text = difference(_called(program, alone, program.inputs(dims)), expected)
+            if text:
+                raise ValueError(text)
+
+    return _fails(program, attempt)
+
+
+def _user_tensors(found: ExportedProgram) -> list[Any]:
+    names = found.graph_signature.user_inputs
+    return [node for node in found.graph.find_nodes(op="placeholder") if node.name in names]
+
+
+def _allowed(found: ExportedProgram, size: Any) -> tuple[float, float]:
+    if not isinstance(size, torch.SymInt):
+        return float(size), float(size)
+    bounds = found.range_constraints.get(size.node.expr)
+    return (float(bounds.lower), float(bounds.upper)) if bounds is not None else (0.0, float("inf"))
+
+
+def symbolic_trace_fails(program: Program) -> bool:
+    """Whether torch.fx's symbolic tracing takes no such model, or records something else than it computes."""
+    program = program.with_case(executor="pytorch")
+
+    def attempt(model: nn.Module) -> None:
+        twin = copy.deepcopy(model)
+        traced = torch.fx.symbolic_trace(model)
+        # A second call shows what was written to the model.
+        for dims in [*program.sizes(), program.sizes(1)[0]]:
+            given, expected_given = program.inputs(dims), program.inputs(dims)
+            found, expected = (_called(program, one, to) for one, to in ((traced, given), (twin, expected_given)))
+            text = difference([*found, *given.values()], [*expected, *expected_given.values()])
+            if text:
+                raise ValueError(text)
+
+    return _fails(program, attempt)
+
+
+def _called(program: Program, model: nn.Module, tensors: dict[str, torch.Tensor]) -> list[Any]:
+    args, kwargs = program.placed(tensors)
+    return list(pytree.tree_leaves(model(*args, **kwargs)))
+
+
+def conversion_fails(program: Program) -> bool:
+    """Whether PyTorch's converter of TorchScript takes no such model, once scripted or traced."""
+    program = program.with_case(executor="pytorch")
+
+    def attempt(model: nn.Module) -> None:
+        args, kwargs = program.placed(program.inputs(program.sizes(1)[0]))
+        TS2EPConverter(scripted(model, args), args, kwargs or None).convert()
+
+    return _fails(program, attempt)
+
+
+def scripting_fails(program: Program) -> bool:
+    """Whether TorchScript has no way to write such a model."""
+    return _fails(program, torch.jit.script)
+
+
+def call_of_script_fails(program: Program) -> bool:
+    """Whether the model in TorchScript cannot be called."""
+    program = program.with_case(executor="pytorch")
+
+    def attempt(model: nn.Module) -> None:
+        args, kwargs = program.placed(program.inputs(program.sizes(1)[0]))
+        scripted(model, args)(*args, **kwargs)
+
+    return _fails(program, attempt)
+
+
+def scripted(model: nn.Module, args: tuple[Any, ...]) -> torch.jit.ScriptModule:
+    """The model in TorchScript, traced where it cannot be scripted; what torch.jit.trace raises where neither."""
+    try:
+        return torch.jit.script(copy.deepcopy(model))
+    except Exception:
+        return torch.jit.trace(copy.deepcopy(model), args, check_trace=False)
+
+
+def _fails(program: Program, attempt: Any) -> bool:
+    """Whether an attempt on the model raises, on the CPU."""
+    torch._dynamo.reset()
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            attempt(program.model())
+    except Exception:
+        return True
+    return False
