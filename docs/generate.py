@@ -17,6 +17,7 @@ from .generator.partition_example import partition_blocks, partition_dots
 from .generator.pass_examples import steps
 from .generator.passes_page import pass_pictures, passes_page
 from .generator.pictures import write_pictures
+from .generator.real_models import real_model_blocks
 from .generator.reference import options_page, reason_codes_page
 from .generator.walkthrough import walkthrough
 
@@ -45,7 +46,7 @@ def main() -> None:
     made, run = steps(), walkthrough()
     for name, text in {**pages(), "passes.md": passes_page(made)}.items():
         (FOLDER / name).write_text(text, encoding="utf-8")
-    blocks = {**run.blocks, **partition_blocks(), **custom_pass_blocks()}
+    blocks = {**run.blocks, **partition_blocks(), **custom_pass_blocks(), **real_model_blocks()}
     for page in handwritten():
         page.write_text(filled(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")
     write_pictures({**architecture_dots(), **pass_pictures(made), **run.dots, **partition_dots()})

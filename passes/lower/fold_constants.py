@@ -14,6 +14,7 @@ from ...compiler.ir.aliasing import reaches_output
 from ...compiler.ir.memory import fingerprint, view_key
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
+from .constant_numbers import constant_numbers, write_numbers
 from .values import is_pure, remove_dead, same_sizes, static_bytes, tensor_of
 
 _UNDEFINED = frozenset({torch.ops.aten.empty.memory_format, torch.ops.aten.empty_strided.default})
@@ -26,7 +27,8 @@ class FoldConstants(Pass):
 
     A result is stored as a constant of the program if it takes at most `max_bytes`, or no more than the constants that
     it is computed from: casting or transposing a weight is folded, expanding one is not. Equal small results are
-    stored once. Random results, sizes that are known at run time only, and outputs of the program stay as they are.
+    stored once. A number that is made of constants, as by `buffer.item()`, is written into the calls that it is given to.
+    Random results, sizes that are known at run time only, and outputs of the program stay as they are.
 
     Before:
         %full = aten.full([4], 2.0, device=cpu, pin_memory=False) : f32[4]
@@ -53,6 +55,7 @@ class FoldConstants(Pass):
                 value = _evaluate(node, known) if self._fits(node, weights) else None
                 if value is not None:
                     known[node], read[node] = value, weights
+        write_numbers(program.graph, constant_numbers(program.graph, known))
         _store(program, {node: value for node, value in known.items() if node.op == "call_function"}, read)
         remove_dead(program.graph)
         return program

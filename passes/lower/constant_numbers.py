@@ -1,0 +1,97 @@
+"""Numbers that a program makes of its constants: `buffer.item()`, and what is computed of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import sympy
+import torch
+from torch.fx import Graph, Node
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
+
+from ...compiler.ir.program import is_symbolic
+from .values import is_pure
+
+_ITEM = torch.ops.aten._local_scalar_dense.default
+_CHECKS = frozenset(
+    {
+        torch.ops.aten._assert_scalar.default,
+        torch.ops.aten.sym_constrain_range.default,
+        torch.ops.aten.sym_constrain_range_for_size.default,
+    }
+)
+"""What holds of a number, said by torch.export for the sake of its symbol."""
+
+
+def constant_numbers(graph: Graph, known: Mapping[Node, Any]) -> dict[Node, int | float | bool]:
+    """The nodes that yield a number made of `known` values only, each with its number.
+
+    Not those whose symbol is a size of a tensor, or part of a number that is not constant: they would have to be traced
+    again. Nor numbers that are infinite or NaN, which have no literals, and outputs of the program.
+    """
+    items = {node for node in graph.nodes if node.target is _ITEM and node.args[0] in known}
+    while items:
+        found = _numbers(graph, known, items)
+        kept = _symbols_of(node for node in graph.nodes if node not in found)
+        inexact = {node for node, number in found.items() if not math.isfinite(number)}
+        returned = {node for node in found if any(user.op == "output" for user in node.users)}
+        kept |= _symbols_of(inexact | returned)
+        left = {item for item in items if item in found and not free_unbacked_symbols(item.meta["val"]) & kept}
+        if left == items:
+            return found
+        items = left
+    return {}
+
+
+def write_numbers(graph: Graph, numbers: Mapping[Node, int | float | bool]) -> None:
+    """Write numbers into the nodes that read them, and drop the checks that they have passed."""
+    for node in list(graph.nodes):
+        if node in numbers or not any(source in numbers for source in node.all_input_nodes):
+            continue
+        node.args, node.kwargs = map_arg((node.args, node.kwargs), lambda source: numbers.get(source, source))
+        if node.target in _CHECKS and _holds(node):
+            graph.erase_node(node)
+
+
+def _holds(check: Node) -> bool:
+    try:
+        check.target(*check.args, **check.kwargs)  # type: ignore[operator]
+    except Exception:
+        return False  # it raises for every call, where the model does
+    return True
+
+
+def _numbers(graph: Graph, known: Mapping[Node, Any], items: set[Node]) -> dict[Node, int | float | bool]:
+    found: dict[Node, int | float | bool] = {}
+    for node in graph.nodes:
+        if node in items:
+            found[node] = known[node.args[0]].item()
+        elif is_symbolic(node) and is_pure(node) and node.target is not _ITEM:
+            if node.all_input_nodes and all(source in found for source in node.all_input_nodes):
+                number = _computed(node, found)
+                if number is not None:
+                    found[node] = number
+    return found
+
+
+def _computed(node: Node, numbers: Mapping[Node, Any]) -> int | float | bool | None:
+    args, kwargs = map_arg((node.args, node.kwargs), lambda source: numbers[source])
+    try:
+        number = node.target(*args, **kwargs)  # type: ignore[operator]
+    except Exception:
+        return None  # such as a division by zero, which the model is to raise when it is called
+    return number if isinstance(number, int | float | bool) else None
+
+
+def _symbols_of(nodes: Any) -> set[sympy.Symbol]:
+    leaves = (leaf for node in nodes for leaf in pytree.tree_leaves(node.meta.get("val")))
+    return {
+        symbol
+        for leaf in leaves
+        if isinstance(leaf, torch.Tensor | torch.SymInt | torch.SymFloat | torch.SymBool)
+        for symbol in free_unbacked_symbols(leaf)
+    }

@@ -1,0 +1,113 @@
+"""Numbers made of buffers: `buffer.item()` and what is computed of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import trt_passes as tp
+from torch import Tensor, nn
+from trt_passes.compiler.ir.program import is_symbolic
+from trt_passes.passes.lower import FoldConstants
+
+from tests.passes.lower.lowering import assert_same, lowered, ops, program_of, results
+
+X = torch.randn(3, 8)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda w, x: x.roll(-round(w.item() * 3), -1),
+        lambda w, x: x * w.item() + 1,
+        lambda w, x: x.pow(2.0) / (w * 2 + 1).item(),
+        lambda w, x: x.clamp(-w.item(), w.item()) + x * (w.item() > 1),
+        lambda w, x: x * math.floor(w.item()) ** 2,
+    ],
+    ids=["roll", "mul", "folded", "compared", "floor"],
+)
+def test_numbers_of_buffers_are_written_into_the_calls(function: Callable[..., Tensor]) -> None:
+    before = program_of(function, [X], [torch.tensor(1.34)])
+    assert any(is_symbolic(node) for node in before.op_nodes)
+    after = lowered(before, FoldConstants())
+    assert not any(is_symbolic(node) for node in after.op_nodes)
+    assert_same(before, after, [X])
+
+
+def test_checks_of_a_number_go_with_it() -> None:
+    def function(w: Tensor, x: Tensor) -> Tensor:
+        steps = w.item()
+        torch._check(steps > 0)
+        return x.roll(steps, 0)
+
+    before = program_of(function, [X], [torch.tensor(2)])
+    after = lowered(before, FoldConstants())
+    assert not any(is_symbolic(node) or "assert" in str(node.target) for node in after.op_nodes)
+    assert_same(before, after, [X])
+
+
+@pytest.mark.parametrize("number", [math.inf, math.nan])
+def test_numbers_without_literals_stay(number: float) -> None:
+    before = program_of(lambda w, x: x * w.item(), [X], [torch.tensor(number)])
+    after = lowered(before, FoldConstants())
+    assert "aten._local_scalar_dense" in ops(after)
+    assert_same(before, after, [X])
+
+
+def test_a_number_that_is_a_size_or_an_output_stays() -> None:
+    def size(w: Tensor, x: Tensor) -> Tensor:
+        return x.sum() + torch.ones(w.item()).sum()
+
+    before = program_of(size, [X], [torch.tensor(5)])
+    assert_same(before, lowered(before, FoldConstants()), [X])
+
+    before = program_of(lambda w, x: (x * w.item(), w.item()), [X], [torch.tensor(5.0)])
+    after = lowered(before, FoldConstants())
+    assert results(after, [X])[1] == 5.0
+    assert_same(before, after, [X])
+
+
+def test_of_two_numbers_each_is_for_itself() -> None:
+    def function(w: Tensor, v: Tensor, x: Tensor) -> Tensor:
+        return x * w.item() + torch.zeros(v.item()).sum()
+
+    before = program_of(function, [X], [torch.tensor(3.0), torch.tensor(4)])
+    after = lowered(before, FoldConstants())
+    assert ops(after).count("aten._local_scalar_dense") == 1
+    assert_same(before, after, [X])
+
+
+def test_a_buffer_that_the_model_writes_is_no_constant() -> None:
+    class Counted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.tensor(0.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return x * self.calls.item()
+
+    model, reference = Counted(), Counted()
+    compiled = tp.compile(model, [X], min_block_size=1, executor="reference")
+    for _ in range(3):
+        torch.testing.assert_close(compiled(X), reference(X))
+
+
+def test_a_shift_in_a_buffer_leaves_one_engine() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+            self.register_buffer("shift", torch.tensor(1.2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(x).relu().roll(-round(self.shift.cpu().item() * 3), -1).softmax(-1)
+
+    model = Shifted().eval()
+    for inputs in ([X], [tp.Input(min_shape=(1, 8), opt_shape=(3, 8), max_shape=(6, 8))]):
+        compiled = tp.compile(model, inputs, min_block_size=1, executor="reference")
+        assert len(compiled.report.segments) == 1
+        assert compiled.report.coverage == 1.0
+        torch.testing.assert_close(compiled(X), model(X))
