@@ -43,7 +43,9 @@ def main() -> None:
     context = get_context("spawn")
     for name in options.models or MODELS:
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(daemon=True, target=answer, args=(sender, name, options.precision, options.sizes, options.executor))
+        process = context.Process(
+            daemon=True, target=answer, args=(sender, name, options.precision, options.sizes, options.executor)
+        )
         process.start()
         sender.close()
         try:

@@ -10,10 +10,9 @@ from types import ModuleType
 import numpy as np
 import torch
 import trt_passes as tp
+from case import Call, Case, Part, Result, Standing
 from numpy.typing import NDArray
 from torch import Tensor
-
-from case import Call, Case, Part, Result, Standing
 
 SMALLEST_FACE = 40
 
@@ -103,5 +102,7 @@ def case() -> Case:
         perform=perform,
         tolerance=1,
         unit="pixels",
-        note="non-maximum suppression between the networks is ours, as torchvision is not installed" if replaced else "",
+        note="non-maximum suppression between the networks is ours, as torchvision is not installed"
+        if replaced
+        else "",
     )

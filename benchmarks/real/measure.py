@@ -1,4 +1,4 @@
-"""One model in one precision, for fixed sizes or for ranges: compiled, called by its task, saved, loaded and called again."""
+"""One model in one precision, for fixed sizes or ranges: compiled, called by its task, saved, loaded, called again."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 import trt_passes as tp
+from case import Call, Case, Part, Result
 from torch.utils import _pytree as pytree
 from trt_passes.compiler.instruments.numerics import distance
-
-from case import Call, Case, Part, Result
 
 PRECISIONS: Mapping[str, Mapping[str, Any]] = {
     "fp32": {},

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 import torchcrepe
 import trt_passes as tp
-
 from case import Call, Case, Part, Result, Standing
 from tones import RATE, glide, in_cents
 

@@ -1,7 +1,7 @@
 """torchfcpe: the pitch of a glide, by its network from a mel spectrogram to probabilities of pitches.
 
-Not the whole, from samples to hertz: where it makes spectrograms it prints a warning if a sample is beyond 1, a decision
-by a value, which torch.export cannot follow.
+Not the whole, from samples to hertz: where it makes spectrograms it prints a warning if a sample is beyond 1, which is
+a decision by a value that torch.export cannot follow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import torch
 import torchfcpe
 import trt_passes as tp
-
 from case import Call, Case, Part, Result
 from tones import RATE, glide, in_cents
 

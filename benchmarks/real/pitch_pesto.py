@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import pesto
 import trt_passes as tp
-from torch import Tensor, nn
-
 from case import Call, Case, Part, Result
 from tones import RATE, glide, in_cents
+from torch import Tensor, nn
 
 SECONDS, STEP = 1.0, 0.01
 

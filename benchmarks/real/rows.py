@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import trt_passes as tp
-
 from case import Case
 from measure import PRECISIONS, SIZES, original, run  # noqa: F401
 

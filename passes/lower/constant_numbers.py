@@ -70,12 +70,15 @@ def _numbers(graph: Graph, known: Mapping[Node, Any], items: set[Node]) -> dict[
     for node in graph.nodes:
         if node in items:
             found[node] = known[node.args[0]].item()
-        elif is_symbolic(node) and is_pure(node) and node.target is not _ITEM:
-            if node.all_input_nodes and all(source in found for source in node.all_input_nodes):
-                number = _computed(node, found)
-                if number is not None:
-                    found[node] = number
+        elif _is_arithmetic(node) and all(source in found for source in node.all_input_nodes):
+            number = _computed(node, found)
+            if number is not None:
+                found[node] = number
     return found
+
+
+def _is_arithmetic(node: Node) -> bool:
+    return is_symbolic(node) and is_pure(node) and node.target is not _ITEM and bool(node.all_input_nodes)
 
 
 def _computed(node: Node, numbers: Mapping[Node, Any]) -> int | float | bool | None:

@@ -27,7 +27,7 @@ class FoldConstants(Pass):
 
     A result is stored as a constant of the program if it takes at most `max_bytes`, or no more than the constants that
     it is computed from: casting or transposing a weight is folded, expanding one is not. Equal small results are
-    stored once. A number that is made of constants, as by `buffer.item()`, is written into the calls that it is given to.
+    stored once. A number that is made of constants, as by `buffer.item()`, is written into the calls that take it.
     Random results, sizes that are known at run time only, and outputs of the program stay as they are.
 
     Before:
