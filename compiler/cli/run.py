@@ -151,7 +151,7 @@ def _trace(model: LoadedModel) -> Program:
         )
     module = model.module
     if isinstance(module, torch.jit.ScriptModule):
-        from ..frontends.torchscript import module_from_script
+        from ..frontends.torchscript.conversion import module_from_script
 
         module = module_from_script(module, model.args, model.kwargs)
     return trace(module, model.args or None, model.kwargs or None)

@@ -40,7 +40,7 @@ def traceable(model: Any, chosen: str, inputs: Sequence[Any] | None, kwargs: Map
     """
     check_containers(inputs, kwargs)
     if is_torchscript(model):
-        from .torchscript import module_from_script
+        from .torchscript.conversion import module_from_script
 
         if chosen == "fx":
             raise UserError("ir='fx' cannot trace TorchScript: use ir='ts', or the nn.Module it was made from.")

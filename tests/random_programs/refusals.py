@@ -43,7 +43,7 @@ TRUE_REASONS: tuple[tuple[str, Callable[[Program], bool]], ...] = (
     (r"^the model does not allow the range", _export_or_ranges_fail),
     (r"^the model does not do the same for all declared sizes: ", branches_differ),
     # PyTorch's converter of TorchScript.
-    (r"^PyTorch cannot convert (the TorchScript model|layer '.*' \(\w+\) of the TorchScript model)", conversion_fails),
+    (r"^the TorchScript model cannot be converted as a whole", conversion_fails),
     (r"^the TorchScript model raises when it is called with ", call_of_script_fails),
     # What stays in PyTorch must be written as TorchScript there.
     (r"^\w+ is a part of the model that TorchScript cannot call: ", scripting_fails),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from trt_passes import Input, UserError, trace
 from trt_passes.compiler.frontends.load_model import load_model
-from trt_passes.compiler.frontends.torchscript import module_from_script
+from trt_passes.compiler.frontends.torchscript.conversion import module_from_script
 from trt_passes.compiler.runtime.saving.save import save
 
 from tests.compiler.runtime.handmade import spliced

@@ -1,0 +1,1 @@
+"""TorchScript in: whole, by running its code node by node while torch.export traces."""

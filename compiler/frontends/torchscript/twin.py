@@ -1,0 +1,135 @@
+"""A TorchScript module's tensors and attributes in plain modules, which torch.export can trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from ..kept_state import kept_values
+from .code import Code, class_name, read_code
+
+Written = frozenset[tuple[str, str]]
+"""Classes, and the attributes of them that some method assigns."""
+
+
+class Unconverted(Exception):
+    """Something that cannot be converted, as a clause: "it has …"."""
+
+
+class Twin(nn.Module):
+    """A module with the names, parameters and buffers of a TorchScript module, not copied.
+
+    A tensor that the model's code assigns to an attribute (`self.h = …`) is a buffer of the twin: a new one
+    unless it was one.
+
+    Args:
+        script: the module.
+        written: what methods assign.
+        others: twins of modules of the same model made before, for those that are in it twice.
+    """
+
+    def __init__(self, script: Any, written: Written, others: list[Twin]) -> None:
+        super().__init__()
+        self._script = (script,)  # in a tuple, which nn.Module takes for no child
+        self._codes: dict[str, Code] = {}
+        self.training = getattr(script, "training", False)  # frozen ones have none
+        self.kind = class_name(script._c._type())
+        self.written = frozenset(name for kind, name in written if kind == script._c._type().annotation_str)
+        for name, child in script.named_children():
+            self.add_module(name, _twin(child, written, others))
+        for name, tensor in script.named_parameters(recurse=False, remove_duplicate=False):
+            kept = tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, tensor.requires_grad)
+            self.register_parameter(name, kept)  # of the same memory: what is loaded from a file are plain tensors
+        for name, tensor in script.named_buffers(recurse=False, remove_duplicate=False):
+            self.register_buffer(name, tensor)
+        for name in self.written:
+            value = getattr(script, name)
+            if isinstance(value, torch.Tensor) and name not in {*self._parameters, *self._buffers}:
+                self.register_buffer(name, value.detach().clone())
+
+    @property
+    def script(self) -> Any:
+        """The module that this is the twin of."""
+        return self._script[0]
+
+    def value(self, name: str) -> Any:
+        """An attribute of any kind; containers are the caller's own."""
+        for known in (self._modules, self._parameters, self._buffers):
+            if name in known:
+                return known[name]
+        if name in vars(self):
+            return vars(self)[name]
+        value = getattr(self.script, name)
+        if isinstance(value, torch.Tensor):
+            object.__setattr__(self, name, value)  # one object, which torch.export knows again
+        return value
+
+    def code(self, method: str) -> Code:
+        """The code of a method.
+
+        Raises:
+            Unconverted: there is none, as for methods of the class that TorchScript generated.
+        """
+        if method not in self._codes:
+            self._codes[method] = read_code(self.script._c._get_method(method).graph)
+        return self._codes[method]
+
+
+def twin_of(script: Any) -> Twin:
+    """The twin of a TorchScript module, with those of the modules in it."""
+    return _twin(script, frozenset(_named(script, "prim::SetAttr")), [])
+
+
+@contextmanager
+def kept_attributes(script: Any) -> Iterator[None]:
+    """Undo what is written inside to attributes of a TorchScript module: tensors, numbers, containers."""
+    named = {*_named(script, "prim::SetAttr"), *_named(script, "prim::GetAttr")}
+    modules = [module for module in script.modules() if isinstance(module, torch.jit.ScriptModule)]
+    places = [(part, name) for part in modules for kind, name in named if part._c._type().annotation_str == kind]
+    before = [(part, name, getattr(part, name)) for part, name in places]
+    before = [item for item in before if not isinstance(item[2], nn.Module)]
+    tensors = [leaf for *_, value in before for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+    with kept_values([leaf for leaf in tensors if not isinstance(leaf, nn.Parameter)]):
+        try:
+            yield
+        finally:
+            for part, name, value in before:
+                if not isinstance(value, torch.Tensor) or getattr(part, name) is not value:
+                    part._c.setattr(name, value)
+
+
+def _twin(script: Any, written: Written, others: list[Twin]) -> Twin:
+    known = next((other for other in others if _is_same(other.script, script, other.written)), None)
+    if known is None:
+        known = Twin(script, written, others)
+        others.append(known)
+    return known
+
+
+def _named(script: Any, kind: str) -> Iterator[tuple[str, str]]:
+    """Classes, and the attributes of them that methods read or assign."""
+    for module in script.modules():
+        for method in module._c._method_names():
+            for node in module._c._get_method(method).graph.findAllNodes(kind):
+                yield next(node.inputs()).type().annotation_str, node.s("name")
+
+
+def _is_same(first: Any, second: Any, written: frozenset[str]) -> bool:
+    """Whether two modules that write to themselves are one, which is seen by a write only."""
+    if first._c._type().annotation_str != second._c._type().annotation_str:
+        return False
+    for name in written:
+        before = getattr(first, name)
+        if isinstance(before, torch.Tensor):
+            mark = before.detach().clone()
+            first._c.setattr(name, mark)
+            try:
+                return getattr(second, name) is mark
+            finally:
+                first._c.setattr(name, before)
+    return False
