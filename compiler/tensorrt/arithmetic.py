@@ -299,7 +299,8 @@ def any_of(
     """Whether any (or every) element along some dimensions is non-zero, as bool."""
     flags = cast(ctx, cast(ctx, x, torch.bool), torch.int32)
     found = reduce(ctx, "MIN" if every else "MAX", flags, dims, keepdim)
-    return compare(ctx, "EQUAL", found, 1, "bool")
+    # Of no elements the least and the greatest are the ends of the type: every one is true, and none.
+    return compare(ctx, "GREATER", found, 0, "bool")
 
 
 def square(ctx: ConverterContext, x: Tensor, role: str = "square") -> Tensor:

@@ -9,7 +9,6 @@ from math import prod
 import torch
 
 from . import arithmetic as ar
-from . import shapes
 from .context import ConverterContext
 from .layers import Layer, iter_layers, topological
 from .loader import tensor_shape
@@ -33,7 +32,8 @@ def repeat_small_sums(ctx: ConverterContext) -> None:
     moves the slices to the front of all that comes before, and is done after seconds for 5 sums, and after minutes for
     7. So it does with the steps of a loop, which it unrolls, where a product has 6 columns or fewer. Sums of 7 elements
     or more are kernels' ordinary sums. A gather repeats the elements, by a power of two that the sum is divided by,
-    which is exact; products get ones to multiply. Only static shapes are concerned.
+    which is exact; products get ones to multiply, and sums of integers zeros. Axes of varying size are kernels'
+    ordinary sums already; a varying batch beside few elements changes nothing.
     """
     layers = topological(iter_layers(ctx.library, ctx.network))
     repeated_in_loops = _in_loops(layers)
@@ -58,17 +58,18 @@ def _few(layer: Layer) -> int | None:
     if layer.kind not in TAKES_PARTS_ITSELF | {"REDUCE", "MATRIX_MULTIPLY"}:
         return None
     shape = tensor_shape(layer.inputs[0])
-    if not shape or min(shape) < 1:
+    if not shape or 0 in shape:
         return None
     if layer.kind == "MATRIX_MULTIPLY":
-        if min(tensor_shape(layer.inputs[1]) or (-1,)) < 1:
+        other = tensor_shape(layer.inputs[1])
+        if not other or 0 in other:
             return None
-        count = shape[summed_axes(layer)[0]]
+        sizes = [shape[summed_axes(layer)[0]]]
     else:
         if getattr(layer.handle, "num_groups", 1) != 1:
             return None
-        count = prod(size for axis, size in enumerate(shape) if layer.handle.axes >> axis & 1)
-    return count if 1 < count <= SLICED and is_float(tensor_of(layer.inputs[0]).dtype) else None
+        sizes = [size for axis, size in enumerate(shape) if layer.handle.axes >> axis & 1]
+    return prod(sizes) if min(sizes, default=-1) > 0 and 1 < prod(sizes) <= SLICED else None
 
 
 def _in_loops(layers: Sequence[Layer]) -> set[str]:
@@ -103,14 +104,20 @@ def _repeat(ctx: ConverterContext, layers: Sequence[Layer], layer: Layer, count:
     if layer.kind in TAKES_PARTS_ITSELF:
         result = expanded(ctx, layer, lambda x: _repeated(ctx, x, axis, times), times)
         replace_input(layers, layer.outputs[0], result.trt)
-    elif layer.handle.op.name == "PROD":
-        ones = torch.ones(*(_ENOUGH if dim == axis else size for dim, size in enumerate(inputs[0].shape)))
-        padding = ar.cast(ctx, ctx.constant(ones, "ones"), inputs[0].dtype, "ones")
-        copy = _repeated(ctx, inputs[0], axis, 1)
-        layer.handle.set_input(0, shapes.concatenate(ctx, [copy, padding], axis, "padded").trt)
+    elif layer.handle.op.name == "PROD" or (layer.handle.op.name == "SUM" and not is_float(inputs[0].dtype)):
+        neutral = 1 if layer.handle.op.name == "PROD" else 0
+        layer.handle.set_input(0, _padded(ctx, inputs[0], axis, times, neutral).trt)
     else:
         x = ar.multiply(ctx, inputs[0], 1 / times, "share") if layer.handle.op.name == "SUM" else inputs[0]
         layer.handle.set_input(0, _repeated(ctx, x, axis, times).trt)
+
+
+def _padded(ctx: ConverterContext, x: Tensor, axis: int, times: int, neutral: int) -> Tensor:
+    """Several times as many elements along an axis: those of the tensor, and the neutral one of an operation."""
+    size = x.shape[axis]
+    shape = [size * times if dim == axis else 1 for dim in range(x.rank)]
+    own = ctx.constant((torch.arange(size * times) < size).reshape(shape), "own")
+    return ar.where(ctx, own, _repeated(ctx, x, axis, times), ctx.scalar(neutral, x.dtype, x.rank), "padded")
 
 
 def _repeated(ctx: ConverterContext, x: Tensor, dim: int, times: int) -> Tensor:

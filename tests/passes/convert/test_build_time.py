@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -66,15 +67,38 @@ class First(nn.Module):
         return self.model(x)[0]
 
 
-def built_in_time(model: nn.Module, x: Tensor) -> None:
+BATCH = {"dynamic": [{0: "n"}], "ranges": {"n": (1, 2, 9)}}
+
+
+def built_in_time(model: nn.Module, x: Tensor, **sizes: Any) -> None:
     started = time.process_time()
-    check(model.eval(), [x], build=True)
+    check(model.eval(), [x], build=True, **sizes)
     assert time.process_time() - started < 25, "they took minutes, or never ended"
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_steps_that_sum_up_few_elements(name: str) -> None:
     built_in_time(Steps(name), X)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_of_a_batch_that_varies(name: str) -> None:
+    built_in_time(Steps(name), X, **BATCH)
+
+
+INTEGER_STEPS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "sum": lambda c, dim: c - c.sum(dim, keepdim=True) % 3,
+    "largest": lambda c, dim: c - c.amax(dim, keepdim=True) % 3,
+    "product": lambda c, dim: c - c.prod(dim, keepdim=True) % 3,
+    "count": lambda c, dim: c - (c > 2).sum(dim, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("name", INTEGER_STEPS)
+@pytest.mark.parametrize("sizes", [{}, BATCH], ids=["static", "batch"])
+def test_steps_of_integers(name: str, sizes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STEPS, name, INTEGER_STEPS[name])
+    built_in_time(Steps(name), torch.randint(0, 9, (2, 6, 4, 4)), **sizes)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

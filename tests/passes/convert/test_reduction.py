@@ -46,6 +46,15 @@ def test_booleans():
     check(function, [i > 0], build=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float32])
+def test_every_one_of_nothing_is_true_and_none_is(dtype):
+    def function(x):
+        return x.all(), x.any(), x.all(1), x.any(1), x.all(1, keepdim=True), x.all(0), x.any((0, 1))
+
+    check(function, [torch.ones(2, 0, dtype=dtype)], build=True)
+    check(lambda x: (x[:, x.shape[1] :].all(1), x[:, 1:].all(), x[:, 1:].any()), [torch.ones(2, 1).to(dtype)])
+
+
 @pytest.mark.parametrize("values", [x, i], ids=["float", "int"])
 def test_places_and_order(values):
     # Distinct values: the order among equal ones is not PyTorch's to promise.
