@@ -1,4 +1,4 @@
-"""A tensor subclass that wraps others, as those of quantized weights do."""
+"""Tensor subclasses that wrap others, as those of quantized weights do."""
 
 from __future__ import annotations
 
@@ -44,6 +44,36 @@ class Quantized(torch.Tensor):
         if func in (aten.detach.default, aten.alias.default, aten.clone.default):
             return return_and_correct_aliasing(func, args, kwargs, cls(func(args[0].q), func(args[0].s)))
         plain = pytree.tree_map_only(Quantized, lambda item: item.q.to(item.s.dtype) * item.s, args)
+        return func(*plain, **(kwargs or {}))
+
+
+class Summed(torch.Tensor):
+    """The sum of two tensors of one shape, `high` and `low`, which it computes whenever it is read."""
+
+    high: torch.Tensor
+    low: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, high: torch.Tensor, low: torch.Tensor) -> Summed:
+        wrapper: Any = torch.Tensor._make_wrapper_subclass(cls, high.shape, dtype=high.dtype, device=high.device)
+        return wrapper
+
+    def __init__(self, high: torch.Tensor, low: torch.Tensor) -> None:
+        self.high, self.low = high, low
+
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        return ["high", "low"], None
+
+    @classmethod
+    def __tensor_unflatten__(cls, inner: dict[str, torch.Tensor], meta: None, size: Any, stride: Any) -> Summed:
+        return cls(inner["high"], inner["low"])
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (aten.detach.default, aten.alias.default, aten.clone.default, aten._to_copy.default):
+            parts = (func(part, *args[1:], **(kwargs or {})) for part in (args[0].high, args[0].low))
+            return return_and_correct_aliasing(func, args, kwargs, cls(*parts))
+        plain = pytree.tree_map_only(Summed, lambda item: item.high + item.low, args)
         return func(*plain, **(kwargs or {}))
 
 

@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.subclasses import Quantized, Summed, quantized
+
 """
 
 _modules = itertools.count()

@@ -1,6 +1,7 @@
 """A few random programs, and what judges them; `python -m tests.random_programs` tries as many as asked for."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from tests.random_programs.__main__ import main
 from tests.random_programs.judge import FAILURES, Kind, judged
 from tests.random_programs.minimise import minimised
 from tests.random_programs.program import Argument, Case, Line, Program
+from tests.random_programs.refusals import is_true_reason, with_allowed_sizes
+from tests.random_programs.workers import Pool
 from tests.random_programs.write import random_program
 
 CHECKED = (0, 1, 2, 3, 4, 5, 7, 8, 9, 12)
@@ -47,6 +50,19 @@ def test_random_programs_are_right_or_refused_for_a_reason(number):
 @pytest.mark.parametrize("frontend", ["dynamo", "exported", "torch_compile", "dynamic", "ts", "script", "fx"])
 def test_every_front_end_is_tried(frontend):
     assert judged(program("v = x.softmax(-1) * 2", frontend=frontend)).kind is Kind.RIGHT
+
+
+@pytest.mark.parametrize("frontend", ["dynamo", "exported", "torch_compile", "fx"])
+def test_weights_of_other_classes_are_tried(frontend):
+    layers = (
+        "self.layer1 = quantized(nn.Linear(8, 8))",
+        "self.layer2 = nn.Parameter(Summed(torch.randn(4, 8), torch.randn(4, 8)), requires_grad=False)",
+    )
+    saved = frontend != "torch_compile"
+    chosen = program(
+        "a = self.layer1(x)", "v = F.linear(a, self.layer2)", layers=layers, frontend=frontend, saved=saved
+    )
+    assert judged(chosen).kind is Kind.RIGHT
 
 
 def test_what_is_saved_is_loaded_and_called():
@@ -97,6 +113,35 @@ def test_a_file_of_a_program_tries_it_again(tmp_path, capsys):
     assert Program.from_file(path) == made
     assert main([str(path)]) == 0
     assert "program.py: right" in capsys.readouterr().out
+
+
+def test_a_process_that_ends_is_told_with_where():
+    ended = program("v = x + 1 if not __import__('os').abort() else x")
+    fine = program("v = x + 1")
+    with Pool(1) as pool:
+        # The program runs in PyTorch first, in the process that judges it.
+        verdicts = [verdict for _, verdict in pool.judge([ended, fine])]
+    assert [verdict.kind for verdict in verdicts] == [Kind.CRASH, Kind.RIGHT]
+    assert re.search(r"the process ended \(-6\) in \w+ at \w+\.py:\d+", verdicts[0].message)
+    assert "Fatal Python error: Aborted" in verdicts[0].trace
+
+
+def test_a_refusal_is_true_only_of_programs_that_pytorch_refuses():
+    sentence = "torch.export rejects the model: for no reason"
+    assert not is_true_reason(sentence, program("v = x + 1"))
+    assert is_true_reason(sentence, program("v = x[x > 0].sum() > 0 and x"))
+    assert not is_true_reason("torch.fx cannot trace the model (why not)", program("v = x + 1"))
+    assert is_true_reason("torch.fx cannot trace the model (…)", program("v = x + (1 if x.sum() > 0 else 2)"))
+    assert not is_true_reason("something else", program("v = x[x > 0].sum() > 0 and x"))
+
+
+def test_a_refused_range_is_tried_as_it_is_allowed():
+    found = judged(program("torch._check(x.shape[0] >= 3)", "v = x * 2", ranges={"rows": (2, 4, 9)}))
+    assert found.kind is Kind.PLAINER
+    sentence = "input 'x' dimension 0 is declared as 2..9, but torch.export found that the model allows 3..9: declare"
+    narrowed = with_allowed_sizes(sentence, program("v = x + 1"))
+    assert narrowed is not None
+    assert narrowed.ranges == {"rows": (3, 4, 9)}
 
 
 def test_a_run_goes_on_where_it_was(tmp_path, capsys):

@@ -215,6 +215,7 @@ def _control(builder: Builder) -> None:
 
 _FAMILIES: dict[str, tuple[Step, float]] = {
     "layer": (_layer(layers.LAYERS), 17),
+    "subclass": (_layer(layers.SUBCLASSES), 1.5),
     "function": (_expression(layers.FUNCTIONS), 6),
     "recipe": (_recipe, 5),
     "float": (_expression(pointwise.FLOAT), 16),

@@ -115,6 +115,27 @@ LAYERS: tuple[tuple[str, str], ...] = (
 )
 """What makes a layer, or a buffer, and an expression with it."""
 
+SUBCLASSES: tuple[tuple[str, str], ...] = (
+    ("quantized(nn.Linear({Dl}, {o}))", "{m}({x})"),
+    ("quantized(nn.Linear({Dl}, {Dl}, bias=False))", "{x} + {m}({x})"),
+    ("quantized(nn.Sequential(nn.Linear({Dl}, 16), nn.GELU(), nn.Linear(16, {Dl})))", "{m}({x})"),
+    ("nn.ModuleList(quantized(nn.Linear({Dl}, {Dl})) for _ in range(2))", "{m}[1](F.relu({m}[0]({x})))"),
+    ("nn.Parameter(Quantized.of(torch.randn({o}, {Dl})), requires_grad=False)", "F.linear({x}, {m})"),
+    ("nn.Parameter(Quantized.of(torch.randn({o}, {Dl})), requires_grad=False)", "{x} @ {m}.t()"),
+    ("nn.Parameter(Quantized.of(torch.randn(5, {o})), requires_grad=False)", "F.embedding({i}.long() % 5, {m})"),
+    ("nn.Parameter(Quantized.of(torch.randn(3, {Dl})), requires_grad=False)", "{x} * {m}[0] + {m}.sum()"),
+    ("nn.Parameter(Summed(torch.randn({Dl}), torch.ones({Dl})), requires_grad=False)", "{x} * {m} + 1"),
+    (
+        "nn.Parameter(Summed(torch.randn({o}, {Dl}), torch.randn({o}, {Dl})), requires_grad=False)",
+        "F.linear({x}, {m} * 0.5)",
+    ),
+    (
+        "nn.Parameter(Summed(torch.randn(1, {Dl}), torch.randn(1, {Dl})), requires_grad=False)",
+        "torch.cat([{m}.expand({x2}.shape[0], -1), {x2}])",
+    ),
+)
+"""Weights that are tensors of a class of their own, made of others."""
+
 FUNCTIONS: tuple[str, ...] = (
     "F.scaled_dot_product_attention({x}, {x}, {x})",
     "F.scaled_dot_product_attention({x3}, {x3}, {x3}, is_causal=True)",
