@@ -149,7 +149,7 @@ class _Worker:
                 self.task = None
                 return task, found
             self.process.join()
-            printed = self.printed.read_text(errors="replace")[-6000:]
+            printed = _end_of(self.printed.read_text(errors="replace"))
             message = f"the process ended ({self.process.exitcode}){_where(printed)}"
             self.end()
             return task, Verdict(number, Kind.CRASH, message, trace=printed)
@@ -164,6 +164,12 @@ class _Worker:
         self.process.join()
         self.connection.close()
         self.printed.unlink(missing_ok=True)
+
+
+def _end_of(printed: str, most: int = 6000) -> str:
+    """The last of what a process printed: from the stack on where it died of a signal."""
+    before, found, stack = printed.partition("Fatal Python error")
+    return before[-most // 2 :] + found + stack[: most // 2] if found else printed[-most:]
 
 
 def _where(printed: str) -> str:
