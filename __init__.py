@@ -8,10 +8,14 @@ that runs engines is registered as soon as both torch and this package are impor
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# A module `transformers` beside this file would hide the library of that name from whoever runs Python here.
+__path__.append(os.path.join(os.path.dirname(__file__), "generation", "names"))
 
 if TYPE_CHECKING:
     from .compiler.api import compile, convert_to_engine
@@ -31,10 +35,9 @@ if TYPE_CHECKING:
     from .compiler.pass_base import Context, Pass, graph_pass
     from .compiler.pipeline import Pipeline
     from .compiler.report.report import Report
-    from .compiler.runtime.save import load
     from .compiler.runtime.saving.output_formats import save_engine
-    from .compiler.runtime.saving.save import save
     from .compiler.settings import Settings
+    from .generation.files import load, save
 
 _HOMES = {
     "compile": "compiler.api",
@@ -61,8 +64,8 @@ _HOMES = {
     "Program": "compiler.ir.program",
     "Segment": "compiler.ir.program",
     "Report": "compiler.report.report",
-    "load": "compiler.runtime.save",
-    "save": "compiler.runtime.saving.save",
+    "load": "generation.files",
+    "save": "generation.files",
     "save_engine": "compiler.runtime.saving.output_formats",
     "Settings": "compiler.settings",
 }

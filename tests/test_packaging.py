@@ -12,11 +12,12 @@ import pytest
 from trt_passes.compiler.runtime.after_import import after_import
 
 ROOT = Path(__file__).parents[1]
+PARTS = ("compiler", "generation", "passes", "visualize")
 
 
 def test_every_package_is_listed() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    folders = {path.parent for part in ("compiler", "passes", "visualize") for path in (ROOT / part).rglob("*.py")}
+    folders = {path.parent for part in PARTS for path in (ROOT / part).rglob("*.py")}
     assert all((folder / "__init__.py").exists() for folder in folders)
     names = [".".join(("trt_passes", *folder.relative_to(ROOT).parts)) for folder in folders]
     assert sorted(listed) == sorted(["trt_passes", *names])
@@ -32,7 +33,7 @@ def test_every_data_file_is_listed() -> None:
     }
     there = {
         path
-        for part in ("compiler", "passes", "visualize")
+        for part in PARTS
         for path in (ROOT / part).rglob("*")
         if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
     }

@@ -46,6 +46,7 @@ ROOMS: Mapping[str, str] = {
     "frontends.torch_compile": f"{ALL} manager",  # compiles when it is called
     "frontends.compiled_graph": f"{ALL} manager",
     "api": f"{ALL} manager",
+    "generation": f"{ALL} manager api",
     "cli": f"{ALL} manager api",
 }
 """What a room may import besides itself; `=room` is what the room itself offers, and no file in it. The longest name
@@ -54,7 +55,7 @@ holds, for a file as for what it imports."""
 
 def modules(root: Path) -> dict[str, Path]:
     """The files of the package, by the name that the table gives them."""
-    files = [path for top in ("compiler", "passes", "visualize") for path in (root / top).rglob("*.py")]
+    files = [path for top in ("compiler", "generation", "passes", "visualize") for path in (root / top).rglob("*.py")]
     names = [".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__") for path in files]
     return {name.removeprefix("compiler."): path for name, path in zip(names, files, strict=True)}
 

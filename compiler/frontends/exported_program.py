@@ -175,9 +175,24 @@ def _trial(
 
 
 @contextlib.contextmanager
+def _exporting() -> Iterator[None]:
+    """While entered, `torch.compiler.is_compiling()` and `is_exporting()` say yes, as they do in torch.export."""
+    names = ("_is_compiling_flag", "_is_exporting_flag")
+    before = [getattr(torch.compiler, name) for name in names]
+    try:
+        for name in names:
+            setattr(torch.compiler, name, True)
+        yield
+    finally:
+        for name, value in zip(names, before, strict=True):
+            setattr(torch.compiler, name, value)
+
+
+@contextlib.contextmanager
 def _as_traced(model: torch.nn.Module) -> Iterator[None]:
     """While entered, the model runs as it is traced; its state is kept."""
-    with WholeRecurrentLayers(), masks_not_compared(), kept_state(model, ()):
+    # Models ask whether they are compiled, and mixtures of experts then call other operators.
+    with WholeRecurrentLayers(), masks_not_compared(), kept_state(model, ()), _exporting():
         yield
 
 

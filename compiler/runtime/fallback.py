@@ -22,7 +22,7 @@ def segment_module(program: Program, segment: Segment) -> GraphModule:
     nodes = program.nodes_by_name
     root, graph = torch.nn.Module(), Graph()
     copies: dict[Node, Node] = {}
-    sizes = SizesInGraph(graph)
+    sizes = SizesInGraph(graph, nodes)
     for name in (*segment.inputs, *segment.constants):
         copy = copies[nodes[name]] = graph.placeholder(name)
         copy.meta = {"val": nodes[name].meta["val"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import UserError, did_you_mean
 from ..settings import Executor
@@ -46,10 +46,6 @@ def load(
         UserError: the file is missing, damaged, no compiled program, written by a newer release, or holds what needs
             `trust` or `operators`; or an option is none.
     """
-    if executor is not None and executor not in _EXECUTORS:
-        needs = " It needs the process that compiled."
-        hint = needs if executor == "reference" else did_you_mean(executor, _EXECUTORS)
-        raise UserError(f"a loaded program cannot use executor {executor!r}.{hint}")
     source = path_of(path)
     if not source.is_file():
         problem = "is no file" if source.exists() else "does not exist"
@@ -58,7 +54,24 @@ def load(
         file = source.open("rb")
     except OSError as error:
         raise UserError(f"cannot read {source}: {error.strerror or error}.") from error
+    with file:
+        return load_from(file, str(source), executor, trust=trust, operators=operators, **options)
+
+
+def load_from(
+    file: BinaryIO,
+    name: str,
+    executor: Executor | None = None,
+    *,
+    trust: bool = False,
+    operators: Collection[str] = (),
+    **options: Any,
+) -> CompiledModule:
+    """Read what `save` wrote from an open file, which errors call `name`; see `load`."""
+    if executor is not None and executor not in _EXECUTORS:
+        needs = " It needs the process that compiled."
+        hint = needs if executor == "reference" else did_you_mean(executor, _EXECUTORS)
+        raise UserError(f"a loaded program cannot use executor {executor!r}.{hint}")
     allowed = Allowed(frozenset({operators} if isinstance(operators, str) else operators), trust)
     chosen = options if executor is None else {**options, "executor": executor}
-    with file:
-        return loaded(file, str(source), chosen, allowed, compiled_module)
+    return loaded(file, name, chosen, allowed, compiled_module)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -26,14 +26,17 @@ from .savable_sizes import WRITTEN_OUT
 class SizesInGraph:
     """The sizes that can be computed in a graph under construction, each computed once.
 
-    `graph` is the graph. Tell it of every tensor, and every size, that exists there with `add`.
+    `graph` is the graph. Tell it of every tensor, and every size, that exists there with `add`. `taken` are the names
+    of what is copied into it, now or later, which nothing that is made anew may take.
     """
 
     graph: Graph
+    taken: Collection[str] = ()
     _nodes: dict[Any, Node] = field(default_factory=dict)
     _dims: dict[Any, tuple[Node, int]] = field(default_factory=dict)
     _shapes: dict[str, tuple[Node, tuple[Any, ...]]] = field(default_factory=dict)
     _copies: dict[Node, Any] = field(default_factory=dict)
+    _made: int = 0
 
     def add(self, node: Node) -> None:
         """Make the shape of a tensor (or the value of a size) known; `node.meta["val"]` says what it is."""
@@ -137,9 +140,18 @@ class SizesInGraph:
     def _call(self, function: Any, *arguments: Any) -> Any:
         if function in WRITTEN_OUT:
             return WRITTEN_OUT[function](self._call, *arguments)
-        node = self.graph.call_function(function, arguments)
+        node = self.graph.create_node("call_function", function, arguments, name=self._free_name())
         node.meta["val"] = fake_value(node)
         return node
+
+    def _free_name(self) -> str | None:
+        """A name for a node that is made anew; None, for fx to choose, if no names are taken."""
+        if not self.taken:
+            return None
+        self._made += 1
+        while f"size_{self._made}" in self.taken:
+            self._made += 1
+        return f"size_{self._made}"
 
 
 def is_recomputed(node: Node) -> bool:

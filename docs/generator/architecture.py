@@ -26,7 +26,7 @@ class Place:
 
 
 PLACES: Mapping[str, Place] = {
-    "doors": Place(("cli/ · api", "trt-passes, tp.compile"), ("cli", "api")),
+    "doors": Place(("cli/ · api · generation/", "trt-passes, tp.compile, generate"), ("cli", "api", "generation")),
     "torch_compile": Place(
         ("frontends/torch_compile", "a way in that compiles when it is called"),
         ("frontends.torch_compile", "frontends.compiled_graph"),

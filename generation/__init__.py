@@ -1,0 +1,1 @@
+"""Generation with models of transformers: compiled steps, and caches of keys and values."""

@@ -1,0 +1,154 @@
+"""`save` and `load`: a compiled module is one archive of PyTorch's, a model that generates is several in one file."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import os
+import zipfile
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+import torch
+
+from ..compiler.errors import UserError, on_one_line
+from ..compiler.ir.strict_json import strict_json
+from ..compiler.runtime import save as modules
+from ..compiler.runtime.saving.save import save as save_module
+from ..compiler.runtime.saving.save import to_bytes
+from ..compiler.runtime.whole_file import path_of, remove_abandoned, write_archive
+from ..compiler.settings import Executor
+
+SCHEMA = 1
+RECORD_FILE = "trt_passes_generation.json"
+"""The entry that says what the programs of a model are for, with the model's configuration."""
+
+
+def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format: str | None = None) -> None:
+    """Write a compiled module to a file: engines, weights (once), and the PyTorch graph of every segment.
+
+    The file is written beside its place and then renamed, so it is there whole or not at all; what a process that ended
+    has left of this, an hour ago or more, is removed. A symbolic link stays one. A program is written for
+    the CPU, wherever the module is, so that it loads on every machine; move it with `.cuda()` after loading.
+
+    Args:
+        compiled: what `compile` or `compile_for_generation` returned; a ScriptModule is written as it is, as
+            TorchScript.
+        path: the file.
+        output_format: "exported_program" is a standard `.pt2` that `load` reads, and `torch.export.load` too;
+            "torchscript" is read by `torch.jit.load`. Both need `trt_passes` to be imported, which has the operator
+            that runs engines. By default TorchScript if the path ends in `.ts`, else an exported program. What
+            `compile_for_generation` returned has a form of its own, which only `load` reads.
+
+    Raises:
+        UserError: the module was not compiled by this package, its graph was edited, it has no form in TorchScript, or
+            the file cannot be written.
+    """
+    programs = getattr(compiled, "programs", None)
+    if not isinstance(programs, dict) or not hasattr(compiled, "plan"):
+        return save_module(compiled, path, output_format)
+    if output_format is not None:
+        raise UserError(
+            f"output_format is {output_format!r}, but a model that generates has one form only: leave it out."
+        )
+    target = path_of(path)
+    record = {
+        "schema": SCHEMA,
+        "plan": compiled.plan.to_json(),
+        "config": compiled.config.to_dict(),
+        "generation_config": compiled.generation_config.to_dict(),
+        "programs": sorted(programs),
+    }
+    remove_abandoned(os.path.dirname(os.path.realpath(target)))
+    try:
+        write_archive(target, lambda file: _write(file, record, programs))
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}.") from error
+    return None
+
+
+def _write(file: BinaryIO, record: dict[str, Any], programs: dict[str, Any]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(RECORD_FILE, json.dumps(record, default=str))
+        for name, program in programs.items():
+            archive.writestr(f"programs/{name}.pt2", to_bytes(program))
+
+
+def load(
+    path: str | os.PathLike[str],
+    executor: Executor | None = None,
+    *,
+    trust: bool = False,
+    operators: Collection[str] = (),
+    **options: Any,
+) -> Any:
+    """Read what `save` wrote. The module runs on any machine: where its engines cannot, segments run in PyTorch.
+
+    Nothing of the file runs but operators of PyTorch that compute with tensors, and the engines, which are TensorRT's:
+    with the executor "pytorch" these are not touched either. For a model that generates, transformers makes the model
+    that the file names, without weights.
+
+    Args:
+        path: the file.
+        executor: "auto", "tensorrt" or "pytorch"; by default what the module was saved with.
+        trust: read the file whatever it holds, as `torch.export.load` does: it can then run any code.
+        operators: namespaces of operator libraries that the file may call too, such as ["mylib"].
+        options: other fields of `RuntimeOptions`, such as `cuda_graphs` and `runtime_cache_path`, in place of those
+            that the module was saved with.
+
+    Returns:
+        A module called like the model, on the CPU. `report` on it is a `SavedReport`. For a model that generates, the
+        model; `report` is on each of its `programs`.
+
+    Raises:
+        UserError: the file is missing, damaged, no compiled program, written by a newer release, or holds what needs
+            `trust` or `operators`; or an option is none.
+    """
+    source = path_of(path)
+    record = _record(source)
+    if record is None:
+        return modules.load(path, executor, trust=trust, operators=operators, **options)
+    if importlib.util.find_spec("transformers") is None:
+        raise UserError(f"{source} holds a model of transformers, which is not installed: pip install transformers.")
+    from transformers import GenerationConfig
+
+    from .model import Plan, assembled, class_named
+
+    arguments: dict[str, Any] = {"trust": trust, "operators": operators, **options}
+    try:
+        plan = Plan.from_json(record["plan"])
+        base = class_named(plan.model_class)
+        config = base.config_class.from_dict(record["config"])
+        generation_config = GenerationConfig.from_dict(record["generation_config"])
+        names = [str(name) for name in record["programs"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{source} is damaged ({on_one_line(error)}, in {RECORD_FILE}): save it again.") from error
+    programs = {}
+    with zipfile.ZipFile(source) as archive:
+        for name in names:
+            content = io.BytesIO(archive.read(f"programs/{name}.pt2"))
+            programs[name] = modules.load_from(content, f"{source} ({name})", executor, **arguments)
+    return assembled(base, config, generation_config, plan, programs, "cpu")
+
+
+def _record(source: Any) -> dict[str, Any] | None:
+    """What the file of a model that generates says; None for any other file, or none."""
+    with suppress(OSError, zipfile.BadZipFile, KeyError, NotImplementedError), zipfile.ZipFile(source) as archive:
+        content = archive.read(RECORD_FILE)
+        if archive.testzip() is not None:
+            raise UserError(f"{source} is damaged (a checksum is wrong): copy it or save it again.")
+        try:
+            record = strict_json(content)
+        except ValueError as error:
+            raise UserError(f"{source} is damaged ({on_one_line(error)}, in {RECORD_FILE}): save it again.") from error
+        if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
+            raise UserError(f"{source} is damaged (no schema, in {RECORD_FILE}): save it again.")
+        if record["schema"] > SCHEMA:
+            raise UserError(
+                f"{source} was saved with schema {record['schema']}, but this release of trt-passes reads up to "
+                f"{SCHEMA}: upgrade it."
+            )
+        return record
+    return None

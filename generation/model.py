@@ -1,0 +1,232 @@
+"""A transformers model whose `forward` runs compiled programs: everything else of it is transformers' own."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from ..compiler.errors import UserError
+from ..compiler.ir.dtypes import from_short_name, short_name
+from .cache import CompiledCache, Layout
+from .step import cache_argument
+
+_IGNORED = frozenset({"use_cache", "return_dict", "logits_to_keep", "output_attentions", "output_hidden_states"})
+"""Arguments of a model's that change nothing here when they have no effect on logits: checked where they have."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a model was compiled for.
+
+    Attributes:
+        model_class: the name of the model's class in transformers.
+        layout: of the cache.
+        batch: the most sequences.
+        prefill: the most tokens that one step takes; longer prompts take several.
+        all_logits: whether a step returns the logits of all its tokens, or of the last.
+        positions: whether the model is told the positions of tokens.
+        dtype: the data type of the model.
+    """
+
+    model_class: str
+    layout: Layout
+    batch: int
+    prefill: int
+    all_logits: bool
+    positions: bool
+    dtype: torch.dtype
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able values."""
+        plain = {name: getattr(self, name) for name in ("model_class", "batch", "prefill", "all_logits", "positions")}
+        return {**plain, "layout": self.layout.to_json(), "dtype": short_name(self.dtype)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """The plan that `to_json` wrote."""
+        values = {**data, "layout": Layout.from_json(data["layout"]), "dtype": from_short_name(data["dtype"])}
+        return cls(**values)
+
+
+def class_named(name: str) -> type[Any]:
+    """The model class of transformers with this name.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = getattr(transformers, name, None)
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
+        raise UserError(f"transformers {transformers.__version__} has no model class {name!r}.")
+    return found
+
+
+class CompiledGeneration:
+    """What a compiled model has in place of its class's own: `forward`, the cache, and where it is.
+
+    Attributes:
+        plan: what it was compiled for.
+        programs: the compiled programs, by name; see `report` on each.
+    """
+
+    plan: Plan
+    programs: dict[str, Any]
+    _place: torch.device
+
+    @property
+    def device(self) -> torch.device:
+        """Where the programs run."""
+        return self._place
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The data type of the model that was compiled."""
+        return self.plan.dtype
+
+    def new_cache(self) -> CompiledCache:
+        """An empty cache, for `generate` or for steps of one's own."""
+        return CompiledCache(self.plan.layout, self._place)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+        probe = fn(torch.empty(0, device=self._place, dtype=self.plan.dtype))
+        if probe.dtype != self.plan.dtype:
+            raise UserError("a compiled model keeps its data type: compile a model of another.")
+        for program in self.programs.values():
+            program._apply(fn, recurse)
+        self._place = probe.device
+        return self
+
+    def _prepare_cache_for_generation(
+        self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """Give `generate` a cache of ours, whichever it would make."""
+        name = cache_argument(type(self))
+        given = model_kwargs.get(name)
+        if given is None:
+            model_kwargs[name] = self.new_cache()
+        elif not isinstance(given, CompiledCache):
+            raise UserError(f"{name} is a {type(given).__name__}: a compiled model needs what its new_cache() returns.")
+
+    def _run(self, **arguments: Any) -> Any:
+        """One call of `forward`, whose arguments were bound to the names that the model's class gives them."""
+        given = {name: value for name, value in arguments.items() if value is not None}
+        cache = given.pop(cache_argument(type(self)), None)
+        for name in ("output_attentions", "output_hidden_states"):
+            if given.get(name):
+                raise UserError(f"{name}=True is not possible: a compiled model returns logits only.")
+        ids = given.pop("input_ids", None)
+        mask, positions = given.pop("attention_mask", None), given.pop("position_ids", None)
+        other = sorted(set(given) - _IGNORED)
+        if ids is None or other:
+            named = other[0] if other else "input_ids"
+            raise UserError(f"a compiled model takes input_ids, attention_mask and position_ids; not {named!r} so.")
+        if cache is None:
+            cache = self.new_cache()
+        if not isinstance(cache, CompiledCache):
+            raise UserError(f"the cache is a {type(cache).__name__}: give what new_cache() returns.")
+        logits = self._steps(ids, mask, positions, cache)
+        kept = given.get("logits_to_keep")
+        if isinstance(kept, int) and kept and kept < logits.shape[1]:
+            logits = logits[:, -kept:]
+        output = CausalLMOutputWithPast(logits=logits)
+        output[cache_argument(type(self))] = cache
+        setattr(output, cache_argument(type(self)), cache)
+        return output
+
+    def _steps(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor | None, cache: CompiledCache
+    ) -> torch.Tensor:
+        """The logits of some tokens, in steps of at most `prefill` of them."""
+        plan = self.plan
+        batch, count = ids.shape
+        self._check(batch, count, cache)
+        cache.allocate(batch)
+        start = cache.length
+        mask = _whole_mask(mask, batch, start + count, plan.layout.positions, ids.device)
+        if plan.positions and positions is None:
+            positions = torch.arange(start, start + count, device=ids.device).expand(batch, count)
+        logits = []
+        for first in range(0, count, plan.prefill):
+            part = slice(first, first + plan.prefill)
+            inputs: dict[str, Any] = {
+                "input_ids": ids[:, part].contiguous(),
+                "attention_mask": mask,
+                "start": torch.full((1,), cache.length, dtype=torch.int64, device=ids.device),
+                "caches": cache.tensors(),
+            }
+            if plan.positions:
+                assert positions is not None
+                inputs["position_ids"] = positions[:, part].expand(batch, -1).contiguous()
+            found, *rows = self.programs["step"](**inputs)
+            cache.write(rows)
+            logits.append(found)
+        if not plan.all_logits:
+            return logits[-1]
+        return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
+
+    def _check(self, batch: int, count: int, cache: CompiledCache) -> None:
+        plan = self.plan
+        if batch > plan.batch:
+            raise UserError(
+                f"the call has {batch} sequences (texts times beams), and the model was compiled for up to "
+                f"{plan.batch}: compile it with batch={batch}."
+            )
+        if cache.length + count > plan.layout.positions:
+            raise UserError(
+                f"the cache has {plan.layout.positions} positions, of which {cache.length} are filled, and the call "
+                f"has {count} more tokens: compile with a larger max_cache_len, or generate fewer tokens."
+            )
+
+
+def _whole_mask(
+    mask: torch.Tensor | None, batch: int, filled: int, positions: int, device: torch.device
+) -> torch.Tensor:
+    """A mask of tokens, i64[B,filled] or None, for all positions of a cache; those to come are hidden."""
+    if mask is not None and (mask.dim() != 2 or mask.shape[1] < filled):
+        raise UserError(
+            f"attention_mask has the shape {list(mask.shape)}: give one of [sequences, {filled}], with 1 for every "
+            "position that holds a token and 0 for padding."
+        )
+    whole = torch.zeros((batch, positions), dtype=torch.int64, device=device)
+    whole[:, :filled] = 1 if mask is None else mask[:, :filled].to(torch.int64)
+    return whole
+
+
+@functools.cache
+def compiled_class(base: type[Any]) -> type[Any]:
+    """A subclass of a model class whose instances run compiled programs."""
+    signature = inspect.signature(base.forward)
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(self, *args, **kwargs).arguments
+        bound.pop("self")
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                bound.update(bound.pop(name, {}))
+        return self._run(**bound)
+
+    forward.__doc__ = "Logits for new tokens, from compiled programs; arguments as for the model's class."
+    forward.__signature__ = signature  # type: ignore[attr-defined]
+    namespace = {"forward": forward, "__doc__": f"A compiled {base.__name__}."}
+    return type(f"Compiled{base.__name__}", (CompiledGeneration, base), namespace)
+
+
+def assembled(
+    base: type[Any], config: Any, generation_config: Any, plan: Plan, programs: Mapping[str, nn.Module], place: Any
+) -> Any:
+    """A model of a class without weights (they are on the meta device), with compiled programs in their place."""
+    cls = compiled_class(base)
+    with torch.device("meta"):
+        model = cls(config)
+    model.eval()
+    vars(model).update(plan=plan, programs=dict(programs), _place=torch.device(place))
+    if generation_config is not None:
+        model.generation_config = generation_config
+    return model

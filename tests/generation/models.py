@@ -1,0 +1,73 @@
+"""Small language models of every kind, with random weights that make their answers vary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import transformers as tf
+
+VOCABULARY = 100
+_BASE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": None,
+}
+_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 32}
+_GEMMA = {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16}
+
+
+def _gpt2() -> Any:
+    sizes = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}
+    return tf.GPT2Config(vocab_size=VOCABULARY, initializer_range=0.3, bos_token_id=1, eos_token_id=None, **sizes)
+
+
+def _bloom() -> Any:
+    sizes = {"hidden_size": 64, "n_layer": 2, "n_head": 4}
+    return tf.BloomConfig(vocab_size=VOCABULARY, initializer_range=0.3, bos_token_id=1, eos_token_id=None, **sizes)
+
+
+def _falcon() -> Any:
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return tf.FalconConfig(vocab_size=VOCABULARY, initializer_range=0.3, bos_token_id=1, eos_token_id=None, **sizes)
+
+
+def _deepseek() -> Any:
+    sizes = {**_BASE, **_EXPERTS, "num_key_value_heads": 4, "n_routed_experts": 4, "n_group": 2, "topk_group": 1}
+    heads = {"q_lora_rank": 24, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16}
+    return tf.DeepseekV3Config(**sizes, **heads, first_k_dense_replace=1)
+
+
+DECODERS: Mapping[str, Callable[[], Any]] = MappingProxyType(
+    {
+        "gpt2": _gpt2,
+        "llama": lambda: tf.LlamaConfig(**_BASE),
+        "mistral": lambda: tf.MistralConfig(**_BASE, sliding_window=8),
+        "qwen3": lambda: tf.Qwen3Config(**_BASE, head_dim=16),
+        "gemma2": lambda: tf.Gemma2Config(**{**_BASE, "bos_token_id": 2}, **_GEMMA),
+        "gemma3": lambda: tf.Gemma3TextConfig(**{**_BASE, "bos_token_id": 2}, **_GEMMA),
+        "phi3": lambda: tf.Phi3Config(**_BASE),
+        "olmo2": lambda: tf.Olmo2Config(**_BASE),
+        "falcon": _falcon,
+        "bloom": _bloom,
+        "mixtral": lambda: tf.MixtralConfig(**_BASE, num_local_experts=4),
+        "qwen3-moe": lambda: tf.Qwen3MoeConfig(**_BASE, **_EXPERTS, head_dim=16, num_experts=8),
+        "deepseek-v3": _deepseek,
+    }
+)
+
+
+def decoder(name: str) -> Any:
+    """A decoder-only model in eval mode."""
+    torch.manual_seed(0)
+    return tf.AutoModelForCausalLM.from_config(DECODERS[name]()).eval()

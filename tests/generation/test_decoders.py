@@ -1,0 +1,55 @@
+"""What a compiled language model generates is what it generates in eager mode, token for token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import trt_passes as tp
+from trt_passes.transformers import compile_for_generation
+
+from .models import DECODERS, VOCABULARY, decoder
+
+GREEDY = {"do_sample": False, "pad_token_id": 0}
+
+
+def tokens(batch: int, length: int) -> torch.Tensor:
+    """Random prompts i64[batch,length]."""
+    return torch.randint(3, VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(length))
+
+
+def padded() -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts of 6, 3 and 5 tokens, padded on the left, with their mask."""
+    ids, mask = tokens(3, 6), torch.ones(3, 6, dtype=torch.int64)
+    for row, count in ((1, 3), (2, 1)):
+        ids[row, :count], mask[row, :count] = 0, 0
+    return ids, mask
+
+
+def check(model: Any, compiled: Any, new: int, *, whole: bool = True) -> None:
+    """Compare greedy answers to prompts of several lengths, one longer than a step, and to padded ones."""
+    for length in (1, 4, 11, 20) if whole else (9,):
+        ids = tokens(1, length)
+        expected, got = (item.generate(ids, max_new_tokens=new, **GREEDY) for item in (model, compiled))
+        assert torch.equal(got, expected), length
+    ids, mask = padded()
+    expected, got = (
+        item.generate(ids, attention_mask=mask, max_new_tokens=new, **GREEDY) for item in (model, compiled)
+    )
+    assert torch.equal(got, expected)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", DECODERS)
+def test_the_same_tokens_as_eager(name: str, tmp_path: Path) -> None:
+    model = decoder(name)
+    compiled = compile_for_generation(
+        model, max_cache_len=88, batch=3, prefill=16, executor="reference", min_block_size=1
+    )
+    report = compiled.programs["step"].report
+    assert (len(report.segments), report.coverage) == (1, 1.0)
+    check(model, compiled, 64)
+    tp.save(compiled, tmp_path / "model.pt2")
+    check(model, tp.load(tmp_path / "model.pt2", executor="pytorch"), 16, whole=False)
