@@ -22,6 +22,7 @@ from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.registry import default_registry
 from .expanded_call import sizes_stay_open
 from .expansion import Expansion, expandable, summary_of
+from .flash_for_cpu import flash_attention_for_cpu
 from .in_float32 import in_float32
 from .prims import rules
 from .restate import restate
@@ -70,6 +71,7 @@ def decompositions() -> Mapping[Any, Callable[..., Any]]:
     table[aten.take.default] = _take
     table[aten.resize_as.default] = _resize_as
     table[aten.resize.default] = _resize
+    table[aten._scaled_dot_product_flash_attention_for_cpu.default] = flash_attention_for_cpu
     table.update(rules())
     table.update({target: in_float32(table[target]) for target in _ROUNDED})
     return MappingProxyType({target: rule for target, rule in table.items() if target not in _kept()})

@@ -48,6 +48,17 @@ def test_weights_that_are_read_are_computed_too():
     check(lambda q, k, v: aten._scaled_dot_product_attention_math(q, k, v), (Q, K, V))
 
 
+@pytest.mark.parametrize("options", [{}, {"scale": 0.3}, {"is_causal": True}, {"attn_mask": MASK}])
+def test_the_second_result_on_the_cpu_is_the_logarithm_of_a_sum(options):
+    kernel = aten._scaled_dot_product_flash_attention_for_cpu
+    check(lambda q, k, v: kernel(q, k, v, **options), (Q, K, V))
+    check(lambda q, k, v: kernel(q, k, v, **options)[1], (Q, K, V))
+
+
+def test_the_second_result_of_halves_on_the_cpu_is_of_floats():
+    check(aten._scaled_dot_product_flash_attention_for_cpu, [x.half() for x in (Q, K, V)], tolerance=(5e-3, 5e-3))
+
+
 def graph_of(target, *options, **named):
     """The graph of an attention that has kernels for other devices only, whose first result is returned."""
     graph = Graph()
