@@ -54,6 +54,11 @@ def line_of_limit(size: torch.SymInt, *, upper: bool) -> str | None:
     return getattr(getattr(noted, "upper" if upper else "lower", None), "maybe_user_loc", None)
 
 
+def makes_a_number(line: str | None) -> bool:
+    """Whether a line has a call that makes a number of what it is given, such as len()."""
+    return line is not None and _NUMBER_OF.search(line) is not None
+
+
 def advice_on_number(line: str | None) -> str:
     """What to do about a line that makes a number of a size, as the end of a sentence."""
     found = None if line is None else _NUMBER_OF.search(line)

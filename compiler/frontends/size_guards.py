@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..ir.program import Program
 from ..ir.symbols import finite
 from .quiet import quiet_trial
-from .size_decisions import line_of_guard
+from .size_decisions import advice_on_number, line_of_guard, makes_a_number
 from .size_trial import GraphDiffers, SizeTrial
 
 _LOG = logging.getLogger("trt_passes")
@@ -47,9 +47,15 @@ def check_size_guards(program: Program, trial: SizeTrial | None = None) -> None:
         else:
             problem = f"for {shown}{problem}"
         raise UserError(
-            f"the model does not do the same for all declared sizes: {problem}. Declare sizes that all take the same "
-            "branch, and compile a model for each."
+            f"the model does not do the same for all declared sizes: {problem}. {_advice(condition, line)}."
         )
+
+
+def _advice(condition: Any, line: str | None) -> str:
+    """What to do: a line such as `torch.ones(len(x))` needs one size only, others take a branch for some."""
+    if isinstance(condition, sympy.Eq) and makes_a_number(line):
+        return advice_on_number(line)
+    return "Declare sizes that all take the same branch, and compile a model for each"
 
 
 def _problem(trial: SizeTrial | None, sizes: Mapping[sympy.Symbol, int], implied: bool) -> str | None:

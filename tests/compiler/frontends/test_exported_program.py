@@ -262,6 +262,18 @@ def test_a_range_may_start_at_nothing(name: str) -> None:
         torch.testing.assert_close(compiled(x), Model()(x))
 
 
+def test_a_length_that_became_a_number_is_said_to_be_one() -> None:
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = x.view(-1)
+            return torch.zeros(8).scatter_add(0, y.long() * 0, torch.ones(len(y)))
+
+    item = tp.Input(min_shape=(2, 3), opt_shape=(2, 4), max_shape=(5, 6))
+    with pytest.raises(tp.UserError, match=r"torch\.ones\(len\(y\)\).*: write x\.shape\[0\] there") as raised:
+        tp.trace(Model(), [item])
+    assert "branch" not in str(raised.value)
+
+
 def test_a_branch_that_nothing_takes_is_not_taken_for_granted() -> None:
     class Model(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
