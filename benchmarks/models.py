@@ -215,7 +215,13 @@ def main() -> None:
         if arguments.models:
             return
         RESULTS.write_text(json.dumps({**_machine(), "models": rows}, indent=1) + "\n")
-    PAGE.write_text(page(json.loads(RESULTS.read_text())))
+    PAGE.write_text(page(json.loads(RESULTS.read_text())) + _generated_blocks(PAGE.read_text()))
+
+
+def _generated_blocks(written: str) -> str:
+    """What stands at the end of the page and is made by `python -m docs.generate` from results of other programs."""
+    start = written.find("\n<!-- begin ")
+    return "" if start < 0 else written[start:]
 
 
 def _machine() -> dict[str, Any]:
