@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sympy
@@ -13,7 +13,7 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
-from ...compiler.ir.program import is_symbolic
+from ...compiler.ir.program import Program, is_symbolic
 from .values import is_pure
 
 _ITEM = torch.ops.aten._local_scalar_dense.default
@@ -47,8 +47,11 @@ def constant_numbers(graph: Graph, known: Mapping[Node, Any]) -> dict[Node, int 
     return {}
 
 
-def write_numbers(graph: Graph, numbers: Mapping[Node, int | float | bool]) -> None:
-    """Write numbers into the nodes that read them, and drop the checks that they have passed."""
+def write_numbers(program: Program, numbers: Mapping[Node, int | float | bool]) -> None:
+    """Write numbers into the nodes that read them, in place; checks that they pass and ranges of symbols go."""
+    graph = program.graph
+    for symbol in _symbols_of(numbers):
+        program.exported.range_constraints.pop(symbol, None)
     for node in list(graph.nodes):
         if node in numbers or not any(source in numbers for source in node.all_input_nodes):
             continue
@@ -90,7 +93,7 @@ def _computed(node: Node, numbers: Mapping[Node, Any]) -> int | float | bool | N
     return number if isinstance(number, int | float | bool) else None
 
 
-def _symbols_of(nodes: Any) -> set[sympy.Symbol]:
+def _symbols_of(nodes: Iterable[Node]) -> set[sympy.Symbol]:
     leaves = (leaf for node in nodes for leaf in pytree.tree_leaves(node.meta.get("val")))
     return {
         symbol

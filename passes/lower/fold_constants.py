@@ -55,7 +55,7 @@ class FoldConstants(Pass):
                 value = _evaluate(node, known) if self._fits(node, weights) else None
                 if value is not None:
                     known[node], read[node] = value, weights
-        write_numbers(program.graph, constant_numbers(program.graph, known))
+        write_numbers(program, constant_numbers(program.graph, known))
         _store(program, {node: value for node, value in known.items() if node.op == "call_function"}, read)
         remove_dead(program.graph)
         return program

@@ -18,6 +18,7 @@ from docs.generator import (
     pass_examples,
     passes_page,
     pictures,
+    real_models,
     walkthrough,
 )
 from docs.generator.blocks import filled, names_in
@@ -91,6 +92,7 @@ def test_the_page_of_passes_is_current(steps: Mapping[str, Step]) -> None:
 @same_torch
 def test_excerpts_are_current(run: walkthrough.Walkthrough) -> None:
     blocks = {**run.blocks, **partition_example.partition_blocks(), **custom_pass.custom_pass_blocks()}
+    blocks |= real_models.real_model_blocks()
     used = set()
     for page in generate.handwritten():
         text = page.read_text(encoding="utf-8")

@@ -33,6 +33,8 @@ def test_numbers_of_buffers_are_written_into_the_calls(function: Callable[..., T
     assert any(is_symbolic(node) for node in before.op_nodes)
     after = lowered(before, FoldConstants())
     assert not any(is_symbolic(node) for node in after.op_nodes)
+    assert before.exported.range_constraints
+    assert not after.exported.range_constraints
     assert_same(before, after, [X])
 
 
