@@ -48,9 +48,8 @@ def test_a_row_is_the_same_within_its_tolerance(row: Any, tolerance: float, coun
 
 
 def test_what_is_refused_failed_or_in_pytorch_is_told_once() -> None:
-    text = _text(
-        fp32_fixed=ROW, fp32_ranges=ROW, fp16_fixed={"refused": "no words for it"}, fp16_ranges={"failed": "KeyError: 'x'"}
-    )
+    refused, failed = {"refused": "no words for it"}, {"failed": "KeyError: 'x'"}
+    text = _text(fp32_fixed=ROW, fp32_ranges=ROW, fp16_fixed=refused, fp16_ranges=failed)
     assert "1 are refused and 1 failed" in text
     assert "- **one**, fp32 fixed, fp32 ranges: 1 node of `aten.abs` (TP201): no | complex numbers" in text
     assert "- **one**, fp16 fixed: refused: no words for it" in text
