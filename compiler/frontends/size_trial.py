@@ -18,7 +18,7 @@ import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Interpreter, Node
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
@@ -40,6 +40,10 @@ _NO_VALUE_IN_SAME_SHAPE = frozenset(
 
 Models call them for some sizes only, as `expand` for a batch of more than one; Python leaves out slices of everything.
 """
+
+
+_RETURN = "return"
+"""Stands for the name of an operator where a run returns numbers."""
 
 
 class GraphDiffers(Exception):
@@ -117,8 +121,8 @@ class SizeTrial:
         log = _Log()
         # Dynamo, which torch.cond and while_loop call, would remember what it found under these modes.
         with self.traced(), torch.compiler.set_stance("force_eager"), torch.no_grad(), mode, log:
-            self.model(*args, **kwargs)
-        return log.calls
+            results = pytree.tree_leaves(self.model(*args, **kwargs))
+        return [*log.calls, *_returned(results)]
 
     def _of_graph(self, sizes: Sizes) -> list[Any]:
         mode = _fake_mode()
@@ -126,8 +130,10 @@ class SizeTrial:
         inputs = [self._input(mode, spec, tensors) for spec in self.exported.graph_signature.input_specs]
         log = _Log()
         with torch.no_grad(), mode, log:
-            _Checked(self.exported, sizes).run(*inputs)
-        return log.calls
+            results = _Checked(self.exported, sizes).run(*inputs)
+        specs = self.exported.graph_signature.output_specs
+        kept = [value for value, spec in zip(results, specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
+        return [*log.calls, *_returned(kept)]
 
     def _input(self, mode: FakeTensorMode, spec: Any, tensors: Any) -> Any:
         if spec.kind is not InputKind.USER_INPUT:
@@ -208,6 +214,12 @@ class _Log(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
+def _returned(results: Sequence[Any]) -> list[Any]:
+    """What stands at the end of a log for the numbers among the results; nothing without any."""
+    numbers = tuple(_number(value) for value in results if not isinstance(value, torch.Tensor))
+    return [(_RETURN, numbers, ())] if numbers else []
+
+
 def _is_same(given: Any, result: Any) -> bool:
     """Whether two tensors agree in shape, type and device."""
     return all(getattr(given, name, None) == getattr(result, name, None) for name in ("shape", "dtype", "device"))
@@ -234,11 +246,14 @@ def _difference(wanted: list[Any], found: list[Any]) -> Any:
 def _first_difference(wanted: list[Any], found: list[Any]) -> str:
     pairs = zip([*wanted, None], [*found, None], strict=False)
     ours, graphs = next((a, b) for a, b in pairs if a != b)
-    return f"the model calls {_call_text(ours)} there, where the graph calls {_call_text(graphs)}"
+    return f"the model {_call_text(ours)} there, where the graph {_call_text(graphs)}"
 
 
 def _call_text(call: Any) -> str:
-    return "nothing more" if call is None else f"aten.{call[0]}({', '.join(map(_shown, call[1]))})"
+    if call is None:
+        return "calls nothing more"
+    arguments = ", ".join(map(_shown, call[1]))
+    return f"returns {arguments}" if call[0] == _RETURN else f"calls aten.{call[0]}({arguments})"
 
 
 def _shown(argument: Any) -> str:

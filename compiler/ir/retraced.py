@@ -12,6 +12,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Graph
 
 from .program import Program, copy_graph, rebuild
+from .single_views import with_single_views
 
 HIDING_NAMES = frozenset({"torch", "fx_pytree"})
 """Names that the code of every graph refers to, which no argument may have."""
@@ -21,7 +22,9 @@ _NOTHING: Mapping[Any, Callable[..., Any]] = MappingProxyType({})
 
 def retraced(exported: ExportedProgram, table: Mapping[Any, Callable[..., Any]] = _NOTHING) -> ExportedProgram:
     """The program after `run_decompositions`; with no table, only operators that work in place are replaced."""
-    return with_plain_names(with_plain_names(exported).run_decompositions(dict(table)))
+    if Program(exported).mutates:
+        exported = with_plain_names(with_single_views(exported))
+    return with_plain_names(exported.run_decompositions(dict(table)))
 
 
 def with_plain_names(exported: ExportedProgram) -> ExportedProgram:

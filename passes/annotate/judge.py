@@ -9,6 +9,7 @@ import sympy
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.annotations import is_kept_view, kept_whole
 from ...compiler.ir.call import Call
 from ...compiler.ir.dependencies import data_dependent, new_sizes
@@ -37,6 +38,7 @@ class Judge:
         self._registry = ctx.converters
         self._bounds = symbol_ranges(program)
         self._inner: set[sympy.Symbol] = set()
+        self._writes = mutates(program.graph)
 
     def reasons(self, node: Node) -> list[Reason]:
         """Why a node cannot go to TensorRT, all of one verdict; empty if it can."""
@@ -45,6 +47,8 @@ class Judge:
             return excluded
         if is_kept_view(node):
             return [Reason("TP208", f"the caller gets the result of {op_name(node.target)} and what it is a view of.")]
+        if self._writes:
+            return [_among_writes(node)]
         converter = self._registry.get(node.target)
         if converter is None:
             return list(general_reasons(node, self._bounds, self._inner)) or [_no_converter(node, self._registry)]
@@ -118,6 +122,12 @@ def _no_converter(node: Node, registry: Registry) -> Reason:
     siblings = sorted(op_name(target) for target in registry.targets if _packet(target) == _packet(node.target))
     others = f" There are converters for {', '.join(siblings)}." if siblings else ""
     return Reason("TP101", f"no converter is registered for {name}.{others}")
+
+
+def _among_writes(node: Node) -> Reason:
+    failed = kept_whole(node)
+    why = "" if failed is None else f", since that failed: {failed}"
+    return Reason("TP208", f"the model writes to tensors in place, which PyTorch could not replace here{why}")
 
 
 def _packet(target: Any) -> Any:

@@ -13,6 +13,7 @@ import torch
 from torch.fx import Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.annotations import annotate_node, clear, kept_whole
 from ...compiler.ir.dependencies import SHAPE_QUERIES
 from ...compiler.ir.facts import Fact
@@ -195,7 +196,9 @@ def _as_far_as_possible(program: Program, expansion: Expansion, reasons: Mapping
     if expandable(program.graph):
         reasons = reasons or expansion.failures(program.graph)
         expansion.run(program.graph, left=reasons)
+    # Results of an engine have memory of their own: what writes to a view of a tensor would write to nothing.
+    writes = mutates(program.graph)
     for node in program.op_nodes:
-        if is_decomposed(node.target):
+        if writes or is_decomposed(node.target):
             annotate_node(node, whole=reasons.get(node, why))
     return program

@@ -58,6 +58,12 @@ def test_what_a_model_does_at_size_one_only_is_refused(name: str) -> None:
         compiled_for(WRONG_AT_ONE[name], (2, "n"), FROM_ONE)
 
 
+def test_a_number_that_is_returned_is_compared_too() -> None:
+    message = r"for x.shape\[1\] = 3: the model returns 1 there, where the graph returns 2|it was exported where"
+    with pytest.raises(tp.UserError, match=message):
+        compiled_for(lambda x: (x * 2, int(x.shape[1] / 2)), (2, "n"), FROM_THREE)
+
+
 def test_the_same_models_from_size_two() -> None:
     for function in WRONG_AT_ONE.values():
         check_every_size(function, (2, "n"), {"n": (2, 4, 5)})
