@@ -28,9 +28,6 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "sweep.jsonl"
 sys.path.insert(0, str(FOLDER))
 
-TOLERANCE = 1e-3
-"""Relative L2 error of each output in float32. Random weights of small models give 1e-7 to 1e-5."""
-
 OUTCOMES = {
     "one engine": "right, in one engine with nothing left over",
     "several": "right, in several engines or with parts in PyTorch",
@@ -48,6 +45,7 @@ def measure(kind: str, class_name: str, executor: str) -> dict[str, Any]:
     """Make, export, compile, call and compare one model in this process; its row."""
     import torch
     import trt_passes as tp
+    from sweep_judge import judged
     from sweep_models import NotMade, made
 
     torch.set_num_threads(1)
@@ -59,23 +57,27 @@ def measure(kind: str, class_name: str, executor: str) -> dict[str, Any]:
     if executor == "tensorrt":
         model, inputs = model.cuda(), {name: value.cuda() for name, value in inputs.items()}
     started = time.perf_counter()
+    refusal = ""
     try:
         program = tp.trace(model, [], dict(inputs))
     except Exception as error:
-        return {"outcome": "export refuses", "words": _words(error), "divisor": sample.divisor}
+        refusal = _words(error)
+        try:
+            program = tp.trace(model, [], dict(inputs), decide_by_examples=True)
+        except Exception:
+            return {"outcome": "export refuses", "words": refusal, "divisor": sample.divisor}
     exported = time.perf_counter() - started
     try:
         compiled = tp.compile(program, executor=executor)
         seconds = time.perf_counter() - started - exported
-        error = _largest_error(model, compiled, inputs)
+        answer = judged(model, compiled, inputs)
     except Exception as failure:
         traceback.print_exc()
         return {"outcome": "crash", "words": _words(failure), "divisor": sample.divisor}
     report = compiled.report
     left = [row for row in report.ledger if row.verdict.value != "trt"]
-    if not error <= TOLERANCE:
-        exported_error = _largest_error(model, program.exported.module(), inputs)
-        outcome = "wrong" if exported_error <= TOLERANCE else "export differs"
+    if not answer.is_right:
+        outcome = "wrong" if judged(model, program.exported.module(), inputs).is_right else "export differs"
     elif not report.segments:
         outcome = "pytorch"
     else:
@@ -86,9 +88,11 @@ def measure(kind: str, class_name: str, executor: str) -> dict[str, Any]:
         "nodes": len(report.program.op_nodes),
         "trt": report.verdicts["trt"],
         "engines": len(report.segments),
-        "error": float(f"{error:.1e}"),
+        "error": float(f"{answer.error:.1e}"),
+        "unstable": [float(f"{each:.1e}") for each in (answer.unstable_error, answer.own_error)],
         "seconds": [round(exported, 1), round(seconds, 1)],
         "divisor": sample.divisor,
+        **({"by_examples": refusal} if refusal else {}),
     }
 
 
@@ -100,27 +104,6 @@ def _why(left: Sequence[Any]) -> str:
     """The commonest reason, with how many nodes have it."""
     reasons = Counter((row.op, row.reasons[0].code) for row in left if row.reasons)
     return "; ".join(f"{count} × {op} ({code})" for (op, code), count in reasons.most_common(3))
-
-
-def _largest_error(model: Any, compiled: Any, inputs: Mapping[str, Any]) -> float:
-    import torch
-    from torch.utils import _pytree as pytree
-    from trt_passes.compiler.instruments.numerics import distance
-
-    torch.manual_seed(1)
-    with torch.no_grad():
-        expected = [leaf for leaf in pytree.tree_leaves(model(**inputs)) if isinstance(leaf, torch.Tensor)]
-        torch.manual_seed(1)
-        found = [leaf for leaf in pytree.tree_leaves(compiled(**inputs)) if isinstance(leaf, torch.Tensor)]
-    if len(expected) != len(found):
-        return float("inf")
-    worst = 0.0
-    for want, have in zip(expected, found, strict=True):
-        if (want.dtype, want.shape) != (have.dtype, have.shape):
-            return float("inf")
-        if want.numel() and not torch.equal(want, have):
-            worst = max(worst, distance(want, have)[1])
-    return worst
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
@@ -160,7 +143,8 @@ def sweep(kinds: Mapping[str, str], options: argparse.Namespace) -> None:
             row = _answer(receiver, process, receiver in ready, time.monotonic() > end + 20)
             del running[receiver]
             if row is not None:
-                _write({"kind": kind, "class": class_name, **row, "took": round(time.monotonic() - started, 1)})
+                took = round(time.monotonic() - started, 1)
+                _write(Path(options.results), {"kind": kind, "class": class_name, **row, "took": took})
     if waiting:
         print(f"{len(waiting)} left: run the same command again", flush=True)
 
@@ -180,21 +164,21 @@ def _answer(receiver: Connection, process: Any, is_ready: bool, out_of_time: boo
     return row
 
 
-def _write(row: Mapping[str, Any]) -> None:
+def _write(results: Path, row: Mapping[str, Any]) -> None:
     import torch
     import transformers
 
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "date": str(date.today())}
-    with RESULTS.open("a", encoding="utf-8") as file:
+    with results.open("a", encoding="utf-8") as file:
         file.write(json.dumps({**row, "versions": versions}) + "\n")
     print(f"{row['kind']:32} {row['outcome']:15} {row['took']:6.1f} s  {str(row.get('words', ''))[:110]}", flush=True)
 
 
-def rows() -> dict[str, dict[str, Any]]:
+def rows(results: Path = RESULTS) -> dict[str, dict[str, Any]]:
     """The newest row of each kind."""
-    if not RESULTS.exists():
+    if not results.exists():
         return {}
-    lines = (json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines())
+    lines = (json.loads(line) for line in results.read_text(encoding="utf-8").splitlines())
     newest = {line["kind"]: line for line in lines}
     return {kind: newest[kind] for kind in sorted(newest)}
 
@@ -208,19 +192,20 @@ def main(arguments: Iterable[str] | None = None) -> None:
         "--seconds", type=float, default=float("inf"), help="start no more models after so many seconds"
     )
     parser.add_argument("--executor", default="reference", choices=("reference", "tensorrt", "pytorch"))
+    parser.add_argument("--results", default=str(RESULTS), help="file of rows to add to")
     parser.add_argument("--logs", default="/tmp/trt-passes-sweep", help="folder for what each model printed")
     parser.add_argument("--part", default="1/1", help="2/3: the second third of what is left")
     options = parser.parse_args(list(arguments) if arguments is not None else None)
     import transformers  # noqa: F401  here, so that every process has it
     from sweep_models import model_classes
 
-    classes, known = model_classes(), rows()
+    classes, known = model_classes(), rows(Path(options.results))
     chosen = {kind: classes[kind] for kind in options.kinds} or {
         kind: name for kind, name in classes.items() if kind not in known
     }
     part, parts = (int(text) for text in options.part.split("/"))
     sweep(dict(list(chosen.items())[part - 1 :: parts]), options)
-    counts = Counter(row["outcome"] for row in rows().values())
+    counts = Counter(row["outcome"] for row in rows(Path(options.results)).values())
     print(", ".join(f"{counts[name]} {name}" for name in OUTCOMES), f"on {platform.machine()}")
 
 

@@ -33,6 +33,7 @@ def compile(
     arg_inputs: Sequence[Any] | None = None,
     kwarg_inputs: Mapping[str, Any] | None = None,
     ir: str = "default",
+    decide_by_examples: bool = False,
     pipeline: str | Pipeline | Sequence[Pass] | None = None,
     instruments: Sequence[Instrument] = (),
     **options: Any,
@@ -61,6 +62,7 @@ def compile(
             - "ts" or "torchscript" returns a ScriptModule, for `torch.jit.save`; see `script_module`.
             - "fx" traces an nn.Module by `torch.fx.symbolic_trace` first; the result is a GraphModule.
             - "default" is "ts" for TorchScript, else "dynamo".
+        decide_by_examples: follow decisions by values of tensors where the example tensors lead, see `trace`.
         pipeline: passes to run instead of the default ones, or their text.
         instruments: what to call around every pass, besides `Verify` and, with `dump_dir`, `Dump`.
         options: fields of `Settings`.
@@ -78,13 +80,19 @@ def compile(
     inputs = arg_inputs if inputs is None else inputs
     chosen = front_end(ir, model)
     if chosen == "torch_compile":
+        if decide_by_examples:
+            raise UserError(
+                "decide_by_examples is for models that are exported: torch.compile leaves such decisions to Python, so "
+                "leave it out."
+            )
         from .frontends.torch_compile import TorchCompileBackend, compiled_when_called
 
         backend = TorchCompileBackend(pipeline=pipeline, instruments=instruments, **options)
         return compiled_when_called(model, backend, inputs, kwarg_inputs)
     settings = Settings.from_options(options)
     with tracing():
-        program = trace(traceable(model, chosen, inputs, kwarg_inputs), inputs, kwarg_inputs)
+        traced = traceable(model, chosen, inputs, kwarg_inputs)
+        program = trace(traced, inputs, kwarg_inputs, decide_by_examples=decide_by_examples)
         check_modules(settings.torch_executed_modules, program, model)
         compiled = compile_program(program, settings, pipeline, instruments)
         if chosen != "ts":

@@ -7,6 +7,7 @@ import functools
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from keyword import iskeyword
 from typing import Any
@@ -17,6 +18,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError
+from ..inputs import declares_input
 from ..ir.input import Input
 from ..ir.left_out import LeftOut
 from ..ir.memory import memory_of
@@ -30,6 +32,7 @@ from .adopted_program import adopted
 from .causal_masks import masks_not_compared
 from .dataclasses_in_results import results_registered
 from .declared_ranges import with_inputs
+from .example_decisions import NotWanted, values_of_examples, with_decisions
 from .given_arguments import (
     REGISTER_CACHES,
     as_leaf,
@@ -60,6 +63,8 @@ def trace(
     model: torch.nn.Module | types.MethodType | ExportedProgram | Program,
     inputs: Sequence[Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
+    *,
+    decide_by_examples: bool = False,
 ) -> Program:
     """Export a model for the shapes that its inputs declare.
 
@@ -71,11 +76,18 @@ def trace(
             differ is exported as dynamic. What torch.export decides by the example's sizes, and that nothing is of size
             1, is tried where other declared sizes may differ: the model is right for all of them, or refused.
         kwargs: keyword arguments, likewise.
+        decide_by_examples: where the model decides by a value of a tensor, which torch.export cannot follow
+            (`if mask.any():`), export what it does for the example tensors; a call for which it would decide otherwise
+            raises RuntimeError. Without it such a model is exported only if all those values come from constants.
 
     Raises:
         UserError: torch.export rejects the model (with its reason and the user's line), or the model does not allow the
             declared ranges.
     """
+    if decide_by_examples and isinstance(model, Program | ExportedProgram):
+        raise UserError(
+            "decide_by_examples is for models that are not exported yet, and this one is already: leave it out."
+        )
     if isinstance(model, Program):
         return model
     if isinstance(model, ExportedProgram):
@@ -93,21 +105,25 @@ def trace(
     check_signature(model.forward, inputs or (), kwargs or {})
     declared, spec = pytree.tree_flatten((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
     leaves = [as_leaf(leaf) for leaf in declared]
+    if decide_by_examples and any(declares_input(leaf) for leaf in declared):
+        raise UserError("decide_by_examples follows the model where its inputs lead: give example tensors as inputs.")
     device = device_of(model)
     examples = unshared([_example_of(leaf, device) for leaf in declared], _tensors_of(model))
     try:
-        program = _checked(model, examples, spec, leaves)
+        program = _checked(model, examples, spec, leaves, decide_by_examples)
     except UserError as rejection:
         program = _with_other_examples(model, spec, leaves, device, rejection)
     warn_of_training(program, model)
     return replace(program, left_out=LeftOut.of(model.forward, inputs or (), kwargs or {}))
 
 
-def _checked(model: torch.nn.Module, examples: list[Any], spec: Any, leaves: list[Leaf]) -> Program:
+def _checked(
+    model: torch.nn.Module, examples: list[Any], spec: Any, leaves: list[Leaf], by_examples: bool = False
+) -> Program:
     """The model, exported with examples and compared with what its inputs declare."""
     tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Input))
     try:
-        exported = _export(model, pytree.tree_unflatten(examples, spec), leaves)
+        exported = _export(model, pytree.tree_unflatten(examples, spec), leaves, by_examples)
     except UserError as error:
         raise _NotExported(str(error)) from error.__cause__
     program = with_inputs(exported, tensors, tried=True)
@@ -310,30 +326,34 @@ class _Hints(dict[int, Any]):
     """A dict that pytree takes for a leaf."""
 
 
-def _export(model: torch.nn.Module, call: Any, leaves: list[Leaf]) -> ExportedProgram:
+def _export(model: torch.nn.Module, call: Any, leaves: list[Leaf], by_examples: bool) -> ExportedProgram:
     args, kwargs = call
     with named_keywords(model, kwargs):
         shapes = _dynamic_shapes(model, args, kwargs, leaves)
         if shapes is not None:
             shapes = {name: _plain(value) for name, value in shapes.items()}
-        return export_module(model, args, kwargs, shapes)
+        return export_module(model, args, kwargs, shapes, by_examples)
 
 
 def export_module(
-    model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic_shapes: Any
+    model: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    dynamic_shapes: Any,
+    by_examples: bool = False,
 ) -> ExportedProgram:
-    """`torch.export.export` without gradients.
+    """`torch.export.export` without gradients; `by_examples` as `trace` has it.
 
     Raises:
         UserError: torch.export rejects the model (with its reason and the user's line).
     """
     try:
-        return _exported(model, args, kwargs, dynamic_shapes)
+        return _exported(model, args, kwargs, dynamic_shapes, by_examples)
     except UserError as error:
         if not isinstance(error, _UnknownResult):
             raise
     with results_registered(model):
-        return _exported(model, args, kwargs, dynamic_shapes)
+        return _exported(model, args, kwargs, dynamic_shapes, by_examples)
 
 
 class _UnknownResult(UserError):
@@ -341,11 +361,15 @@ class _UnknownResult(UserError):
 
 
 def _exported(
-    model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic_shapes: Any
+    model: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    dynamic_shapes: Any,
+    by_examples: bool,
 ) -> ExportedProgram:
     rebound = NothingRebound()
 
-    def exported(strict: bool) -> ExportedProgram:
+    def exported(strict: bool, values: AbstractContextManager[None] | None = None) -> ExportedProgram:
         with (
             tracing(),
             quiet_rejection(),
@@ -355,6 +379,7 @@ def _exported(
             masks_not_compared(),
             lines_of_decisions(__file__),
             kept_values(state_of(model)),
+            values or contextlib.nullcontext(),
         ):
             found = torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=strict)
             return _as_taken(found)
@@ -365,9 +390,17 @@ def _exported(
         raise
     except Exception as error:
         if isinstance(error, GuardOnDataDependentSymNode):
+            try:
+                return with_decisions(exported(strict=False, values=values_of_examples()), by_examples)
+            except NotWanted as refusal:
+                error = NotWanted(refusal.line, _first_line(error))
+            except Exception as failure:
+                error = failure if by_examples else error
             # Dynamo reads `int(tensor)` as `tensor.item()`, where Python itself wants to know the number.
             with contextlib.suppress(Exception):
                 return exported(strict=True)
+            if isinstance(error, NotWanted):
+                raise error from None
         rebound.explain(error)
         hint = hint_at_shapes([*args, *kwargs.values()])
         kind = _UnknownResult if _UNKNOWN_RESULT.match(str(error).strip()) else UserError
@@ -400,8 +433,7 @@ def _plain(value: Any) -> Any:
 
 
 def _rejection(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = lines[0] if lines else type(error).__name__
+    reason = _first_line(error)
     found = frames_in(str(error)) or frames_in("".join(_traceback_lines(error)))
     frames = [frame for frame in found if not str(frame).startswith("<")]
     place = f" at {frames[-1]}" if frames else ""
@@ -412,6 +444,10 @@ def _rejection(error: Exception) -> str:
         )
     unknown = _UNKNOWN_RESULT.match(reason)
     return f"torch.export rejects the model{place}: {_unknown_result(unknown['name']) if unknown else reason}"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _unknown_result(name: str) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.aliasing import is_view, may_share, mutates
+from ...compiler.ir.decisions import is_decision
 from ...compiler.ir.graph import replace_node
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
@@ -34,6 +35,8 @@ ASSERTIONS = frozenset(
 class RemoveNoops(Pass):
     """Remove operators that return their input unchanged, assertions, and values that nothing reads.
 
+    The assertions stay that hold what a model decided by a value when it was exported.
+
     A copy into another memory layout stays: the views behind it depend on it, and it costs TensorRT nothing. Adding a
     floating-point zero stays because it turns -0.0 into 0.0, and so does a copy without which the caller would get
     memory of an input.
@@ -53,7 +56,7 @@ class RemoveNoops(Pass):
         graph, copies_count = program.graph, mutates(program.graph)
         for node in program.op_nodes:
             source = _same_value(node)
-            if node.target in ASSERTIONS:
+            if node.target in ASSERTIONS and not is_decision(node):
                 graph.erase_node(node)
             elif source is not None and (is_view(node) or (not copies_count and may_share(node, source))):
                 replace_node(node, source)
