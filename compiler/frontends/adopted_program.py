@@ -14,8 +14,11 @@ from ..errors import UserError, did_you_mean
 from ..ir.input import Input
 from ..ir.left_out import check_unchanged
 from ..ir.program import Program
+from ..ir.symbols import example_size, expression
 from .declared_ranges import input_like_example, own_inputs, stamped, with_inputs
 from .given_arguments import as_leaf, check_containers, is_declared
+from .size_guards import check_size_guards
+from .size_trial import GraphTrial
 
 
 def adopted(exported: ExportedProgram, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Program:
@@ -28,7 +31,7 @@ def adopted(exported: ExportedProgram, inputs: Sequence[Any] | None, kwargs: Map
     """
     check_containers(inputs, kwargs)
     if inputs is None and not kwargs:
-        return stamped(Program(exported, own_inputs(exported)))
+        return _checked(stamped(Program(exported, own_inputs(exported))))
     call = (tuple(inputs or ()), _in_order(exported, kwargs or {}))
     given = pytree.tree_leaves(call, is_leaf=is_declared)
     leaves = [as_leaf(value) for value in given]
@@ -41,7 +44,21 @@ def adopted(exported: ExportedProgram, inputs: Sequence[Any] | None, kwargs: Map
         input_like_example(exported, node, leaf) if isinstance(value, torch.Tensor) else leaf
         for node, (value, leaf) in zip(nodes, tensors, strict=True)
     ]
-    return with_inputs(exported, tuple(declared))
+    return _checked(with_inputs(exported, tuple(declared)))
+
+
+def _checked(program: Program) -> Program:
+    """The program, if its graph does at all sizes what it says.
+
+    Raises:
+        UserError: it does not: `squeeze()` does something else for a size of 1, which torch.export leaves out.
+    """
+    values = (node.meta.get("val") for node in program.user_inputs)
+    sizes = (size for value in values if isinstance(value, torch.Tensor) for size in value.shape)
+    usual = {expression(size): example_size(size) or 2 for size in sizes if isinstance(size, torch.SymInt)}
+    if usual:
+        check_size_guards(program, GraphTrial(program.exported, usual))
+    return program
 
 
 def _in_order(exported: ExportedProgram, kwargs: Mapping[str, Any]) -> dict[str, Any]:

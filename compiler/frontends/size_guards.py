@@ -10,14 +10,14 @@ from typing import Any
 import sympy
 import torch
 from torch.export import ExportedProgram
-from torch.utils._sympy.value_ranges import bound_sympy
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from ..errors import UserError
 from ..ir.program import Program
-from ..ir.symbols import finite
+from ..ir.symbols import expression, finite
 from .quiet import quiet_trial
 from .size_decisions import advice_on_number, line_of_guard, makes_a_number
-from .size_trial import GraphDiffers, SizeTrial
+from .size_trial import GraphDiffers, GraphTrial
 
 _LOG = logging.getLogger("trt_passes")
 _TRIALS = 64
@@ -27,7 +27,7 @@ _TRIED = 1024
 """Sizes, or combinations of them, to try in a condition; of larger ranges, as many of the smallest and largest."""
 
 
-def check_size_guards(program: Program, trial: SizeTrial | None = None) -> None:
+def check_size_guards(program: Program, trial: GraphTrial | None = None) -> None:
     """Raise UserError if the graph is not what the model does for some of the sizes that the program declares.
 
     torch.export itself compares simple conditions with the ranges; what a remainder decides, say, it only writes down.
@@ -58,7 +58,7 @@ def _advice(condition: Any, line: str | None) -> str:
     return "Declare sizes that all take the same branch, and compile a model for each"
 
 
-def _problem(trial: SizeTrial | None, sizes: Mapping[sympy.Symbol, int], implied: bool) -> str | None:
+def _problem(trial: GraphTrial | None, sizes: Mapping[sympy.Symbol, int], implied: bool) -> str | None:
     """Why the graph may not be used for sizes, as the end of a sentence; None if it may."""
     try:
         if trial is not None:
@@ -80,7 +80,7 @@ def _doubtful(
     There is no condition (None) where it is that nothing is of size 0 or 1.
     """
     found: dict[tuple[tuple[sympy.Symbol, int], ...], tuple[Any, str | None]] = {}
-    limits = program.exported.range_constraints
+    limits = _limits(program)
     for condition, line in _conditions(program.exported).items():
         symbols = sorted(condition.free_symbols, key=str)
         if not names.keys() >= set(symbols) or _always_holds(condition, limits):
@@ -100,6 +100,18 @@ def _holds(condition: Any, sizes: Mapping[sympy.Symbol, int]) -> bool:
         return bool(condition.xreplace({symbol: sympy.Integer(size) for symbol, size in sizes.items()}) == sympy.true)
     except ZeroDivisionError:
         return False
+
+
+def _limits(program: Program) -> Mapping[Any, Any]:
+    """The ranges of symbols: those that inputs declare, of an exported program narrower than its own."""
+    limits = dict(program.exported.range_constraints)
+    for node, item in zip(program.user_inputs, program.inputs, strict=False):
+        value = node.meta.get("val")
+        for dim, size in enumerate(value.shape if isinstance(value, torch.Tensor) else ()):
+            symbol = expression(size)
+            if isinstance(symbol, sympy.Symbol) and symbol in limits:
+                limits[symbol] &= ValueRanges(item.min_shape[dim], item.max_shape[dim])
+    return limits
 
 
 def _conditions(exported: ExportedProgram) -> dict[Any, str | None]:

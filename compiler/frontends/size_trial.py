@@ -51,12 +51,83 @@ class GraphDiffers(Exception):
 
 
 @dataclass(frozen=True)
-class SizeTrial:
-    """Tries an exported graph at sizes.
+class GraphTrial:
+    """Tries an exported graph at sizes, without the model: whether results have the shapes that tracing noted.
 
     Attributes:
         exported: the graph.
         usual: the sizes that it was exported for.
+    """
+
+    exported: ExportedProgram
+    usual: Sizes
+
+    def check(self, sizes: Sizes, by_results: bool = False) -> None:
+        """Raise GraphDiffers if the graph does something else at these sizes than it says, or is not for them."""
+        sizes = {**self.usual, **sizes}
+        self._check_guards(sizes)
+        self._of_graph(sizes)
+
+    def _check_guards(self, sizes: Sizes) -> None:
+        """What torch.export noted of sizes is checked when the module that it makes of a graph is called."""
+        guards = getattr(self.exported.module(), "_guards_fn", None)
+        if guards is None or any(hasattr(spec.arg, "value") for spec in self._user_specs()):
+            return
+        inputs = [torch.empty(shape, dtype=value.dtype, device="meta") for shape, value in self._pairs(sizes)]
+        try:
+            guards(*inputs)
+        except AssertionError as error:
+            raise GraphDiffers(f"torch.export noted that it is not for them: {error}") from error
+
+    def _pairs(self, sizes: Sizes) -> list[tuple[list[Any], torch.Tensor]]:
+        return list(zip(self._shapes(sizes), self._values(), strict=True))
+
+    def _user_specs(self) -> list[Any]:
+        return [spec for spec in self.exported.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
+
+    def _of_graph(self, sizes: Sizes) -> list[Any]:
+        mode = _fake_mode()
+        tensors = iter(self._inputs(mode, sizes))
+        inputs = [self._input(mode, spec, tensors) for spec in self.exported.graph_signature.input_specs]
+        log = _Log()
+        with torch.no_grad(), mode, log:
+            results = _Checked(self.exported, sizes).run(*inputs)
+        specs = self.exported.graph_signature.output_specs
+        kept = [value for value, spec in zip(results, specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
+        return [*log.calls, *_returned(kept)]
+
+    def _input(self, mode: FakeTensorMode, spec: Any, tensors: Any) -> Any:
+        if spec.kind is not InputKind.USER_INPUT:
+            found = self.exported.state_dict.get(spec.target)
+            found = self.exported.constants.get(spec.target) if found is None else found
+            # What only real tensors go into is computed, and the graph may write to them.
+            return mode.from_tensor(found, static_shapes=True) if isinstance(found, torch.Tensor) else found
+        return spec.arg.value if hasattr(spec.arg, "value") else next(tensors)
+
+    def _inputs(self, mode: FakeTensorMode, sizes: Sizes) -> list[torch.Tensor]:
+        with mode:
+            return [
+                torch.empty(shape, dtype=value.dtype, device=value.device)
+                for shape, value in zip(self._shapes(sizes), self._values(), strict=True)
+            ]
+
+    def _shapes(self, sizes: Sizes) -> list[list[Any]]:
+        return [[size_at(size, sizes) for size in value.shape] for value in self._values()]
+
+    def _values(self) -> list[torch.Tensor]:
+        """What the graph knows of its inputs, in their order."""
+        nodes = {node.name: node for node in self.exported.graph.find_nodes(op="placeholder")}
+        values = [nodes[spec.arg.name].meta["val"] for spec in self._user_specs() if not hasattr(spec.arg, "value")]
+        if not all(isinstance(value, torch.Tensor) for value in values):
+            raise TypeError("an input is no tensor")
+        return values
+
+
+@dataclass(frozen=True)
+class SizeTrial(GraphTrial):
+    """Tries an exported graph at sizes, beside the model.
+
+    Attributes:
         model: what it was exported from, as a function of the arguments.
         leaves: the arguments of the call, flattened, as they were given to torch.export.
         spec: how they were nested: `(args, kwargs)`.
@@ -64,8 +135,6 @@ class SizeTrial:
         example: makes an argument of a shape, given the one for the usual sizes.
     """
 
-    exported: ExportedProgram
-    usual: Sizes
     model: Callable[..., Any]
     leaves: Sequence[Any]
     spec: pytree.TreeSpec
@@ -73,7 +142,7 @@ class SizeTrial:
     example: Callable[[int, Sequence[int]], torch.Tensor]
 
     def check(self, sizes: Sizes, by_results: bool = False) -> None:
-        """Raise GraphDiffers unless the graph is what the model does at these sizes, or the model does not take them.
+        """Raise GraphDiffers unless the graph is what the model does at these sizes, or neither of them takes them.
 
         Args:
             sizes: by symbol; the others have their usual values.
@@ -83,8 +152,9 @@ class SizeTrial:
         sizes = {**self.usual, **sizes}
         try:
             wanted = self._of_model(sizes)
-        except Exception:
+        except Exception as error:
             self._of_model(self.usual)  # whatever prevents this as well, prevents a trial
+            self._check_raises(sizes, error)
             return
         found = self._of_graph(sizes)
         if wanted == found or _difference(wanted, found) == self._usual_difference():
@@ -124,43 +194,16 @@ class SizeTrial:
             results = pytree.tree_leaves(self.model(*args, **kwargs))
         return [*log.calls, *_returned(results)]
 
-    def _of_graph(self, sizes: Sizes) -> list[Any]:
-        mode = _fake_mode()
-        tensors = iter(self._inputs(mode, sizes))
-        inputs = [self._input(mode, spec, tensors) for spec in self.exported.graph_signature.input_specs]
-        log = _Log()
-        with torch.no_grad(), mode, log:
-            results = _Checked(self.exported, sizes).run(*inputs)
-        specs = self.exported.graph_signature.output_specs
-        kept = [value for value, spec in zip(results, specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
-        return [*log.calls, *_returned(kept)]
-
-    def _input(self, mode: FakeTensorMode, spec: Any, tensors: Any) -> Any:
-        if spec.kind is not InputKind.USER_INPUT:
-            found = self.exported.state_dict.get(spec.target)
-            found = self.exported.constants.get(spec.target) if found is None else found
-            # What only real tensors go into is computed, and the graph may write to them.
-            return mode.from_tensor(found, static_shapes=True) if isinstance(found, torch.Tensor) else found
-        return spec.arg.value if hasattr(spec.arg, "value") else next(tensors)
-
-    def _inputs(self, mode: FakeTensorMode, sizes: Sizes) -> list[torch.Tensor]:
-        with mode:
-            return [
-                torch.empty(shape, dtype=value.dtype, device=value.device)
-                for shape, value in zip(self._shapes(sizes), self._values(), strict=True)
-            ]
-
-    def _shapes(self, sizes: Sizes) -> list[list[Any]]:
-        return [[size_at(size, sizes) for size in value.shape] for value in self._values()]
-
-    def _values(self) -> list[torch.Tensor]:
-        """What the graph knows of its inputs, in their order."""
-        nodes = {node.name: node for node in self.exported.graph.find_nodes(op="placeholder")}
-        specs = [spec for spec in self.exported.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
-        values = [nodes[spec.arg.name].meta["val"] for spec in specs if not hasattr(spec.arg, "value")]
-        if not all(isinstance(value, torch.Tensor) for value in values):
-            raise TypeError("an input is no tensor")
-        return values
+    def _check_raises(self, sizes: Sizes, error: Exception) -> None:
+        """Raise GraphDiffers if the graph computes something where the model raises."""
+        try:
+            self._of_graph(sizes)
+        except GraphDiffers:
+            pass
+        except Exception:
+            return
+        text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        raise GraphDiffers(f"the model raises {text[:200]} there, where the graph does not")
 
 
 def size_at(size: Any, sizes: Sizes) -> Any:

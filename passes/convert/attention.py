@@ -31,9 +31,9 @@ single layers products of halves are rounded."""
 LONG = 512
 """Keys above which kernels had better skip blocks of keys that none of their queries sees.
 
-On an H200 an attention block with its four linear layers took 0.5 of the time with TensorRT's causal layer, and 0.76
-with a causal mask, at 2,048 keys. With a mask it took 1.3 to 1.5 times the time at 384 and 128 keys, where finding the
-blocks costs more than they do.
+On an H200 an attention block with its four linear layers took 0.5 of the time with TensorRT's causal layer (which only
+bfloat16 can have, see `_fits_layer`), and 0.76 with a causal mask, at 2,048 keys. With a mask it took 1.3 to 1.5 times
+the time at 384 and 128 keys, where finding the blocks costs more than they do.
 """
 
 _MARGIN = 6
@@ -66,7 +66,8 @@ def attention(ctx: ConverterContext, call: Call) -> Tensor:
     mask = mask_of(ctx, call, is_long)
     scores = _scores(ctx, call, query, key)
     if call.value("is_causal"):
-        scores = _causal(ctx, scores)
+        # Every query sees the first key. Kernels skip blocks of keys that are hidden by -inf.
+        scores = _causal(ctx, scores, float("-inf") if is_long else HIDDEN)
     if mask is not None:
         scores, value = mask.applied(ctx, scores), mask.visible(ctx, value)
     weights = ar.cast(ctx, normalized_exponential(ctx, scores, scores.rank - 1, "softmax"), value.dtype, "weights")
@@ -107,8 +108,9 @@ def _times(ctx: ConverterContext, x: Tensor, scale: float) -> Tensor:
 # --- TensorRT's layer ------------------------------------------------------------------------------------------------
 def _fits_layer(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Whether TensorRT's attention layer takes the operands: four dimensions, and sizes that need no broadcast."""
-    if not query.rank == key.rank == value.rank == 4 or query.dtype == torch.float32:
-        # TensorRT-RTX 1.6 fuses f16 and bf16 only, and crashes while it decomposes several f32 layers on the same keys.
+    if not query.rank == key.rank == value.rank == 4 or query.dtype != torch.bfloat16:
+        # TensorRT-RTX 1.6 holds the scores of its f16 layer in f16: on an H200 their rounding was an error of 2 % for
+        # scores around 300, and from 65,504 on they overflowed. It crashes while it decomposes f32 layers on one key.
         return False
     return query.shape[0] == key.shape[0] == value.shape[0] and key.shape == value.shape
 
@@ -137,8 +139,8 @@ def _repeated_heads(ctx: ConverterContext, x: Tensor, query: Tensor) -> Tensor:
     return shapes.reshape(ctx, wide, (*x.shape[:-3], heads * groups, *x.shape[-2:]), "heads")
 
 
-def _causal(ctx: ConverterContext, scores: Tensor) -> Tensor:
+def _causal(ctx: ConverterContext, scores: Tensor, hidden: float) -> Tensor:
     rows = shapes.unsqueeze(ctx, shapes.ramp(ctx, scores.shape[-2], role="rows"), 1, "rows")
     columns = shapes.unsqueeze(ctx, shapes.ramp(ctx, scores.shape[-1], role="columns"), 0, "columns")
     ahead = ar.compare(ctx, "GREATER", columns, rows, "ahead")
-    return ar.where(ctx, ahead, HIDDEN, scores, "causal")
+    return ar.where(ctx, ahead, hidden, scores, "causal")

@@ -20,8 +20,8 @@ def scores_in_float32(layers: Iterable[Layer]) -> frozenset[str]:
     """The products of halves that are cast to float32, scaled and masked, and go into a softmax: their tensors' names.
 
     TensorRT makes one kernel of these layers and the product with the values, and adds up and keeps scores in float32
-    there: measured on an H200, scores in the hundreds are as exact as PyTorch's, where rounding them would change their
-    weights by percents (`test_scores_in_the_hundreds_are_not_rounded_to_halves_on_a_gpu`).
+    there. Measured on an H200, float16 and bfloat16, heads of 16 to 128, 5 to 1,024 keys: scores of 1 to 10 million are
+    as exact as PyTorch's, where rounding them would change weights by percents, and the largest overflow.
     """
     readers: Mapping[str, list[Layer]] = defaultdict(list)
     listed = list(layers)

@@ -119,3 +119,59 @@ def test_state_is_not_changed_by_a_trial() -> None:
     assert model.calls.item() == 0
     x = torch.randn(1, 4)
     torch.testing.assert_close(compiled(x), model.norm(x))
+
+
+class Calls(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.squeeze() * 2,
+        lambda x: x.squeeze(0).sum(0),
+        lambda x: torch.squeeze(x[:, :1]),
+        lambda x: x.mean(1, keepdim=True).squeeze(),
+    ],
+)
+@pytest.mark.parametrize("least", [0, 1])
+def test_an_exported_program_that_is_another_for_a_size_of_1_is_refused(function, least):
+    """torch.export assumes that what varies is not 1, also where its range says otherwise."""
+    rows = torch.export.Dim("rows", min=least, max=8)
+    exported = torch.export.export(Calls(function), (torch.randn(4, 4),), dynamic_shapes={"x": {0: rows}})
+    with pytest.raises(tp.UserError, match=r"x.shape\[0\] = 1: %squeeze.* \(.*test_size_trial.py:\d+\) has the shape"):
+        tp.compile(exported, min_block_size=1)
+    sizes = tp.Input(min_shape=(2, 4), opt_shape=(4, 4), max_shape=(8, 4))
+    compiled = tp.compile(exported, [sizes], min_block_size=1, executor="reference")
+    x = torch.randn(2, 4)
+    torch.testing.assert_close(compiled(x), function(x))
+    with pytest.raises(tp.UserError, match="takes 2 to 8"):
+        compiled(torch.randn(1, 4))
+
+
+def test_an_exported_program_that_is_the_same_for_a_size_of_1_is_taken():
+    rows = torch.export.Dim("rows", min=1, max=8)
+
+    def function(x):
+        return x.flatten(1).mean(0, keepdim=True).expand_as(x) + x
+
+    exported = torch.export.export(Calls(function), (torch.randn(4, 4),), dynamic_shapes={"x": {0: rows}})
+    compiled = tp.compile(exported, min_block_size=1, executor="reference")
+    for size in (1, 2, 8):
+        x = torch.randn(size, 4)
+        torch.testing.assert_close(compiled(x), function(x))
+
+
+def test_a_size_that_the_model_raises_for_and_the_graph_does_not_is_refused():
+    def function(x):
+        torch._check(x.shape[0] % 2 == 0)
+        return x * 2
+
+    sizes = tp.Input(min_shape=(1, 4), opt_shape=(4, 4), max_shape=(8, 4))
+    with pytest.raises(tp.UserError, match=r"the model raises RuntimeError: .* there, where the graph does not"):
+        tp.compile(Calls(function), [sizes], min_block_size=1)
