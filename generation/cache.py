@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -130,6 +132,48 @@ class TracedLayer(_Layer):
         return torch.where(written[None, None, :, None], new, cache)
 
 
+@dataclass(eq=False)
+class Memory:
+    """The blocks of a cache for a number of sequences, and what was captured with them.
+
+    Attributes:
+        blocks: [G,B,heads,M,dim] for each size of `Layout.groups`.
+        step: the CUDA graph of a step of one token on these blocks, once there is one.
+    """
+
+    layout: Layout
+    batch: int
+    device: torch.device
+    blocks: list[torch.Tensor]
+    step: Any = None
+
+
+@dataclass
+class Pool:
+    """Memory of caches that are gone, for new ones: CUDA graphs are bound to its addresses."""
+
+    _free: list[Memory] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, layout: Layout, batch: int, device: torch.device) -> Memory:
+        """Memory for a number of sequences. What it holds is of no meaning, and finite."""
+        with self._lock:
+            for index, memory in enumerate(self._free):
+                if (memory.layout, memory.batch, memory.device) == (layout, batch, device):
+                    return self._free.pop(index)
+            self._free.clear()
+        blocks = [
+            torch.zeros((len(numbers), batch, heads, layout.positions, dim), dtype=layout.dtype, device=device)
+            for (heads, dim), numbers in layout.groups.items()
+        ]
+        return Memory(layout, batch, device, blocks)
+
+    def give_back(self, memory: Memory) -> None:
+        """Keep memory for the next cache."""
+        with self._lock:
+            self._free.append(memory)
+
+
 class CompiledCache(Cache):
     """The keys and values of one generation, in tensors of a fixed number of positions.
 
@@ -141,11 +185,13 @@ class CompiledCache(Cache):
         max_cache_len: how many there are.
     """
 
-    def __init__(self, layout: Layout, device: torch.device) -> None:
+    def __init__(self, layout: Layout, device: torch.device, pool: Pool | None = None) -> None:
         super().__init__(layers=[_Layer(layout.positions, slot.sliding) for slot in layout.slots])
         self.layout, self.target = layout, device
         self.length = 0
         self.blocks: list[torch.Tensor] = []
+        self.memory: Memory | None = None
+        self._pool = pool or Pool()
 
     @property
     def max_cache_len(self) -> int:
@@ -178,9 +224,9 @@ class CompiledCache(Cache):
             if held != batch:
                 raise UserError(f"this cache holds {held} sequences, and the call has {batch}: use a new cache.")
             return
-        for (heads, dim), numbers in self.layout.groups.items():
-            shape = (len(numbers), batch, heads, self.layout.positions, dim)
-            self.blocks.append(torch.zeros(shape, dtype=self.layout.dtype, device=self.target))
+        self.memory = self._pool.take(self.layout, batch, self.target)
+        self.blocks = self.memory.blocks
+        weakref.finalize(self, self._pool.give_back, self.memory)
 
     def tensors(self) -> list[torch.Tensor]:
         """Keys and values of every layer, [B, heads, M, dim], as views of the blocks."""
@@ -196,6 +242,10 @@ class CompiledCache(Cache):
             block[:, :, :, self.length : self.length + count].copy_(new)
         self.length += count
 
+    def captured(self) -> Memory | None:
+        """The memory whose step can be a CUDA graph: that which was taken at first."""
+        return self.memory if self.memory is not None and self.blocks is self.memory.blocks else None
+
     def reset(self) -> None:
         """Forget everything; the memory stays."""
         self.length = 0
@@ -205,8 +255,9 @@ class CompiledCache(Cache):
         self.length = max(0, self.length + tokens) if tokens <= 0 else min(self.length, tokens)
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Let each sequence go on from another one (beam search)."""
-        self.batch_select_indices(beam_idx)
+        """Let each sequence go on from another one (beam search), in the same memory."""
+        for block in self.blocks:
+            block.copy_(block.index_select(1, beam_idx.to(block.device)))
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep these sequences, in this order."""

@@ -69,7 +69,9 @@ def compile_for_generation(
     except NotKeysAndValues as error:
         raise UserError(f"{error}: such models cannot be compiled for generation; use compile_config.") from error
     positions = "position_ids" in inspect.signature(type(model).forward).parameters
-    plan = Plan(name, layout, batch, prefill, all_logits, positions, model.dtype)
+    # A step's graph reads and writes the cache in place, which that of a compiled module would copy.
+    graphs = bool(settings.pop("cuda_graphs", False))
+    plan = Plan(name, layout, batch, prefill, all_logits, positions, model.dtype, graphs)
     program = trace(DecoderStep(model, layout, all_logits), None, _inputs(plan))
     step = compile_model(program, **settings)
     return assembled(

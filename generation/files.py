@@ -117,8 +117,9 @@ def load(
     from .model import Plan, assembled, class_named
 
     arguments: dict[str, Any] = {"trust": trust, "operators": operators, **options}
+    chosen = {"cuda_graphs": bool(arguments.pop("cuda_graphs"))} if "cuda_graphs" in arguments else {}
     try:
-        plan = Plan.from_json(record["plan"])
+        plan = Plan.from_json({**record["plan"], **chosen})
         base = class_named(plan.model_class)
         config = base.config_class.from_dict(record["config"])
         generation_config = GenerationConfig.from_dict(record["generation_config"])

@@ -15,8 +15,9 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ..compiler.errors import UserError
 from ..compiler.ir.dtypes import from_short_name, short_name
-from .cache import CompiledCache, Layout
+from .cache import CompiledCache, Layout, Pool
 from .step import cache_argument
+from .step_graph import StepGraph
 
 _IGNORED = frozenset({"use_cache", "return_dict", "logits_to_keep", "output_attentions", "output_hidden_states"})
 """Arguments of a model's that change nothing here when they have no effect on logits: checked where they have."""
@@ -34,6 +35,7 @@ class Plan:
         all_logits: whether a step returns the logits of all its tokens, or of the last.
         positions: whether the model is told the positions of tokens.
         dtype: the data type of the model.
+        cuda_graphs: whether steps of one token are replayed as CUDA graphs.
     """
 
     model_class: str
@@ -43,11 +45,16 @@ class Plan:
     all_logits: bool
     positions: bool
     dtype: torch.dtype
+    cuda_graphs: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able values."""
-        plain = {name: getattr(self, name) for name in ("model_class", "batch", "prefill", "all_logits", "positions")}
-        return {**plain, "layout": self.layout.to_json(), "dtype": short_name(self.dtype)}
+        names = ("model_class", "batch", "prefill", "all_logits", "positions", "cuda_graphs")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "layout": self.layout.to_json(),
+            "dtype": short_name(self.dtype),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
@@ -79,6 +86,7 @@ class CompiledGeneration:
     plan: Plan
     programs: dict[str, Any]
     _place: torch.device
+    _pool: Pool
 
     @property
     def device(self) -> torch.device:
@@ -92,7 +100,7 @@ class CompiledGeneration:
 
     def new_cache(self) -> CompiledCache:
         """An empty cache, for `generate` or for steps of one's own."""
-        return CompiledCache(self.plan.layout, self._place)
+        return CompiledCache(self.plan.layout, self._place, self._pool)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         probe = fn(torch.empty(0, device=self._place, dtype=self.plan.dtype))
@@ -100,7 +108,7 @@ class CompiledGeneration:
             raise UserError("a compiled model keeps its data type: compile a model of another.")
         for program in self.programs.values():
             program._apply(fn, recurse)
-        self._place = probe.device
+        self._place, self._pool = probe.device, Pool()
         return self
 
     def _prepare_cache_for_generation(
@@ -155,21 +163,26 @@ class CompiledGeneration:
         logits = []
         for first in range(0, count, plan.prefill):
             part = slice(first, first + plan.prefill)
-            inputs: dict[str, Any] = {
-                "input_ids": ids[:, part].contiguous(),
-                "attention_mask": mask,
-                "start": torch.full((1,), cache.length, dtype=torch.int64, device=ids.device),
-                "caches": cache.tensors(),
-            }
+            inputs = {"input_ids": ids[:, part].contiguous(), "attention_mask": mask}
+            inputs["start"] = torch.full((1,), cache.length, dtype=torch.int64, device=ids.device)
             if plan.positions:
                 assert positions is not None
                 inputs["position_ids"] = positions[:, part].expand(batch, -1).contiguous()
-            found, *rows = self.programs["step"](**inputs)
-            cache.write(rows)
-            logits.append(found)
+            logits.append(self._step(inputs, cache))
         if not plan.all_logits:
             return logits[-1]
         return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
+
+    def _step(self, inputs: dict[str, torch.Tensor], cache: CompiledCache) -> torch.Tensor:
+        memory = cache.captured() if self.plan.cuda_graphs and self._place.type == "cuda" else None
+        if memory is not None and inputs["input_ids"].shape[1] == 1:
+            memory.step = memory.step or StepGraph(self.programs["step"], inputs, cache)
+            logits: torch.Tensor = memory.step(inputs)
+            cache.length += 1
+            return logits
+        logits, *rows = self.programs["step"](**inputs, caches=cache.tensors())
+        cache.write(rows)
+        return logits
 
     def _check(self, batch: int, count: int, cache: CompiledCache) -> None:
         plan = self.plan
@@ -226,7 +239,7 @@ def assembled(
     with torch.device("meta"):
         model = cls(config)
     model.eval()
-    vars(model).update(plan=plan, programs=dict(programs), _place=torch.device(place))
+    vars(model).update(plan=plan, programs=dict(programs), _place=torch.device(place), _pool=Pool())
     if generation_config is not None:
         model.generation_config = generation_config
     return model

@@ -1,0 +1,264 @@
+"""What a token costs: one decode step with a filled cache, on a GPU, of PyTorch and of this package.
+
+    python benchmarks/decode.py [--rows llama-1b …] [--peers ours eager …] [--minutes 8] [--json decode.json]
+
+Models in float16 with random weights. Every row and peer is measured in a process of its own; what does not fit into
+the minutes is left out and said so. The limit is the bytes of the weights that a token reads, at 4.3 TB/s (an H200).
+
+- `step_ms`: median of 50 steps of one token, from the call to the end on the GPU; the cache is filled to `position`.
+- `first_ms`: median of 5 prompts of 512 tokens. torch.compile's is eager, as in transformers' `generate`.
+- `start_s`: from the model to the end of the first step, compilation included.
+- `gpu_mib`: what the process holds on the GPU at the end, weights included.
+- `cache_copied`: bytes of the cache that are copied into, or out of, the engine in a step; `rows_written` to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BANDWIDTH = 4.3e12
+STEPS, PROMPTS, PROMPT = 50, 5, 512
+PEERS = ("ours", "ours-no-graphs", "reduce-overhead", "eager", "max-autotune")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model with the state that a step is measured in: sequences, positions of the cache, and how many are filled."""
+
+    model: str
+    batch: int
+    positions: int
+    filled: int
+
+
+ROWS = {
+    "llama-1b": Row("llama-1b", 1, 1024, 512),
+    "llama-1b-batch-8": Row("llama-1b", 8, 1024, 512),
+    "qwen3-0.6b": Row("qwen3-0.6b", 1, 1024, 512),
+    "mistral-7b": Row("mistral-7b", 1, 8192, 4096),
+    "mistral-7b-batch-16": Row("mistral-7b", 16, 8192, 4096),
+    "tiny": Row("tiny", 1, 64, 20),
+}
+
+
+def config(name: str) -> Any:
+    """The configuration of a model."""
+    import transformers as tf
+
+    if name == "tiny":
+        sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+        return tf.LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=128)
+    if name == "llama-1b":
+        sizes = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
+        return tf.LlamaConfig(**sizes, num_key_value_heads=8, vocab_size=128256, tie_word_embeddings=True)
+    if name == "qwen3-0.6b":
+        sizes = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16}
+        heads = {"num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": True}
+        return tf.Qwen3Config(**sizes, **heads)
+    sizes = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
+    return tf.MistralConfig(
+        **sizes, num_key_value_heads=8, vocab_size=32768, max_position_embeddings=8192, sliding_window=None
+    )
+
+
+def built(name: str, device: Any) -> Any:
+    """A model with random weights, in float16."""
+    import torch
+    import transformers as tf
+
+    torch.manual_seed(0)
+    with torch.device(device):
+        return tf.AutoModelForCausalLM.from_config(config(name), dtype=torch.float16).eval()
+
+
+def bytes_read(model: Any) -> int:
+    """The bytes of the weights that a token reads: all but the embeddings, unless the last product has them."""
+    tied = bool(model.config.tie_word_embeddings)
+    unread = 0 if tied else model.get_input_embeddings().weight.nbytes
+    return sum(weight.nbytes for weight in model.parameters()) - unread
+
+
+# --- peers -----------------------------------------------------------------------------------------------------------
+Step = Callable[[], Any]
+
+
+def ours(model: Any, row: Row, graphs: bool) -> tuple[Step, Step, dict[str, Any]]:
+    """A step, a prompt, and what is copied."""
+    from trt_passes.generation.step import cache_argument
+    from trt_passes.transformers import compile_for_generation
+
+    compiled = compile_for_generation(
+        model, max_cache_len=row.positions, batch=row.batch, prefill=_prompt(row), cuda_graphs=graphs
+    )
+    name = cache_argument(type(model))
+    cache, one, many = compiled.new_cache(), *_tokens(model, row)
+
+    def step() -> Any:
+        cache.length = row.filled
+        return compiled(one, **{name: cache}).logits
+
+    def prompt() -> Any:
+        return compiled(many, **{name: compiled.new_cache()}).logits
+
+    report = compiled.programs["step"].report
+    rows = compiled.plan.layout.bytes_per_sequence() // row.positions * row.batch
+    found = {"engines": len(report.segments), "coverage": report.coverage, "cache_copied": 0, "rows_written": rows}
+    return step, prompt, found
+
+
+def pytorch(model: Any, row: Row, mode: str | None) -> tuple[Step, Step, dict[str, Any]]:
+    """A step with a static cache, eager or by torch.compile, and an eager prompt."""
+    import inspect
+
+    import torch
+    from transformers import StaticCache
+
+    name = "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
+    one, many = _tokens(model, row)
+    cache = StaticCache(config=model.config, max_cache_len=row.positions)
+    mask = torch.ones((row.batch, row.filled + 1), dtype=torch.int64, device=model.device)
+    places = torch.full((row.batch, 1), row.filled, dtype=torch.int64, device=model.device)
+    model(one, use_cache=True, **{name: cache})  # makes the tensors of the cache
+    call = model if mode is None else torch.compile(model, mode=mode, fullgraph=True, dynamic=False)
+
+    def fill() -> None:
+        for layer in cache.layers:
+            layer.cumulative_length.fill_(row.filled)
+
+    options = {"use_cache": True, "logits_to_keep": 1, name: cache}
+    fill()
+    prepared = model.prepare_inputs_for_generation(
+        one, next_sequence_length=1, attention_mask=mask, position_ids=places, **options
+    )
+
+    def step() -> Any:
+        fill()
+        return call(**prepared).logits
+
+    def prompt() -> Any:
+        return model(many, use_cache=True, logits_to_keep=1).logits
+
+    return step, prompt, {"cache_copied": 0}
+
+
+def _prompt(row: Row) -> int:
+    return min(PROMPT, row.positions)
+
+
+def _tokens(model: Any, row: Row) -> tuple[Any, Any]:
+    import torch
+
+    size = model.config.vocab_size
+    one = torch.randint(0, size, (row.batch, 1), device=model.device)
+    return one, torch.randint(0, size, (row.batch, _prompt(row)), device=model.device)
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+def milliseconds(call: Step, count: int, warm_up: int) -> float:
+    """The median time of a call, to its end on the GPU."""
+    import torch
+
+    times = []
+    for number in range(warm_up + count):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        if number >= warm_up:
+            times.append((time.perf_counter() - started) * 1e3)
+    return statistics.median(times)
+
+
+def measure(name: str, peer: str) -> dict[str, Any]:
+    """One row of one peer, in this process."""
+    import torch
+
+    row, device = ROWS[name], torch.device("cuda", 0)
+    free = torch.cuda.mem_get_info(device)[0]
+    model = built(row.model, device)
+    result: dict[str, Any] = {"row": name, "peer": peer, "limit_ms": round(bytes_read(model) / BANDWIDTH * 1e3, 3)}
+    with torch.no_grad():
+        started = time.perf_counter()
+        if peer.startswith("ours"):
+            step, prompt, more = ours(model, row, peer == "ours")
+        else:
+            step, prompt, more = pytorch(model, row, None if peer == "eager" else peer)
+        step()
+        torch.cuda.synchronize()
+        result["start_s"] = round(time.perf_counter() - started, 1)
+        print(json.dumps({**result, **more, "so_far": True}), flush=True)
+        result["step_ms"] = round(milliseconds(step, STEPS, 8), 3)
+        result["first_ms"] = round(milliseconds(prompt, PROMPTS, 2), 2)
+    result["gpu_mib"] = round((free - torch.cuda.mem_get_info(device)[0]) / 2**20)
+    return {**result, **more}
+
+
+def in_a_process(name: str, peer: str, seconds: float) -> dict[str, Any]:
+    """`measure` in a process of its own, which ends after some seconds."""
+    command = [sys.executable, __file__, "--one", name, peer]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        output, errors = done.stdout, done.stderr
+    except subprocess.TimeoutExpired as error:
+        output, errors = _text(error.stdout), f"it took more than {seconds:.0f} s"
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    if lines and "so_far" not in lines[-1]:
+        return dict(lines[-1])
+    reason = [line for line in errors.splitlines() if line.strip()]
+    return {"row": name, "peer": peer, **(lines[-1] if lines else {}), "failed": reason[-1][:300] if reason else "?"}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else value or ""
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """The results as a Markdown table."""
+    columns = ("row", "peer", "limit_ms", "step_ms", "first_ms", "start_s", "gpu_mib", "engines", "cache_copied")
+    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    for item in results:
+        lines.append(f"| {' | '.join(str(item.get(name, '')) for name in columns)} |")
+        if "failed" in item:
+            lines.append(f"<!-- {item['row']}, {item['peer']}: {item['failed']} -->")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure what fits into the time, and print a line for each as soon as it is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=[name for name in ROWS if name != "tiny"])
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=["ours", "reduce-overhead", "eager"])
+    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--one", nargs=2, metavar=("ROW", "PEER"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measure(*args.one)), flush=True)
+        return
+    end = time.monotonic() + args.minutes * 60
+    results = []
+    for name in args.rows:
+        for peer in args.peers:
+            left = end - time.monotonic()
+            if left < 20:
+                result: dict[str, Any] = {"row": name, "peer": peer, "failed": "no time was left"}
+            else:
+                result = in_a_process(name, peer, left - 5)
+            results.append(result)
+            print(json.dumps(result), flush=True)
+            if args.json:
+                args.json.write_text(json.dumps(results, indent=1))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
