@@ -51,6 +51,11 @@ class PassManager:
     ) -> None:
         self.pipeline = as_pipeline(pipeline)
         self.instruments = tuple(instruments)
+        for item in self.instruments:
+            if not isinstance(item, Instrument):
+                raise UserError(
+                    f"the instrument {item!r} is none: give objects of subclasses of trt_passes.Instrument."
+                )
         self.ctx = ctx or Context(settings=settings or Settings())
         self.command = command
 

@@ -158,6 +158,8 @@ def as_pipeline(value: str | Pipeline | Sequence[Pass]) -> Pipeline:
     """A pipeline from its text, from passes, or as it is."""
     if isinstance(value, Pipeline):
         return value
+    if not isinstance(value, str | Iterable):
+        raise UserError(f"the pipeline is {value!r}: give a Pipeline, its text, or a list of passes.")
     return Pipeline.parse(value) if isinstance(value, str) else Pipeline(value)
 
 

@@ -149,6 +149,12 @@ class Settings:
     )
     dump_dir: str | None = _option(None, "Folder that receives what every pass did; new, empty, or an earlier dump.")
 
+    def __new__(cls, *values: Any, **options: Any) -> Settings:
+        unknown = [name for name in options if name not in cls.__dataclass_fields__]
+        if unknown:
+            raise UserError(f"unknown option {unknown[0]!r}.{did_you_mean(unknown[0], cls.__dataclass_fields__)}")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for name, normalize in _NORMALIZERS.items():
             object.__setattr__(self, name, normalize(name, getattr(self, name)))

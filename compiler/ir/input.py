@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class Input:
         if shape is None and any(item is None for item in ranged):
             raise UserError("an Input needs a shape, or all three of min_shape, opt_shape and max_shape.")
         shapes = [_shape(item) for item in ((shape,) * 3 if shape is not None else ranged)]  # type: ignore[arg-type]
+        if not isinstance(name, str | None):
+            raise UserError(f"the name of an Input is {name!r}: give a text.")
         _check_range(name, *shapes)
         if not isinstance(dtype, torch.dtype):
             raise UserError(f"the dtype of an Input is {dtype!r}: give a torch.dtype such as torch.float16.")
@@ -134,10 +137,15 @@ class Input:
         """A tensor of the usual shape (or of `shape`): standard normal for floats, zeros and ones for the rest."""
         sizes = tuple(self.opt_shape if shape is None else shape)
         generator = torch.Generator().manual_seed(0)
-        if self.dtype.is_floating_point:
-            tensor = torch.randn(sizes, generator=generator, device="cpu").to(self.dtype)
-        else:
-            tensor = torch.randint(0, 2, sizes, generator=generator, device="cpu").to(self.dtype)
+        try:
+            if self.dtype.is_floating_point:
+                tensor = torch.randn(sizes, generator=generator, device="cpu").to(self.dtype)
+            else:
+                tensor = torch.randint(0, 2, sizes, generator=generator, device="cpu").to(self.dtype)
+        except (MemoryError, RuntimeError) as error:
+            raise UserError(
+                f"there is no memory for an example of the input {self}: give smaller sizes, or a smaller opt_shape."
+            ) from error
         return tensor.to(device).contiguous(memory_format=self.format)
 
     def __str__(self) -> str:
@@ -150,8 +158,8 @@ class Input:
 
 def _shape(value: Sequence[int]) -> Shape:
     try:
-        shape = tuple(int(size) for size in value)
-    except (TypeError, ValueError):
+        shape = tuple(-1 if isinstance(size, bool) else operator.index(size) for size in value)
+    except TypeError:
         shape = (-1,)
     if any(size < 0 for size in shape):
         raise UserError(
@@ -165,6 +173,8 @@ def _check_range(name: str | None, low: Shape, opt: Shape, high: Shape) -> None:
     if not len(low) == len(opt) == len(high):
         raise UserError(f"{called} has shapes of different ranks: min {low}, opt {opt}, max {high}.")
     for index, (small, usual, large) in enumerate(zip(low, opt, high, strict=True)):
+        if large >= 2**63:
+            raise UserError(f"{called} has the size {large} in dimension {index}, which no tensor can have.")
         if not small <= usual <= large:
             raise UserError(
                 f"{called} has min {small}, opt {usual}, max {large} in dimension {index}: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, BinaryIO
 
 from ..errors import UserError, did_you_mean
@@ -72,6 +72,9 @@ def load_from(
         needs = " It needs the process that compiled."
         hint = needs if executor == "reference" else did_you_mean(executor, _EXECUTORS)
         raise UserError(f"a loaded program cannot use executor {executor!r}.{hint}")
-    allowed = Allowed(frozenset({operators} if isinstance(operators, str) else operators), trust)
+    libraries = [operators] if isinstance(operators, str) else operators
+    if not isinstance(libraries, Iterable) or not all(isinstance(library, str) for library in libraries):
+        raise UserError(f"operators is {operators!r}: give names of operator libraries, such as ['mylib'].")
+    allowed = Allowed(frozenset(libraries), trust)
     chosen = options if executor is None else {**options, "executor": executor}
     return loaded(file, name, chosen, allowed, compiled_module)

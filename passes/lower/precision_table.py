@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.recurrent_operators import GRU, LSTM, RNN_RELU, RNN_TANH
+
 
 def _overloads(names: str) -> frozenset[Any]:
     """All overloads of the ATen operators in a list of names."""
@@ -31,7 +33,9 @@ def computes_narrow(target: Any) -> bool:
     return target in COMPUTE_NARROW or str(target) in _ELSEWHERE
 
 
-OTHER_PRODUCTS = _overloads("lstm gru rnn_tanh rnn_relu _trilinear _cdist_forward")
+OTHER_PRODUCTS = frozenset(
+    {*_overloads("lstm gru rnn_tanh rnn_relu _trilinear _cdist_forward"), LSTM, GRU, RNN_TANH, RNN_RELU}
+)
 """Operators that multiply matrices too, but stay in float32: a state carries its roundings from step to step."""
 
 MOVE = _overloads(

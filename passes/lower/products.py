@@ -46,7 +46,10 @@ def products_of(program: Program, kept: Mapping[Node, str], narrow: torch.dtype)
         if node.target in OTHER_PRODUCTS and has_dtype(node, torch.float32):
             reason, dtype = "its operator is never computed in less", torch.float32
         elif computes_narrow(node.target):
-            dtype = next((item for item in (torch.float16, torch.bfloat16) if has_dtype(node, item)), narrow)
+            own = _dtype_of(node)
+            if own is None or not (own.is_floating_point or own.is_complex):
+                continue
+            dtype = narrow if own is torch.float32 else own
             reason = None if dtype is narrow else "the type that it has in the model"
             if node in kept:
                 reason, dtype = kept[node], torch.float32
@@ -54,6 +57,12 @@ def products_of(program: Program, kept: Mapping[Node, str], narrow: torch.dtype)
             continue
         found.append(Product(node.name, op_name(node.target), dtype, source_of(node), reason))
     return tuple(found)
+
+
+def _dtype_of(node: Node) -> torch.dtype | None:
+    value = node.meta.get("val")
+    values = value if isinstance(value, list | tuple) else [value]
+    return next((item.dtype for item in values if isinstance(item, torch.Tensor)), None)
 
 
 def products_text(products: tuple[Product, ...]) -> str:

@@ -83,6 +83,12 @@ def test_wrong_text_is_one_sentence(text: str, words: str) -> None:
         ({"shape": (1,), "min_shape": (1,)}, "not both"),
         ({"shape": (1, -2)}, "at least 0"),
         ({"shape": "ab"}, "whole numbers"),
+        ({"shape": "24"}, "whole numbers"),
+        ({"shape": (2.5, 3)}, "whole numbers"),
+        ({"shape": (True, 3)}, "whole numbers"),
+        ({"shape": (3, 10**20)}, "the size 100000000000000000000 in dimension 1, which no tensor can have"),
+        ({"min_shape": (1,), "opt_shape": (2,), "max_shape": (2**63,)}, "which no tensor can have"),
+        ({"shape": (2,), "name": 5}, "name of an Input is 5"),
         ({"min_shape": (1,), "opt_shape": (2, 2), "max_shape": (3,)}, "different ranks"),
         ({"min_shape": (4,), "opt_shape": (2,), "max_shape": (8,), "name": "x"}, "input 'x' has min 4, opt 2, max 8"),
         ({"shape": (1,), "dtype": "float16"}, "torch.float16"),
@@ -136,6 +142,13 @@ def test_examples_are_where_they_are_wanted_whatever_the_default_device_is(dtype
     with torch.device("meta"):
         example = Input((2, 3), dtype=dtype).example()
     assert example.device.type == "cpu"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+@pytest.mark.parametrize("size", [2**44, 2**62])
+def test_an_example_that_no_memory_holds(size: int, dtype: torch.dtype) -> None:
+    with pytest.raises(UserError, match=f"no memory for an example of the input {size}x4"):
+        Input((size, 4), dtype=dtype).example()
 
 
 @pytest.mark.parametrize(

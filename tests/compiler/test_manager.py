@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -207,3 +207,17 @@ def test_impossible_order_is_refused_before_anything_runs(program: tp.Program) -
     with pytest.raises(tp.UserError, match="partition needs 'annotated': put annotate before it"):
         tp.PassManager("decompose,partition", [recorder]).run(program)
     assert recorder.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"pipeline": 5}, "the pipeline is 5"),
+        ({"pipeline": [tp.Verify]}, "a pipeline holds passes"),
+        ({"instruments": [5]}, "the instrument 5 is none"),
+        ({"instruments": [tp.Timing]}, "is none"),
+    ],
+)
+def test_what_is_no_pass_and_no_instrument(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(tp.UserError, match=words):
+        tp.compile(torch.nn.ReLU(), [torch.ones(2)], **arguments)

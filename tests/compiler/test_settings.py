@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+import pickle
 import warnings
 from typing import Any
 
@@ -166,3 +168,9 @@ def test_options_of_torch_tensorrt_without_effect_are_warnings(options: dict[str
 def test_options_of_torch_tensorrt_that_cannot_be_had_are_errors(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         Settings.from_options(options)
+
+
+def test_an_unknown_option_of_the_class_itself() -> None:
+    with pytest.raises(UserError, match=r"unknown option 'min_block_sise'.*Did you mean 'min_block_size'"):
+        Settings(min_block_sise=3)  # type: ignore[call-arg]
+    assert copy.deepcopy(Settings(min_block_size=3)) == Settings(3) == pickle.loads(pickle.dumps(Settings(3)))

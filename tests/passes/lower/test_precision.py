@@ -229,6 +229,21 @@ def test_one_of_several_results_is_not_made_from_constants(name: str) -> None:
     assert "Of 2 products (matrix products, convolutions, attentions, embeddings) 2 in float16." in notes[0]
 
 
+def test_products_of_other_types_are_told_as_they_are() -> None:
+    def function(x: torch.Tensor, d: torch.Tensor, i: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return x @ x, d @ d, i @ i
+
+    inputs, notes = [torch.ones(4, 4), torch.ones(4, 4).double(), torch.ones(4, 4).long()], []
+    lowered(traced(function, inputs)[1], CastPrecision(), notes=notes, **HALF)
+    assert "1 in float16, 1 in float64. In float64, the type that it has in the model: " in notes[0]
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM(4, 4), nn.GRU(4, 4), nn.RNN(4, 4), nn.RNN(4, 4, nonlinearity="relu")])
+def test_recurrent_layers_are_told_to_stay_in_float32(layer: nn.Module) -> None:
+    compiled = tp.compile(layer.eval(), [torch.randn(3, 2, 4)], min_block_size=1, **HALF, executor="pytorch")
+    assert "1 in float32. In float32, its operator is never computed in less: " in compiled.report.notes[0]
+
+
 def test_a_convolution_behind_a_pool_is_narrow() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3)).eval()
     after = lowered(program_of(model, [torch.randn(1, 3, 16, 16)]), CastPrecision(), **HALF)
