@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from .manager import compile_program
 from .pass_base import Pass
 from .pipeline import Pipeline
 from .report.report import Report
-from .runtime.engine_graph import SPLICED
+from .runtime.engine_graph import SPLICED, EngineGraph
 from .runtime.saving.output_formats import engine_bytes, torchscript_of, whole_engine
 from .settings import Settings
 
@@ -95,12 +96,23 @@ def compile(
         program = trace(traced, inputs, kwarg_inputs, decide_by_examples=decide_by_examples)
         check_modules(settings.torch_executed_modules, program, model)
         compiled = compile_program(program, settings, pipeline, instruments)
+        owner = _owner(model)
+        if owner is not None and isinstance(compiled, EngineGraph):
+            compiled.watch(owner, program.state_read)
         if chosen != "ts":
             return compiled
         report: Report = vars(compiled)["report"]
         script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
         object.__setattr__(script, "report", report)
         return script
+
+
+def _owner(model: Any) -> torch.nn.Module | ExportedProgram | None:
+    """What has the weights of something that can be compiled, if it is known."""
+    if isinstance(model, Program):
+        return model.exported
+    owner = model.__self__ if isinstance(model, types.MethodType) else model
+    return owner if isinstance(owner, torch.nn.Module | ExportedProgram) else None
 
 
 def convert_to_engine(

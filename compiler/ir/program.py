@@ -120,6 +120,13 @@ class Program(ShownInNotebooks):
                     tensors[spec.arg.name] = tensor
         return MappingProxyType(tensors)
 
+    @property
+    def state_read(self) -> set[str]:
+        """The names that the model gave to the parameters, buffers and constants that the program reads."""
+        read = {node.name for node in self.graph.find_nodes(op="placeholder") if node.users}
+        specs = self.exported.graph_signature.input_specs
+        return {str(spec.target) for spec in specs if spec.kind in CONSTANT_KINDS and spec.arg.name in read}
+
     def _tensor(self, spec: InputSpec) -> torch.Tensor | None:
         target = str(spec.target)
         value = self.exported.state_dict.get(target)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from operator import attrgetter
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,11 +13,14 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule, Node
 
+from ..errors import UserError
+from ..ir.aliasing import written_tensors
 from ..ir.engine_operator import engine_calls
 from ..ir.left_out import LeftOut
 from ..ir.memory import fingerprint, view_key
 from .compiled_segment import CompiledSegment
 from .engine.engine import Engine
+from .model_weights import ModelWeights
 from .options import RuntimeOptions
 
 SPLICED = "trt_passes_exported"
@@ -72,7 +76,36 @@ class EngineGraph(GraphModule):
 
         All of them are read: the counters of PyTorch do not see what is written through `tensor.data`, as by LoRA.
         """
-        return [name for name, then in self.fingerprints.items() if fingerprint(self.get_tensor(name)) != then]
+        then = self.fingerprints
+        tensors = {name: self.get_tensor(name) for name in then}
+        changed = {name for name, tensor in tensors.items() if fingerprint(tensor) != then[name]}
+        if self.model_weights is not None:
+            changed |= set(self.model_weights.changed(tensors, then))
+        return sorted(changed)
+
+    def check_weights(self) -> None:
+        """Raise UserError if weights were changed since engines were built with them."""
+        changed = self.changed_weights
+        if changed:
+            raise UserError(
+                f"{min(changed)} was written to since the engines were built, which hold what it was: "
+                "compile the model again."
+            )
+
+    @property
+    def model_weights(self) -> ModelWeights | None:
+        """Those of the model that was compiled, if that is known."""
+        return vars(self).get("_model_weights")
+
+    def watch(self, model: Any, names: Collection[str]) -> None:
+        """Compare the weights of a model, which was just compiled, too, of those names that its program reads.
+
+        Passes fold weights into others, so that the compiled module may not have them any more.
+        """
+        signature = self.meta[SPLICED].graph_signature
+        read = set(names) - set(signature.buffers_to_mutate.values()) - set(written_tensors(self.graph)[0])
+        tensors = {name: self.get_tensor(name) for name in self.fingerprints}
+        vars(self)["_model_weights"] = ModelWeights.of(model, read, tensors)
 
     @property
     def fingerprints(self) -> Mapping[str, str]:

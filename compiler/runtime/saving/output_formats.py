@@ -34,10 +34,12 @@ def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None
     shapes and ranges, and the TensorRT that can run it. If one of the two cannot be written, both stay as they were.
 
     Raises:
-        UserError: more than one engine is in the module, or part of it runs in PyTorch; or a file cannot be written.
+        UserError: more than one engine is in the module, or part of it runs in PyTorch; weights were changed since it
+            was built; or a file cannot be written.
     """
     segment = whole_engine(compiled)
     assert isinstance(compiled, EngineGraph)
+    compiled.check_weights()
     target = path_of(path)
     text = json.dumps({**segment.runner.spec.to_json(), **_order(compiled)}, indent=2) + "\n"
     remove_abandoned(os.path.dirname(os.path.realpath(target)))

@@ -93,7 +93,7 @@ def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
             )
         origin = getattr(getattr(compiled, "report", None), "compiled", None)
         if isinstance(origin, EngineGraph):  # which shares its weights
-            _check_weights(origin)
+            origin.check_weights()
         return lambda target: save_torchscript(compiled, target, {})
     spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
     if spliced is None:
@@ -132,7 +132,7 @@ def _contents(spliced: ExportedProgram, compiled: EngineGraph) -> tuple[Exported
             "the graph of this compiled module was edited, and only what was compiled can be saved: use "
             "torch.export.save(torch.export.export(compiled, args), path), or edit the model and compile it again."
         )
-    _check_weights(compiled)
+    compiled.check_weights()
     options = saved_options(compiled)
     left_out = None if compiled.left_out is None else compiled.left_out.to_json()
     record = {"schema": SCHEMA, "options": options.to_json(), "left_out": left_out, "report": _report_of(compiled)}
@@ -142,15 +142,6 @@ def _contents(spliced: ExportedProgram, compiled: EngineGraph) -> tuple[Exported
     set_options(exported.graph, options)
     record["containers"] = with_tuples(exported)
     return exported, {RECORD_FILE: json.dumps(record)}
-
-
-def _check_weights(compiled: EngineGraph) -> None:
-    changed = compiled.changed_weights
-    if changed:
-        raise UserError(
-            f"{min(changed)} was written to since the engines were built, which hold what it was: "
-            "compile the model again."
-        )
 
 
 def _check_state(exported: ExportedProgram) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
+
+from ....subclasses import Quantized
 
 OPTIONS: dict[str, Any] = {"executor": "pytorch", "min_block_size": 1, "pass_through_build_failures": True}
 X = torch.ones(2, 4)
@@ -80,6 +83,47 @@ def test_a_module_with_changed_weights_is_not_saved(change: Callable[[Any], None
         tp.save(compiled, tmp_path / "m.pt2")
     with pytest.raises(tp.UserError, match="was written to since the engines were built"):
         tp.save(copy.deepcopy(compiled), tmp_path / "m.pt2")
+
+
+def replaced(model: Any) -> None:
+    model[0] = nn.Linear(4, 4)
+
+
+def replaced_weight(model: Any) -> None:
+    model[0].weight = nn.Parameter(torch.zeros(4, 4))
+
+
+def statistics(model: Any) -> None:
+    model[1].running_mean.add_(1)
+
+
+def scaled(model: Any) -> None:
+    model[0].weight.data.mul_(2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", [replaced, replaced_weight, statistics, scaled])
+def test_weights_that_were_folded_into_others_are_compared_too(change: Callable[[Any], None], tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval()
+    compiled = tp.compile(model, [X], **OPTIONS)
+    tp.save(compiled, tmp_path / "m.pt2")
+    change(model)
+    for save in (tp.save, tp.save_engine):
+        with pytest.raises(tp.UserError, match=r"\w was written to since the engines were built"):
+            save(compiled, tmp_path / "n.pt2")
+    del model
+    gc.collect()
+    tp.save(compiled, tmp_path / "m.pt2")
+
+
+@torch.no_grad()
+def test_what_a_subclass_of_tensors_wraps_is_compared_too() -> None:
+    model = nn.Sequential(nn.Linear(4, 4, bias=False)).eval()
+    model[0].weight = nn.Parameter(Quantized.of(torch.randn(4, 4)), requires_grad=False)
+    compiled = tp.compile(model, [X], **OPTIONS)
+    assert compiled.changed_weights == []
+    model[0].weight.s.add_(1)
+    assert compiled.changed_weights == ["0.weight"]
 
 
 @torch.no_grad()
