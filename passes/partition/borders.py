@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 
 import sympy
+import torch
 from torch.fx import Node
 
 from ...compiler.ir.dependencies import data_dependent, plain_dimensions, producer_of, reads_values, symbols_of
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, Segment, is_symbolic
+from ...compiler.tensorrt.dtypes import is_representable
+from ...compiler.tensorrt.tensor import MAX_RANK
 
 
 def segments_of(program: Program, wanted: set[str], groups: Iterable[tuple[str, ...]]) -> tuple[Segment, ...]:
@@ -40,7 +43,7 @@ def _segment(index: int, nodes: list[Node], constants: Container[str], user_inpu
     inputs = [source for source in border if source.name not in constants and source.op != "get_attr"]
     needed = set().union(*(symbols_of(source) for source in read if is_symbolic(source)))
     missing = needed.difference(*map(plain_dimensions, inputs))
-    for source in user_inputs:
+    for source in filter(_may_enter, user_inputs):
         # A size is known inside an engine only if the shape of one of its inputs has it.
         if missing & plain_dimensions(source):
             missing -= plain_dimensions(source)
@@ -57,6 +60,12 @@ def _segment(index: int, nodes: list[Node], constants: Container[str], user_inpu
         outputs=tuple(outputs),
         constants=tuple(source.name for source in border if source.name in constants),
     )
+
+
+def _may_enter(source: Node) -> bool:
+    """Whether TensorRT has tensors such as an input, none of whose elements an engine may need."""
+    value = source.meta.get("val")
+    return isinstance(value, torch.Tensor) and is_representable(value.dtype) and value.dim() <= MAX_RANK
 
 
 def _reads_elements(user: Node) -> bool:

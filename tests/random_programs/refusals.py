@@ -56,6 +56,9 @@ _ALLOWED = re.compile(
 )
 
 
+_NOT_AT = re.compile(r"^the model does not do the same .* for (?P<name>\w+)\.shape\[(?P<dim>\d+)\] = (?P<size>\d+)")
+
+
 def is_true_reason(sentence: str, program: Program) -> bool:
     """Whether a refusal is one of those known to be right, and true of the program."""
     return any(re.search(pattern, sentence) and holds(program) for pattern, holds in TRUE_REASONS)
@@ -63,15 +66,20 @@ def is_true_reason(sentence: str, program: Program) -> bool:
 
 def with_allowed_sizes(sentence: str, program: Program) -> Program | None:
     """The program with the range of sizes that a refusal says is allowed, if it says so."""
-    found = _ALLOWED.search(sentence)
+    found = _ALLOWED.search(sentence) or _NOT_AT.search(sentence)
     argument = next((a for a in program.arguments if found and found["name"] in _names(a.name, a.place)), None)
     if found is None or argument is None:
         return None
     name = argument.shape[int(found["dim"])]
     if name not in program.ranges:
         return None
-    low, high = (int(found["only"] or found[end]) for end in ("low", "high"))
-    _, usual, _ = program.ranges[str(name)]
+    low, usual, high = program.ranges[str(name)]
+    if found.re is _NOT_AT:
+        if int(found["size"]) != low or low == high:
+            return None
+        low += 1
+    else:
+        low, high = (int(found["only"] or found[end]) for end in ("low", "high"))
     return replace(program, ranges={**program.ranges, str(name): (low, min(max(usual, low), high), high)})
 
 

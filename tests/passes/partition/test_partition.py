@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import trt_passes as tp
 from trt_passes.compiler.errors import UserError
 from trt_passes.compiler.ir.annotations import annotations_of, set_verdict, verdict_of
 from trt_passes.compiler.ir.ledger import Reason, Verdict
@@ -215,3 +216,17 @@ def test_long_segments_are_split() -> None:
 def test_limits_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(UserError, match="min_block_size=3 and max_segment_nodes=5"):
         partition(annotated(lambda m, x: x.relu(), (X,)), 3, max_segment_nodes=5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int16, torch.complex64])
+def test_no_tensor_that_tensorrt_lacks_enters_an_engine_for_its_shape(dtype: torch.dtype) -> None:
+    class Model(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            below = torch.arange(x.shape[0])[:, None] >= torch.arange(8)
+            return torch.where(below, x, 0)
+
+    item = tp.Input(min_shape=(3, 8), opt_shape=(4, 8), max_shape=(11, 8), dtype=dtype)
+    compiled = tp.compile(Model(), [item], min_block_size=1, executor="reference")
+    for rows in (3, 11):
+        x = torch.ones(rows, 8, dtype=dtype)
+        torch.testing.assert_close(compiled(x), Model()(x))
