@@ -1,11 +1,11 @@
 """What becomes of every architecture of transformers: docs/models.md, "Every architecture of transformers".
 
-    python benchmarks/sweep.py [KIND ...] [--processes 2] [--limit 240] [--seconds N] [--executor reference]
+    python benchmarks/sweep.py [KIND ...] [--timm] [--processes 2] [--limit 240] [--seconds N] [--executor reference]
 
-Needs `pip install -e .[rtx,bench]`. Each kind of model (sweep_models.py says which, and how they are made small) is
-exported, compiled, called and compared with PyTorch in a process of its own with a limit of seconds. Results go to
-benchmarks/sweep.jsonl, a line per model as soon as it is known; what is there is not measured again unless it is named.
-`--page` only writes the page again.
+Needs `pip install -e .[rtx,bench]`, and timm for `--timm`. Each kind of model (sweep_models.py says which, and how they
+are made small) is exported, compiled, called and compared with PyTorch in a process of its own with a limit of seconds.
+Results go to benchmarks/sweep.jsonl (sweep_timm.jsonl), a line per model as soon as it is known; what is there is not
+measured again unless it is named, or `--again` is given. `python -m docs.generate` makes the page of it.
 """
 
 from __future__ import annotations
@@ -25,37 +25,56 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-RESULTS = FOLDER / "sweep.jsonl"
+RESULTS, TIMM_RESULTS = FOLDER / "sweep.jsonl", FOLDER / "sweep_timm.jsonl"
 sys.path.insert(0, str(FOLDER))
 
-OUTCOMES = {
-    "one engine": "right, in one engine with nothing left over",
-    "several": "right, in several engines or with parts in PyTorch",
-    "pytorch": "right, with nothing in TensorRT",
-    "export refuses": "torch.export refuses the model",
-    "export differs": "the program of torch.export, run by PyTorch, differs from the model as ours does",
-    "wrong": "results differ from PyTorch's",
-    "crash": "the compiler or the process failed",
-    "slow": "not done within the limit of seconds",
-    "not made": "the rules give no model that can be called in PyTorch",
-}
+OUTCOMES = (
+    "one engine",
+    "several",
+    "pytorch",
+    "export refuses",
+    "export differs",
+    "wrong",
+    "crash",
+    "slow",
+    "not made",
+)
+"""What can become of a model; docs/generator/architectures.py says them in words."""
 
 
-def measure(kind: str, class_name: str, executor: str) -> dict[str, Any]:
+def measure(kind: str, class_name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Make, export, compile, call and compare one model in this process; its row."""
     import torch
-    import trt_passes as tp
-    from sweep_judge import judged
     from sweep_models import NotMade, made
 
     torch.set_num_threads(1)
     try:
-        sample = made(kind, class_name)
+        if options.timm:
+            from sweep_timm import made_by_timm
+
+            sample = made_by_timm(kind)
+        else:
+            sample = made(kind, class_name)
     except NotMade as error:
         return {"outcome": "not made", "words": str(error)}
-    model, inputs = sample.model, sample.inputs
-    if executor == "tensorrt":
+    model, inputs = sample.model, dict(sample.inputs)
+    if options.executor == "tensorrt":
+        torch.backends.cudnn.allow_tf32 = False
         model, inputs = model.cuda(), {name: value.cuda() for name, value in inputs.items()}
+    row = compared(model, inputs, options.executor)
+    if row["outcome"] == "export differs" and "attention_mask" in inputs:
+        # transformers leaves out a mask without padding, unless it is traced, and some models attend otherwise then.
+        inputs["attention_mask"] = inputs["attention_mask"].clone()
+        inputs["attention_mask"][-1, -2:] = 0
+        row = {**compared(model, inputs, options.executor), "padded": True}
+    return {**row, "divisor": sample.divisor}
+
+
+def compared(model: Any, inputs: Mapping[str, Any], executor: str) -> dict[str, Any]:
+    """What becomes of a model."""
+    import trt_passes as tp
+    from sweep_judge import judged
+
     started = time.perf_counter()
     refusal = ""
     try:
@@ -65,15 +84,15 @@ def measure(kind: str, class_name: str, executor: str) -> dict[str, Any]:
         try:
             program = tp.trace(model, [], dict(inputs), decide_by_examples=True)
         except Exception:
-            return {"outcome": "export refuses", "words": refusal, "divisor": sample.divisor}
+            return {"outcome": "export refuses", "words": refusal}
     exported = time.perf_counter() - started
     try:
-        compiled = tp.compile(program, executor=executor)
+        compiled = tp.compile(program, executor=executor, disable_tf32=True)
         seconds = time.perf_counter() - started - exported
         answer = judged(model, compiled, inputs)
     except Exception as failure:
         traceback.print_exc()
-        return {"outcome": "crash", "words": _words(failure), "divisor": sample.divisor}
+        return {"outcome": "crash", "words": _words(failure)}
     report = compiled.report
     left = [row for row in report.ledger if row.verdict.value != "trt"]
     if not answer.is_right:
@@ -91,7 +110,6 @@ def measure(kind: str, class_name: str, executor: str) -> dict[str, Any]:
         "error": float(f"{answer.error:.1e}"),
         "unstable": [float(f"{each:.1e}") for each in (answer.unstable_error, answer.own_error)],
         "seconds": [round(exported, 1), round(seconds, 1)],
-        "divisor": sample.divisor,
         **({"by_examples": refusal} if refusal else {}),
     }
 
@@ -107,11 +125,11 @@ def _why(left: Sequence[Any]) -> str:
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
-def _work(kind: str, class_name: str, executor: str, log: str, answer: Connection) -> None:
+def _work(kind: str, class_name: str, options: argparse.Namespace, log: str, answer: Connection) -> None:
     with open(log, "w") as file:
         sys.stdout = sys.stderr = file
         try:
-            row = measure(kind, class_name, executor)
+            row = measure(kind, class_name, options)
         except BaseException as error:
             traceback.print_exc()
             row = {"outcome": "crash", "words": _words(error)}
@@ -130,7 +148,7 @@ def sweep(kinds: Mapping[str, str], options: argparse.Namespace) -> None:
             kind, class_name = waiting.pop(0)
             receiver, sender = context.Pipe(duplex=False)
             log = str(logs / f"{kind}.log")
-            process = context.Process(target=_work, args=(kind, class_name, options.executor, log, sender))
+            process = context.Process(target=_work, args=(kind, class_name, options, log, sender))
             process.start()
             sender.close()
             running[receiver] = (kind, class_name, process, time.monotonic())
@@ -165,10 +183,10 @@ def _answer(receiver: Connection, process: Any, is_ready: bool, out_of_time: boo
 
 
 def _write(results: Path, row: Mapping[str, Any]) -> None:
-    import torch
-    import transformers
+    from importlib.metadata import version
 
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__, "date": str(date.today())}
+    package = "timm" if results.name == TIMM_RESULTS.name else "transformers"
+    versions = {name: version(name) for name in ("torch", package)} | {"date": str(date.today())}
     with results.open("a", encoding="utf-8") as file:
         file.write(json.dumps({**row, "versions": versions}) + "\n")
     print(f"{row['kind']:32} {row['outcome']:15} {row['took']:6.1f} s  {str(row.get('words', ''))[:110]}", flush=True)
@@ -192,20 +210,32 @@ def main(arguments: Iterable[str] | None = None) -> None:
         "--seconds", type=float, default=float("inf"), help="start no more models after so many seconds"
     )
     parser.add_argument("--executor", default="reference", choices=("reference", "tensorrt", "pytorch"))
-    parser.add_argument("--results", default=str(RESULTS), help="file of rows to add to")
+    parser.add_argument("--timm", action="store_true", help="150 models of timm instead")
+    parser.add_argument("--again", action="store_true", help="forget what is in the file of rows")
+    parser.add_argument("--results", help="file of rows to add to")
     parser.add_argument("--logs", default="/tmp/trt-passes-sweep", help="folder for what each model printed")
     parser.add_argument("--part", default="1/1", help="2/3: the second third of what is left")
     options = parser.parse_args(list(arguments) if arguments is not None else None)
-    import transformers  # noqa: F401  here, so that every process has it
-    from sweep_models import model_classes
+    results = Path(options.results or (TIMM_RESULTS if options.timm else RESULTS))
+    options.results = str(results)
+    if options.again:
+        results.unlink(missing_ok=True)
+    if options.timm:
+        from sweep_timm import timm_models
 
-    classes, known = model_classes(), rows(Path(options.results))
+        classes = dict.fromkeys(timm_models(), "")
+    else:
+        import transformers  # noqa: F401  here, so that every process has it
+        from sweep_models import model_classes
+
+        classes = model_classes()
+    known = rows(results)
     chosen = {kind: classes[kind] for kind in options.kinds} or {
         kind: name for kind, name in classes.items() if kind not in known
     }
     part, parts = (int(text) for text in options.part.split("/"))
     sweep(dict(list(chosen.items())[part - 1 :: parts]), options)
-    counts = Counter(row["outcome"] for row in rows(Path(options.results)).values())
+    counts = Counter(row["outcome"] for row in rows(results).values())
     print(", ".join(f"{counts[name]} {name}" for name in OUTCOMES), f"on {platform.machine()}")
 
 

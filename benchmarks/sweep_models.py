@@ -109,7 +109,11 @@ def _model(class_name: str, config: Any) -> nn.Module:
         size = sum(parameter.numel() for parameter in kind(copy.deepcopy(config)).parameters())
     if size > LARGEST:
         raise ValueError(f"{size:,} parameters after all rules")
-    model: nn.Module = kind(config).eval()
+    return randomised(kind(config).eval())
+
+
+def randomised(model: nn.Module) -> nn.Module:
+    """The model, with random weights that keep the size of what passes through them."""
     for name, parameter in model.named_parameters():
         with torch.no_grad():
             if parameter.dim() > 1 and parameter.numel():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .generator.architecture import architecture_dots
+from .generator.architectures import architecture_blocks
 from .generator.blocks import filled, names_in
 from .generator.catalog import write_catalog
 from .generator.command_line import command_line_page
@@ -46,7 +47,13 @@ def main() -> None:
     made, run = steps(), walkthrough()
     for name, text in {**pages(), "passes.md": passes_page(made)}.items():
         (FOLDER / name).write_text(text, encoding="utf-8")
-    blocks = {**run.blocks, **partition_blocks(), **custom_pass_blocks(), **real_model_blocks()}
+    blocks = {
+        **run.blocks,
+        **partition_blocks(),
+        **custom_pass_blocks(),
+        **real_model_blocks(),
+        **architecture_blocks(),
+    }
     for page in handwritten():
         page.write_text(filled(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")
     write_pictures({**architecture_dots(), **pass_pictures(made), **run.dots, **partition_dots()})
