@@ -162,6 +162,8 @@ def _run(folder: str) -> dict[str, Any]:
         raise UserError(f"{folder} is not a dump folder: it has no run.json.") from None
     except ValueError as error:
         raise UserError(f"{path} cannot be read as JSON: {error}.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
     if not isinstance(run, dict) or "schema" not in run:
         raise UserError(f"{folder} is not a dump folder: its run.json has no schema version.")
     if not isinstance(run["schema"], int):

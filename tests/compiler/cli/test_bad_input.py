@@ -51,6 +51,8 @@ def refused(*arguments: str) -> str:
         ([f"{MODELS}:branching"], "the model decides by a value of a tensor at cli_models.py:"),
         ([BLOCKS, "--input", "2xx8"], "has the size ''"),
         ([BLOCKS, "--input", "2x8:f17"], "unknown dtype 'f17'"),
+        ([BLOCKS, "--input", "99999999999999999999x8"], "the size 99999999999999999999 in dimension 0"),
+        ([BLOCKS, "--input", "17592186044416x8"], "there is no memory for an example of the input"),
         ([BLOCKS, "--input", "8..4..16x8"], "min 8, opt 4, max 16 in dimension 0"),
         ([BLOCKS, "--input", "2x8", "--input", "2x8"], "takes 1 input (x), and --input is given 2 times"),
         ([BLOCKS, "--input", "y=2x8"], "no input 'y'"),
@@ -96,6 +98,12 @@ def test_one_sentence_and_nothing_written(arguments: list[str], words: str, empt
 )
 def test_other_commands(arguments: list[str], words: str) -> None:
     assert words in refused(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [["explain", "dump"], ["view", "dump"], ["diff", "dump", "dump"]])
+def test_a_folder_where_the_run_should_be(arguments: list[str], empty_folder: Path) -> None:
+    (empty_folder / "dump" / "run.json").mkdir(parents=True)
+    assert "dump/run.json cannot be read: Is a directory" in refused(*arguments)
 
 
 def test_files_that_are_not_models(empty_folder: Path) -> None:
