@@ -27,11 +27,18 @@ _ATTENTIONS = frozenset(
 """What `scaled_dot_product_attention` becomes for one device, with further results that training needs."""
 
 
+_FAILED = "Expected Tensor with single nonzero value, but got zero"
+"""What PyTorch says where an assertion without a message fails."""
+
+
 def restate(graph: Graph) -> None:
     """Replace such calls, in place, where the results that are read are those of the general operator."""
     for node in list(graph.nodes):
         if node.op != "call_function":
             continue
+        if node.target is aten._assert_async.default:
+            # Without a message PyTorch takes it for something that nothing reads.
+            node.target, node.args = aten._assert_async.msg, (node.args[0], _FAILED)
         if node.target in _ATTENTIONS and _is_plain_attention(node):
             _replace(graph, node, {0: _attention(graph, node)})
         elif node.target is aten.native_dropout.default and _drops_nothing(node):

@@ -7,35 +7,27 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import sympy
 import torch
 from torch.fx import Node
 
 from ...compiler.ir.aliasing import is_view, may_share, mutates
 from ...compiler.ir.decisions import is_decision
+from ...compiler.ir.dependencies import symbols_of
 from ...compiler.ir.graph import replace_node
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from .values import remove_dead, same_layout, tensor_of
+from .values import ASSERTIONS, remove_dead, same_layout, tensor_of
 
 aten = torch.ops.aten
-
-ASSERTIONS = frozenset(
-    {
-        aten._assert_async.default,
-        aten._assert_async.msg,
-        aten._assert_scalar.default,
-        aten._assert_tensor_metadata.default,
-        aten.sym_constrain_range.default,
-        aten.sym_constrain_range_for_size.default,
-    }
-)
 
 
 @dataclass(frozen=True)
 class RemoveNoops(Pass):
-    """Remove operators that return their input unchanged, assertions, and values that nothing reads.
+    """Remove operators that return their input unchanged, assertions on sizes, and values that nothing reads.
 
-    The assertions stay that hold what a model decided by a value when it was exported.
+    Sizes are checked where the compiled module is called. Assertions on values of tensors stay and raise as in PyTorch,
+    and those that hold what a model decided by a value when it was exported.
 
     A copy into another memory layout stays: the views behind it depend on it, and it costs TensorRT nothing. Adding a
     floating-point zero stays because it turns -0.0 into 0.0, and so does a copy without which the caller would get
@@ -53,15 +45,32 @@ class RemoveNoops(Pass):
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place."""
-        graph, copies_count = program.graph, mutates(program.graph)
+        graph, copies_count, read = program.graph, mutates(program.graph), _numbers_read(program)
         for node in program.op_nodes:
             source = _same_value(node)
-            if node.target in ASSERTIONS and not is_decision(node):
-                graph.erase_node(node)
+            if node.target in ASSERTIONS:
+                if not (is_decision(node) or _checks_values(node, read)):
+                    graph.erase_node(node)
             elif source is not None and (is_view(node) or (not copies_count and may_share(node, source))):
                 replace_node(node, source)
         remove_dead(graph)
         return program
+
+
+def _numbers_read(program: Program) -> set[sympy.Symbol]:
+    """The symbols of numbers that are read from tensors, such as by `item()`."""
+    nodes = (node for node in program.op_nodes if node.target is aten._local_scalar_dense.default)
+    return set().union(*map(symbols_of, nodes))
+
+
+def _checks_values(node: Node, read: set[sympy.Symbol]) -> bool:
+    """Whether an assertion can fail for values of tensors."""
+    checked = node.args[0] if node.args else None
+    if not isinstance(checked, Node):
+        return False
+    if node.target is aten._assert_scalar.default:
+        return not read.isdisjoint(symbols_of(checked))
+    return node.target in (aten._assert_async.default, aten._assert_async.msg)
 
 
 def _same_value(node: Node) -> Node | None:

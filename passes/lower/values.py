@@ -12,6 +12,17 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from ...compiler.ir.program import is_symbolic
 
+ASSERTIONS = frozenset(
+    {
+        torch.ops.aten._assert_async.default,
+        torch.ops.aten._assert_async.msg,
+        torch.ops.aten._assert_scalar.default,
+        torch.ops.aten._assert_tensor_metadata.default,
+        torch.ops.aten.sym_constrain_range.default,
+        torch.ops.aten.sym_constrain_range_for_size.default,
+    }
+)
+
 PURE_NAMESPACES = frozenset({"aten", "prims"})
 
 
@@ -50,7 +61,7 @@ def static_bytes(tensor: torch.Tensor) -> int | None:
 
 def is_pure(node: Node) -> bool:
     """Whether the node does nothing but compute its result, the same one each time."""
-    if node.op != "call_function":
+    if node.op != "call_function" or node.target in ASSERTIONS:
         return False
     if isinstance(node.target, torch._ops.OpOverload):
         return (

@@ -106,17 +106,29 @@ def test_dynamic_sizes_are_compared_for_every_size() -> None:
     assert_same(before, after, [torch.randn(7, 3)])
 
 
-def test_assertions_go_and_what_only_they_read() -> None:
+def test_assertions_on_sizes_go_and_what_only_they_read() -> None:
     def function(x: torch.Tensor) -> torch.Tensor:
-        count = (x > 0).sum().item()
-        torch._check(count >= 0)
-        return torch.nonzero(x).float() * 2
+        found = torch.nonzero(x)
+        torch._check(found.shape[0] >= 0)
+        return found.float() * 2
 
     before = program_of(function, [torch.ones(4)])
     after = lowered(before, RemoveNoops())
     assert any("assert" in op for op in ops(before))
     assert not any("assert" in op for op in ops(after))
     assert_same(before, after, [torch.tensor([0.0, 1.0, 2.0, 0.0])])
+
+
+def test_assertions_on_values_stay() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        count = (x > 0).sum().item()
+        torch._check(count >= 2)
+        torch._assert_async((x < 9).all())
+        return x * 2
+
+    before = program_of(function, [torch.ones(4)])
+    after = lowered(before, RemoveNoops())
+    assert [op for op in ops(after) if "assert" in op] == [op for op in ops(before) if "assert" in op] != []
 
 
 def test_a_random_operator_that_nothing_reads_still_advances_the_generator() -> None:

@@ -1,0 +1,48 @@
+"""Checks of values that a model makes: they raise from a compiled module as from the model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import trt_passes as tp
+
+
+class Picks(torch.nn.Module):
+    def forward(self, x, index):
+        k = index.item()
+        torch._check(k >= 0)
+        torch._check(k < x.shape[1])
+        return torch.relu(x)[:, k] * 2
+
+
+class Avoids(torch.nn.Module):
+    def forward(self, x, index):
+        torch._check(index.item() != 3)
+        return torch.relu(x) * 2
+
+
+class Bounded(torch.nn.Module):
+    def forward(self, x, index):
+        torch._assert_async((x < 9 + index).all())
+        return torch.relu(x) * 2
+
+
+RIGHT, X = torch.tensor(2), torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+CASES = [(Picks(), (-1, 4)), (Avoids(), (3,)), (Bounded(), (-20,))]
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("exported", [False, True])
+@pytest.mark.parametrize(("model", "wrong"), CASES)
+def test_a_check_that_fails_raises(model, wrong, exported, saved, tmp_path):
+    given = torch.export.export(model, (X, RIGHT)) if exported else model
+    compiled = tp.compile(given, None if exported else (X, RIGHT), min_block_size=1, executor="reference")
+    if saved:
+        tp.save(compiled, tmp_path / "model.pt2")
+        compiled = tp.load(tmp_path / "model.pt2", executor="pytorch")
+    torch.testing.assert_close(compiled(X, RIGHT), model(X, RIGHT))
+    for number in map(torch.tensor, wrong):
+        with pytest.raises(RuntimeError):
+            model(X, number)
+        with pytest.raises(RuntimeError):
+            compiled(X, number)
