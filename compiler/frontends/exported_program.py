@@ -427,8 +427,12 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_plain, value))
     if isinstance(value, list | tuple):
-        return type(value)(_plain(item) for item in value)
+        return type(value)(map(_plain, value))
+    if type(value) in pytree.SUPPORTED_NODES:
+        return list(map(_plain, pytree.SUPPORTED_NODES[type(value)].flatten_fn(value)[0]))
     return value
 
 

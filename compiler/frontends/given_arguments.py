@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -62,6 +63,12 @@ def check_containers(inputs: Any, kwargs: Any) -> None:
 
 def check_signature(forward: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Raise UserError, with the names of missing, surplus or unknown arguments, unless a model can be called so."""
+    words = [name for name in kwargs if not name.isidentifier() or iskeyword(name)]
+    if words:
+        raise UserError(
+            f"an argument is called {words[0]!r}, which the code of PyTorch's graphs cannot hold as a name: give it in "
+            "a dict, which is an argument itself."
+        )
     try:
         signature = inspect.signature(forward)
     except ValueError:

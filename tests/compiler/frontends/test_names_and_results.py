@@ -203,3 +203,36 @@ def test_truth_values_of_sizes_are_returned_and_not_saved(tmp_path: Path) -> Non
     assert [compiled(torch.ones(size, 4))[0] for size in (2, 6)] == [False, True]
     with pytest.raises(tp.UserError, match="returns a truth value that depends on sizes"):
         tp.save(compiled, tmp_path / "m.pt2")
+
+
+class TakesContainer(nn.Module):
+    def forward(self, given: Any) -> torch.Tensor:
+        return torch.sin(given.p) * given.q[0]
+
+
+@dataclasses.dataclass
+class Given:
+    p: torch.Tensor
+    q: Any = None
+
+
+torch.export.register_dataclass(Given)
+
+
+@pytest.mark.parametrize("container", [Plain, Given])
+def test_inputs_of_sizes_that_vary_in_containers_of_ones_own(container: Any) -> None:
+    declared = tp.Input(min_shape=(1, 3), opt_shape=(2, 3), max_shape=(4, 3))
+    compiled = tp.compile(TakesContainer().eval(), [container(declared, [torch.ones(3)])], **OPTIONS)
+    for size in (1, 4):
+        given = container(torch.full((size, 3), 0.5), [torch.tensor([1.0, 2.0, 3.0])])
+        torch.testing.assert_close(compiled(given), TakesContainer()(given))
+
+
+class TakesAnything(nn.Module):
+    def forward(self, x: torch.Tensor, **others: torch.Tensor) -> torch.Tensor:
+        return x * others["class"]
+
+
+def test_a_keyword_of_python_cannot_be_the_name_of_an_argument() -> None:
+    with pytest.raises(tp.UserError, match="an argument is called 'class', which the code of PyTorch's graphs cannot"):
+        tp.compile(TakesAnything().eval(), [matrix()], kwarg_inputs={"class": matrix()}, **OPTIONS)
