@@ -244,18 +244,21 @@ def _example(
 
 
 def example_arguments(
-    model: torch.nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]
+    model: torch.nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any], otherwise: str = "cpu"
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments to call a model with, made from what `trace` takes as inputs; tensors are used as they are."""
-    device = device_of(model)
+    """Arguments to call a model with, made from what `trace` takes as inputs; tensors are used as they are.
+
+    They are on the model's device, or on the other one if the model has no tensors.
+    """
+    device = device_of(model, otherwise)
     call = (tuple(inputs), dict(kwargs))
     args, named = pytree.tree_map(lambda leaf: _example_of(leaf, device), call, is_leaf=is_declared)
     return args, named
 
 
-def device_of(model: torch.nn.Module) -> torch.device:
-    """The device of a model's first tensor; the CPU if it has none."""
-    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+def device_of(model: torch.nn.Module, otherwise: str = "cpu") -> torch.device:
+    """The device of a model's first tensor, or the other one if it has none."""
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device(otherwise))
 
 
 def _example_of(declared: Any, device: torch.device) -> Any:

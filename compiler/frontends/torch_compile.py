@@ -121,7 +121,8 @@ def compiled_when_called(
     check_containers(inputs, kwargs)
     check_signature(getattr(model, "forward", model), inputs or (), kwargs or {})
     module = _module_of(model)
-    args, named = example_arguments(module, inputs or (), kwargs or {})
+    on_gpu = backend.settings.executor == "tensorrt" and torch.cuda.is_available()
+    args, named = example_arguments(module, inputs or (), kwargs or {}, "cuda" if on_gpu else "cpu")
     declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
     mark_dynamic: Any = torch._dynamo.mark_dynamic
     for item, example in zip(declared, pytree.tree_leaves((args, named)), strict=True):

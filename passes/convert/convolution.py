@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...compiler.ir.call import Call
-from ...compiler.ir.symbols import Dim, dims_of
+from ...compiler.ir.symbols import Dim, at_least, dims_of
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.registry import Family
@@ -77,10 +77,14 @@ def _per_axis(call: Call, name: str, spatial: int, extra: int) -> tuple[int, ...
 def _plain(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, out: Sequence[Dim]) -> Tensor:
     spatial = weight.rank - 2
     kernel = tuple(int(size) for size in weight.shape[2:])
+    padding = _per_axis(call, "padding", spatial, 0)
+    if any(size and not at_least(dim, 1, ctx.sizes.ranges) for size, dim in zip(padding, x.shape[2:], strict=True)):
+        # TensorRT's layer takes no dimension of 0, not even with padding.
+        x, padding = shapes.pad(ctx, x, (0, 0, *padding), (0, 0, *padding), role="padded"), (0,) * spatial
     empty = ctx.trt.Weights(ctx.data_type(x.dtype))
     layer = ctx.network.add_convolution_nd(x.trt, int(weight.shape[0]), kernel, empty, empty)
     _configure(ctx, call, layer, weight, spatial)
-    layer.padding_nd = _per_axis(call, "padding", spatial, 0)
+    layer.padding_nd = padding
     _set_bias(ctx, call, layer, x.dtype)
     return ctx.emit(layer, out)
 
