@@ -55,7 +55,8 @@ def main() -> None:
         process.join()
         before = kept["models"].get(name, {})
         if before.get("executor") == made.get("executor"):
-            made["rows"] = {**before.get("rows", {}), **made.get("rows", {})}
+            for kept_key in ("rows", "autocast"):
+                made[kept_key] = {**before.get(kept_key, {}), **made.get(kept_key, {})}
         models = {**kept["models"], name: made}
         kept = {**machine(), "models": {key: models[key] for key in MODELS if key in models}}
         options.results.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

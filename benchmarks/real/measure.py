@@ -68,11 +68,13 @@ class Compiled:
         """The same from files, and the bytes of the files."""
         loaded, size = {}, 0
         for number, (key, module) in enumerate(self.modules.items()):
-            path = folder / f"{number}.pt2"
+            is_script = isinstance(module, torch.jit.ScriptModule)
+            path = folder / f"{number}{'.ts' if is_script else '.pt2'}"
             tp.save(module, str(path))
             size += path.stat().st_size
             # A network exists where it was made only; elsewhere an engine's own graph stands in for it without a GPU.
-            loaded[key] = tp.load(str(path), executor="pytorch" if executor == "reference" else executor)
+            here = "pytorch" if executor == "reference" else executor
+            loaded[key] = torch.jit.load(path) if is_script else tp.load(str(path), executor=here)
         return Compiled(self.part, self.ranged, self.options, self.device, loaded), size
 
 
@@ -80,6 +82,21 @@ def original(case: Case) -> tuple[Result, dict[str, Recorded]]:
     """The task as PyTorch does it, and what each part was called with."""
     parts = {name: Recorded(part) for name, part in case.parts.items()}
     return case.perform(parts), parts
+
+
+def autocast(case: Case, expected: Result, precision: str) -> float | None:
+    """How far the task's result is off where PyTorch computes by `torch.autocast`; None if in no number of values."""
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+
+    def call(part: Part) -> Call:
+        def called(*args: Any) -> Any:
+            with torch.no_grad(), torch.autocast("cpu", dtype):
+                result = part.module(*args)
+            return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.float(), result)
+
+        return called
+
+    return _short(case.deviation(expected, case.perform({name: call(part) for name, part in case.parts.items()})))
 
 
 def run(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import trt_passes as tp
 from case import Case
-from measure import PRECISIONS, SIZES, original, run  # noqa: F401
+from measure import PRECISIONS, SIZES, autocast, original, run  # noqa: F401
 
 MODELS: Mapping[str, str] = {
     "minilm": "sentences:case",
@@ -49,6 +49,7 @@ def measure(name: str, precisions: Sequence[str], sizes: Sequence[str], executor
                 row = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"}
             rows[f"{precision} {kind}"] = row
             print(f"{name:15} {precision} {kind:6} {summary(row)}", flush=True)
+    by_autocast = {precision: autocast(case, expected, precision) for precision in precisions if precision != "fp32"}
     return {
         "package": case.package,
         "version": version(case.package),
@@ -59,6 +60,7 @@ def measure(name: str, precisions: Sequence[str], sizes: Sequence[str], executor
         "result": expected.words,
         "date": str(date.today()),
         "executor": executor,
+        "autocast": by_autocast,
         "rows": rows,
     }
 

@@ -35,7 +35,8 @@ def section(results: Mapping[str, Any]) -> str:
             f"another; {refused} are refused and {failed} failed.**",
             "The error is the largest relative L2 error of any output, in all calls that the task makes and, for "
             "ranges, in calls at other sizes too. Fixed sizes are compiled anew for each size that the task comes to. "
-            "Every compiled model is also saved, loaded and asked again.",
+            "Every compiled model is also saved, loaded and asked again. Where a result in half precision is off, what "
+            "`torch.autocast` comes to in PyTorch is given beside it.",
             f"{results['date']}, {results['machine']}, {versions}. Again: `make real`.",
             table(("model", "task", "what PyTorch finds"), map(_task, models.items())),
             table(
@@ -71,7 +72,7 @@ def _rows(name: str, model: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 name,
                 precision,
                 sizes,
-                _verdict(model, row["deviation"]),
+                _verdict(model, row["deviation"]) + _of_autocast(model, precision, row["deviation"]),
                 _verdict(model, row["loaded"]),
                 f"{row['trt'] / row['nodes']:.1%} of {row['nodes']}",
                 f"{row['engines']}{modules}",
@@ -88,6 +89,14 @@ def _verdict(model: Mapping[str, Any], deviation: float | None) -> str:
     if deviation > model["tolerance"]:
         return f"**{deviation:g} {model['unit']} off**".replace(" off", "off" if not model["unit"] else " off")
     return "the same" if not deviation or not model["unit"] else f"within {deviation:g} {model['unit']}"
+
+
+def _of_autocast(model: Mapping[str, Any], precision: str, deviation: float | None) -> str:
+    """What PyTorch itself comes to in that precision, where the compiled model's result is off."""
+    if precision not in model.get("autocast", {}) or (deviation is not None and deviation <= model["tolerance"]):
+        return ""
+    own = model["autocast"][precision]
+    return " (PyTorch's autocast: another)" if own is None else f" (PyTorch's autocast: {own:g})"
 
 
 def _is_same(model: Mapping[str, Any], row: Mapping[str, Any]) -> bool:

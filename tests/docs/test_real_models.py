@@ -47,6 +47,17 @@ def test_a_row_is_the_same_within_its_tolerance(row: Any, tolerance: float, coun
     assert cell in text
 
 
+def test_a_result_that_is_off_is_beside_that_of_autocast() -> None:
+    model = {"package": "p", "tolerance": 1.0, "unit": "cents", "autocast": {"fp16": 20.0, "bf16": None}}
+    model["rows"] = {f"{name} fixed": {**ROW, "deviation": 15.0} for name in ("fp32", "fp16", "bf16")}
+    model["rows"]["fp16 ranges"] = ROW
+    text = section({"date": "today", "machine": "here", "versions": {}, "models": {"one": model}})
+    assert "| one | fp32 | fixed | **15 cents off** |" in text
+    assert "| one | fp16 | fixed | **15 cents off** (PyTorch's autocast: 20) |" in text
+    assert "| one | bf16 | fixed | **15 cents off** (PyTorch's autocast: another) |" in text
+    assert "| one | fp16 | ranges | the same |" in text
+
+
 def test_what_is_refused_failed_or_in_pytorch_is_told_once() -> None:
     refused, failed = {"refused": "no words for it"}, {"failed": "KeyError: 'x'"}
     text = _text(fp32_fixed=ROW, fp32_ranges=ROW, fp16_fixed=refused, fp16_ranges=failed)
