@@ -72,7 +72,7 @@ class Layout:
         return cls(slots, int(data["positions"]), from_short_name(data["dtype"]))
 
 
-class _Layer(CacheLayerMixin):
+class Layer(CacheLayerMixin):
     """What transformers asks a layer of a cache for, its sizes and kind."""
 
     is_compileable = False
@@ -108,7 +108,7 @@ class _Layer(CacheLayerMixin):
     get_max_cache_shape = get_max_length
 
 
-class TracedLayer(_Layer):
+class TracedLayer(Layer):
     """A layer whose tensors are inputs of a program, and whose new rows are its results."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, start: torch.Tensor, sliding: bool) -> None:
@@ -186,7 +186,7 @@ class CompiledCache(Cache):
     """
 
     def __init__(self, layout: Layout, device: torch.device, pool: Pool | None = None) -> None:
-        super().__init__(layers=[_Layer(layout.positions, slot.sliding) for slot in layout.slots])
+        super().__init__(layers=[Layer(layout.positions, slot.sliding) for slot in layout.slots])
         self.layout, self.target = layout, device
         self.length = 0
         self.blocks: list[torch.Tensor] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from ..compiler.api import trace
 from ..compiler.errors import UserError
 from ..compiler.ir.input import Input
 from .model import CompiledGeneration, Plan, assembled, class_named
+from .seq2seq import Encode, Seq2SeqStep, Source, source_of, takes_positions
 from .step import DecoderStep, NotKeysAndValues, layout_of
 
 
@@ -23,6 +25,7 @@ def compile_for_generation(
     max_cache_len: int,
     batch: int = 1,
     prefill: int | None = None,
+    max_source_len: int | None = None,
     all_logits: bool = False,
     **settings: Any,
 ) -> Any:
@@ -33,10 +36,12 @@ def compile_for_generation(
     engine. `tp.save` writes it to one file.
 
     Args:
-        model: a decoder-only model with a language modeling head, such as `AutoModelForCausalLM` gives.
+        model: a decoder with a language modeling head, such as `AutoModelForCausalLM` gives, or an encoder with such a
+            decoder (T5, BART, Whisper).
         max_cache_len: the most positions (prompt and new tokens) of a sequence.
         batch: the most sequences at once; with beams, texts times beams.
         prefill: the most tokens that one step takes; longer prompts take several steps. By default `max_cache_len`.
+        max_source_len: for a model with an encoder of tokens, the most of these; by default `max_cache_len`.
         all_logits: return the logits of all tokens of a step, which assisted decoding needs, not of the last one only.
         settings: as for `compile`, such as `enabled_precisions` and `cuda_graphs`.
 
@@ -59,45 +64,83 @@ def compile_for_generation(
         raise UserError(f"prefill is {prefill}, more than the {max_cache_len} positions of the cache.")
     name = type(model).__name__
     class_named(name)
-    if model.config.is_encoder_decoder:
-        raise UserError(
-            f"{name} has an encoder and a decoder: only decoder-only models can be compiled for generation."
-        )
-    model.eval()
+    source, length = None, max_cache_len if max_source_len is None else max_source_len
     try:
-        layout = layout_of(model, max_cache_len)
+        if model.config.is_encoder_decoder:
+            source, layout = source_of(model, max_cache_len, length)
+        else:
+            layout = layout_of(model, max_cache_len)
     except NotKeysAndValues as error:
         raise UserError(f"{error}: such models cannot be compiled for generation; use compile_config.") from error
+    if max_source_len is not None and (source is None or not source.has_tokens):
+        raise UserError(f"max_source_len is for models with an encoder of tokens, and {name} has none.")
     positions = "position_ids" in inspect.signature(type(model).forward).parameters
     # A step's graph reads and writes the cache in place, which that of a compiled module would copy.
     graphs = bool(settings.pop("cuda_graphs", False))
-    plan = Plan(name, layout, batch, prefill, all_logits, positions, model.dtype, graphs)
-    program = trace(DecoderStep(model, layout, all_logits), None, _inputs(plan))
-    step = compile_model(program, **settings)
-    return assembled(
-        type(model), model.config, copy.deepcopy(model.generation_config), plan, {"step": step}, model.device
-    )
+    if source is not None:
+        if graphs:
+            raise UserError("cuda_graphs is not possible for a model with an encoder yet: leave it out.")
+        positions = takes_positions(model)
+    plan = Plan(name, layout, batch, prefill, all_logits, positions, model.dtype, graphs, source)
+    modules: dict[str, tuple[torch.nn.Module, dict[str, Any]]] = {}
+    if source is None:
+        modules["step"] = DecoderStep(model, layout, all_logits), _inputs(plan)
+    else:
+        modules["encode"] = Encode(model, source, layout), _source_inputs(plan, source)
+        modules["step"] = Seq2SeqStep(model, source, layout, all_logits), _inputs(plan)
+    programs = {
+        key: compile_model(trace(module, None, inputs), **_dumped(settings, key, len(modules)))
+        for key, (module, inputs) in modules.items()
+    }
+    return assembled(type(model), model.config, copy.deepcopy(model.generation_config), plan, programs, model.device)
+
+
+def _dumped(settings: dict[str, Any], name: str, count: int) -> dict[str, Any]:
+    """The settings of one of several programs, each of which dumps into a folder of its own."""
+    folder = settings.get("dump_dir")
+    return settings if folder is None or count == 1 else {**settings, "dump_dir": os.path.join(folder, name)}
 
 
 def _kind(model: Any) -> str:
     return type(model).__name__ if isinstance(model, torch.nn.Module) else repr(type(model).__name__)
 
 
+def _sizes(*dims: tuple[int, int] | int, dtype: torch.dtype = torch.int64) -> Input:
+    """Sizes and ranges of sizes, which are usually at their lower ends."""
+    low = [dim if isinstance(dim, int) else dim[0] for dim in dims]
+    high = [dim if isinstance(dim, int) else dim[1] for dim in dims]
+    return Input(min_shape=low, opt_shape=low, max_shape=high, dtype=dtype)
+
+
 def _inputs(plan: Plan) -> dict[str, Any]:
     """The inputs of a step: usually one token of one sequence."""
-
-    def sizes(*dims: tuple[int, int] | int, dtype: torch.dtype = torch.int64) -> Input:
-        low = [dim if isinstance(dim, int) else dim[0] for dim in dims]
-        high = [dim if isinstance(dim, int) else dim[1] for dim in dims]
-        return Input(min_shape=low, opt_shape=low, max_shape=high, dtype=dtype)
-
     layout, batch, tokens = plan.layout, (1, plan.batch), (1, plan.prefill)
     inputs: dict[str, Any] = {
-        "input_ids": sizes(batch, tokens),
-        "attention_mask": sizes(batch, layout.positions),
-        "start": sizes(1),
-        "caches": [sizes(batch, heads, layout.positions, dim, dtype=layout.dtype) for heads, dim in layout.tensors],
+        "input_ids": _sizes(batch, tokens),
+        "attention_mask": _sizes(batch, layout.positions),
+        "start": _sizes(1),
+        "caches": [_sizes(batch, heads, layout.positions, dim, dtype=layout.dtype) for heads, dim in layout.tensors],
     }
     if plan.positions:
-        inputs["position_ids"] = sizes(batch, tokens)
+        inputs["position_ids"] = _sizes(batch, tokens)
+    if plan.source is not None:
+        length = _source_length(plan.source)
+        inputs["cross"] = [
+            _sizes(batch, len(numbers), heads, length, dim, dtype=layout.dtype)
+            for (heads, dim), numbers in plan.source.groups.items()
+        ]
+        if plan.source.has_tokens:
+            inputs["source_mask"] = _sizes(batch, length)
     return inputs
+
+
+def _source_length(source: Source) -> tuple[int, int] | int:
+    """The positions that an encoder gives: one for each token, or for two frames of sound."""
+    return (1, source.shape[0]) if source.has_tokens else source.shape[-1] // 2
+
+
+def _source_inputs(plan: Plan, source: Source) -> dict[str, Any]:
+    batch = (1, plan.batch)
+    if not source.has_tokens:
+        return {"source": _sizes(batch, *source.shape, dtype=plan.dtype)}
+    return {"source": _sizes(batch, (1, source.shape[0])), "mask": _sizes(batch, (1, source.shape[0]))}

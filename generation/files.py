@@ -11,8 +11,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-import torch
-
 from ..compiler.errors import UserError, on_one_line
 from ..compiler.ir.strict_json import strict_json
 from ..compiler.runtime import save as modules
@@ -26,7 +24,7 @@ RECORD_FILE = "trt_passes_generation.json"
 """The entry that says what the programs of a model are for, with the model's configuration."""
 
 
-def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format: str | None = None) -> None:
+def save(compiled: Any, path: str | os.PathLike[str], output_format: str | None = None) -> None:
     """Write a compiled module to a file: engines, weights (once), and the PyTorch graph of every segment.
 
     The file is written beside its place and then renamed, so it is there whole or not at all; what a process that ended

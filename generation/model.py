@@ -11,11 +11,13 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_outputs import CausalLMOutputWithPast, Seq2SeqLMOutput
 
 from ..compiler.errors import UserError
 from ..compiler.ir.dtypes import from_short_name, short_name
 from .cache import CompiledCache, Layout, Pool
+from .encoder import CompiledEncoder
+from .seq2seq import CROSS, Source
 from .step import cache_argument
 from .step_graph import StepGraph
 
@@ -36,6 +38,7 @@ class Plan:
         positions: whether the model is told the positions of tokens.
         dtype: the data type of the model.
         cuda_graphs: whether steps of one token are replayed as CUDA graphs.
+        source: what the encoder reads; None for a model without one.
     """
 
     model_class: str
@@ -46,6 +49,7 @@ class Plan:
     positions: bool
     dtype: torch.dtype
     cuda_graphs: bool = False
+    source: Source | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -54,12 +58,14 @@ class Plan:
             **{name: getattr(self, name) for name in names},
             "layout": self.layout.to_json(),
             "dtype": short_name(self.dtype),
+            "source": None if self.source is None else self.source.to_json(),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
         """The plan that `to_json` wrote."""
         values = {**data, "layout": Layout.from_json(data["layout"]), "dtype": from_short_name(data["dtype"])}
+        values["source"] = None if data.get("source") is None else Source.from_json(data["source"])
         return cls(**values)
 
 
@@ -129,6 +135,7 @@ class CompiledGeneration:
         for name in ("output_attentions", "output_hidden_states"):
             if given.get(name):
                 raise UserError(f"{name}=True is not possible: a compiled model returns logits only.")
+        more = {} if self.plan.source is None else self._of_source(given)
         ids = given.pop("input_ids", None)
         mask, positions = given.pop("attention_mask", None), given.pop("position_ids", None)
         other = sorted(set(given) - _IGNORED)
@@ -139,17 +146,47 @@ class CompiledGeneration:
             cache = self.new_cache()
         if not isinstance(cache, CompiledCache):
             raise UserError(f"the cache is a {type(cache).__name__}: give what new_cache() returns.")
-        logits = self._steps(ids, mask, positions, cache)
+        logits = self._steps(ids, mask, positions, cache, more)
         kept = given.get("logits_to_keep")
         if isinstance(kept, int) and kept and kept < logits.shape[1]:
             logits = logits[:, -kept:]
-        output = CausalLMOutputWithPast(logits=logits)
+        output = CausalLMOutputWithPast(logits=logits) if self.plan.source is None else Seq2SeqLMOutput(logits=logits)
         output[cache_argument(type(self))] = cache
         setattr(output, cache_argument(type(self)), cache)
         return output
 
+    def get_encoder(self, *args: Any, **kwargs: Any) -> Any:
+        """The encoder, for `generate`: compiled, with what the decoder makes of its result."""
+        own = super().get_encoder(*args, **kwargs)  # type: ignore[misc]
+        return own if self.plan.source is None else CompiledEncoder(own, self.plan.source, self.programs["encode"])
+
+    def _of_source(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Take what belongs to the encoder out of the arguments, and name the decoder's as without an encoder."""
+        source = self.plan.source
+        assert source is not None
+        encoded, read, mask = (given.pop(name, None) for name in ("encoder_outputs", source.argument, "attention_mask"))
+        if encoded is None and read is not None:
+            encoded = self.get_encoder()(read, attention_mask=mask)
+        if encoded is None or f"{CROSS}0" not in encoded:
+            raise UserError(f"a compiled model takes {source.argument}, or what its get_encoder()(…) returned.")
+        for name in ("input_ids", "attention_mask", "position_ids"):
+            if given.get(f"decoder_{name}") is not None:
+                given[name] = given.pop(f"decoder_{name}")
+        cross = [encoded[f"{CROSS}{number}"] for number in range(len(source.groups))]
+        if not source.has_tokens:
+            return {"cross": cross}
+        batch, _, _, length, _ = cross[0].shape
+        if mask is None:
+            mask = torch.ones((batch, length), dtype=torch.int64, device=cross[0].device)
+        return {"cross": cross, "source_mask": mask.to(torch.int64)}
+
     def _steps(
-        self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor | None, cache: CompiledCache
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor | None,
+        positions: torch.Tensor | None,
+        cache: CompiledCache,
+        more: dict[str, Any],
     ) -> torch.Tensor:
         """The logits of some tokens, in steps of at most `prefill` of them."""
         plan = self.plan
@@ -163,7 +200,7 @@ class CompiledGeneration:
         logits = []
         for first in range(0, count, plan.prefill):
             part = slice(first, first + plan.prefill)
-            inputs = {"input_ids": ids[:, part].contiguous(), "attention_mask": mask}
+            inputs = {"input_ids": ids[:, part].contiguous(), "attention_mask": mask, **more}
             inputs["start"] = torch.full((1,), cache.length, dtype=torch.int64, device=ids.device)
             if plan.positions:
                 assert positions is not None
@@ -232,7 +269,7 @@ def compiled_class(base: type[Any]) -> type[Any]:
 
 
 def assembled(
-    base: type[Any], config: Any, generation_config: Any, plan: Plan, programs: Mapping[str, nn.Module], place: Any
+    base: Any, config: Any, generation_config: Any, plan: Plan, programs: Mapping[str, nn.Module], place: Any
 ) -> Any:
     """A model of a class without weights (they are on the meta device), with compiled programs in their place."""
     cls = compiled_class(base)

@@ -34,7 +34,7 @@ class StepGraph:
             return result
 
         # Runs write the same rows to the same place, so what was filled before stays as it is.
-        side = torch.cuda.Stream(cache.target)
+        side = torch.cuda.Stream(cache.target)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(cache.target))
         with torch.cuda.stream(side), torch.no_grad():
             for _ in range(_WARM_UP_RUNS):

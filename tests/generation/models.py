@@ -71,3 +71,37 @@ def decoder(name: str) -> Any:
     """A decoder-only model in eval mode."""
     torch.manual_seed(0)
     return tf.AutoModelForCausalLM.from_config(DECODERS[name]()).eval()
+
+
+def _t5() -> Any:
+    sizes = {"d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 4, "initializer_factor": 3.0}
+    return tf.T5Config(vocab_size=VOCABULARY, decoder_start_token_id=0, eos_token_id=None, pad_token_id=0, **sizes)
+
+
+def _bart() -> Any:
+    sizes = {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 96, "decoder_ffn_dim": 96}
+    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "max_position_embeddings": 64}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+    config = tf.BartConfig(vocab_size=VOCABULARY, init_std=0.3, **sizes, **heads, **special)
+    config.forced_eos_token_id = None
+    return config
+
+
+def _whisper() -> Any:
+    sizes = {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 96, "decoder_ffn_dim": 96}
+    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "num_mel_bins": 16}
+    lengths = {"max_source_positions": 20, "max_target_positions": 64}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 3}
+    rules = {"suppress_tokens": None, "begin_suppress_tokens": None}
+    return tf.WhisperConfig(vocab_size=VOCABULARY, init_std=0.3, **sizes, **heads, **lengths, **special, **rules)
+
+
+ENCODER_DECODERS: Mapping[str, Callable[[], Any]] = MappingProxyType({"t5": _t5, "bart": _bart, "whisper": _whisper})
+
+
+def encoder_decoder(name: str) -> Any:
+    """A model with an encoder, in eval mode."""
+    torch.manual_seed(0)
+    config = ENCODER_DECODERS[name]()
+    classes = {"t5": tf.T5ForConditionalGeneration, "bart": tf.BartForConditionalGeneration}
+    return classes.get(name, tf.WhisperForConditionalGeneration)(config).eval()
