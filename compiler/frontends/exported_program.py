@@ -41,6 +41,7 @@ from .given_arguments import (
     hint_at_shapes,
     is_declared,
 )
+from .kept_containers import containers_kept
 from .kept_state import kept_state, kept_values
 from .keyword_signature import named_keywords
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
@@ -388,7 +389,8 @@ def _exported(
             return _as_taken(found)
 
     try:
-        return exported(strict=False)
+        with containers_kept(model, (args, kwargs)):
+            return exported(strict=False)
     except UserError:
         raise
     except Exception as error:

@@ -190,3 +190,47 @@ def test_buffers_are_written_to_after_a_round_trip(model: nn.Module, reader: str
         path = tmp_path / "m.pt2"
         loaded = tp.load(path) if reader == "tp.load" else torch.export.load(path).module()
     check_calls(loaded, loaded, eager)
+
+
+def appended(given: dict[str, torch.Tensor], others: list[torch.Tensor]) -> torch.Tensor:
+    others.append(given["x"] * 2)
+    return others[-1].sum()
+
+
+def added(given: dict[str, torch.Tensor], others: list[torch.Tensor]) -> torch.Tensor:
+    given["y"] = given["x"] * 2
+    return given["y"].sum()
+
+
+def swapped(given: dict[str, torch.Tensor], others: list[torch.Tensor]) -> torch.Tensor:
+    others[0], others[1] = others[1], others[0]
+    return others[0] - others[1] + given["x"]
+
+
+def written(given: dict[str, torch.Tensor], others: list[torch.Tensor]) -> torch.Tensor:
+    given["x"] += 1
+    others[0].mul_(2)
+    return others[0] + given["x"]
+
+
+class OfContainers(nn.Module):
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, given: dict[str, torch.Tensor], others: list[torch.Tensor]) -> torch.Tensor:
+        return self.function(given, others)
+
+
+@pytest.mark.parametrize("function", [appended, added, swapped])
+def test_what_is_put_into_a_given_container_is_refused(function: Callable[..., torch.Tensor]) -> None:
+    given = {"x": torch.ones(3)}, [torch.ones(3), torch.zeros(3)]
+    with pytest.raises(tp.UserError, match="changes what is in a list or dict that it is given"):
+        tp.compile(OfContainers(function).eval(), given, **OPTIONS)
+
+
+def test_tensors_in_a_given_container_are_written_to() -> None:
+    one, other = (({"x": torch.ones(3)}, [torch.ones(3), torch.zeros(3)]) for _ in range(2))
+    compiled = tp.compile(OfContainers(written).eval(), one, **OPTIONS)
+    torch.testing.assert_close(compiled(*one), written(*other))
+    torch.testing.assert_close(one, other)
