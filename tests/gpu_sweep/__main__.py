@@ -39,9 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=14)
     parser.add_argument("--seconds", type=float, default=200, help="after which the rest is left out")
     parser.add_argument("--match", default="", help="only cases whose names contain this")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first case, in the fixed order")
+    parser.add_argument("--count", type=int, default=None, help="how many cases from there; by default all")
+    parser.add_argument("--left-out-of", type=Path, default=None, help="only what an earlier run's file left out")
     parser.add_argument("--share", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    chosen = [case for case in all_cases() if options.match in case.name]
+    chosen = _chosen(options)
     if options.share is not None:
         _run_share(chosen, options.share, options.out, options.executor)
         return 0
@@ -51,12 +54,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     timed = {found["case"]: found["microseconds"] for found in outcomes if "microseconds" in found}
     refused = [found for found in outcomes if found["status"] == "refused"]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    report = {"device": device, "counts": counts, "bad": bad, "refused": refused, "microseconds": timed}
+    left_out = [found["case"] for found in outcomes if found["status"] == "left out"]
+    report = {"device": device, "counts": counts, "bad": bad, "refused": refused, "left out": left_out}
+    report |= {"microseconds": timed}
     options.out.write_text(json.dumps(report, indent=1), encoding="utf-8")
     print(dict(counts))
     for found in bad[:200]:
         print(found["status"], found["case"], found.get("detail", ""))
     return 1 if bad else 0
+
+
+def _chosen(options: argparse.Namespace) -> list[Case]:
+    """The cases that the options ask for."""
+    end = None if options.count is None else options.first + options.count
+    cases = all_cases()[options.first : end]
+    if options.left_out_of is not None:
+        names = set(json.loads(options.left_out_of.read_text(encoding="utf-8"))["left out"])
+        cases = [case for case in cases if case.name in names]
+    return [case for case in cases if options.match in case.name]
 
 
 def _run_share(chosen: Sequence[Case], share: str, out: Path, executor: str) -> None:
@@ -105,6 +120,9 @@ def _in_processes(chosen: Sequence[Case], options: argparse.Namespace) -> list[O
                     [
                         *(sys.executable, "-m", "tests.gpu_sweep", str(share.file), "--executor", options.executor),
                         *("--match", options.match, "--share", f"{share.index}:{count}:{done}"),
+                        *("--first", str(options.first)),
+                        *(("--count", str(options.count)) if options.count is not None else ()),
+                        *(("--left-out-of", str(options.left_out_of)) if options.left_out_of is not None else ()),
                     ],
                     stderr=subprocess.DEVNULL,
                 )

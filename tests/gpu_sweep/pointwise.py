@@ -53,6 +53,11 @@ _UNARY: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], float, tuple[tor
     "COSH": (torch.cosh, -3, FLOATS),
     "ASINH": (torch.asinh, -3, FLOATS),
     "ATAN": (torch.atan, -3, FLOATS),
+    "TAN": (torch.tan, -3, FLOATS),
+    "ASIN": (torch.asin, -3, FLOATS),
+    "ACOS": (torch.acos, -3, FLOATS),
+    "ACOSH": (torch.acosh, -3, FLOATS),
+    "ATANH": (torch.atanh, -3, FLOATS),
     "CEIL": (torch.ceil, -3, FLOATS),
     "FLOOR": (torch.floor, -3, FLOATS),
     "ROUND": (torch.round, -3, FLOATS),
@@ -71,6 +76,11 @@ _ACTIVATIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], float | No
     "SOFTPLUS": (F.softplus, 1.0, 1.0),
     "CLIP": (lambda x: x.clamp(-1, 1.5), -1.0, 1.5),
     "HARD_SIGMOID": (F.hardsigmoid, 1 / 6, 0.5),
+    "SOFTSIGN": (F.softsign, None, None),
+    "SCALED_TANH": (lambda x: 1.5 * torch.tanh(0.7 * x), 1.5, 0.7),
+    "THRESHOLDED_RELU": (lambda x: torch.where(x > 0.5, x, 0), 0.5, None),
+    "GELU_ERF": (F.gelu, None, None),
+    "GELU_TANH": (lambda x: F.gelu(x, approximate="tanh"), None, None),
 }
 
 

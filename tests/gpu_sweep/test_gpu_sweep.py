@@ -35,3 +35,20 @@ def test_the_command_writes_what_it_found(tmp_path, monkeypatch):
     arguments = [str(file), "--executor", "reference", "--processes", "2", "--match", "logic XOR: "]
     assert main(arguments) == 0
     assert json.loads(file.read_text())["counts"] == {"right": 2}
+
+
+def test_a_second_run_does_what_the_first_left_out(tmp_path):
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    common = ["--executor", "reference", "--processes", "1", "--match", "logic XOR: "]
+    main([str(first), *common, "--seconds", "0"])
+    left_out = json.loads(first.read_text())["left out"]
+    assert len(left_out) == 2
+    main([str(second), *common, "--left-out-of", str(first)])
+    assert json.loads(second.read_text())["counts"] == {"right": 2}
+
+
+def test_a_part_of_the_cases(tmp_path):
+    file, cases = tmp_path / "found.json", all_cases()
+    first = next(index for index, case in enumerate(cases) if "logic XOR: " in case.name)
+    main([str(file), "--executor", "reference", "--processes", "1", "--first", str(first), "--count", "1"])
+    assert json.loads(file.read_text())["counts"] == {"right": 1}
