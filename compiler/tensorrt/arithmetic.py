@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -91,12 +92,36 @@ def operands(ctx: ConverterContext, values: Sequence[Operand], dtype: torch.dtyp
 # --- elementwise -----------------------------------------------------------------------------------------------------
 def elementwise(ctx: ConverterContext, operation: str, left: Tensor, right: Tensor, role: str = "") -> Tensor:
     """One elementwise layer on tensors of equal dtypes and ranks; none where a constant decides a logical one."""
-    decided = _decided(ctx, operation, left, right, role) if left.dtype == torch.bool else None
+    decided = _compared(ctx, operation, left, right, role)
+    if decided is None and left.dtype == torch.bool:
+        decided = _decided(ctx, operation, left, right, role)
     if decided is not None:
         return decided
     kind = getattr(ctx.trt.ElementWiseOperation, operation)
     shape = shapes.broadcast(left.shape, right.shape)
     return ctx.emit(ctx.network.add_elementwise(left.trt, right.trt, kind), shape, role)
+
+
+_TRUTHS = MappingProxyType(
+    {
+        "EQUAL": torch.eq,
+        "GREATER": torch.gt,
+        "LESS": torch.lt,
+        "AND": torch.logical_and,
+        "OR": torch.logical_or,
+        "XOR": torch.logical_xor,
+    }
+)
+
+
+def _compared(ctx: ConverterContext, operation: str, left: Tensor, right: Tensor, role: str) -> Tensor | None:
+    """The constant that a comparison of two constants is; None if it is none."""
+    compare = _TRUTHS.get(operation)
+    if compare is None or left.constant is None or right.constant is None:
+        return None
+    if tuple(left.constant.shape) != left.shape or tuple(right.constant.shape) != right.shape:
+        return None
+    return ctx.constant(compare(left.constant, right.constant), role)
 
 
 def _decided(ctx: ConverterContext, operation: str, left: Tensor, right: Tensor, role: str) -> Tensor | None:

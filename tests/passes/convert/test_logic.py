@@ -50,3 +50,18 @@ def test_masks_with_both_values_take_a_layer():
     mask = tensor([True, False, True])
     network = check(lambda x: (x & mask, x | mask, torch.where(mask, x, ~x)), (X,), build=True)
     assert [kind for kind in network.layers() if kind in ("ELEMENTWISE", "SELECT")] == ["ELEMENTWISE"] * 2 + ["SELECT"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, m: m & (torch.tensor(3.0) < 2),
+        lambda x, m: m | (torch.tensor(3.0) >= 2),
+        lambda x, m: m & (torch.arange(3) < 0),
+        lambda x, m: (m & (torch.tensor(1) > 2)) | (torch.tensor(4) > 2),
+        lambda x, m: torch.logical_or(m, torch.logical_not(torch.zeros(1))),
+    ],
+)
+def test_a_comparison_of_constants_is_a_constant(function):
+    inputs = [torch.randn(2, 3), torch.tensor([[True, False, True], [False, True, True]])]
+    assert not {"ELEMENTWISE", "UNARY"} & set(check(function, inputs, build=True).layers())
