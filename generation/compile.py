@@ -14,6 +14,7 @@ from ..compiler.api import compile as compile_model
 from ..compiler.api import trace
 from ..compiler.errors import UserError
 from ..compiler.ir.input import Input
+from .images import ImageFeatures, images_of
 from .model import CompiledGeneration, Plan, assembled, class_named
 from .seq2seq import Encode, Seq2SeqStep, Source, source_of, takes_positions
 from .step import DecoderStep, NotKeysAndValues, layout_of
@@ -37,7 +38,7 @@ def compile_for_generation(
 
     Args:
         model: a decoder with a language modeling head, such as `AutoModelForCausalLM` gives, or an encoder with such a
-            decoder (T5, BART, Whisper).
+            decoder (T5, BART, Whisper), or a decoder that reads images of one size as tokens of its own (LLaVA).
         max_cache_len: the most positions (prompt and new tokens) of a sequence.
         batch: the most sequences at once; with beams, texts times beams.
         prefill: the most tokens that one step takes; longer prompts take several steps. By default `max_cache_len`.
@@ -81,10 +82,14 @@ def compile_for_generation(
         if graphs:
             raise UserError("cuda_graphs is not possible for a model with an encoder yet: leave it out.")
         positions = takes_positions(model)
-    plan = Plan(name, layout, batch, prefill, all_logits, positions, model.dtype, graphs, source)
+    images = images_of(model) if source is None else None
+    plan = Plan(name, layout, batch, prefill, all_logits, positions, model.dtype, graphs, source, images)
     modules: dict[str, tuple[torch.nn.Module, dict[str, Any]]] = {}
     if source is None:
-        modules["step"] = DecoderStep(model, layout, all_logits), _inputs(plan)
+        token = None if images is None else images.token
+        modules["step"] = DecoderStep(model, layout, all_logits, token), _inputs(plan)
+        if images is not None:
+            modules["images"] = ImageFeatures(model), {"pixel_values": _sizes(1, *images.shape, dtype=plan.dtype)}
     else:
         modules["encode"] = Encode(model, source, layout), _source_inputs(plan, source)
         modules["step"] = Seq2SeqStep(model, source, layout, all_logits), _inputs(plan)
@@ -123,6 +128,8 @@ def _inputs(plan: Plan) -> dict[str, Any]:
     }
     if plan.positions:
         inputs["position_ids"] = _sizes(batch, tokens)
+    if plan.images is not None:
+        inputs["image_rows"] = _sizes(batch, tokens, plan.images.width, dtype=plan.dtype)
     if plan.source is not None:
         length = _source_length(plan.source)
         inputs["cross"] = [

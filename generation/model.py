@@ -17,6 +17,7 @@ from ..compiler.errors import UserError
 from ..compiler.ir.dtypes import from_short_name, short_name
 from .cache import CompiledCache, Layout, Pool
 from .encoder import CompiledEncoder
+from .images import Images, rows_of_images
 from .seq2seq import CROSS, Source
 from .step import cache_argument
 from .step_graph import StepGraph
@@ -39,6 +40,7 @@ class Plan:
         dtype: the data type of the model.
         cuda_graphs: whether steps of one token are replayed as CUDA graphs.
         source: what the encoder reads; None for a model without one.
+        images: what the model reads as images; None if it reads none.
     """
 
     model_class: str
@@ -50,6 +52,7 @@ class Plan:
     dtype: torch.dtype
     cuda_graphs: bool = False
     source: Source | None = None
+    images: Images | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -59,6 +62,7 @@ class Plan:
             "layout": self.layout.to_json(),
             "dtype": short_name(self.dtype),
             "source": None if self.source is None else self.source.to_json(),
+            "images": None if self.images is None else self.images.to_json(),
         }
 
     @classmethod
@@ -66,6 +70,7 @@ class Plan:
         """The plan that `to_json` wrote."""
         values = {**data, "layout": Layout.from_json(data["layout"]), "dtype": from_short_name(data["dtype"])}
         values["source"] = None if data.get("source") is None else Source.from_json(data["source"])
+        values["images"] = None if data.get("images") is None else Images.from_json(data["images"])
         return cls(**values)
 
 
@@ -138,6 +143,7 @@ class CompiledGeneration:
         more = {} if self.plan.source is None else self._of_source(given)
         ids = given.pop("input_ids", None)
         mask, positions = given.pop("attention_mask", None), given.pop("position_ids", None)
+        pixels = None if self.plan.images is None else given.pop("pixel_values", None)
         other = sorted(set(given) - _IGNORED)
         if ids is None or other:
             named = other[0] if other else "input_ids"
@@ -146,6 +152,8 @@ class CompiledGeneration:
             cache = self.new_cache()
         if not isinstance(cache, CompiledCache):
             raise UserError(f"the cache is a {type(cache).__name__}: give what new_cache() returns.")
+        if self.plan.images is not None:
+            more["image_rows"] = rows_of_images(self.plan.images, self.programs.get("images"), ids, pixels, self.dtype)
         logits = self._steps(ids, mask, positions, cache, more)
         kept = given.get("logits_to_keep")
         if isinstance(kept, int) and kept and kept < logits.shape[1]:
@@ -154,6 +162,10 @@ class CompiledGeneration:
         output[cache_argument(type(self))] = cache
         setattr(output, cache_argument(type(self)), cache)
         return output
+
+    def _supports_mm_encoder_outputs(self) -> bool:
+        """False: `generate` shall leave images to `forward`."""
+        return False
 
     def get_encoder(self, *args: Any, **kwargs: Any) -> Any:
         """The encoder, for `generate`: compiled, with what the decoder makes of its result."""
@@ -201,6 +213,8 @@ class CompiledGeneration:
         for first in range(0, count, plan.prefill):
             part = slice(first, first + plan.prefill)
             inputs = {"input_ids": ids[:, part].contiguous(), "attention_mask": mask, **more}
+            if "image_rows" in more:
+                inputs["image_rows"] = more["image_rows"][:, part].contiguous()
             inputs["start"] = torch.full((1,), cache.length, dtype=torch.int64, device=ids.device)
             if plan.positions:
                 assert positions is not None

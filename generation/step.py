@@ -28,12 +28,14 @@ class DecoderStep(nn.Module):
         start: i64[1], how many positions of the cache are filled.
         caches: keys and values of every layer, [B,H,M,D].
         position_ids: i64[B,S], if the model takes such.
+        image_rows: [B,S,width], for a model of images and text: features, where the tokens are image tokens.
 
     Returns the logits, f32/f16/bf16[B,1 or S,V], and the new rows, [G,B,H,S,D] for each size of `Layout.groups`.
     """
 
-    def __init__(self, model: nn.Module, layout: Layout, all_logits: bool) -> None:
+    def __init__(self, model: Any, layout: Layout, all_logits: bool, image_token: int | None = None) -> None:
         super().__init__()
+        self.image_token = image_token
         self.model, self.layout, self.all_logits = model, layout, all_logits
         names = inspect.signature(type(model).forward).parameters
         self.cache_argument = cache_argument(type(model))
@@ -46,6 +48,7 @@ class DecoderStep(nn.Module):
         start: torch.Tensor,
         caches: Sequence[torch.Tensor],
         position_ids: torch.Tensor | None = None,
+        image_rows: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """See the class."""
         pairs = zip(caches[::2], caches[1::2], self.layout.slots, strict=True)
@@ -55,7 +58,12 @@ class DecoderStep(nn.Module):
             options["position_ids"] = position_ids
         if self.keeps_last and not self.all_logits:
             options["logits_to_keep"] = 1
-        logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **options).logits
+        if image_rows is None:
+            options["input_ids"] = input_ids
+        else:
+            is_image = (input_ids == self.image_token).unsqueeze(-1)
+            options["inputs_embeds"] = torch.where(is_image, image_rows, self.model.get_input_embeddings()(input_ids))
+        logits = self.model(attention_mask=attention_mask, **options).logits
         if not self.all_logits:
             logits = logits[:, -1:]
         return (logits, *stacked_rows(layers, self.layout))

@@ -105,3 +105,19 @@ def encoder_decoder(name: str) -> Any:
     config = ENCODER_DECODERS[name]()
     classes = {"t5": tf.T5ForConditionalGeneration, "bart": tf.BartForConditionalGeneration}
     return classes.get(name, tf.WhisperForConditionalGeneration)(config).eval()
+
+
+def llava() -> Any:
+    """A model of images and text, in eval mode: images of 16 x 16 are 4 tokens 99."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    vision = tf.CLIPVisionConfig(**sizes, image_size=16, patch_size=8, projection_dim=32)
+    text = tf.LlamaConfig(**_BASE)
+    config = tf.LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=VOCABULARY - 1,
+        vision_feature_select_strategy="default",
+        vision_feature_layer=-1,
+    )
+    return tf.LlavaForConditionalGeneration(config).eval()
