@@ -52,6 +52,7 @@ from .size_decisions import lines_of_decisions
 from .size_guards import check_size_guards
 from .size_trial import SizeTrial
 from .training_mode import warn_of_training
+from .unchanged_modules import unchanged_modules_left
 from .written_constants import written_constants_as_buffers
 
 Leaf = Any
@@ -381,6 +382,7 @@ def _exported(
             WholeRecurrentLayers(),
             rebound,
             masks_not_compared(),
+            unchanged_modules_left(),
             lines_of_decisions(__file__),
             kept_values(state_of(model)),
             values or contextlib.nullcontext(),
