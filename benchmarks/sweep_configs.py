@@ -38,6 +38,7 @@ _NEEDED = MappingProxyType(
     {
         "vocab_size": VOCABULARY,
         "prediction_length": 4,
+        "context_length": 8,
         "num_experts": EXPERTS,
         "n_routed_experts": EXPERTS,
         "num_experts_per_tok": 2,
@@ -162,6 +163,11 @@ def _complete(config: Any) -> None:
     heads = getattr(config, "num_attention_heads", None)
     width = getattr(config, "hidden_size", None)
     if is_size(heads) and is_size(width) and heads > 0:
+        if width % heads:
+            heads = max(number for number in range(1, heads + 1) if width % number == 0)
+            for name in ("num_attention_heads", "num_key_value_heads"):
+                if is_size(getattr(config, name, None)):
+                    _set(config, name, heads)
         head_dim = getattr(config, "head_dim", None) or max(width // heads, 2)
         values = {"head_dim": head_dim, "num_key_value_heads": heads, **_NEEDED}
         rope = getattr(config, "rope_parameters", None)
@@ -174,6 +180,9 @@ def _complete(config: Any) -> None:
     for name, value in values.items():
         if name in vars(config) and getattr(config, name) is None:
             _set(config, name, value)
+    layers = getattr(config, "num_hidden_layers", None)
+    if "layer_types" in vars(config) and config.layer_types is None and is_size(layers):
+        _set(config, "layer_types", ["full_attention"] * layers)
     inner = (getattr(config, "mamba_expand", None) or 0) * (width if is_size(width) else 0)
     if inner and is_size(getattr(config, "mamba_n_heads", None)) and hasattr(config, "mamba_d_head"):
         _set(config, "mamba_n_heads", max(inner // 16, 1))
