@@ -121,7 +121,7 @@ def test_other_convolutions_stay(module, shape):
 @pytest.mark.parametrize("least", [0, 1])
 def test_what_may_be_empty_is_padded_first(least):
     """TensorRT's layer takes no dimension of 0, although padding makes something of it."""
-    model = nn.Conv1d(6, 6, 3, padding=2).eval()
-    ranges = {"batch": (0, 2, 4), "length": (least, 4, 8)}
-    result = check(model, [torch.randn(2, 6, 4)], [{0: "batch", 2: "length"}], ranges, build=True)
+    model = nn.Conv2d(6, 6, 3, padding=2).eval()
+    ranges = {"batch": (0, 2, 4), "width": (least, 4, 8)}
+    result = check(model, [torch.randn(2, 6, 4, 4)], [{0: "batch", 3: "width"}], ranges, build=True)
     assert ("SLICE" in result.layers()) is (least == 0)
