@@ -48,7 +48,7 @@ RECORD_FILE = "trt_passes.json"
 _SHOWN = MappingProxyType({"exported_program": "an exported program", "torchscript": "TorchScript"})
 _FORMATS = tuple(_SHOWN)
 _NO_ARCHIVE = "{} is no .pt2 file, or is damaged or truncated: give the file that tp.save wrote."
-_UNKNOWN_CONTAINER = re.compile(r"Deserializing (\S+) in pytree is not registered")
+_UNKNOWN_CONTAINER = re.compile(r"Deserializing (\S+) in pytree (?:is not registered|failed because)")
 
 
 def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format: str | None = None) -> None:

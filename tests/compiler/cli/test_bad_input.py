@@ -122,7 +122,7 @@ def test_torchscript_with_inputs_that_it_does_not_take(empty_folder: Path) -> No
             return torch.relu(x @ model.weight)
 
     torch.jit.script(Model(4, 4).eval()).save("model.pt")
-    assert "called with x: f32[2,5]: mat1 and mat2 shapes" in refused("run", "model.pt", "--input", "2x5")
+    assert "mat1 and mat2 shapes" in refused("run", "model.pt", "--input", "2x5")
     assert "called with x: f16[2,4]: expected m1 and m2" in refused("run", "model.pt", "--input", "2x4:f16")
     assert "takes 1 input (x), and --input is given 2" in refused("run", "model.pt", "--input", "4", "--input", "4")
 

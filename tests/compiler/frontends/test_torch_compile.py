@@ -18,12 +18,14 @@ import torch
 import trt_passes as tp
 from torch import nn
 
-from tests.models import ConvNet, Counter, Sorted, seeded
+from tests.models import TORCH_RELEASE, ConvNet, Counter, Sorted, seeded
 
 installed = pytest.mark.skipif(
     not entry_points(group="torch_dynamo_backends", name="trt_passes"),
     reason="the package is importable here but not installed, so torch.compile does not know its name",
 )
+AFTER_THE_BREAK = "graph-01" if TORCH_RELEASE < (2, 15) else "graph-02"
+"""The number is that of dynamo's frame; PyTorch 2.15 numbers the call that breaks the graph, too."""
 OPTIONS: dict[str, Any] = {"executor": "reference", "min_block_size": 1, "pass_through_build_failures": True}
 
 
@@ -130,22 +132,22 @@ def test_every_graph_of_a_graph_break_has_a_dump_folder(tmp_path: Path) -> None:
         x = torch.randn(batch, 8)
         torch.testing.assert_close(compiled(x), model(x))
     folders = sorted(path.name for path in (tmp_path / "dump").iterdir())
-    assert folders == ["graph-00", "graph-00-1", "graph-01", "graph-01-1"]
+    assert folders == ["graph-00", "graph-00-1", AFTER_THE_BREAK, f"{AFTER_THE_BREAK}-1"]
     assert all((tmp_path / "dump" / name / "run.json").is_file() for name in folders)
     assert "p_first_weight" in (tmp_path / "dump/graph-00/00-input/graph.txt").read_text()
-    assert "test_torch_compile.py" in (tmp_path / "dump/graph-01/ledger.jsonl").read_text()
+    assert "test_torch_compile.py" in (tmp_path / "dump" / AFTER_THE_BREAK / "ledger.jsonl").read_text()
 
 
 @torch.no_grad()
 def test_dump_folders_of_an_earlier_run_go_and_nothing_else_does(tmp_path: Path) -> None:
     x = torch.randn(2, 8)
     torch.compile(seeded(Broken()), backend=backend(dump_dir=tmp_path))(x)
-    (tmp_path / "graph-02").mkdir()
-    (tmp_path / "graph-03").mkdir()
-    (tmp_path / "graph-03/run.json").write_text("{}")
-    (tmp_path / "graph-01-notes").symlink_to(tmp_path / "graph-01")
-    (tmp_path / "graph-01-1").symlink_to(tmp_path / "graph-03")
-    kept = {"graph-01-1", "graph-01-notes", "graph-02", "graph-03"}
+    (tmp_path / "graph-08").mkdir()
+    (tmp_path / "graph-09").mkdir()
+    (tmp_path / "graph-09/run.json").write_text("{}")
+    (tmp_path / f"{AFTER_THE_BREAK}-notes").symlink_to(tmp_path / AFTER_THE_BREAK)
+    (tmp_path / f"{AFTER_THE_BREAK}-1").symlink_to(tmp_path / "graph-09")
+    kept = {f"{AFTER_THE_BREAK}-1", f"{AFTER_THE_BREAK}-notes", "graph-08", "graph-09"}
     torch._dynamo.reset()
     torch.compile(seeded(Sorted()), backend=backend(dump_dir=tmp_path))(x)
     assert {path.name for path in tmp_path.iterdir()} == {"graph-00", *kept}
@@ -157,10 +159,10 @@ def test_dump_folders_of_an_earlier_run_go_and_nothing_else_does(tmp_path: Path)
 def test_files_of_others_in_an_earlier_dump_stay(tmp_path: Path) -> None:
     x = torch.randn(2, 8)
     torch.compile(seeded(Broken()), backend=backend(dump_dir=tmp_path))(x)
-    (tmp_path / "graph-01/notes.txt").write_text("mine")
+    (tmp_path / AFTER_THE_BREAK / "notes.txt").write_text("mine")
     torch._dynamo.reset()
     torch.compile(seeded(Sorted()), backend=backend(dump_dir=tmp_path))(x)
-    assert [path.name for path in (tmp_path / "graph-01").iterdir()] == ["notes.txt"]
+    assert [path.name for path in (tmp_path / AFTER_THE_BREAK).iterdir()] == ["notes.txt"]
 
 
 @torch.no_grad()
@@ -180,6 +182,7 @@ def test_weights_are_the_models_own_tensors() -> None:
     assert {name: tensor.data_ptr() for name, tensor in exported.state_dict.items()} == own
 
 
+@pytest.mark.skipif(TORCH_RELEASE >= (2, 15), reason="PyTorch 2.15 holds it itself, with backend='eager' too")
 def test_a_graph_lets_go_of_the_model() -> None:
     model = seeded(Sorted())
     with torch.no_grad():
