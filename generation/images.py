@@ -43,7 +43,7 @@ class Images:
 def images_of(model: Any) -> Images | None:
     """What a model reads as an image; None if it reads none, or needs more of it than features."""
     names = inspect.signature(type(model).forward).parameters
-    vision = getattr(model.config, "vision_config", None)
+    vision: Any = getattr(model.config, "vision_config", None)
     token = getattr(model.config, "image_token_id", None)
     if "pixel_values" not in names or "inputs_embeds" not in names or any(name in names for name in _OTHER_INPUTS):
         return None
@@ -82,7 +82,7 @@ def rows_of_images(
         return rows
     if tuple(pixels.shape[1:]) != images.shape:
         raise UserError(f"pixel_values has the shape {list(pixels.shape)}, but an image is {list(images.shape)}.")
-    features = torch.cat([program(part.to(dtype)) for part in pixels.split(1)])
+    features = torch.cat([program(part.to(dtype)) for part in torch.split(pixels, 1)])
     places = ids == images.token
     if int(places.sum()) != features.shape[0]:
         raise UserError(

@@ -61,7 +61,7 @@ class DecoderStep(nn.Module):
         if image_rows is None:
             options["input_ids"] = input_ids
         else:
-            is_image = (input_ids == self.image_token).unsqueeze(-1)
+            is_image = torch.eq(input_ids, self.image_token or 0).unsqueeze(-1)
             options["inputs_embeds"] = torch.where(is_image, image_rows, self.model.get_input_embeddings()(input_ids))
         logits = self.model(attention_mask=attention_mask, **options).logits
         if not self.all_logits:

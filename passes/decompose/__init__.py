@@ -23,6 +23,7 @@ from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.registry import default_registry
 from .expanded_call import sizes_stay_open
 from .expansion import Expansion, expandable, summary_of
+from .experts import group_experts
 from .flash_for_cpu import flash_attention_for_cpu
 from .in_float32 import in_float32
 from .prims import rules
@@ -169,6 +170,7 @@ class Decompose(Pass):
         for node in filter(kept_whole, program.op_nodes):
             clear(node, "whole")
         restate(program.graph)
+        group_experts(program.graph)
         reasons: dict[Node, str] = {}
         expansion = Expansion(decompositions(), is_decomposed)
         if expandable(program.graph):
