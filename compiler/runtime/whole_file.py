@@ -40,8 +40,11 @@ def path_of(path: str | os.PathLike[str]) -> Path:
         UserError: it is no path.
     """
     try:
-        return Path(path)
-    except TypeError:
+        found = Path(path)
+        if "\0" in str(found):
+            raise ValueError("a path holds no zero bytes")
+        return found
+    except (TypeError, ValueError):
         raise UserError(f"{path!r} is no path: give the name of a file, such as 'model.pt2'.") from None
 
 

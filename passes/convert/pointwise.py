@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...compiler.ir.call import Call
+from ...compiler.ir.dtypes import HALVES
 from ...compiler.tensorrt import arithmetic as ar
-from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt import exact_division, shapes
 from ...compiler.tensorrt.in_float32 import in_float32
 from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor, is_float
@@ -88,17 +89,33 @@ def div(ctx: ConverterContext, call: Call) -> Tensor:
 @FAMILY.converter(aten.div.Tensor_mode, aten.div.Scalar_mode, wide=True)
 def div_mode(ctx: ConverterContext, call: Call) -> Tensor:
     """self / other, rounded down or toward zero."""
-    left, right = _in_dtype(ctx, call, call.out.dtype)
     mode = call.value("rounding_mode")
-    if mode is None:
-        return ar.elementwise(ctx, "DIV", left, right)
-    return (ar.floor_divide if mode == "floor" else ar.truncating_divide)(ctx, left, right)
+    if mode == "floor":
+        return _floor_divide(ctx, *_rounded(ctx, call))
+    left, right = _in_dtype(ctx, call, call.out.dtype)
+    return ar.elementwise(ctx, "DIV", left, right) if mode is None else ar.truncating_divide(ctx, left, right)
 
 
 @FAMILY.converter(aten.floor_divide.default, aten.floor_divide.Scalar, composite=True, wide=True)
 def floor_divide(ctx: ConverterContext, call: Call) -> Tensor:
     """self / other, rounded down."""
-    return ar.floor_divide(ctx, *_in_dtype(ctx, call, call.out.dtype))
+    return _floor_divide(ctx, *_rounded(ctx, call))
+
+
+def _floor_divide(ctx: ConverterContext, left: Tensor, right: Tensor) -> Tensor:
+    divisor = exact_division.divisor_of(right)
+    if divisor is None:
+        return ar.floor_divide(ctx, left, right)
+    return exact_division.floor_divide(ctx, left, right, divisor)
+
+
+def _rounded(ctx: ConverterContext, call: Call) -> tuple[Tensor, Tensor]:
+    """Both operands in the result's type; numbers are rounded to halves where that is one, as PyTorch's kernels do."""
+    own = call.node.meta["val"].dtype
+    left, right = (ar.operand(ctx, call.arg(name)) for name in ("self", "other"))
+    if own in HALVES:
+        left, right = (x if isinstance(x, Tensor) else float(torch.tensor(x, dtype=own)) for x in (left, right))
+    return ar.pair(ctx, left, right, call.out.dtype)
 
 
 def _in_dtype(ctx: ConverterContext, call: Call, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -108,13 +125,21 @@ def _in_dtype(ctx: ConverterContext, call: Call, dtype: torch.dtype) -> tuple[Te
 @FAMILY.converter(aten.remainder.Tensor, aten.remainder.Scalar, aten.remainder.Scalar_Tensor, wide=True)
 def remainder(ctx: ConverterContext, call: Call) -> Tensor:
     """The remainder with the sign of the divisor."""
-    return ar.remainder(ctx, *_in_dtype(ctx, call, call.out.dtype), sign_of_divisor=True)
+    left, right = _rounded(ctx, call)
+    divisor = exact_division.divisor_of(right)
+    if divisor is None:
+        return ar.remainder(ctx, left, right, sign_of_divisor=True)
+    return exact_division.remainder(ctx, left, right, divisor)
 
 
 @FAMILY.converter(aten.fmod.Tensor, aten.fmod.Scalar, wide=True)
 def fmod(ctx: ConverterContext, call: Call) -> Tensor:
     """The remainder with the sign of the dividend."""
-    return ar.remainder(ctx, *_in_dtype(ctx, call, call.out.dtype), sign_of_divisor=False)
+    left, right = _rounded(ctx, call)
+    divisor = exact_division.divisor_of(right)
+    if divisor is None:
+        return ar.remainder(ctx, left, right, sign_of_divisor=False)
+    return exact_division.fmod(ctx, left, right, divisor)
 
 
 @FAMILY.converter(aten.pow.Tensor_Scalar, aten.pow.Tensor_Tensor, aten.pow.Scalar, wide=True)
