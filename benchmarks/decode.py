@@ -9,7 +9,8 @@ the minutes is left out and said so. The limit is the bytes of the weights that 
 - `first_ms`: median of 5 prompts of 512 tokens. torch.compile's is eager, as in transformers' `generate`.
 - `start_s`: from the model to the end of the first step, compilation included.
 - `gpu_mib`: what the process holds on the GPU at the end, weights included.
-- `cache_copied`: bytes of the cache that are copied into, or out of, the engine in a step; `rows_written` to it.
+- `rows_written`: bytes that a step of ours writes to the cache, outside of the engine; `without_graphs`: why it is no
+  CUDA graph. What TensorRT copies inside the engine is in a profile only.
 """
 
 from __future__ import annotations
@@ -102,16 +103,23 @@ def ours(model: Any, row: Row, graphs: bool) -> tuple[Step, Step, dict[str, Any]
     name = cache_argument(type(model))
     cache, one, many = compiled.new_cache(), *_tokens(model, row)
 
+    report = compiled.programs["step"].report
+    rows = compiled.plan.layout.bytes_per_sequence() // row.positions * row.batch
+    found: dict[str, Any] = {
+        "engines": len(report.segments),
+        "coverage": report.coverage,
+        "rows_written": rows,
+    }
+
     def step() -> Any:
         cache.length = row.filled
-        return compiled(one, **{name: cache}).logits
+        logits = compiled(one, **{name: cache}).logits
+        found["without_graphs"] = compiled.without_graphs
+        return logits
 
     def prompt() -> Any:
         return compiled(many, **{name: compiled.new_cache()}).logits
 
-    report = compiled.programs["step"].report
-    rows = compiled.plan.layout.bytes_per_sequence() // row.positions * row.batch
-    found = {"engines": len(report.segments), "coverage": report.coverage, "cache_copied": 0, "rows_written": rows}
     return step, prompt, found
 
 
@@ -147,7 +155,7 @@ def pytorch(model: Any, row: Row, mode: str | None) -> tuple[Step, Step, dict[st
     def prompt() -> Any:
         return model(many, use_cache=True, logits_to_keep=1).logits
 
-    return step, prompt, {"cache_copied": 0}
+    return step, prompt, {}
 
 
 def _prompt(row: Row) -> int:
@@ -223,7 +231,7 @@ def _text(value: Any) -> str:
 
 def table(results: list[dict[str, Any]]) -> str:
     """The results as a Markdown table."""
-    columns = ("row", "peer", "limit_ms", "step_ms", "first_ms", "start_s", "gpu_mib", "engines", "cache_copied")
+    columns = ("row", "peer", "limit_ms", "step_ms", "first_ms", "start_s", "gpu_mib", "engines", "rows_written")
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for item in results:
         lines.append(f"| {' | '.join(str(item.get(name, '')) for name in columns)} |")

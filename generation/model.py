@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast, Seq2SeqLMOutpu
 
 from ..compiler.errors import UserError
 from ..compiler.ir.dtypes import from_short_name, short_name
+from ..compiler.runtime.cuda_graphs.recorder import CannotCapture
 from .cache import CompiledCache, Layout, Pool
 from .encoder import CompiledEncoder
 from .images import Images, rows_of_images
@@ -92,10 +94,12 @@ class CompiledGeneration:
     Attributes:
         plan: what it was compiled for.
         programs: the compiled programs, by name; see `report` on each.
+        without_graphs: why steps cannot be CUDA graphs, once that was found.
     """
 
     plan: Plan
     programs: dict[str, Any]
+    without_graphs: str | None
     _place: torch.device
     _pool: Pool
 
@@ -225,15 +229,29 @@ class CompiledGeneration:
         return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
 
     def _step(self, inputs: dict[str, torch.Tensor], cache: CompiledCache) -> torch.Tensor:
-        memory = cache.captured() if self.plan.cuda_graphs and self._place.type == "cuda" else None
-        if memory is not None and inputs["input_ids"].shape[1] == 1:
-            memory.step = memory.step or StepGraph(self.programs["step"], inputs, cache)
-            logits: torch.Tensor = memory.step(inputs)
+        graph = self._graph_of(inputs, cache)
+        if graph is not None:
+            logits: torch.Tensor = graph(inputs)
             cache.length += 1
             return logits
         logits, *rows = self.programs["step"](**inputs, caches=cache.tensors())
         cache.write(rows)
         return logits
+
+    def _graph_of(self, inputs: dict[str, torch.Tensor], cache: CompiledCache) -> StepGraph | None:
+        """The CUDA graph of a step of one token on the memory of a cache; None for other steps."""
+        asked = self.plan.cuda_graphs and self._place.type == "cuda" and self.without_graphs is None
+        memory = cache.captured() if asked and inputs["input_ids"].shape[1] == 1 else None
+        if memory is None:
+            return None
+        if memory.step is None:
+            try:
+                memory.step = StepGraph(self.programs["step"], inputs, cache)
+            except CannotCapture as error:
+                self.without_graphs = str(error)
+                warnings.warn(f"steps run without CUDA graphs, because {error}.", RuntimeWarning, stacklevel=2)
+        found: StepGraph | None = memory.step
+        return found
 
     def _check(self, batch: int, count: int, cache: CompiledCache) -> None:
         plan = self.plan
@@ -290,7 +308,9 @@ def assembled(
     with torch.device("meta"):
         model = cls(config)
     model.eval()
-    vars(model).update(plan=plan, programs=dict(programs), _place=torch.device(place), _pool=Pool())
+    vars(model).update(
+        plan=plan, programs=dict(programs), _place=torch.device(place), _pool=Pool(), without_graphs=None
+    )
     if generation_config is not None:
         model.generation_config = generation_config
     return model

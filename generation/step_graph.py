@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 
+from ..compiler.ir.collector import collector_paused
+from ..compiler.runtime.cuda_graphs.graph_capture import module_obstacle
+from ..compiler.runtime.cuda_graphs.recorder import CannotCapture
+from ..compiler.runtime.engine.engine import Contexts
+from ..compiler.runtime.engine.exclusive import CAPTURING
 from .cache import CompiledCache
 
 _WARM_UP_RUNS = 3
@@ -20,29 +26,51 @@ class StepGraph:
         program: the compiled step.
         inputs: the tensors of a step, but those of the cache.
         cache: holds the memory.
+
+    Raises:
+        CannotCapture: the program has something that cannot be captured.
     """
 
     def __init__(self, program: Any, inputs: Mapping[str, torch.Tensor], cache: CompiledCache) -> None:
-        self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
-        caches, blocks = cache.tensors(), cache.blocks
+        device = cache.target
+        reason = module_obstacle(program, device)
+        if reason is not None:
+            raise CannotCapture(reason)
+        self._program, self._caches, self._blocks = program, cache.tensors(), cache.blocks
+        # A captured graph needs execution contexts that nobody else uses.
+        self._engines = program.engines_on(device)
+        self._contexts: list[Contexts] = [{} for _ in self._engines]
+        with torch.inference_mode(False), torch.no_grad(), CAPTURING:
+            self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
+            self._graph, self._logits = self._captured(device)
 
-        def step() -> torch.Tensor:
-            logits, *rows = program(**self._inputs, caches=caches)
-            for block, new in zip(blocks, rows, strict=True):
-                block.index_copy_(3, self._inputs["start"], new)
-            result: torch.Tensor = logits
-            return result
+    def _captured(self, device: torch.device) -> tuple[Any, torch.Tensor]:
+        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        current = torch.cuda.current_stream(device)
+        side.wait_stream(current)
+        try:
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UP_RUNS):
+                    self._step()
+        finally:
+            current.wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with collector_paused(), torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                return graph, self._step()
+        except RuntimeError as error:
+            raise CannotCapture(f"the capture failed: {str(error).strip().splitlines()[0]}") from error
 
-        # Runs write the same rows to the same place, so what was filled before stays as it is.
-        side = torch.cuda.Stream(cache.target)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(cache.target))
-        with torch.cuda.stream(side), torch.no_grad():
-            for _ in range(_WARM_UP_RUNS):
-                step()
-        torch.cuda.current_stream(cache.target).wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
-            self._logits = step()
+    def _step(self) -> torch.Tensor:
+        """Run it; the same rows come to the same place each time, so what was filled before stays as it is."""
+        with ExitStack() as stack:
+            for engine, contexts in zip(self._engines, self._contexts, strict=True):
+                stack.enter_context(engine.own_contexts(contexts))
+            logits, *rows = self._program(**self._inputs, caches=self._caches)
+        for block, new in zip(self._blocks, rows, strict=True):
+            block.index_copy_(3, self._inputs["start"], new)
+        result: torch.Tensor = logits
+        return result
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The logits of one more token, and its rows in the cache."""
