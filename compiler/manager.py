@@ -159,7 +159,9 @@ class PassManager:
         node = program.nodes_by_name.get(name) if isinstance(name, str) else node_at(error)
         source = source_of(node) if node is not None else None
         message = f"{type(error).__name__}: {error}"
-        return PassFailure(item.name, message, node.name if node else None, source, ours=is_ours(item))
+        return PassFailure(
+            item.name, message, node.name if node else None, source, ours=is_ours(item) and getattr(error, "ours", True)
+        )
 
     def _report(self, program: Program, records: list[PassRecord], notes: list[str], failure: str | None) -> Report:
         return Report(

@@ -40,11 +40,13 @@ class BuildError(Exception):
 
 
 class BuildTimeout(BuildError):
-    """An engine was not done in the seconds that the setting `build_seconds` allows."""
+    """An engine was not done in the seconds that the setting `build_seconds` allows, which is nobody's fault."""
+
+    ours = False
 
     def __init__(self, name: str, seconds: float) -> None:
         self.seconds = seconds
-        super().__init__(name, (f"it was not done in {seconds:g} s (setting build_seconds)",))
+        super().__init__(name, (f"it was not done in {seconds:g} s (setting build_seconds: raise it)",))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.name, self.seconds)

@@ -370,7 +370,7 @@ def test_foreign_files_are_user_errors(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", [None, io.BytesIO(), 3, b"model.pt2"])
+@pytest.mark.parametrize("path", [None, io.BytesIO(), 3, b"model.pt2", "a\0b.pt2"])
 def test_what_is_no_path_is_a_user_error(path: Any) -> None:
     for action in (lambda: save(compiled(), path), lambda: load(path)):
         with pytest.raises(UserError, match="is no path: give the name of a file"):
