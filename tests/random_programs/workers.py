@@ -147,6 +147,8 @@ class _Worker:
             with contextlib.suppress(EOFError, ConnectionResetError):
                 found: Verdict = self.connection.recv()
                 self.task = None
+                if "CUDA error" in found.message:
+                    self.end()  # after which nothing works on its GPU
                 return task, found
             self.process.join()
             printed = _end_of(self.printed.read_text(errors="replace"))

@@ -26,7 +26,7 @@ class Bench:
         self.log = collecting_logger(trt)
         self.builder = trt.Builder(self.log)
         self.network = self.library.create_network(self.builder)
-        self.ctx = ConverterContext(self.library, self.network, self.log)
+        self.ctx = ConverterContext(self.library, self.network, self.log, ranges={s: (1, 4, 64), t: (1, 4, 64)})
         self.ctx.begin("bench")
         for name, (dtype, shape) in inputs.items():
             dims = tuple(size if isinstance(size, int) else -1 for size in shape)
