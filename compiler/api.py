@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,9 +11,10 @@ import torch
 from torch.export import ExportedProgram
 
 from ..passes.annotate.exclusion import check_modules
-from .errors import UserError
+from .errors import NotWhole, UserError
 from .frontends.choice import front_end, traceable
 from .frontends.exported_program import trace
+from .frontends.module_view import is_torchscript
 from .instruments.protocol import Instrument
 from .ir.program import Program
 from .ir.tracing import tracing
@@ -60,7 +62,8 @@ def compile(
               called. With `inputs` it is called right away, for the ranges that they declare; only sizes of 1, which
               torch.compile takes for constants, get a graph and engines of their own when they are first met. `graphs`
               on the result lists what was compiled.
-            - "ts" or "torchscript" returns a ScriptModule, for `torch.jit.save`; see `script_module`.
+            - "ts" or "torchscript" returns a ScriptModule, for `torch.jit.save`; see `script_module`. TorchScript that
+              cannot be converted as a whole is compiled in blocks, and its report is a `ScriptReport`.
             - "fx" traces an nn.Module by `torch.fx.symbolic_trace` first; the result is a GraphModule.
             - "default" is "ts" for TorchScript, else "dynamo".
         decide_by_examples: follow decisions by values of tensors where the example tensors lead, see `trace`.
@@ -92,17 +95,25 @@ def compile(
         return compiled_when_called(model, backend, inputs, kwarg_inputs)
     settings = Settings.from_options(options)
     with tracing():
-        traced = traceable(model, chosen, inputs, kwarg_inputs)
-        program = trace(traced, inputs, kwarg_inputs, decide_by_examples=decide_by_examples)
-        check_modules(settings.torch_executed_modules, program, model)
-        compiled = compile_program(program, settings, pipeline, instruments)
-        owner = _owner(model)
-        if owner is not None and isinstance(compiled, EngineGraph):
-            compiled.watch(owner, program.state_read)
-        if chosen != "ts":
-            return compiled
-        report: Report = vars(compiled)["report"]
-        script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
+        try:
+            traced = traceable(model, chosen, inputs, kwarg_inputs)
+            program = _traced(model, traced, inputs, kwarg_inputs, decide_by_examples)
+            check_modules(settings.torch_executed_modules, program, model)
+            compiled = compile_program(program, settings, pipeline, instruments)
+            owner = _owner(model)
+            if owner is not None and isinstance(compiled, EngineGraph):
+                compiled.watch(owner, program.state_read)
+            if chosen != "ts":
+                return compiled
+            report: Report = vars(compiled)["report"]
+            script = _as_script(compiled, report)
+        except NotWhole as error:
+            if chosen != "ts" or not is_torchscript(model) or settings.require_full_compilation:
+                raise
+            from .frontends.torchscript.blocks import script_of_blocks
+
+            run = functools.partial(compile_program, pipeline=pipeline, instruments=instruments)
+            return script_of_blocks(model, inputs or (), kwarg_inputs or {}, settings, run, str(error))
         object.__setattr__(script, "report", report)
         return script
 
@@ -113,6 +124,28 @@ def _owner(model: Any) -> torch.nn.Module | ExportedProgram | None:
         return model.exported
     owner = model.__self__ if isinstance(model, types.MethodType) else model
     return owner if isinstance(owner, torch.nn.Module | ExportedProgram) else None
+
+
+def _traced(
+    model: Any,
+    module: Any,
+    inputs: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    decide_by_examples: bool,
+) -> Program:
+    try:
+        return trace(module, inputs, kwargs, decide_by_examples=decide_by_examples)
+    except UserError as error:
+        if not is_torchscript(model):
+            raise
+        raise NotWhole(str(error)) from error
+
+
+def _as_script(compiled: Any, report: Report) -> torch.jit.ScriptModule:
+    try:
+        return torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
+    except UserError as error:
+        raise NotWhole(str(error)) from error
 
 
 def convert_to_engine(

@@ -17,6 +17,10 @@ class UserError(Exception):
     """A mistake in what the user asked for; the message says what was asked, what is the case and what to do."""
 
 
+class NotWhole(UserError):
+    """A model that cannot be one graph, by its own fault and not that of its inputs."""
+
+
 class Cancelled(Exception):
     """The user asked to stop; a long step noticed it between two of its parts."""
 

@@ -45,6 +45,7 @@ ROOMS: Mapping[str, str] = {
     "manager": ALL,
     "frontends.torch_compile": f"{ALL} manager",  # compiles when it is called
     "frontends.compiled_graph": f"{ALL} manager",
+    "frontends.torchscript.blocks": ALL,  # given what compiles; makes the report
     "api": f"{ALL} manager",
     "generation": f"{ALL} manager api",
     "cli": f"{ALL} manager api",

@@ -59,6 +59,14 @@ _ROWS = (
         "Write the line with other operators, write a converter for the operator, or leave the node in PyTorch.",
     ),
     ReasonCode(
+        "TP104",
+        "stays TorchScript",
+        "The model is TorchScript that is not one graph, and the node is control flow, state, a container, an operator "
+        "of TorchScript's own, or stands alone between such.",
+        "Compile a part that is one graph (a method, a module), write the line with operators on tensors, or give "
+        "inputs with which it is reached.",
+    ),
+    ReasonCode(
         "TP201",
         "data type",
         "An input or output has a data type that TensorRT's layer for this operator does not take.",

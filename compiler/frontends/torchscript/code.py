@@ -40,6 +40,14 @@ class Place:
         return f'  File "{self.file}", line {self.line}, in forward\n    {self.text}\n'
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a node comes from: the modules, outermost first, as path and class, and the lines that called them."""
+
+    modules: tuple[tuple[str, str], ...] = (("", ""),)
+    frames: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """A node of a graph.

@@ -15,7 +15,7 @@ from torch import nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 
-from ...errors import UserError, did_you_mean, first_line
+from ...errors import NotWhole, UserError, did_you_mean, first_line
 from ...ir.dtypes import short_name
 from ..exported_program import example_arguments
 from ..kept_state import kept_state
@@ -24,10 +24,6 @@ from .code import read_code
 from .decisions import DeclaredSizes
 from .interpreter import At, Interpreter, Raised
 from .twin import Twin, Unconverted, kept_attributes, twin_of
-
-
-class NotWhole(UserError):
-    """TorchScript that cannot be converted as a whole, by its own fault and not that of its inputs."""
 
 
 def module_from_script(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> nn.Module:
@@ -49,7 +45,7 @@ def module_from_script(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any
         UserError: the inputs do not fit, or the model raises for the examples.
     """
     script = Script.of(model)
-    declared = _by_name(script, args, kwargs or {})
+    declared = arguments_by_name(script, args, kwargs or {})
     twin, run = script.twin()
     _, given = example_arguments(twin, (), declared)
     expected = _called(script, given)
@@ -154,7 +150,7 @@ class Script:
         return twin, lambda sizes, values: Interpreter(sizes).method(twin, self.name, values)
 
 
-def _by_name(script: Script, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_by_name(script: Script, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by name, in the order in which the model takes them."""
     names = [item.name for item in script.arguments]
     unknown = next((name for name in kwargs if name not in names), None)
@@ -181,11 +177,16 @@ def _called(script: Script, given: Mapping[str, Any]) -> Any:
         with kept_attributes(script.owner) if script.owner is not None else nullcontext():
             return _result_of(lambda: script.run(**_copies(given)))
     except Exception as error:
-        inputs = ", ".join(f"{name}: {_described(value)}" for name, value in given.items())
-        raise UserError(
-            f"the TorchScript model raises when it is called with {inputs}: {_reason(error)}. Give inputs of sizes and "
-            "types that it takes."
-        ) from error
+        raise raised_by_model(error, given) from error
+
+
+def raised_by_model(error: Exception, given: Mapping[str, Any]) -> UserError:
+    """What is said of a model that raises for its examples."""
+    inputs = ", ".join(f"{name}: {_described(value)}" for name, value in given.items())
+    return UserError(
+        f"the TorchScript model raises when it is called with {inputs}: {_reason(error)}. Give inputs of sizes and "
+        "types that it takes."
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ from torch.fx import traceback as fx_traceback
 from torch.utils import _pytree as pytree
 
 from ...errors import UserError
-from .code import Code, Op, function_graph, read_code
+from .code import Code, Op, Origin, function_graph, read_code
 from .decisions import DeclaredSizes, both
 from .twin import Twin, Unconverted
 from .values import ENUMS, VALUES
@@ -67,6 +67,7 @@ class Interpreter:
         self._path = path
         self._origins = Graph()
         self._functions: dict[Op, Code] = {}
+        self._of_node: Callable[[Any], Origin] | None = None
 
     def method(self, owner: Twin, name: str, arguments: Sequence[Any]) -> Any:
         """The result of a method, called from outside; tensors that it assigns to attributes are written to buffers."""
@@ -82,6 +83,14 @@ class Interpreter:
         """The result of a function."""
         with fx_traceback.preserve_node_meta():
             return self.run(code, arguments, {})[0]
+
+    def region(self, owner: Twin, ops: Sequence[Op], known: dict[str, Any], origins: Callable[[Any], Origin]) -> None:
+        """Run ops of an inlined graph, whose module `owner` is, on values by name; `known` gets what they make."""
+        self._paths[owner] = ""
+        self._of_node = origins
+        with fx_traceback.preserve_node_meta():
+            for op in ops:
+                self.step(op, known)
 
     def run(self, code: Code, arguments: Sequence[Any], known: dict[str, Any]) -> list[Any]:
         """What a graph or block gives; `known` has the values of outer blocks by name, and gets those made here."""
@@ -269,7 +278,8 @@ class Interpreter:
             yield
             return
         node: Node = self._origins.call_function(_target(op))
-        frames = [*self._frames, op.place.frame if op.place else ""]
+        here = self._of_node(op.node) if self._of_node else Origin(tuple(self._modules), tuple(self._frames))
+        frames = [*here.frames, op.place.frame if op.place else ""]
         if any(frames):
             node.meta["stack_trace"] = "".join(frames)
         node.meta["nn_module_stack"] = {

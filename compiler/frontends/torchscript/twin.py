@@ -82,13 +82,13 @@ class Twin(nn.Module):
 
 def twin_of(script: Any) -> Twin:
     """The twin of a TorchScript module, with those of the modules in it."""
-    return _twin(script, frozenset(_named(script, "prim::SetAttr")), [])
+    return _twin(script, frozenset(attributes(script, "prim::SetAttr")), [])
 
 
 @contextmanager
 def kept_attributes(script: Any) -> Iterator[None]:
     """Undo what is written inside to attributes of a TorchScript module: tensors, numbers, containers."""
-    named = {*_named(script, "prim::SetAttr"), *_named(script, "prim::GetAttr")}
+    named = {*attributes(script, "prim::SetAttr"), *attributes(script, "prim::GetAttr")}
     modules = [module for module in script.modules() if isinstance(module, torch.jit.ScriptModule)]
     places = [(part, name) for part in modules for kind, name in named if part._c._type().annotation_str == kind]
     before = [(part, name, getattr(part, name)) for part, name in places]
@@ -111,7 +111,7 @@ def _twin(script: Any, written: Written, others: list[Twin]) -> Twin:
     return known
 
 
-def _named(script: Any, kind: str) -> Iterator[tuple[str, str]]:
+def attributes(script: Any, kind: str) -> Iterator[tuple[str, str]]:
     """Classes, and the attributes of them that methods read or assign."""
     for module in script.modules():
         for method in module._c._method_names():

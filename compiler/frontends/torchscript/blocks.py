@@ -1,0 +1,321 @@
+"""A TorchScript model in blocks: what can be converted runs in engines, the rest stays TorchScript around them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
+
+from ...errors import UserError, did_you_mean, first_line
+from ...inputs import as_input, declares_input
+from ...ir.ledger import LedgerRow, Reason
+from ...ir.module_state import blank_module
+from ...ir.program import Program
+from ...ir.reasons import REASON_CODES
+from ...ir.source import frames_in
+from ...report.report import Report
+from ...report.script_report import ScriptBlock, ScriptReport
+from ...runtime.engine_graph import SPLICED
+from ...runtime.saving.output_formats import torchscript_of
+from ...settings import Settings
+from ..exported_program import example_arguments
+from ..given_arguments import is_declared
+from .block import Block, NotConverted, exported_block
+from .code import Code, Op, class_name
+from .conversion import Script, arguments_by_name, raised_by_model
+from .edit import block_module, put
+from .inlined import Inlined, inlined
+from .observed import Seen, observe
+from .regions import Graph, Outside, Region, is_tensor_op, scheduled
+from .twin import Twin, twin_of
+
+Compile = Callable[[Program, Settings], GraphModule]
+_ATTEMPTS = 60
+
+
+def script_of_blocks(
+    model: Any,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    settings: Settings,
+    compiled: Compile,
+    whole: str,
+) -> torch.jit.ScriptModule:
+    """A copy of a TorchScript model in which the parts that can be converted are engines.
+
+    The copy has all methods and attributes of the model, and shares its parameters; state is its own. A part is
+    converted for what it takes in three calls each with the smallest, the largest and the usual inputs. Where it is
+    given something else, what it was made of runs.
+
+    Args:
+        model: a module, a method or a function.
+        inputs, kwargs: its arguments, see `trace`.
+        settings: of the compilation; with `dump_dir`, every block writes a folder of its own into it.
+        compiled: runs the pipeline on a program.
+        whole: why the model is not converted as a whole.
+
+    Raises:
+        UserError: the inputs do not fit, or the model raises for them; or it cannot be saved, and so not copied.
+    """
+    _check_modules(model, settings)
+    script = Script.of(_with_forward(model))
+    declared = arguments_by_name(script, inputs, kwargs)
+    own = inlined(script.owner, settings.torch_executed_modules)
+    try:
+        seen = observe(own, list(_calls(script, declared)))
+    except RuntimeError as error:
+        raise raised_by_model(error, declared) from error
+    work = _Work(own, Graph(own), twin_of(own.script), seen, settings, compiled)
+    work.plan(work.graph.code)
+    return work.finished(whole)
+
+
+def _check_modules(model: Any, settings: Settings) -> None:
+    owner = Script.of(model).owner
+    known = {""}
+    for path, part in owner.named_modules() if owner is not None else ():
+        kind = class_name(part._c._type())
+        known |= {path, kind, kind.rpartition(".")[2]}
+    for name in sorted(settings.torch_executed_modules):
+        if name not in known and not hasattr(nn, name.rpartition(".")[2]):
+            hint = did_you_mean(name, sorted(known - {""}))
+            raise UserError(f"torch_executed_modules names {name!r}, which matches no module of the model.{hint}")
+
+
+def _with_forward(model: Any) -> Any:
+    """The module; for a method or a function, one whose `forward` calls it."""
+    script = Script.of(model)
+    if script.owner is not None and script.name == "forward":
+        return script.owner
+    root = blank_module()
+    root.training = False
+    root.script = script.run if script.owner is None else script.owner
+    name = "self.script" if script.owner is None else f"self.script.{script.name}"
+    texts = []
+    for item in script.arguments:
+        default = item.default_value if item.has_default_value() else _NONE
+        kept = default is None or isinstance(default, bool | int | float | str)
+        texts.append(f"{item.name}: {item.type.annotation_str}" + (f" = {default!r}" if kept else ""))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        caller: Any = torch.jit.script(root)
+        given = ", ".join(item.name for item in script.arguments)
+        caller.define(f"def forward(self, {', '.join(texts)}):\n    return {name}({given})\n")
+    return caller
+
+
+_NONE = object()
+
+
+def _calls(script: Script, declared: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """All arguments, in order: with the smallest inputs, the largest, and the usual ones."""
+    _, usual = example_arguments(script.owner, (), declared)
+    device = next((tensor.device for tensor in script.owner.parameters()), torch.device("cpu"))
+    defaults = {item.name: item.default_value for item in script.arguments if item.has_default_value()}
+    for corner in ("min_shape", "max_shape"):
+
+        def example(leaf: Any, corner: str = corner) -> Any:
+            if isinstance(leaf, torch.Tensor) or not declares_input(leaf):
+                return leaf
+            item = as_input(leaf)
+            return item.example(device, getattr(item, corner))
+
+        other = pytree.tree_map(example, dict(declared), is_leaf=is_declared)
+        yield [{**defaults, **other}[item.name] for item in script.arguments]
+    yield [{**defaults, **usual}[item.name] for item in script.arguments]
+
+
+@dataclass(frozen=True, eq=False)
+class _Built:
+    """A block with the report of its run, and the ScriptModule that runs it; None where it has no engine."""
+
+    block: Block
+    report: Report
+    script: torch.jit.ScriptModule | None
+
+
+@dataclass
+class _Work:
+    model: Inlined
+    graph: Graph
+    twin: Twin
+    seen: Seen
+    settings: Settings
+    compiled: Compile
+    attempts: int = 0
+    left: dict[Op, str] = field(default_factory=dict)
+    small: dict[Op, int] = field(default_factory=dict)
+    plans: list[tuple[list[list[Op]], list[_Built]]] = field(default_factory=list)
+    known: dict[tuple[Op, ...], _Built] = field(default_factory=dict)
+    failed: dict[tuple[Op, ...], str] = field(default_factory=dict)
+    names: dict[_Built, str] = field(default_factory=dict)
+
+    # --- what becomes a block ---
+    def plan(self, block: Code) -> None:
+        """Find the regions of a block of code that become blocks, and those of the control flow that stays."""
+        for op in block.ops:
+            fault = None if self.graph.is_free(op) else self.graph.fault(op)
+            if fault is not None:
+                self.left[op] = fault
+        while True:
+            groups = scheduled(self.graph, block, self.left)
+            found = self._found(groups)
+            if found is not None:
+                break
+        self.plans.append((groups, found))
+        inside = {op for built in found for op in built.block.region.ops}
+        for op in block.ops:
+            if op not in inside:
+                for inner in op.blocks:
+                    self.plan(inner)
+
+    def _found(self, groups: Sequence[Sequence[Op]]) -> list[_Built] | None:
+        """The blocks of these groups; None where an op was found that has to be left out."""
+        found = []
+        for group in groups:
+            if not any(map(is_tensor_op, group)) or any(op in self.left for op in group):
+                continue
+            try:
+                region = self.graph.region(group, self._used(group))
+            except Outside as error:
+                self.left[error.op] = str(error)
+                return None
+            if region.size < self.settings.min_block_size:
+                self.small.update((op, region.size) for op in group if is_tensor_op(op))
+                continue
+            try:
+                found.append(self._built(region))
+            except NotConverted as error:
+                self._leave_out(region, str(error))
+                return None
+        return found
+
+    def _used(self, group: Sequence[Op]) -> frozenset[str]:
+        """Names of values that anything but these ops reads."""
+        inside = {part for op in group for part in (op, *(p for block in op.blocks for p in block.every_op()))}
+        names = set(self.graph.code.outputs)
+        for op in self.graph.code.every_op():
+            if op not in inside:
+                names.update(op.inputs)
+                names.update(name for block in op.blocks for name in block.outputs)
+        return frozenset(names)
+
+    def _export(self, region: Region) -> Block:
+        if region.ops in self.failed:
+            raise NotConverted(self.failed[region.ops])
+        try:
+            self.attempts += 1
+            return exported_block(region, self.model, self.twin, self.graph.root, self.seen)
+        except NotConverted as error:
+            self.failed[region.ops] = str(error)
+            raise
+
+    def _built(self, region: Region) -> _Built:
+        if region.ops not in self.known:
+            block = self._export(region)
+            settings = self.settings
+            if settings.dump_dir is not None:
+                name = f"block-{len(self.known):02}"
+                settings = settings.updated({"dump_dir": str(Path(settings.dump_dir) / name)})
+            compiled = self.compiled(block.program, settings)
+            report: Report = vars(compiled)["report"]
+            script = None
+            if report.segments and report.compiled is not None:
+                try:
+                    script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
+                except UserError as error:
+                    self.failed[region.ops] = first_line(error)
+                    raise NotConverted(first_line(error)) from error
+            self.known[region.ops] = _Built(block, report, script)
+        return self.known[region.ops]
+
+    def _leave_out(self, region: Region, reason: str) -> None:
+        """Find what of a region cannot be converted: control flow, else one op, else all of it."""
+        unreached = "not reached" in reason
+        compound = [op for op in region.ops if op.blocks]
+        if unreached or self.attempts > _ATTEMPTS or len(region.ops) == 1:
+            self.left.update(dict.fromkeys(region.ops, reason))
+        elif compound:
+            alone = {op: self._problem([op]) for op in compound}
+            guilty = {op: problem for op, problem in alone.items() if problem is not None}
+            self.left.update(guilty or dict.fromkeys(compound, reason))
+        else:
+            low, high = 0, len(region.ops)  # the first `low` ops can be converted, the first `high` cannot
+            while high - low > 1:
+                middle = (low + high) // 2
+                problem = self._problem(region.ops[:middle])
+                low, high = (middle, high) if problem is None else (low, middle)
+            self.left[region.ops[high - 1]] = self._problem(region.ops[:high]) or reason
+
+    def _problem(self, ops: Sequence[Op]) -> str | None:
+        try:
+            self._export(self.graph.region(ops, self._used(ops)))
+        except (NotConverted, Outside) as error:
+            return str(error)
+        return None
+
+    # --- the result ---
+    def finished(self, whole: str) -> torch.jit.ScriptModule:
+        """The copy of the model with its blocks, and the report."""
+        module = self.model.script
+        blocks: list[ScriptBlock] = []
+        for groups, found in self.plans:
+            if any(built.script is not None for built in found):
+                end = groups[0][0].node.owningBlock().returnNode()
+                for op in (op for group in groups for op in group):
+                    op.node.moveBefore(end)
+            for built in found:
+                name = f"block_{len(blocks):02}"
+                while module._c.hasattr(name):
+                    name = f"{name}_"
+                if built.script is not None:
+                    put(self.graph, module, name, built.block, block_module(built.block, built.script))
+                blocks.append(ScriptBlock(name, built.report, built.script is not None))
+        self.model.graph.lint()
+        wrap: Any = torch.jit._recursive.wrap_cpp_module
+        script: torch.jit.ScriptModule = wrap(module._c)
+        inside = {op for _, found in self.plans for built in found for op in built.block.region.ops}
+        stayed = tuple(self._stayed(self.graph.code, inside))
+        report = ScriptReport(whole, tuple(blocks), stayed, self.settings.to_json())
+        object.__setattr__(script, "report", report)
+        return script
+
+    def _stayed(self, block: Code, inside: set[Op]) -> Iterator[LedgerRow]:
+        for op in block.ops:
+            if op in inside or self.graph.is_free(op):
+                continue
+            if is_tensor_op(op) or op.blocks or op.is_mutable or op.kind == "prim::CallMethod":
+                yield self._row(op)
+            for inner in op.blocks:
+                yield from self._stayed(inner, inside)
+
+    def _row(self, op: Op) -> LedgerRow:
+        origin = self.model.origin(op.node)
+        if op in self.small:
+            size, least = self.small[op], self.settings.min_block_size
+            reason = Reason("TP301", f"it is in a block of {size} op nodes, and min_block_size is {least}.")
+        elif "torch_executed_modules" in self.left.get(op, ""):
+            reason = Reason("TP402", f"{self.left[op]}.")
+        else:
+            reason = Reason("TP104", f"{self.left.get(op, 'nothing around it can be converted')}.")
+        name = op.outputs[0] if op.outputs else op.kind
+        return LedgerRow(
+            node=f"%{name}",
+            op=op.kind.replace("::", "."),
+            verdict=REASON_CODES[reason.code].verdict,
+            reasons=(reason,),
+            module=origin.modules[-1][0],
+            source=_source(origin.frames, op),
+        )
+
+
+def _source(frames: Sequence[str], op: Op) -> str | None:
+    found = frames_in("".join([*frames, op.place.frame if op.place else ""]))
+    return found[-1] if found else None

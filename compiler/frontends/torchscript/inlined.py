@@ -1,0 +1,178 @@
+"""A copy of a TorchScript module whose method is one graph, in which every node knows where it comes from."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...errors import UserError
+from .code import Origin, Place, class_name, function_graph
+from .twin import attributes
+
+_MANY = 10_000
+
+
+@dataclass
+class Inlined:
+    """A copy of a module, with `forward` as one graph.
+
+    Attributes:
+        script: the copy, whose parameters are those of the original.
+        graph: of its `forward`; what is done to it is done to the copy.
+        origins: of nodes, by the name of an output, or by their text in the source.
+        kept: nodes that call what was not to be inlined, by the name of an output, with the name that said so.
+    """
+
+    script: Any
+    graph: Any
+    origins: dict[str, Origin] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+
+    def origin(self, node: Any) -> Origin:
+        """Where a node comes from."""
+        names = [value.debugName() for value in node.outputs()]
+        found = (self.origins[name] for name in (*names, str(node.sourceRange())) if name in self.origins)
+        return next(found, Origin())
+
+
+def inlined(script: torch.jit.ScriptModule, excluded: Collection[str] = ()) -> Inlined:
+    """A copy of a module with calls of its modules and functions in `forward` inlined.
+
+    Args:
+        script: the module.
+        excluded: paths, class names and full class names of modules whose calls stay calls.
+
+    Raises:
+        UserError: TorchScript cannot copy the module.
+    """
+    copy = _copied(script)
+    graph = copy._c._get_method("forward").graph
+    result = Inlined(copy, graph)
+    root = next(graph.inputs()).debugName()
+    origin = Origin((("", class_name(copy._c._type())),))
+    for node in _nodes(graph):
+        result.origins.update((value.debugName(), origin) for value in node.outputs())
+    for _ in range(_MANY):
+        if not any(_inline(result, node, root, excluded) for node in list(_nodes(graph))):
+            break
+    _fix_attributes(result, root)
+    native: Any = torch._C
+    native._jit_pass_constant_propagation_immutable_types(graph)
+    torch._C._jit_pass_remove_mutation(graph)
+    torch._C._jit_pass_dce(graph)
+    return result
+
+
+def _fix_attributes(result: Inlined, root: str) -> None:
+    """Put constants in the place of numbers and texts that no method assigns."""
+    written = set(attributes(result.script, "prim::SetAttr"))
+    for node in [node for node in _nodes(result.graph) if node.kind() == "prim::GetAttr"]:
+        owner, name = next(node.inputs()), node.s("name")
+        path = _path(owner, root)
+        if path is None or (owner.type().annotation_str, name) in written:
+            continue
+        value = getattr(_module_at(result.script, path), name, _MANY)
+        if value is None or type(value) in (bool, int, float, str):
+            constant = result.graph.insertConstant(value)
+            constant.node().moveBefore(node)
+            node.output().replaceAllUsesWith(constant)
+
+
+def _copied(script: torch.jit.ScriptModule) -> Any:
+    buffer = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.save(script, buffer)
+            buffer.seek(0)
+            copy: Any = torch.jit.load(buffer)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"the TorchScript model cannot be compiled in blocks, since it cannot be saved: {reason}"
+        ) from error
+    own = dict(copy.named_modules())
+    for path, part in script.named_modules():
+        for name, tensor in part.named_parameters(recurse=False):
+            if path in own:
+                own[path]._c.setattr(name, tensor)
+    return copy
+
+
+def _nodes(block: Any) -> Iterator[Any]:
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _nodes(inner)
+
+
+def _inline(result: Inlined, node: Any, root: str, excluded: Collection[str]) -> bool:
+    """Put what a node calls in its place; whether that was done."""
+    names = [value.debugName() for value in node.outputs()]
+    if node.kind() == "prim::CallFunction":
+        caller = result.origin(node)
+        _replace(result, node, function_graph(node), list(node.inputs())[1:], caller)
+        return True
+    if node.kind() != "prim::CallMethod" or any(name in result.kept for name in names):
+        return False
+    owner = next(node.inputs())
+    path = _path(owner, root)
+    module = None if path is None or owner.type().is_interface_type() else _module_at(result.script, path)
+    if module is None or not module._c._has_method(node.s("name")):
+        result.kept.update(dict.fromkeys(names, ""))
+        return False
+    kind = class_name(module._c._type())
+    said = [word for word in (path, kind, kind.rpartition(".")[2]) if word and word in excluded]
+    if said:
+        result.kept.update(dict.fromkeys(names, said[0]))
+        return False
+    caller = result.origin(node)
+    place = Place.of(node)
+    modules = caller.modules if caller.modules[-1][0] == path else (*caller.modules, (str(path), kind))
+    origin = Origin(modules, (*caller.frames, place.frame if place else ""))
+    _replace(result, node, module._c._get_method(node.s("name")).graph, list(node.inputs()), origin)
+    return True
+
+
+def _path(value: Any, root: str) -> str | None:
+    """The dotted path of the module that a value is; None if that is not known."""
+    names: list[str] = []
+    while value.debugName() != root:
+        node = value.node()
+        if node.kind() != "prim::GetAttr" or value.type().is_interface_type():
+            return None
+        names.append(node.s("name"))
+        value = next(node.inputs())
+    return ".".join(reversed(names))
+
+
+def _module_at(script: Any, path: str) -> Any:
+    try:
+        for name in filter(None, path.split(".")):
+            script = getattr(script, name)
+    except AttributeError:
+        return None
+    return script if isinstance(script, nn.Module) else None
+
+
+def _replace(result: Inlined, node: Any, body: Any, arguments: list[Any], origin: Origin) -> None:
+    graph = result.graph
+    values = dict(zip((value.debugName() for value in body.inputs()), arguments, strict=True))
+    known: Callable[[Any], Any] = lambda value: values[value.debugName()]  # noqa: E731
+    for inner in body.nodes():
+        clone = graph.createClone(inner, known)
+        clone.insertBefore(node)
+        for before, after in zip(inner.outputs(), clone.outputs(), strict=True):
+            values[before.debugName()] = after
+        for made in (clone, *(part for block in clone.blocks() for part in _nodes(block))):
+            result.origins.update((value.debugName(), origin) for value in made.outputs())
+            result.origins.setdefault(str(made.sourceRange()), origin)
+    for output, value in zip(node.outputs(), body.outputs(), strict=True):
+        output.replaceAllUsesWith(values[value.debugName()])
+    node.destroy()

@@ -1,0 +1,281 @@
+"""Which ops of an inlined graph could be one Program: straight-line regions, and control flow that is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from .code import Code, Op, free_names, read_code
+from .inlined import Inlined
+from .twin import attributes
+from .values import VALUES
+
+_COMPOUND = ("prim::If", "prim::Loop")
+_NUMBERS = ("IntType", "FloatType", "BoolType")
+_PURE = ("prim::TupleUnpack", "prim::ListUnpack", "prim::TupleSlice", "prim::RaiseException", "prim::Constant")
+_CLONED = ("prim::ListConstruct", "prim::TupleConstruct")
+
+
+class Outside(Exception):
+    """An op takes what no Program can be given; the message is a clause about the op."""
+
+    def __init__(self, op: Op, reason: str) -> None:
+        self.op = op
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Ops that run together.
+
+    Attributes:
+        ops: in an order in which they can run.
+        pulled: ops outside that are repeated inside: constants, attributes that nothing assigns, sizes.
+        tensors, numbers: names of values that come from outside; a number has to be the one that was seen.
+        outputs: names of tensors that are used outside.
+    """
+
+    ops: tuple[Op, ...]
+    pulled: tuple[Op, ...]
+    tensors: tuple[str, ...]
+    numbers: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many operators on tensors it has."""
+        inner = (part for op in self.ops for part in (op, *(p for block in op.blocks for p in block.every_op())))
+        return sum(is_tensor_op(op) and op.kind not in _COMPOUND for op in inner)
+
+
+@dataclass
+class Graph:
+    """An inlined graph with what is known about its values."""
+
+    model: Inlined
+    code: Code = field(init=False)
+    makers: dict[str, Op] = field(init=False, default_factory=dict)
+    values: dict[str, Any] = field(init=False, default_factory=dict)
+    written: set[tuple[str, str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        graph = self.model.graph
+        self.code = read_code(graph)
+        self.root = self.code.inputs[0]
+        self.written = set(attributes(self.model.script, "prim::SetAttr"))
+        self._aliases = graph.alias_db()
+        self.makers = {name: op for op in self.code.every_op() for name in op.outputs}
+        self.values = dict(_values(graph))
+
+    def kind(self, name: str) -> str:
+        """The kind of a value's type, such as "TensorType"."""
+        kind: str = self.values[name].type().kind()
+        return kind
+
+    def is_written(self, name: str) -> bool:
+        """Whether something writes to the memory of a value."""
+        return name != self.root and bool(self._aliases.has_writers(self.values[name]))
+
+    def is_free(self, op: Op) -> bool:
+        """Whether it is a constant, or an attribute that nothing assigns."""
+        if op.kind == "prim::GetAttr":
+            owner = self.values[op.inputs[0]].type().annotation_str
+            known = op.inputs[0] == self.root or (
+                op.inputs[0] in self.makers and self.is_free(self.makers[op.inputs[0]])
+            )
+            return known and (owner, op.name) not in self.written and not self.is_written(op.outputs[0])
+        return op.kind == "prim::Constant" and self.kind(op.outputs[0]) != "FunctionType"
+
+    def fault(self, op: Op) -> str | None:
+        """Why an op, with all that is in it, cannot be part of a Program; None if it may."""
+        for inner in (op, *(part for block in op.blocks for part in block.every_op())):
+            problem = None if self.is_free(inner) else self._fault(inner)
+            if problem is not None:
+                return problem
+        return None
+
+    def _fault(self, op: Op) -> str | None:
+        if op.kind == "prim::CallMethod":
+            said = self.model.kept.get(op.outputs[0] if op.outputs else "")
+            return f"it calls a module that torch_executed_modules names: {said}" if said else "it calls an interface"
+        if op.kind in ("prim::GetAttr", "prim::SetAttr"):
+            return f"the attribute {op.name!r} is state"
+        if op.is_mutable or any(map(self.is_written, (*op.inputs, *op.outputs))):
+            return "it reads or makes what is changed in place"
+        if op.kind in (*_COMPOUND, *_PURE):
+            return None
+        if op.schema is None:
+            return None if op.kind in VALUES else f"{op.kind} is TorchScript's own"
+        if op.node.isNondeterministic() and not self._is_off(op):
+            return "it makes random numbers"
+        if not op.kind.startswith(("aten::", "prim::")):
+            return f"{op.kind} has no counterpart in PyTorch's graphs"
+        if torch._C._dispatch_has_kernel(f"{op.schema.name}.{op.schema.overload_name}".rstrip(".")):
+            return None
+        return None if op.kind in VALUES else f"{op.kind} is TorchScript's own"
+
+    def _is_off(self, op: Op) -> bool:
+        """Whether it is dropout outside of training."""
+        maker = self.makers.get(op.inputs[2]) if "dropout" in op.kind and len(op.inputs) > 2 else None
+        return maker is not None and maker.kind == "prim::Constant" and maker.value is False
+
+    def region(self, ops: Sequence[Op], used: frozenset[str]) -> Region:
+        """The region of ops; `used` are names of values that something else reads.
+
+        Raises:
+            Outside: an op takes or gives what cannot cross the border.
+        """
+        made = {name for op in ops for name in op.outputs}
+        found = _Found(self)
+        for name in free_names(tuple(ops)):
+            user = next(op for op in ops if name in _reads(op))
+            if not found.add(name):
+                raise Outside(user, f"it takes {_a(self.kind(name))} that TorchScript makes")
+        outputs = []
+        for op in ops:
+            for name in op.outputs:
+                if name in used and self.kind(name) == "TensorType":
+                    outputs.append(name)
+                elif name in used and not self.is_cloned(op):
+                    raise Outside(op, f"it makes {_a(self.kind(name))} that TorchScript uses")
+                elif name in used:
+                    outputs += self._tensors_behind(op, made)
+        pulled = tuple(op for op in found.pulled if not made & set(op.outputs))
+        return Region(tuple(ops), pulled, tuple(found.tensors), tuple(found.numbers), tuple(dict.fromkeys(outputs)))
+
+    def is_cloned(self, op: Op) -> bool:
+        """Whether an op is so cheap that it is repeated outside of its region, from the region's tensors."""
+        types = [self.values[name].type() for name in op.outputs]
+        return not op.blocks and bool(types) and (op.kind in _CLONED or not any(map(_has_tensors, types)))
+
+    def _tensors_behind(self, op: Op, made: set[str]) -> list[str]:
+        """Tensors of a region that an op which is repeated outside reads, through others of its kind."""
+        found: list[str] = []
+        for name in op.inputs:
+            if name in made and self.kind(name) == "TensorType":
+                found.append(name)
+            elif name in made:
+                maker = self.makers[name]
+                if not self.is_cloned(maker):
+                    raise Outside(maker, f"it makes {_a(self.kind(name))} that TorchScript uses")
+                found += self._tensors_behind(maker, made)
+        return found
+
+
+class _Found:
+    """Collects what a region takes from outside."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.pulled: dict[Op, None] = {}
+        self.tensors: dict[str, None] = {}
+        self.numbers: dict[str, None] = {}
+
+    def add(self, name: str) -> bool:
+        graph = self.graph
+        if name == graph.root:
+            return True
+        maker = graph.makers.get(name)
+        if maker is not None and graph.is_free(maker):
+            fits = all(map(self.add, maker.inputs))
+            self.pulled[maker] = None
+            return fits
+        if graph.is_written(name):
+            return False
+        if graph.kind(name) == "TensorType":
+            self.tensors[name] = None
+            return True
+        if maker is not None and graph.is_cloned(maker) and graph.fault(maker) is None:
+            before = dict(self.tensors), dict(self.numbers), dict(self.pulled)
+            if all(map(self.add, maker.inputs)):
+                self.pulled[maker] = None
+                return True
+            self.tensors, self.numbers, self.pulled = before
+        if graph.kind(name) in _NUMBERS:
+            self.numbers[name] = None
+            return True
+        return False
+
+
+def scheduled(graph: Graph, block: Code, left: Mapping[Op, str]) -> list[list[Op]]:
+    """The ops of a block in another order in which they can run, as groups: those that may be regions are together.
+
+    Args:
+        left: ops that stay where they are.
+    """
+    free = [op for op in block.ops if graph.is_free(op)]
+    rest = [op for op in block.ops if op not in set(free)]
+    needs = _needs(rest, left)
+    groups, done = [free], set[Op]()
+    while rest:
+        first = next((op for op in rest if op in left), None)
+        while first is not None and needs[first] <= done:
+            groups.append([first])
+            done.add(first)
+            rest.remove(first)
+            first = next((op for op in rest if op in left), None)
+        group = []
+        for op in rest:
+            if op not in left and needs[op] <= done:
+                group.append(op)
+                done.add(op)
+        inside = _trimmed(group)
+        groups += [inside, *([op] for op in group if op not in set(inside))]
+        rest = [op for op in rest if op not in done]
+    return [group for group in groups if group]
+
+
+def _needs(ops: Sequence[Op], left: Mapping[Op, str]) -> dict[Op, set[Op]]:
+    makers = {name: op for op in ops for name in op.outputs}
+    found, barrier = {}, None
+    for op in ops:
+        found[op] = {makers[name] for name in _reads(op) if name in makers}
+        if op not in left and barrier is not None:
+            found[op].add(barrier)
+        if op in left and any(part.kind == "prim::RaiseException" for b in op.blocks for part in b.every_op()):
+            barrier = op
+    return found
+
+
+def _trimmed(ops: Sequence[Op]) -> list[Op]:
+    """The operators on tensors of a group, and what they need of it."""
+    needed: set[str] = set()
+    kept = []
+    for op in reversed(ops):
+        if is_tensor_op(op) or needed & set(op.outputs):
+            kept.append(op)
+            needed.update(_reads(op))
+    return kept[::-1]
+
+
+def is_tensor_op(op: Op) -> bool:
+    """Whether an op computes tensors, other than by taking containers apart."""
+    if op.kind not in _COMPOUND and (op.schema is None or op.kind.startswith("prim::")):
+        return False
+    return any(_has_tensors(value.type()) for value in op.node.outputs())
+
+
+def _has_tensors(type: Any) -> bool:
+    if type.kind() == "TensorType":
+        return True
+    return any(map(_has_tensors, type.containedTypes()))
+
+
+def _reads(op: Op) -> set[str]:
+    return {*op.inputs, *(name for block in op.blocks for name in block.free)}
+
+
+def _values(block: Any) -> Iterator[tuple[str, Any]]:
+    yield from ((value.debugName(), value) for value in block.inputs())
+    for node in block.nodes():
+        yield from ((value.debugName(), value) for value in node.outputs())
+        for inner in node.blocks():
+            yield from _values(inner)
+
+
+def _a(kind: str) -> str:
+    word = kind.removesuffix("Type").lower()
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"

@@ -1,0 +1,104 @@
+"""The run of a TorchScript model that was compiled in blocks: what became engines, and what stayed TorchScript."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..ir.ledger import Ledger, LedgerRow
+from ..ir.records import SegmentRecord
+from .report import Report
+
+
+@dataclass(frozen=True)
+class ScriptBlock:
+    """One part of the model that became a Program.
+
+    Attributes:
+        name: of the attribute of the ScriptModule that runs it, such as "block_00".
+        report: of its run.
+        runs: whether it is called; a block without an engine is not, since TorchScript runs what it was made of.
+    """
+
+    name: str
+    report: Report
+    runs: bool
+
+
+@dataclass(frozen=True)
+class ScriptReport:
+    """Everything that was found out about a TorchScript model in blocks.
+
+    Attributes:
+        whole: why the model is not one Program.
+        blocks: what became Programs, in the order in which they run.
+        stayed: what stayed TorchScript: operators on tensors, control flow, state, with the reason and the line.
+        settings: of the compilation.
+    """
+
+    whole: str
+    blocks: tuple[ScriptBlock, ...]
+    stayed: tuple[LedgerRow, ...]
+    settings: dict[str, Any]
+
+    @property
+    def ledger(self) -> Ledger:
+        """The rows of all blocks, whose nodes and segments are called "block_00/relu", and those that stayed."""
+        return Ledger((*self._rows(), *self.stayed))
+
+    def _rows(self) -> Iterator[LedgerRow]:
+        for block in self.blocks:
+            for row in block.report.ledger:
+                segment = None if row.segment is None else f"{block.name}/{row.segment}"
+                because = None if row.because is None else f"{block.name}/{row.because}"
+                yield replace(row, node=f"{block.name}/{row.node}", segment=segment, because=because)
+
+    @property
+    def segments(self) -> tuple[SegmentRecord, ...]:
+        """The engines of all blocks."""
+        found = ((block.name, record) for block in self.blocks for record in block.report.segments)
+        return tuple(replace(record, name=f"{name}/{record.name}") for name, record in found)
+
+    @property
+    def verdicts(self) -> dict[str, int]:
+        """Op nodes per verdict."""
+        return self.ledger.counts
+
+    @property
+    def coverage(self) -> float:
+        """Share of op nodes that went to TensorRT, 0 to 1."""
+        return self.ledger.coverage
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all passes of all blocks together."""
+        return sum(block.report.seconds for block in self.blocks)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why the model is not one Program, and what the runs of the blocks say."""
+        found = (f"{block.name}: {note}" for block in self.blocks for note in block.report.notes)
+        return (self.whole, *found)
+
+    def why(self) -> str:
+        """What stayed TorchScript, by line, with the reason; a text for people."""
+        lines = [self.whole, ""]
+        for row in self.stayed:
+            place = row.source or "an unknown line"
+            reasons = " ".join(f"{reason.code}: {reason.message}" for reason in row.reasons)
+            lines.append(f"{place}: {row.op} stays TorchScript. {reasons}")
+        return "\n".join(lines) + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """An object for JSON."""
+        return {
+            "whole": self.whole,
+            "blocks": [{"name": b.name, "runs": b.runs, "report": b.report.to_json()} for b in self.blocks],
+            "stayed": [row.to_json() for row in self.stayed],
+            "verdicts": self.verdicts,
+            "settings": self.settings,
+        }
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ScriptReport:
+        return self  # as with Report: it never changes, and TensorRT's networks in it cannot be copied
