@@ -13,9 +13,10 @@ from torch import nn
 
 from ...errors import UserError
 from .code import Origin, Place, class_name, function_graph
-from .twin import attributes
+from .twin import attribute_of, attributes
 
 _MANY = 10_000
+_NOTHING = object()
 
 
 @dataclass
@@ -77,7 +78,8 @@ def _fix_attributes(result: Inlined, root: str) -> None:
         path = _path(owner, root)
         if path is None or (owner.type().annotation_str, name) in written:
             continue
-        value = getattr(_module_at(result.script, path), name, _MANY)
+        module = _module_at(result.script, path)
+        value = attribute_of(module, name) if module is not None else _NOTHING
         if value is None or type(value) in (bool, int, float, str):
             constant = result.graph.insertConstant(value)
             constant.node().moveBefore(node)
@@ -153,11 +155,10 @@ def _path(value: Any, root: str) -> str | None:
 
 
 def _module_at(script: Any, path: str) -> Any:
-    try:
-        for name in filter(None, path.split(".")):
-            script = getattr(script, name)
-    except AttributeError:
-        return None
+    for name in filter(None, path.split(".")):
+        if not isinstance(script, nn.Module) or not script._c.hasattr(name):
+            return None
+        script = attribute_of(script, name)
     return script if isinstance(script, nn.Module) else None
 
 

@@ -112,9 +112,9 @@ class Interpreter:
 
     # --- state ---
     def _method(self, owner: Twin, name: str, arguments: Sequence[Any]) -> Any:
-        self._modules.append((self._paths[owner], owner.kind))
+        self._modules.append((self._paths[owner], owner.ts_kind))
         try:
-            return self.run(owner.code(name), [owner, *arguments], {})[0]
+            return self.run(owner.ts_code(name), [owner, *arguments], {})[0]
         finally:
             self._modules.pop()
 
@@ -126,7 +126,7 @@ class Interpreter:
             return self._assigned[key]
         if key in self._read:
             return self._read[key][0]
-        value = owner.value(name)
+        value = owner.ts_value(name)
         if isinstance(value, Twin):
             self._paths[value] = f"{self._paths[owner]}.{name}".lstrip(".")
         elif isinstance(value, list | dict):
@@ -146,7 +146,7 @@ class Interpreter:
         final = []
         for (owner, name), value in self._assigned.items():
             kept = owner._buffers.get(name)
-            if kept is None and not isinstance(value, torch.Tensor) and _is_same(value, owner.value(name)):
+            if kept is None and not isinstance(value, torch.Tensor) and _is_same(value, owner.ts_value(name)):
                 continue
             if kept is None or not isinstance(value, torch.Tensor):
                 raise Unconverted(

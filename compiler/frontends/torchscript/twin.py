@@ -25,7 +25,7 @@ class Twin(nn.Module):
     """A module with the names, parameters and buffers of a TorchScript module, not copied.
 
     A tensor that the model's code assigns to an attribute (`self.h = …`) is a buffer of the twin: a new one
-    unless it was one.
+    unless it was one. Its own names begin with "ts_", since any other may be one of the model's.
 
     Args:
         script: the module.
@@ -35,11 +35,11 @@ class Twin(nn.Module):
 
     def __init__(self, script: Any, written: Written, others: list[Twin]) -> None:
         super().__init__()
-        self._script = (script,)  # in a tuple, which nn.Module takes for no child
-        self._codes: dict[str, Code] = {}
+        self._ts_script = (script,)  # in a tuple, which nn.Module takes for no child
+        self._ts_codes: dict[str, Code] = {}
         self.training = getattr(script, "training", False)  # frozen ones have none
-        self.kind = class_name(script._c._type())
-        self.written = frozenset(name for kind, name in written if kind == script._c._type().annotation_str)
+        self.ts_kind = class_name(script._c._type())
+        self.ts_written = frozenset(name for kind, name in written if kind == script._c._type().annotation_str)
         for name, child in script.named_children():
             self.add_module(name, _twin(child, written, others))
         for name, tensor in script.named_parameters(recurse=False, remove_duplicate=False):
@@ -47,37 +47,37 @@ class Twin(nn.Module):
             self.register_parameter(name, kept)  # of the same memory: what is loaded from a file are plain tensors
         for name, tensor in script.named_buffers(recurse=False, remove_duplicate=False):
             self.register_buffer(name, tensor)
-        for name in self.written:
-            value = getattr(script, name)
+        for name in self.ts_written:
+            value = attribute_of(script, name)
             if isinstance(value, torch.Tensor) and name not in {*self._parameters, *self._buffers}:
                 self.register_buffer(name, value.detach().clone())
 
     @property
-    def script(self) -> Any:
+    def ts_script(self) -> Any:
         """The module that this is the twin of."""
-        return self._script[0]
+        return self._ts_script[0]
 
-    def value(self, name: str) -> Any:
+    def ts_value(self, name: str) -> Any:
         """An attribute of any kind; containers are the caller's own."""
         for known in (self._modules, self._parameters, self._buffers):
             if name in known:
                 return known[name]
         if name in vars(self):
             return vars(self)[name]
-        value = getattr(self.script, name)
+        value = attribute_of(self.ts_script, name)
         if isinstance(value, torch.Tensor):
             object.__setattr__(self, name, value)  # one object, which torch.export knows again
         return value
 
-    def code(self, method: str) -> Code:
+    def ts_code(self, method: str) -> Code:
         """The code of a method.
 
         Raises:
             Unconverted: there is none, as for methods of the class that TorchScript generated.
         """
-        if method not in self._codes:
-            self._codes[method] = read_code(self.script._c._get_method(method).graph)
-        return self._codes[method]
+        if method not in self._ts_codes:
+            self._ts_codes[method] = read_code(self.ts_script._c._get_method(method).graph)
+        return self._ts_codes[method]
 
 
 def twin_of(script: Any) -> Twin:
@@ -91,7 +91,7 @@ def kept_attributes(script: Any) -> Iterator[None]:
     named = {*attributes(script, "prim::SetAttr"), *attributes(script, "prim::GetAttr")}
     modules = [module for module in script.modules() if isinstance(module, torch.jit.ScriptModule)]
     places = [(part, name) for part in modules for kind, name in named if part._c._type().annotation_str == kind]
-    before = [(part, name, getattr(part, name)) for part, name in places]
+    before = [(part, name, attribute_of(part, name)) for part, name in places]
     before = [item for item in before if not isinstance(item[2], nn.Module)]
     tensors = [leaf for *_, value in before for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
     with kept_values([leaf for leaf in tensors if not isinstance(leaf, nn.Parameter)]):
@@ -99,16 +99,21 @@ def kept_attributes(script: Any) -> Iterator[None]:
             yield
         finally:
             for part, name, value in before:
-                if not isinstance(value, torch.Tensor) or getattr(part, name) is not value:
+                if not isinstance(value, torch.Tensor) or attribute_of(part, name) is not value:
                     part._c.setattr(name, value)
 
 
 def _twin(script: Any, written: Written, others: list[Twin]) -> Twin:
-    known = next((other for other in others if _is_same(other.script, script, other.written)), None)
+    known = next((other for other in others if _is_same(other.ts_script, script, other.ts_written)), None)
     if known is None:
         known = Twin(script, written, others)
         others.append(known)
     return known
+
+
+def attribute_of(script: Any, name: str) -> Any:
+    """An attribute of a TorchScript module, also where the class in Python has one of that name, such as `code`."""
+    return script._modules[name] if name in script._modules else script._c.getattr(name)
 
 
 def attributes(script: Any, kind: str) -> Iterator[tuple[str, str]]:
@@ -124,12 +129,12 @@ def _is_same(first: Any, second: Any, written: frozenset[str]) -> bool:
     if first._c._type().annotation_str != second._c._type().annotation_str:
         return False
     for name in written:
-        before = getattr(first, name)
+        before = attribute_of(first, name)
         if isinstance(before, torch.Tensor):
             mark = before.detach().clone()
             first._c.setattr(name, mark)
             try:
-                return getattr(second, name) is mark
+                return attribute_of(second, name) is mark
             finally:
                 first._c.setattr(name, before)
     return False

@@ -140,9 +140,9 @@ class Several(Layers):
     @torch.jit.export
     def encode(self, x: Tensor, scale: float = 2.0) -> Tensor:
         if len(self.state) == 0:
-            self.state = torch.zeros_like(x)
-        self.state = torch.tanh(self.a(x) + self.state) * scale
-        return self.state
+            self.state = torch.zeros_like(x[:1])
+        self.state = torch.tanh(self.a(x).mean(0, keepdim=True) + self.state) * scale
+        return torch.relu(self.b(x)) * self.state
 
     @torch.jit.export
     def reset(self) -> None:

@@ -152,3 +152,21 @@ def test_what_is_no_whole(model: nn.Module, reason: str) -> None:
     assert "\n" not in str(caught.value)
     assert getattr(script, "n", 0) == 0
     assert len(getattr(script, "seen", [0])) == 1
+
+
+class Names(nn.Module):
+    """Modules and attributes with names that might be the compiler's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.script, self.codes, self.kind = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.value, self.written = torch.ones(4), 3
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.script(self.codes(self.kind(x))) * self.value + self.written
+
+
+@torch.no_grad()
+def test_names_of_any_kind() -> None:
+    script = torch.jit.script(Names().eval())
+    compare(tp.compile(script, [torch.ones(2, 4)], **OPTIONS), script, (torch.ones(2, 4),))
