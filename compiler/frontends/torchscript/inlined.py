@@ -156,10 +156,11 @@ def _path(value: Any, root: str) -> str | None:
 
 def _module_at(script: Any, path: str) -> Any:
     for name in filter(None, path.split(".")):
-        if not isinstance(script, nn.Module) or not script._c.hasattr(name):
+        if script is None or not script._c.hasattr(name):
             return None
         script = attribute_of(script, name)
-    return script if isinstance(script, nn.Module) else None
+        script = script if isinstance(script, nn.Module) else None
+    return script
 
 
 def _replace(result: Inlined, node: Any, body: Any, arguments: list[Any], origin: Origin) -> None:
