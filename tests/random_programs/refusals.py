@@ -35,7 +35,7 @@ TRUE_REASONS: tuple[tuple[str, Callable[[Program], bool]], ...] = (
     (r"^torch\.fx cannot trace the model", symbolic_trace_fails),
     (r"which torch\.fx does not record", symbolic_trace_fails),
     # torch.export must know what a condition on a value is, and what is not a tensor.
-    (r"^(left to PyTorch: )?the model decides by a value of a tensor, which torch\.export cannot follow", export_fails),
+    (r"^(left to PyTorch: )?the model decides by a value of a tensor( at \S+)?, which torch\.export", export_fails),
     (r"^(left to PyTorch: )?torch\.export rejects the model", export_fails),
     (r"^the model does not take these inputs: ", export_fails),
     # The model allows fewer sizes than were declared.
