@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ..errors import UserError
 
@@ -142,7 +141,7 @@ def dims_or_none(dims: Any) -> tuple[int, ...] | None:
     if dims is None:
         return None
     try:
-        return tuple(int(dim) for dim in cast(Sequence[int], dims))
+        return tuple(int(dims[index]) for index in range(len(dims)))
     except ValueError:
         return None
 

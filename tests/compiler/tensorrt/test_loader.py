@@ -107,8 +107,8 @@ class OldDims:
     def __len__(self) -> int:
         raise ValueError("__len__() should return >= 0")
 
-    def __iter__(self) -> Iterator[int]:
-        return iter([0] * len(self))
+    def __getitem__(self, index: int) -> int:
+        raise IndexError("what iterates over these takes them for empty")
 
 
 class InvalidTensor:
