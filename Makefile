@@ -8,10 +8,10 @@ SHELL := bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 # Set PYTHON to choose another interpreter, TORCH another release of PyTorch than the one that the tests are run on.
 TORCH ?= torch==2.13.0
-PYTHON ?= $(shell for name in python3.12 python3.11 python3; do \
+PYTHON ?= $(shell for name in python3.12 python3.11 python3.13 python3.14 python3; do \
   if $$name -c '$(SUPPORTED)' 2>/dev/null; then echo $$name; break; fi; done)
 DUMP := dump-resnet50
 
@@ -92,7 +92,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(VENV)/bin/python:
 	@python="$(PYTHON)"
 	if [ -z "$$python" ] || ! "$$python" -c '$(SUPPORTED)'; then
-	  echo "make: Python 3.11 or 3.12 with ensurepip is needed: install it, or name it with PYTHON=…" >&2
+	  echo "make: Python 3.11 to 3.14 with ensurepip is needed: install it, or name it with PYTHON=…" >&2
 	  exit 1
 	fi
 	"$$python" -m venv $(VENV)
