@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import sympy
 import torch
 from torch.fx import Node
 
 from ...compiler.ir.aliasing import is_view, may_share, mutates
 from ...compiler.ir.decisions import is_decision
-from ...compiler.ir.dependencies import symbols_of
 from ...compiler.ir.graph import replace_node
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
+from .checked_values import found_in_values, holds_by_itself
 from .values import ASSERTIONS, remove_dead, same_layout, tensor_of
 
 aten = torch.ops.aten
@@ -26,8 +25,8 @@ aten = torch.ops.aten
 class RemoveNoops(Pass):
     """Remove operators that return their input unchanged, assertions on sizes, and values that nothing reads.
 
-    Sizes are checked where the compiled module is called. Assertions on values of tensors stay and raise as in PyTorch,
-    and those that hold what a model decided by a value when it was exported.
+    Sizes are checked where the compiled module is called. Assertions on values of tensors, and on sizes that depend on
+    them, stay and raise as in PyTorch, and so do those that hold what a model decided by a value when it was exported.
 
     A copy into another memory layout stays: the views behind it depend on it, and it costs TensorRT nothing. Adding a
     floating-point zero stays because it turns -0.0 into 0.0, and so does a copy without which the caller would get
@@ -45,11 +44,11 @@ class RemoveNoops(Pass):
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place."""
-        graph, copies_count, read = program.graph, mutates(program.graph), _numbers_read(program)
+        graph, copies_count, found = program.graph, mutates(program.graph), found_in_values(program.graph)
         for node in program.op_nodes:
             source = _same_value(node)
             if node.target in ASSERTIONS:
-                if not (is_decision(node) or _checks_values(node, read)):
+                if not (is_decision(node) or _checks_values(node, found)):
                     graph.erase_node(node)
             elif source is not None and (is_view(node) or (not copies_count and may_share(node, source))):
                 replace_node(node, source)
@@ -57,20 +56,12 @@ class RemoveNoops(Pass):
         return program
 
 
-def _numbers_read(program: Program) -> set[sympy.Symbol]:
-    """The symbols of numbers that are read from tensors, such as by `item()`."""
-    nodes = (node for node in program.op_nodes if node.target is aten._local_scalar_dense.default)
-    return set().union(*map(symbols_of, nodes))
-
-
-def _checks_values(node: Node, read: set[sympy.Symbol]) -> bool:
+def _checks_values(node: Node, found: Container[Node]) -> bool:
     """Whether an assertion can fail for values of tensors."""
     checked = node.args[0] if node.args else None
-    if not isinstance(checked, Node):
-        return False
     if node.target is aten._assert_scalar.default:
-        return not read.isdisjoint(symbols_of(checked))
-    return node.target in (aten._assert_async.default, aten._assert_async.msg)
+        return isinstance(checked, Node) and checked in found and not holds_by_itself(checked)
+    return isinstance(checked, Node) and node.target in (aten._assert_async.default, aten._assert_async.msg)
 
 
 def _same_value(node: Node) -> Node | None:
