@@ -11,7 +11,7 @@ import torch
 
 from ..ir.call import Call
 from ..ir.dtypes import HALVES
-from ..ir.symbols import Dim, product
+from ..ir.symbols import Dim, product, same
 from . import shapes
 from .tensor import Tensor, is_float, is_integer
 
@@ -119,9 +119,14 @@ def _compared(ctx: ConverterContext, operation: str, left: Tensor, right: Tensor
     compare = _TRUTHS.get(operation)
     if compare is None or left.constant is None or right.constant is None:
         return None
-    if tuple(left.constant.shape) != left.shape or tuple(right.constant.shape) != right.shape:
+    shape, values = shapes.broadcast(left.shape, right.shape), compare(left.constant, right.constant)
+    if not values.numel():
         return None
-    return ctx.constant(compare(left.constant, right.constant), role)
+    first = bool(values.flatten()[0])
+    if bool((values == first).all()):
+        return _all(ctx, shape, first)
+    ones = (1,) * (len(shape) - values.dim())
+    return shapes.expand(ctx, ctx.constant(values.reshape(*ones, *values.shape), role), shape, role)
 
 
 def _decided(ctx: ConverterContext, operation: str, left: Tensor, right: Tensor, role: str) -> Tensor | None:
@@ -325,6 +330,8 @@ def any_of(
     flags = cast(ctx, cast(ctx, x, torch.bool), torch.int32)
     found = reduce(ctx, "MIN" if every else "MAX", flags, dims, keepdim)
     # Of no elements the least and the greatest are the ends of the type: every one is true, and none.
+    if same(count(x, dims), 0):
+        return _all(ctx, found.shape, every)
     return compare(ctx, "GREATER", found, 0, "bool")
 
 

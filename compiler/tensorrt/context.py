@@ -22,6 +22,7 @@ from .loader import TensorRT, tensor_shape
 from .log import error_lines
 from .sizes import Sizes
 from .tensor import Tensor
+from .uniform import UniformTensors
 from .weights import as_weights, storable
 
 Value = Tensor | tuple[Tensor | None, ...] | None
@@ -78,6 +79,7 @@ class ConverterContext:
         self._shared: dict[Any, Tensor] = {}
         self._copies: dict[Any, torch.Tensor] = {}
         self._constant_tensors: set[str] = set()
+        self._uniform = UniformTensors()
         self._node = ""
         self._owners: tuple[str, ...] = ()
         self._log_start = 0
@@ -202,6 +204,8 @@ class ConverterContext:
     def emit(self, layer: Any, shape: Sequence[Dim], role: str = "") -> Tensor:
         """Name, trace and check a layer that was just added, and return its result.
 
+        The result knows its values where they are all one number (see `uniform`).
+
         Args:
             layer: what `network.add_…` returned.
             shape: the symbolic shape that the result must have.
@@ -211,7 +215,7 @@ class ConverterContext:
             ConversionError: TensorRT refused the layer, or infers another shape.
         """
         self.enter(layer, role)
-        return self.output(layer, 0, shape)
+        return replace(self.output(layer, 0, shape), constant=self._uniform.result(layer))
 
     def enter(self, layer: Any, role: str = "") -> None:
         """Name and trace a layer, without asking for its results (which `output` gives)."""
@@ -265,6 +269,7 @@ class ConverterContext:
         layer = self.network.add_constant(tuple(stored.shape), as_weights(self.library, stored))
         result = self.emit(layer, tuple(stored.shape), role)
         self._constant_tensors.add(result.trt.name)
+        self._uniform.constant(result.trt, stored)
         if value.dtype != stored.dtype:
             layer = self.network.add_cast(result.trt, self.data_type(value.dtype))
             result = self.emit(layer, result.shape, f"{role}.cast")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,6 +28,9 @@ _ATTENTIONS = frozenset(
 """What `scaled_dot_product_attention` becomes for one device, with further results that training needs."""
 
 
+_SAME = MappingProxyType({aten._is_all_true.default: aten.all.default, aten._is_any_true.default: aten.any.default})
+"""Operators of booleans that another one computes too: `torch._check_tensor_all` calls such."""
+
 _FAILED = "Expected Tensor with single nonzero value, but got zero"
 """What PyTorch says where an assertion without a message fails."""
 
@@ -39,6 +43,7 @@ def restate(graph: Graph) -> None:
         if node.target is aten._assert_async.default:
             # Without a message PyTorch takes it for something that nothing reads.
             node.target, node.args = aten._assert_async.msg, (node.args[0], _FAILED)
+        node.target = _SAME.get(node.target, node.target)
         if node.target in _ATTENTIONS and _is_plain_attention(node):
             _replace(graph, node, {0: _attention(graph, node)})
         elif node.target is aten.native_dropout.default and _drops_nothing(node):

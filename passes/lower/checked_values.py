@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from typing import Any
 
 import torch
 from torch.fx import Graph, Node
@@ -41,7 +42,8 @@ def holds_by_itself(condition: Node) -> bool:
     """Whether a condition is what torch.export says of every size of a result: at least 0, at most all elements."""
     if len(condition.args) != 2 or not isinstance(condition.args[0], Node):
         return False
-    size, bound = condition.args
+    size: Any = condition.args[0]
+    bound = condition.args[1]
     if size.target is not aten.sym_size.int or not isinstance(bound, int):
         return False
     if condition.target is operator.ge:

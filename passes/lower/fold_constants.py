@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,14 +12,20 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from ...compiler.ir.aliasing import reaches_output
+from ...compiler.ir.graph import insert_call
 from ...compiler.ir.memory import fingerprint, view_key
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
 from .constant_numbers import constant_numbers, write_numbers
 from .values import is_pure, remove_dead, same_sizes, static_bytes, tensor_of
 
-_UNDEFINED = frozenset({torch.ops.aten.empty.memory_format, torch.ops.aten.empty_strided.default})
+aten = torch.ops.aten
+
+_UNDEFINED = frozenset({aten.empty.memory_format, aten.empty_strided.default})
 """Results that are whatever the memory held."""
+
+_LOOKED_AT = 128
+"""How much may be computed of results that are too large to be stored, in parts of what may be."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,9 @@ class FoldConstants(Pass):
 
     A result is stored as a constant of the program if it takes at most `max_bytes`, or no more than the constants that
     it is computed from: casting or transposing a weight is folded, expanding one is not. Equal small results are
-    stored once. A number that is made of constants, as by `buffer.item()`, is written into the calls that take it.
-    Random results, sizes that are known at run time only, and outputs of the program stay as they are.
+    stored once. A larger mask that is True everywhere, or False, is written as `full`. A number that is made of
+    constants, as by `buffer.item()`, is written into the calls that take it. Random results, sizes that are known at
+    run time only, and outputs of the program stay as they are.
 
     Before:
         %full = aten.full([4], 2.0, device=cpu, pin_memory=False) : f32[4]
@@ -47,26 +55,37 @@ class FoldConstants(Pass):
         nodes = program.nodes_by_name
         known: dict[Node, Any] = {nodes[name]: tensor for name, tensor in program.constants.items()}
         read = {node: frozenset({node}) for node in known}
+        large: dict[Node, Any] = {}
+        looked_at = 0
         with torch.no_grad():
             for node in program.op_nodes:
-                if not _is_foldable(node, known):
+                values = ChainMap(known, large)
+                if not _is_foldable(node, values):
                     continue
                 weights = frozenset().union(*(read[source] for source in node.all_input_nodes))
-                value = _evaluate(node, known) if self._fits(node, weights) else None
+                size = sum(_bytes(value) for value in _tensors(node.meta["val"]))
+                if self._fits(size, weights):
+                    value, group = _evaluate(node, values), known
+                elif not weights and looked_at + size <= _LOOKED_AT * self.max_bytes:
+                    # Too large to be stored, but what is made of it may be small, or the same everywhere.
+                    value, group = _evaluate(node, values), large
+                    looked_at += size
+                else:
+                    continue
                 if value is not None:
-                    known[node], read[node] = value, weights
+                    group[node], read[node] = value, weights
         write_numbers(program, constant_numbers(program.graph, known))
         _store(program, {node: value for node, value in known.items() if node.op == "call_function"}, read)
+        _fill(program, large)
         remove_dead(program.graph)
         return program
 
-    def _fits(self, node: Node, weights: Iterable[Node]) -> bool:
-        """Whether the result is small, or no larger than the program's constants that it is computed from."""
-        size = sum(_bytes(value) for value in _tensors(node.meta["val"]))
+    def _fits(self, size: int, weights: Iterable[Node]) -> bool:
+        """Whether a result is small, or no larger than the program's constants that it is computed from."""
         return size <= max(self.max_bytes, sum(_bytes(weight.meta["val"]) for weight in weights))
 
 
-def _is_foldable(node: Node, known: dict[Node, Any]) -> bool:
+def _is_foldable(node: Node, known: Mapping[Node, Any]) -> bool:
     return (
         is_pure(node)
         and node.target not in _UNDEFINED
@@ -77,7 +96,7 @@ def _is_foldable(node: Node, known: dict[Node, Any]) -> bool:
     )
 
 
-def _evaluate(node: Node, known: dict[Node, Any]) -> Any:
+def _evaluate(node: Node, known: Mapping[Node, Any]) -> Any:
     """What a node yields, in the layout that its readers expect; None if it is not what was traced, or it fails."""
     args, kwargs = map_arg((node.args, node.kwargs), lambda source: known[source])
     try:
@@ -114,6 +133,20 @@ def _agrees(expected: Any, value: Any) -> bool:
     return len(pairs) == len(_tensors(expected)) and all(
         same_sizes(fake.shape, real.shape) and fake.dtype == real.dtype for fake, real in pairs
     )
+
+
+def _fill(program: Program, large: Mapping[Node, Any]) -> None:
+    """Write large masks that are True everywhere, or False, as that: no layer of a network may compute with them."""
+    for node, value in large.items():
+        fake = tensor_of(node)
+        if fake is None or fake.dtype is not torch.bool or node.target is aten.full.default or not node.users:
+            continue
+        first = bool(value.flatten()[0])
+        if bool((value == first).all()):
+            options = {"dtype": torch.bool, "device": fake.device}
+            with program.graph.inserting_before(node):
+                filled = insert_call(program.graph, aten.full.default, (list(fake.shape), first), options, like=node)
+            node.replace_all_uses_with(filled)
 
 
 def _store(program: Program, folded: dict[Node, Any], read: Mapping[Node, Iterable[Node]]) -> None:

@@ -27,8 +27,39 @@ class Bounded(torch.nn.Module):
         return torch.relu(x) * 2
 
 
+class AllTrue(torch.nn.Module):
+    def forward(self, x, index):
+        torch._check_tensor_all(x < 9 + index, lambda: "too large")
+        return torch.relu(x) * 2
+
+
+class OneTruth(torch.nn.Module):
+    """torch.export writes True for what the check says, in the check as well."""
+
+    def forward(self, x, index):
+        torch._check((index > 0).all().item())
+        torch._check((x < 9).any().item())
+        return torch.relu(x) * 2
+
+
+class OneValue(torch.nn.Module):
+    def forward(self, x, index):
+        k = index.item()
+        torch._check(k == 2)
+        return torch.relu(x) * k
+
+
+class EvenSize(torch.nn.Module):
+    def forward(self, x, index):
+        found = x[x * 0 + torch.arange(4) < index]
+        torch._check(found.shape[0] % 2 == 0)
+        torch._check(found.shape[0] >= 3)
+        return torch.relu(found) * 2
+
+
 RIGHT, X = torch.tensor(2), torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 CASES = [(Picks(), (-1, 4)), (Avoids(), (3,)), (Bounded(), (-20,))]
+CASES += [(AllTrue(), (-20,)), (OneTruth(), (0, -1)), (OneValue(), (1, 3)), (EvenSize(), (0, 1))]
 
 
 @pytest.mark.parametrize("saved", [False, True])
