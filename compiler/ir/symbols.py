@@ -63,6 +63,15 @@ def same(left: Dim, right: Dim) -> bool:
     return bool(left == right) or bool(sympy.expand(left - right) == 0)
 
 
+def same_size(left: int | torch.SymInt, right: int | torch.SymInt) -> bool:
+    """Whether two sizes of fake tensors are equal for all values of their symbols (as far as sympy can tell).
+
+    PyTorch's `statically_known_true` takes its guards for facts. They hold for the sizes that a model was exported
+    with: a guard of PyTorch's own, such as on the elements of a tensor, need not hold for all sizes of a range.
+    """
+    return same(expression(left), expression(right))
+
+
 def product(dims: Iterable[Dim]) -> Dim:
     """The product of sizes."""
     result: Any = 1

@@ -27,6 +27,7 @@ from ..ir.engine_operator import OPERATOR
 from ..ir.engine_spec import EngineSpec
 from ..ir.graph import result_argument
 from ..ir.program import Program, Segment, fake_tensor
+from ..ir.shape_rule import Shape, ShapeRule
 from .calls.any_strides import take_any_strides
 from .compiled_segment import fallback_tensor
 from .fallback import segment_module
@@ -61,6 +62,7 @@ class SegmentParts:
         if network is None:
             return None
         executors: list[Any] = []
+        rule = ShapeRule(spec)
 
         def run(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
             from ..tensorrt.executor.run import ReferenceExecutor
@@ -69,9 +71,23 @@ class SegmentParts:
                 executors.append(ReferenceExecutor(network.trt, network.network))
             named = {binding.name: tensor for binding, tensor in zip(spec.inputs, inputs, strict=True)}
             results = executors[0].run(named)
-            return [results[binding.name] for binding in spec.outputs]
+            found = [results[binding.name] for binding in spec.outputs]
+            _check_shapes(spec, rule.output_shapes([tuple(tensor.shape) for tensor in inputs]), found)
+            return found
 
         return run
+
+
+def _check_shapes(spec: EngineSpec, expected: Sequence[Shape], found: Sequence[torch.Tensor]) -> None:
+    """An engine writes into memory of the shapes that its specification tells, so a network's must be the same."""
+    from ..tensorrt.executor.call import ExecutorError
+
+    for binding, shape, tensor in zip(spec.outputs, expected, found, strict=True):
+        if tuple(tensor.shape) != tuple(shape):
+            raise ExecutorError(
+                f"output {binding.name!r} of the network of {spec.name} has shape {list(tensor.shape)}, "
+                f"but its specification says {list(shape)}"
+            )
 
 
 def spliced(program: Program, parts: Sequence[SegmentParts]) -> ExportedProgram:

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch.fx import Node
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.annotations import annotate_node, clear, kept_whole
@@ -19,6 +18,7 @@ from ...compiler.ir.dependencies import SHAPE_QUERIES
 from ...compiler.ir.facts import Fact
 from ...compiler.ir.program import Program
 from ...compiler.ir.retraced import retraced
+from ...compiler.ir.symbols import same_size
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.registry import default_registry
 from .expanded_call import sizes_stay_open
@@ -127,7 +127,7 @@ def _resize(
     self: torch.Tensor, size: Sequence[int], *, memory_format: torch.memory_format | None = None
 ) -> torch.Tensor:
     """A tensor that has that size already is left as it is, however it lies in memory."""
-    same = len(size) == self.dim() and all(statically_known_true(a == b) for a, b in zip(size, self.shape, strict=True))
+    same = len(size) == self.dim() and all(map(same_size, size, self.shape))
     return self.clone() if same and memory_format is None else NotImplemented
 
 

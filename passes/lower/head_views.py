@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch.fx import Node
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from ...compiler.ir.symbols import same_size
 from .layout import Layout, Mode
 from .values import tensor_of
 
@@ -65,7 +65,7 @@ def heads_of(product: Node, start: Layout) -> list[Heads] | None:
         heads = _heads(view, columns=start.shape[-1])
         if any(user.target is aten.as_strided.default for user in view.node.users):
             return None  # what it reads depends on the layout
-        if heads is None or not statically_known_true(prod(heads.rows) == prod(start.shape[:-1])):
+        if heads is None or not same_size(prod(heads.rows), prod(start.shape[:-1])):
             return None
         found.append(heads)
     return found
@@ -192,7 +192,7 @@ def _heads(view: _View, columns: Any) -> Heads | None:
     def taken(stride: Any) -> tuple[int | None, Any]:
         """The dimension with a stride, and its size; with none, one of size 1 will do."""
         for place, mode in left.items():
-            if statically_known_true(mode.stride == stride):
+            if same_size(mode.stride, stride):
                 del left[place]
                 return place, mode.size
         return None, 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from torch.fx.experimental.symbolic_shapes import statically_known_true
+from ...compiler.ir.symbols import same_size
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Layout:
         if len(self.dims[dim]) > 1:
             return None
         if not self.dims[dim]:
-            return self if statically_known_true(size == 1) else None
+            return self if same_size(size, 1) else None
         (mode,) = self.dims[dim]
         place = dim % len(self.dims)
         dims = (*self.dims[:place], _modes(size, mode.stride), *self.dims[place + 1 :])
@@ -85,14 +85,14 @@ def _is_empty(shape: Sequence[Any]) -> bool:
 
 
 def _modes(size: Any, stride: Any) -> tuple[Mode, ...]:
-    return () if statically_known_true(size == 1) else (Mode(size, stride),)
+    return () if same_size(size, 1) else (Mode(size, stride),)
 
 
 def _take(left: list[Mode], size: Any) -> tuple[Mode, ...] | None:
     """Remove modes of `size` elements in all from the front, the last of them split if need be."""
     taken: list[Mode] = []
     missing = size
-    while not statically_known_true(missing == 1):
+    while not same_size(missing, 1):
         if not left:
             return None
         mode = left.pop(0)
@@ -110,4 +110,4 @@ def _take(left: list[Mode], size: Any) -> tuple[Mode, ...] | None:
 
 def _divides(divisor: Any, size: Any) -> bool:
     """Whether a size is known to be a multiple of another, for all values of their symbols."""
-    return statically_known_true((size // divisor) * divisor == size)
+    return same_size((size // divisor) * divisor, size)

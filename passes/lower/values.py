@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import torch
 from torch.fx import Graph, Node
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from ...compiler.ir.program import is_symbolic
+from ...compiler.ir.symbols import same_size
 
 ASSERTIONS = frozenset(
     {
@@ -34,7 +34,7 @@ def tensor_of(argument: object) -> torch.Tensor | None:
 
 def same_sizes(left: Sequence[int | torch.SymInt], right: Sequence[int | torch.SymInt]) -> bool:
     """Whether two shapes (or strides) are equal for every size that the symbols in them may take."""
-    return len(left) == len(right) and all(statically_known_true(a == b) for a, b in zip(left, right, strict=True))
+    return len(left) == len(right) and all(map(same_size, left, right))
 
 
 def same_type(left: torch.Tensor, right: torch.Tensor) -> bool:

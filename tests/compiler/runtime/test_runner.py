@@ -2,14 +2,19 @@ import warnings
 
 import pytest
 import torch
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule
 from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.ir.engine_spec import Binding, EngineSpec
+from trt_passes.compiler.ir.program import Segment
 from trt_passes.compiler.runtime import runner as runner_module
 from trt_passes.compiler.runtime.engine.engine import EngineUnavailable
 from trt_passes.compiler.runtime.engine_graph import segments_of
 from trt_passes.compiler.runtime.runner import Notice, unavailable
+from trt_passes.compiler.runtime.spliced_graph import SegmentParts
+from trt_passes.compiler.tensorrt.executor.call import ExecutorError
 
 from tests.compiler.runtime.handmade import spliced
+from tests.oracle import converted
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 
@@ -145,3 +150,15 @@ def test_reasons_why_an_engine_cannot_run(monkeypatch: pytest.MonkeyPatch) -> No
     text = str(unavailable(spec, torch.device("cuda", 0)))
     assert "built by tensorrt_rtx 1.6.1.120" in text
     assert "1.4.0.76 is installed" in text
+
+
+def test_a_network_whose_result_has_another_shape_than_recorded_is_found() -> None:
+    network = converted(torch.relu, [torch.ones(2, 3)]).built
+    given, returned = network.inputs[0], network.outputs[0]
+    wrong = Binding.static(returned.name, torch.float32, (1, 3))
+    segment = Segment("segment-00", (), (given.name,), (returned.name,), network=network)
+    spec = EngineSpec("segment-00", "tensorrt_rtx", "1.6.1.120", network.inputs, (wrong,))
+    run = SegmentParts(segment, spec, torch.empty(0), GraphModule({}, Graph()), torch.empty(0)).reference()
+    assert run is not None
+    with pytest.raises(ExecutorError, match=r"output .* has shape \[2, 3\], but its specification says \[1, 3\]"):
+        run([torch.ones(2, 3)])

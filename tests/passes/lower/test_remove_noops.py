@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import trt_passes as tp
 from torch.export import Dim
 from trt_passes.passes.lower import RemoveNoops
 
@@ -139,3 +140,18 @@ def test_a_random_operator_that_nothing_reads_still_advances_the_generator() -> 
     before = program_of(function, [torch.ones(3)])
     after = lowered(before, RemoveNoops())
     assert ops(after).count("aten.rand") == ops(before).count("aten.rand")
+
+
+def test_what_held_only_for_the_sizes_of_the_export_is_no_fact() -> None:
+    class Model(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            part = x.narrow(0, 0, x.shape[1] % 3).sum(1)
+            return torch.nn.functional.glu(torch.cat([part, part], -2), 0)
+
+    # With three columns nothing is left, and the half of nothing is all of it.
+    declared = tp.Input(min_shape=(2, 1, 8), opt_shape=(4, 3, 8), max_shape=(8, 6, 8))
+    model, options = Model().eval(), {"min_block_size": 1, "executor": "reference"}
+    compiled = tp.compile(model, [declared], **options)
+    for columns in range(1, 7):
+        x = torch.randn(5, columns, 8)
+        torch.testing.assert_close(compiled(x), model(x))
