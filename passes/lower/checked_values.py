@@ -49,10 +49,21 @@ def holds_by_itself(condition: Node) -> bool:
     if condition.target is operator.ge:
         return bound <= 0
     producer = size.args[0]
-    if condition.target is not operator.le or not isinstance(producer, Node) or not _finds_its_size(producer):
+    if condition.target is not operator.le or not isinstance(producer, Node):
         return False
-    searched = tensor_of(producer.args[0])
-    return searched is not None and bool(statically_known_true(math.prod(searched.shape) <= bound))
+    return any(bool(statically_known_true(math.prod(each.shape) <= bound)) for each in _searched(producer))
+
+
+def _searched(producer: Node) -> list[torch.Tensor]:
+    """The tensors that have an element for each one that an operator finds; none where it may find more."""
+    if producer.target is aten.nonzero.default:
+        return [each for each in map(tensor_of, producer.args[:1]) if each is not None]
+    if producer.target is aten.index.Tensor:
+        indices: Any = producer.args[1]
+        given = [each for each in map(tensor_of, indices) if each is not None]
+        # Masks beside each other find as many as the one that finds least.
+        return [each for each in given if each.dtype in (torch.bool, torch.uint8)]
+    return []
 
 
 def _finds_its_size(node: Node) -> bool:
