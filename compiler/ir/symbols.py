@@ -189,5 +189,8 @@ def dim_range(dim: Dim, ranges: Mapping[sympy.Symbol, Range]) -> Range:
     }
     bounds = bound_sympy(dim, intervals)
     usual = dim.xreplace({symbol: sympy.Integer(middle) for symbol, (_, middle, _) in ranges.items()})
-    low, high = max(int(bounds.lower), 0), int(bounds.upper)
+    # The bounds of a quotient are infinite where its divisor may be zero.
+    low = max(finite(bounds.lower) or 0, 0)
+    known = finite(bounds.upper)
+    high = NO_LIMIT if known is None else known
     return low, min(max(int(usual), low), high), high

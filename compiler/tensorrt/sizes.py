@@ -190,6 +190,13 @@ class Sizes:
             return self._remainder(quotient, self.tensor(modulus))
         return self._remainder(self.tensor(numerator), self.tensor(denominator))
 
+    def _python_mod(self, numerator: Any, denominator: Any) -> Tensor:
+        """The remainder that a roll takes by the size of a dimension, which may be empty: any will do then."""
+        divisor = self.tensor(denominator)
+        if not at_least(simplified(denominator), 1, self.ranges):
+            divisor = self._binary("MAX", divisor, self._constant(1, torch.int64))
+        return self._remainder(self.tensor(numerator), divisor)
+
     def _remainder(self, value: Tensor, divisor: Tensor) -> Tensor:
         whole = self._binary("PROD", self._binary("FLOOR_DIV", value, divisor), divisor)
         return self._binary("SUB", value, whole)
@@ -266,7 +273,7 @@ _METHODS: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
         **dict.fromkeys(_DIVIDED, Sizes._floor_div),
         "CeilDiv": Sizes._ceil_div,
         "Mod": Sizes._mod,
-        "PythonMod": Sizes._mod,
+        "PythonMod": Sizes._python_mod,
         "ModularIndexing": Sizes._mod,
         "Pow": Sizes._power,
         "PowByNatural": Sizes._power,

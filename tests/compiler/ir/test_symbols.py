@@ -4,10 +4,12 @@ import pytest
 import sympy
 import torch
 from torch.export import Dim
+from torch.utils._sympy.functions import FloorDiv
 from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.program import Program
 from trt_passes.compiler.ir.symbol_ranges import symbol_ranges
 from trt_passes.compiler.ir.symbols import (
+    NO_LIMIT,
     UNBOUNDED_FACTOR,
     UnderivableSize,
     dim_range,
@@ -108,3 +110,8 @@ def test_dims_of_gives_numbers_where_it_can():
     batch, width = dims_of(program.user_inputs[0].meta["val"].shape)
     assert isinstance(batch, sympy.Symbol)
     assert width == 3
+
+
+def test_a_size_divided_by_what_may_be_zero_has_no_upper_bound():
+    low, usual, high = dim_range(FloorDiv(s, t), {s: (1, 8, 16), t: (0, 2, 4)})
+    assert (low, usual, high) == (0, 4, NO_LIMIT)

@@ -97,3 +97,8 @@ def test_dynamic_slices_and_ramps():
 def test_one_dynamic_dimension_needs_no_shape_layers():
     result = check(lambda x: x.view(-1, 12).view(-1, 3, 4).permute(0, 2, 1), [x], [{0: "n"}], BATCH)
     assert set(result.layers()) == {"SHUFFLE"}
+
+
+def test_roll_of_an_empty_dimension():
+    x = torch.randn(3, 4)
+    check(lambda x: (x.roll(1, 0), x.roll(3)), [x], [{0: "n"}], {"n": (0, 3, 8)})
