@@ -43,6 +43,10 @@ class Quantized(torch.Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (aten.detach.default, aten.alias.default, aten.clone.default):
             return return_and_correct_aliasing(func, args, kwargs, cls(func(args[0].q), func(args[0].s)))
+        if func is aten._to_copy.default and kwargs.get("dtype", args[0].dtype) == args[0].dtype:
+            moved = {name: value for name, value in kwargs.items() if name != "dtype"}
+            parts = (func(part, **moved) for part in (args[0].q, args[0].s))
+            return return_and_correct_aliasing(func, args, kwargs, cls(*parts))
         plain = pytree.tree_map_only(Quantized, lambda item: item.q.to(item.s.dtype) * item.s, args)
         return func(*plain, **(kwargs or {}))
 

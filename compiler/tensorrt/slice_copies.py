@@ -78,8 +78,9 @@ def copy_sliced_tensors(ctx: ConverterContext) -> None:
     In a kernel that ends in a reduction, such as that of `layer_norm(x - x[:, :1])`, TensorRT-RTX 1.6 reads the slice
     at the place where the kernel reads `x`, and computes `layer_norm(x - x)`. So it does where it sums up few elements
     as slices: in `x - x.mean(1, keepdim=True)`, norms and matrix products for a size of 2 to 4, in softmax and in
-    `x / x.sum(1, keepdim=True)` for 2 to 6. Only static shapes are concerned. A gather of all elements is a copy that
-    it does not see through, and that costs no kernel.
+    `x / x.sum(1, keepdim=True)` for 2 to 6. A product with one row or column is such a kernel too: `torch.mv(x, x[0])`
+    was `(x * x).sum(1)`. Only static shapes are concerned. A gather of all elements is a copy that it does not see
+    through, and that costs no kernel.
     """
     layers = topological(iter_layers(ctx.library, ctx.network))
     reached = _reached(layers)
@@ -138,14 +139,21 @@ def summed_axes(product: Layer) -> tuple[int, int]:
 
 
 def _is_apart(layer: Layer) -> bool:
-    return layer.kind in APART and not (layer.kind == "MATRIX_MULTIPLY" and _axis_of_parts(layer) is not None)
+    is_sum = layer.kind == "MATRIX_MULTIPLY" and (_axis_of_parts(layer) is not None or _is_of_a_vector(layer))
+    return layer.kind in APART and not is_sum
+
+
+def _is_of_a_vector(layer: Layer) -> bool:
+    """Whether a layer is a matrix product with one row or one column, which is a kernel with a sum."""
+    shape = tensor_shape(layer.outputs[0]) if layer.kind == "MATRIX_MULTIPLY" else None
+    return bool(shape) and 1 in shape[-2:]
 
 
 def _reached(layers: Sequence[Layer]) -> _Reached:
     reached = _Reached()
     kinds: dict[Any, int] = defaultdict(int)
     for layer in layers:
-        if layer.kind in REDUCTIONS:
+        if layer.kind in REDUCTIONS or _is_of_a_vector(layer):
             bit = reached.bits[layer.name] = 1 << len(reached.bits)
             kinds[_kind(layer)] |= bit
     for layer in reversed(layers):
