@@ -13,6 +13,7 @@ from trt_passes.compiler.pipeline import known_passes
 from docs import generate
 from docs.generator import (
     architecture,
+    architectures,
     custom_pass,
     partition_example,
     pass_examples,
@@ -92,7 +93,7 @@ def test_the_page_of_passes_is_current(steps: Mapping[str, Step]) -> None:
 @same_torch
 def test_excerpts_are_current(run: walkthrough.Walkthrough) -> None:
     blocks = {**run.blocks, **partition_example.partition_blocks(), **custom_pass.custom_pass_blocks()}
-    blocks |= real_models.real_model_blocks()
+    blocks |= {**real_models.real_model_blocks(), **architectures.architecture_blocks()}
     used = set()
     for page in generate.handwritten():
         text = page.read_text(encoding="utf-8")

@@ -122,7 +122,7 @@ def test_a_process_that_ends_is_told_with_where():
         # The program runs in PyTorch first, in the process that judges it.
         verdicts = [verdict for _, verdict in pool.judge([ended, fine])]
     assert [verdict.kind for verdict in verdicts] == [Kind.CRASH, Kind.RIGHT]
-    assert re.search(r"the process ended \(-6\) in \w+ at \w+\.py:\d+", verdicts[0].message)
+    assert re.search(r"the process ended \(-6\) in \w+ at \S+:\d+", verdicts[0].message)
     assert "Fatal Python error: Aborted" in verdicts[0].trace
 
 
