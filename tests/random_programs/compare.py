@@ -12,6 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _EPSILON = {torch.float16: 1e-3, torch.bfloat16: 8e-3, torch.float32: 5e-7, torch.float64: 5e-16}
 _TF32, _RUNS = 1e-3, 6
 _TOLERANCE = {torch.float16: (1e-2, 2e-3), torch.bfloat16: (5e-2, 1e-2), torch.float64: (1e-6, 1e-8)}
+_PRODUCTS = ("mm", "conv", "linear", "attention", "mv", "dot", "gru", "lstm", "rnn", "adaptive_avg_pool")
+"""Words in the names of operators that engines compute as matrix products or convolutions, which may be TF32's."""
+
 _FACTOR = 12.0
 """How many times the largest of the errors seen with other roundings a result may be off."""
 
@@ -123,7 +126,7 @@ class OtherRoundings(TorchDispatchMode):
         moves = name.startswith(("new_", "slice", "select", "index", "bitwise", "logical", "empty"))
         if moves or name.rstrip("_") in _EXACT:
             return result
-        product = any(word in name for word in ("mm", "conv", "linear", "attention", "mv", "dot", "gru", "lstm", "rnn"))
+        product = any(word in name for word in _PRODUCTS)
         for item in result if isinstance(result, tuple | list) else [result]:
             if isinstance(item, Tensor) and item.is_floating_point() and item.numel():
                 self._disturb(item, product)
