@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import UserError
 from ..ir.memory import memory_of
+from .other_forward import other_forward
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def containers_kept(model: torch.nn.Module, arguments: Any) -> Iterator[None]:
     if not any(isinstance(item, list | dict) for item in _containers(arguments)):
         yield
         return
-    original, patched = model.forward, "forward" in vars(model)
+    original = model.forward
 
     @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -36,14 +37,8 @@ def containers_kept(model: torch.nn.Module, arguments: Any) -> Iterator[None]:
         _check(before, pytree.tree_flatten((args, kwargs)))
         return result
 
-    model.forward = forward
-    try:
+    with other_forward(model, forward):
         yield
-    finally:
-        if patched:
-            model.forward = original
-        else:
-            del model.forward
 
 
 def _containers(arguments: Any) -> Iterator[Any]:

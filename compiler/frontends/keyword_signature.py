@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from .other_forward import other_forward
+
 _OPEN = inspect.Parameter.VAR_KEYWORD
 
 
@@ -25,7 +27,7 @@ def named_keywords(model: torch.nn.Module, kwargs: Mapping[str, Any]) -> Iterato
     if not caught or len(named) == len(signature.parameters):
         yield
         return
-    original, patched = model.forward, "forward" in vars(model)
+    original = model.forward
     added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in caught]
 
     @functools.wraps(original)
@@ -33,11 +35,5 @@ def named_keywords(model: torch.nn.Module, kwargs: Mapping[str, Any]) -> Iterato
         return original(*args, **keywords)
 
     forward.__signature__ = signature.replace(parameters=[*named, *added])  # type: ignore[attr-defined]
-    model.forward = forward
-    try:
+    with other_forward(model, forward):
         yield
-    finally:
-        if patched:
-            model.forward = original
-        else:
-            del model.forward
