@@ -34,10 +34,14 @@ def check_size_guards(program: Program, trial: GraphTrial | None = None) -> None
     And it assumes that what varies is never 0 or 1. Where a condition does not hold, a trial tells whether it matters.
     """
     names = _names(program)
-    doubtful = _doubtful(program, names)
-    for tried, (sizes, (condition, line)) in enumerate(doubtful.items()):
+    without_model = type(trial) is GraphTrial
+    for tried, (sizes, (condition, line)) in enumerate(_in_turns(_doubtful(program, names))):
+        if without_model and tried >= _TRIALS:
+            break  # of each condition some were tried, and the graph did what it says
         shown = ", ".join(f"{names[symbol]} = {size}" for symbol, size in sizes)
-        problem = _problem(trial if tried < _TRIALS else None, dict(sizes), implied=condition is None)
+        # Without a model to compare with, shapes tell whether such an assumption matters.
+        implied = condition is None or (without_model and _is_assumed(condition))
+        problem = _problem(trial if tried < _TRIALS else None, dict(sizes), implied)
         if problem is None:
             continue
         if condition is not None:
@@ -70,6 +74,25 @@ def _problem(trial: GraphTrial | None, sizes: Mapping[sympy.Symbol, int], implie
     except Exception as error:
         _LOG.debug("a size could not be tried: %r", error)
     return None if implied else ""
+
+
+def _in_turns(doubtful: Mapping[Any, tuple[Any, str | None]]) -> Iterator[tuple[Any, tuple[Any, str | None]]]:
+    """All of them, the first of each condition first."""
+    groups: dict[Any, list[Any]] = {}
+    for item in doubtful.items():
+        groups.setdefault(item[1], []).append(item)
+    return (item for turn in itertools.zip_longest(*groups.values()) for item in turn if item is not None)
+
+
+def _is_assumed(condition: Any) -> bool:
+    """Whether a condition says that a computed size is not another one, or not 0 or 1: torch.export assumes these."""
+    if not isinstance(condition, sympy.core.relational.Relational):
+        return False
+    relation = condition.reversed if condition.lhs.is_number else condition
+    size, limit = relation.args
+    if isinstance(relation, sympy.Ne):
+        return not (size.is_Symbol and (limit.is_Symbol or limit.is_number))
+    return not size.is_Symbol and limit in {sympy.Gt: (0, 1), sympy.Ge: (1, 2)}.get(relation.func, ())
 
 
 def _doubtful(
