@@ -10,6 +10,7 @@ import torch
 from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from ...compiler.ir.decisions import is_decision
 from ...compiler.ir.program import is_symbolic
 from .values import tensor_of
 
@@ -38,6 +39,30 @@ def found_in_values(graph: Graph) -> set[Node]:
     return numbers
 
 
+def of_decided_numbers(graph: Graph) -> set[Node]:
+    """What is computed of one number that a decision of the model holds to a value: the decision is check enough."""
+    conditions = [node.args[0] for node in graph.nodes if is_decision(node)]
+    numbers = [each.args[0] for each in conditions if isinstance(each, Node) and each.target is operator.eq]
+    return {
+        user
+        for number in numbers
+        if isinstance(number, Node)
+        for user in number.users
+        if user.all_input_nodes == [number]
+    }
+
+
+def asks_for_any(condition: Node) -> bool:
+    """Whether a condition says that something was found, as reductions that have no result for nothing ask.
+
+    An engine that holds both operators cannot raise between them.
+    """
+    size, least = condition.args if len(condition.args) == 2 else (None, None)
+    if not isinstance(size, Node) or size.target is not aten.sym_size.int:
+        return False
+    return (condition.target, least) in ((operator.ge, 1), (operator.gt, 0))
+
+
 def holds_by_itself(condition: Node) -> bool:
     """Whether a condition is what torch.export says of every size of a result: at least 0, at most all elements."""
     if len(condition.args) != 2 or not isinstance(condition.args[0], Node):
@@ -51,18 +76,23 @@ def holds_by_itself(condition: Node) -> bool:
     producer = size.args[0]
     if condition.target is not operator.le or not isinstance(producer, Node):
         return False
-    return any(bool(statically_known_true(math.prod(each.shape) <= bound)) for each in _searched(producer))
+    return any(bool(statically_known_true(math.prod(shape) <= bound)) for shape in _searched(producer))
 
 
-def _searched(producer: Node) -> list[torch.Tensor]:
-    """The tensors that have an element for each one that an operator finds; none where it may find more."""
-    if producer.target is aten.nonzero.default:
-        return [each for each in map(tensor_of, producer.args[:1]) if each is not None]
+def _searched(producer: Node) -> list[torch.Size]:
+    """Shapes of as many elements as an operator finds at most; none where it may find more than it is given."""
+    if producer.target is operator.getitem and isinstance(producer.args[0], Node):
+        producer = producer.args[0]
+    if producer.target in (aten.nonzero.default, aten._unique2.default):
+        return [each.shape for each in map(tensor_of, producer.args[:1]) if each is not None]
+    if producer.target is aten.masked_select.default:
+        given = [each.shape for each in map(tensor_of, producer.args) if each is not None]
+        return [torch.broadcast_shapes(*given)]  # type: ignore[no-untyped-call]
     if producer.target is aten.index.Tensor:
         indices: Any = producer.args[1]
-        given = [each for each in map(tensor_of, indices) if each is not None]
+        masks = [each for each in map(tensor_of, indices) if each is not None]
         # Masks beside each other find as many as the one that finds least.
-        return [each for each in given if each.dtype in (torch.bool, torch.uint8)]
+        return [each.shape for each in masks if each.dtype in (torch.bool, torch.uint8)]
     return []
 
 

@@ -15,7 +15,7 @@ from ...compiler.ir.decisions import is_decision
 from ...compiler.ir.graph import replace_node
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from .checked_values import found_in_values, holds_by_itself
+from .checked_values import asks_for_any, found_in_values, holds_by_itself, of_decided_numbers
 from .values import ASSERTIONS, remove_dead, same_layout, tensor_of
 
 aten = torch.ops.aten
@@ -45,6 +45,7 @@ class RemoveNoops(Pass):
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place."""
         graph, copies_count, found = program.graph, mutates(program.graph), found_in_values(program.graph)
+        found -= of_decided_numbers(graph)
         for node in program.op_nodes:
             source = _same_value(node)
             if node.target in ASSERTIONS:
@@ -60,7 +61,9 @@ def _checks_values(node: Node, found: Container[Node]) -> bool:
     """Whether an assertion can fail for values of tensors."""
     checked = node.args[0] if node.args else None
     if node.target is aten._assert_scalar.default:
-        return isinstance(checked, Node) and checked in found and not holds_by_itself(checked)
+        return (
+            isinstance(checked, Node) and checked in found and not (holds_by_itself(checked) or asks_for_any(checked))
+        )
     return isinstance(checked, Node) and node.target in (aten._assert_async.default, aten._assert_async.msg)
 
 
