@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from ...errors import UserError
 from .code import Code, Op, Origin, function_graph, read_code
 from .decisions import DeclaredSizes, both
+from .native import is_native, run_native
 from .twin import Twin, Unconverted
 from .values import ENUMS, VALUES
 
@@ -324,6 +325,8 @@ def call(op: Op, values: list[Any]) -> Any:
     if name in _INSTEAD:
         return _INSTEAD[name](*values)
     if not torch._C._dispatch_has_kernel(name):
+        if is_native(op, values):
+            return run_native(op, values)
         if op.kind not in VALUES:
             raise Unconverted(f"it has {op.kind}, which has no counterpart in PyTorch's graphs")
         return VALUES[op.kind](*values)

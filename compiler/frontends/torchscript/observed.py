@@ -55,7 +55,7 @@ def observe(model: Inlined, calls: Sequence[Sequence[Any]], times: int = 3) -> S
     """
     graph = model.graph.copy()
     names: list[str] = []
-    _watch_block(graph, graph, model.graph, names)
+    _watch_block(graph, graph, model.graph, names, set())
     function: Any = torch._C._create_function_from_graph("forward", graph)
     seen = Seen()
     jit: Any = torch.jit
@@ -67,20 +67,51 @@ def observe(model: Inlined, calls: Sequence[Sequence[Any]], times: int = 3) -> S
     return seen
 
 
-def _watch_block(graph: Any, block: Any, original: Any, names: list[str]) -> None:
-    """Insert the operators that tell values; `original` is the same block, whose names count."""
+def _watch_block(graph: Any, block: Any, original: Any, names: list[str], unset: set[str]) -> None:
+    """Insert the operators that tell values; `original` is the same block, whose names count.
+
+    `unset` gets the names of values that may have none, as where a `return` in a branch skips what comes after: to read
+    such a value ends in an error.
+    """
     nodes = list(zip(block.nodes(), original.nodes(), strict=True))
     end = block.return_node() if block is graph else block.returnNode()
     first = nodes[0][0] if nodes else end
     for value, twin in zip(block.inputs(), original.inputs(), strict=True):
-        _watch(graph, value, twin.debugName(), first, names)
+        if twin.debugName() not in unset:
+            _watch(graph, value, twin.debugName(), first, names)
     for index, (node, before) in enumerate(nodes):
+        kind = node.kind()
+        if kind == "prim::Loop":
+            _mark_carried(before, unset)
         for inner, twin in zip(node.blocks(), before.blocks(), strict=True):
-            _watch_block(graph, inner, twin, names)
+            _watch_block(graph, inner, twin, names, unset)
         following = nodes[index + 1][0] if index + 1 < len(nodes) else end
-        if node.kind() not in ("prim::Constant", "prim::Uninitialized"):
-            for value, twin in zip(node.outputs(), before.outputs(), strict=True):
-                _watch(graph, value, twin.debugName(), following, names)
+        outputs = list(zip(node.outputs(), before.outputs(), strict=True))
+        if kind == "prim::Uninitialized" or (kind == "prim::unchecked_cast" and _is_unset(before.inputs(), unset)):
+            unset.update(twin.debugName() for _, twin in outputs)
+        elif kind in ("prim::If", "prim::Loop"):
+            skipped = 1 if kind == "prim::Loop" else 0  # of a loop's block, the first result says whether it goes on
+            for place, (_, twin) in enumerate(outputs):
+                ends = [list(inner.outputs())[place + skipped] for inner in before.blocks()]
+                if _is_unset(ends, unset):
+                    unset.add(twin.debugName())
+        if kind != "prim::Constant":
+            for value, twin in outputs:
+                if twin.debugName() not in unset:
+                    _watch(graph, value, twin.debugName(), following, names)
+
+
+def _mark_carried(loop: Any, unset: set[str]) -> None:
+    """Note which values that a loop hands from round to round may be unset: at first, or after any round."""
+    (body,) = loop.blocks()
+    carried = list(body.inputs())[1:]
+    starts = list(loop.inputs())[2:]
+    kinds = {value.debugName() for value, start in zip(carried, starts, strict=True) if _is_unset([start], unset)}
+    unset.update(kinds)
+
+
+def _is_unset(values: Any, unset: set[str]) -> bool:
+    return any(value.debugName() in unset for value in values)
 
 
 def _watch(graph: Any, value: Any, name: str, following: Any, names: list[str]) -> None:

@@ -125,18 +125,9 @@ def _copied(items: Any) -> Any:
     return dict(items) if isinstance(items, dict) else list(items)
 
 
-def _joined(separator: str, texts: Sequence[str]) -> str:
-    return separator.join(texts)
-
-
-def _formatted(text: str, *values: Any) -> str:
-    for value in values:
-        text = text.replace("{}", str(value), 1)
-    return text
-
-
 def _raised(base: Any, exponent: Any) -> Any:
-    return base**exponent
+    power = base**exponent
+    return to_float(power) if isinstance(power, torch.SymInt) else power
 
 
 def _made_float(function: Callable[[float], Any]) -> Callable[[Any], Any]:
@@ -155,6 +146,10 @@ def _made_float(function: Callable[[float], Any]) -> Callable[[Any], Any]:
 
 def _whole(rounding: Callable[[float], Any]) -> Callable[[Any], Any]:
     return lambda value: value if isinstance(value, torch.SymInt) else rounding(value)
+
+
+def _rounded(value: Any) -> Any:
+    return to_float(value) if isinstance(value, torch.SymInt) else to_float(round(value))
 
 
 def _tensor(data: Any, dtype: int | None, device: Any, requires_grad: bool = False) -> torch.Tensor:
@@ -213,7 +208,7 @@ VALUES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "aten::__isnot__": operator.is_not,
         "aten::floor": _whole(math.floor),
         "aten::ceil": _whole(math.ceil),
-        "aten::round": _whole(round),
+        "aten::round": _rounded,
         **{
             f"aten::{function.__name__}": _made_float(function)
             for function in (math.sqrt, math.exp, math.log, math.sin, math.cos, math.tanh, math.isnan, math.isinf)
@@ -256,13 +251,6 @@ VALUES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "aten::update": lambda items, more: items.update(more),
         "aten::index": lambda items, item, *_: items.index(item),
         "aten::count": lambda items, item, *_: items.count(item),
-        "aten::format": _formatted,
-        "aten::str": str,
-        "aten::join": _joined,
-        "aten::lower": str.lower,
-        "aten::upper": str.upper,
-        "aten::startswith": lambda text, prefix, *_: text.startswith(prefix),
-        "aten::endswith": lambda text, suffix, *_: text.endswith(suffix),
         "aten::tensor": _tensor,
         "aten::as_tensor": _as_tensor,
         "aten::to": _moved,
@@ -303,4 +291,7 @@ VALUES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "prim::DictConstruct": lambda *items: dict(zip(items[::2], items[1::2], strict=True)),
     }
 )
-"""Operators that TorchScript has of its own, by name. Some of these names are also those of operators of ATen."""
+"""Operators that TorchScript has of its own, by name. Some of these names are also those of operators of ATen.
+
+They are for sizes and tensors, of which a graph knows no number, and for containers. The others are in `native.py`.
+"""
