@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -95,11 +96,13 @@ def compile(
         return compiled_when_called(model, backend, inputs, kwarg_inputs)
     settings = Settings.from_options(options)
     with tracing():
+        started = time.perf_counter()
         try:
             traced = traceable(model, chosen, inputs, kwarg_inputs)
             program = _traced(model, traced, inputs, kwarg_inputs, decide_by_examples)
             check_modules(settings.torch_executed_modules, program, model)
-            compiled = compile_program(program, settings, pipeline, instruments)
+            spent = {"export": time.perf_counter() - started}
+            compiled = compile_program(program, settings, pipeline, instruments, spent)
             owner = _owner(model)
             if owner is not None and isinstance(compiled, EngineGraph):
                 compiled.watch(owner, program.state_read)

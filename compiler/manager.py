@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,6 +41,8 @@ class PassManager:
         instruments: called around every pass, in this order.
         settings: options of the compilation; or options as keyword arguments of `Settings`.
         ctx: what passes may use; by default made from the settings.
+        command: the shell command that asked for it, for the report.
+        spent: seconds that it took to come here, such as those of "export", for the report.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class PassManager:
         settings: Settings | None = None,
         ctx: Context | None = None,
         command: str = "",
+        spent: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.pipeline = as_pipeline(pipeline)
         self.instruments = tuple(instruments)
@@ -57,7 +62,7 @@ class PassManager:
                     f"the instrument {item!r} is none: give objects of subclasses of trt_passes.Instrument."
                 )
         self.ctx = ctx or Context(settings=settings or Settings())
-        self.command = command
+        self.command, self.spent = command, spent
 
     def run(self, program: Program | ExportedProgram) -> Report:
         """Run all passes and return the report.
@@ -77,39 +82,47 @@ class PassManager:
         records: list[PassRecord] = []
         ctx = replace(self.ctx, note=notes.append)
         failure: str | None = None
+        clock = _Clock()
         for instrument in self.instruments:
-            instrument.before_pipeline(self.pipeline, program, ctx)
+            with clock.counting(instrument):
+                instrument.before_pipeline(self.pipeline, program, ctx)
         snapshot = Snapshot.of(program)
         try:
             for index, item in enumerate(self.pipeline):
                 if not all(instrument.should_run(item, program) for instrument in self.instruments):
                     continue
                 said = len(notes)
-                step, snapshot = self._step(index, item, program, snapshot, ctx)
-                undone = None
+                step, snapshot = self._step(index, item, program, snapshot, ctx, clock)
                 if step.undone is not None:
-                    undone = step.undone.message
                     notes[said:] = [note_of(step.undone)]
                 program = step.after
-                records.append(PassRecord(item.name, item.stage, step.seconds, step.change, undone))
+                records.append(step.record)
         except BaseException as error:
             failure = f"{type(error).__name__}: {error}".strip(": ")
             raise
         finally:
-            report = self._report(program, records, notes, failure)
+            report = self._report(program, records, notes, failure, clock)
             for instrument in self.instruments:
-                instrument.after_pipeline(report)
+                with clock.counting(instrument):
+                    instrument.after_pipeline(report)
+        report = report.with_spent(**clock.spent(report.pass_seconds))
+        for instrument in self.instruments:
+            instrument.finished(report)
         return report
 
-    def _step(self, index: int, item: Pass, program: Program, before: Snapshot, ctx: Context) -> tuple[Step, Snapshot]:
+    def _step(
+        self, index: int, item: Pass, program: Program, before: Snapshot, ctx: Context, clock: _Clock
+    ) -> tuple[Step, Snapshot]:
         for instrument in self.instruments:
-            instrument.before_pass(index, item, program)
+            with clock.counting(instrument):
+                instrument.before_pass(index, item, program)
         asked: Instrument | None = None
         try:
             self._require(item, program)
-            step, after = self._ran(index, item, program, before, ctx)
+            step, after = self._ran(index, item, program, before, ctx, clock)
             for asked in self.instruments:
-                asked.after_pass(step)
+                with clock.counting(asked):
+                    asked.after_pass(step)
         except BaseException as error:
             shown = self._shown(item, program, error)
             for instrument in self.instruments:
@@ -119,7 +132,9 @@ class PassManager:
             raise shown from error
         return step, after
 
-    def _ran(self, index: int, item: Pass, program: Program, before: Snapshot, ctx: Context) -> tuple[Step, Snapshot]:
+    def _ran(
+        self, index: int, item: Pass, program: Program, before: Snapshot, ctx: Context, clock: _Clock
+    ) -> tuple[Step, Snapshot]:
         """What a pass did; nothing, where it failed and can be undone."""
         started = time.perf_counter()
         try:
@@ -130,7 +145,8 @@ class PassManager:
             after = before if result is program else Snapshot.of(result)
             step = Step(index, item, program, result, Change.between(before, after), seconds)
             for instrument in self.instruments:
-                instrument.verify(step)
+                with clock.counting(instrument):
+                    instrument.verify(step)
         except Exception as error:
             if isinstance(error, PassFailure):
                 error.ours = is_ours(item)
@@ -163,7 +179,10 @@ class PassManager:
             item.name, message, node.name if node else None, source, ours=is_ours(item) and getattr(error, "ours", True)
         )
 
-    def _report(self, program: Program, records: list[PassRecord], notes: list[str], failure: str | None) -> Report:
+    def _report(
+        self, program: Program, records: list[PassRecord], notes: list[str], failure: str | None, clock: _Clock
+    ) -> Report:
+        seconds = sum(record.seconds for record in records)
         return Report(
             program=program,
             pipeline=str(self.pipeline),
@@ -175,7 +194,30 @@ class PassManager:
             notes=tuple(dict.fromkeys(notes)),
             command=self.command,
             failure=failure,
+            spent=MappingProxyType({**self.spent, **clock.spent(seconds)}),
         )
+
+
+class _Clock:
+    """Counts the seconds of instruments, and what is left of a run besides them and its passes."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._seconds: Counter[str] = Counter()
+
+    @contextmanager
+    def counting(self, instrument: Instrument) -> Iterator[None]:
+        """Count the block for an instrument."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[type(instrument).__name__.lower()] += time.perf_counter() - started
+
+    def spent(self, passes: float) -> dict[str, float]:
+        """Seconds of every instrument, and of the manager itself, of a run whose passes took so many so far."""
+        total = time.perf_counter() - self._started
+        return {**self._seconds, "manager": max(0.0, total - passes - sum(self._seconds.values()))}
 
 
 def run(
@@ -184,12 +226,13 @@ def run(
     settings: Settings,
     instruments: Sequence[Instrument] = (),
     command: str = "",
+    spent: Mapping[str, float] = MappingProxyType({}),
 ) -> Report:
     """Run a pipeline on a program with the instruments that the settings ask for; the report of the run."""
     asked: list[Instrument] = [Verify(), *instruments]
     if settings.dump_dir is not None:
         asked.append(Dump(settings.dump_dir))
-    return PassManager(pipeline, asked, settings, command=command).run(program)
+    return PassManager(pipeline, asked, settings, command=command, spent=spent).run(program)
 
 
 def compile_program(
@@ -197,12 +240,13 @@ def compile_program(
     settings: Settings,
     pipeline: str | Pipeline | Sequence[Pass] | None = None,
     instruments: Sequence[Instrument] = (),
+    spent: Mapping[str, float] = MappingProxyType({}),
 ) -> GraphModule:
     """Run the pipeline on a program; the compiled module, see `compile`."""
     chosen = default_pipeline() if pipeline is None else as_pipeline(pipeline)
     if settings.dryrun and pipeline is None:
         chosen = chosen.until("partition")
-    report = run(program, chosen, settings, instruments)
+    report = run(program, chosen, settings, instruments, spent=spent)
     compiled = report.compiled if report.compiled is not None else eager_module(report.program)
     assert isinstance(compiled, GraphModule)
     # Not assigned plainly, since nn.Module declares its attributes as tensors and modules.

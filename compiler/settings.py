@@ -194,8 +194,13 @@ class Settings:
         return replace(self, **renamed)
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str]) -> Settings:
-        """Settings from command-line texts such as `min_block_size=3` (dashes count as underscores)."""
+    def from_texts(cls, texts: Iterable[str], defaults: Mapping[str, Any] = MappingProxyType({})) -> Settings:
+        """Settings from command-line texts such as `min_block_size=3` (dashes count as underscores).
+
+        Args:
+            texts: of the command line.
+            defaults: options that hold unless a text gives them.
+        """
         options: dict[str, Any] = {}
         for text in texts:
             name, separator, value = text.partition("=")
@@ -205,7 +210,9 @@ class Settings:
             if ALIASES.get(name, name) in {ALIASES.get(key, key) for key in options}:
                 raise UserError(f"--set names {name!r} twice: give it once.")
             options[name] = value.strip()
-        return cls.from_options(options)
+        given = {ALIASES.get(name, name) for name in options}
+        left = {name: value for name, value in defaults.items() if ALIASES.get(name, name) not in given}
+        return cls.from_options({**left, **options})
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able values in field order, sets sorted; without the places of files, which do not change the result."""

@@ -89,3 +89,10 @@ def test_every_public_name_can_be_imported() -> None:
     for name in trt_passes.__all__:
         assert getattr(trt_passes, name) is not None
     assert sorted(trt_passes.__all__) == trt_passes.__all__
+
+
+def test_dir_holds_public_names_only() -> None:
+    import trt_passes as tp
+
+    assert set(dir(tp)) == {*tp.__all__, "__version__"}
+    assert all(getattr(tp, name) is not None for name in dir(tp))

@@ -168,6 +168,9 @@ class BoundaryBill:
             words.append(f"{len(self.casts)} cast{'' if len(self.casts) == 1 else 's'}")
         return ", ".join(words)
 
+    def __repr__(self) -> str:
+        return f"BoundaryBill({self.total})"
+
     def __str__(self) -> str:
         """A total, then a line per engine and an indented line per tensor."""
         return "\n".join(self._lines())

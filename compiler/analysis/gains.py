@@ -246,6 +246,20 @@ def fallback_gains(program: Program, settings: Settings | None = None, most_grou
     )
 
 
+def smaller_block_gains(program: Program, min_block_size: int) -> tuple[Gain, ...]:
+    """What allowing smaller engines would gain, see `Gains.smaller_blocks`; nothing before `partition`.
+
+    Args:
+        program: a partitioned program; it is not changed.
+        min_block_size: the setting that it was partitioned with.
+    """
+    partition = program.partitioned_by
+    if not isinstance(partition, Partition):
+        return ()
+    what_if = WhatIf(program, partition, Settings(min_block_size=min_block_size))
+    return tuple(_Comparison(program, what_if).smaller_blocks())
+
+
 def _pairs(comparison: _Comparison, analysed: Sequence[tuple[FallbackGroup, Gain]], limit: int) -> tuple[PairGain, ...]:
     """The pairs that help where neither group does, out of the `limit` first ones that could."""
     alone = [group for group, gain in analysed if not gain.helps]

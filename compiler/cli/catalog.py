@@ -14,7 +14,6 @@ from ..errors import UserError, did_you_mean
 from .catalog_file import Catalog, OperatorEntry, PassEntry, shipped
 
 _FATES = {
-    "decomposed": "decompose rewrites it into other operators, which have converters of their own",
     "TP207": "TP207  stays in PyTorch: it draws random numbers",
     "TP208": "TP208  stays in PyTorch, unless export can replace it: it writes to an input",
     "TP101": "TP101  stays in PyTorch: it has no converter",
@@ -56,11 +55,26 @@ def operators_text(name: str | None = None) -> str:
         return "\n".join(line for op in found for line in _operator_lines(op, operators[op]))
     others = _others(catalog)
     full = f"aten.{wanted.removeprefix('aten.')}"
-    elsewhere = [line for op in others if full in (op, _packet(op)) for line in (op, f"  {_FATES[others[op]]}")]
+    elsewhere = [line for op in others if full in (op, _packet(op)) for line in (op, f"  {_fate(op, others[op])}")]
     if elsewhere:
         return "\n".join(elsewhere)
     known = [*operators, *(_packet(op) for op in operators)]
     raise UserError(f"no operator {name!r} has a converter.{did_you_mean(wanted, dict.fromkeys(known))}")
+
+
+def _fate(op: str, fate: str) -> str:
+    if fate != "decomposed":
+        return _FATES[fate]
+    text, samples = "decompose rewrites it into other operators", shipped().samples.get(_packet(op))
+    if samples is None:
+        return f"{text}; `trt-passes run` says whether all of them have converters"
+    total = samples.whole + samples.left
+    if not samples.left:
+        return f"{text}, which have converters: all {total} samples of PyTorch's became one engine"
+    codes = f" ({', '.join(samples.codes)})" if samples.codes else ""
+    if not samples.whole:
+        return f"{text}, some of which stay in PyTorch{codes}: none of {total} samples of PyTorch's became one engine"
+    return f"{text}: {samples.whole} of {total} samples of PyTorch's became one engine, the rest did not{codes}"
 
 
 def _others(catalog: Catalog) -> Mapping[str, str]:

@@ -33,6 +33,14 @@ class OperatorEntry(NamedTuple):
     rules: tuple[tuple[str, str], ...]
 
 
+class SampleEntry(NamedTuple):
+    """How many samples of an operator became engines, how many did not, and the reason codes of what stayed behind."""
+
+    whole: int
+    left: int
+    codes: tuple[str, ...]
+
+
 class Catalog(NamedTuple):
     """Passes in the default order, and operators by name.
 
@@ -41,12 +49,14 @@ class Catalog(NamedTuple):
         operators: those that have a converter.
         torch: the release of PyTorch, such as "2.13", that `others` is about.
         others: ATen operators that have no converter, with what becomes of them: a reason code, or "decomposed".
+        samples: what became of PyTorch's own samples of operators that are decomposed, by name without overload.
     """
 
     passes: tuple[PassEntry, ...]
     operators: Mapping[str, OperatorEntry]
     torch: str
     others: Mapping[str, str]
+    samples: Mapping[str, SampleEntry] = {}
 
 
 def shipped() -> Catalog:
@@ -62,6 +72,7 @@ def to_text(catalog: Catalog) -> str:
         "operators": _block("{}", (f"{_json(name)}: {_json(entry)}" for name, entry in operators.items())),
         "torch": _json(catalog.torch),
         "others": _block("{}", (f"{_json(name)}: {_json(fate)}" for name, fate in catalog.others.items())),
+        "samples": _block("{}", (f"{_json(name)}: {_json(entry)}" for name, entry in catalog.samples.items())),
     }
     return _block("{}", (f"{_json(name)}: {text}" for name, text in parts.items())) + "\n"
 
@@ -70,7 +81,8 @@ def from_json(data: Mapping[str, Any]) -> Catalog:
     """The catalog that `to_text` wrote."""
     passes = tuple(PassEntry(**_frozen(row)) for row in data["passes"])
     operators = {name: OperatorEntry(**_frozen(row)) for name, row in data["operators"].items()}
-    return Catalog(passes, operators, data["torch"], data["others"])
+    samples = {name: SampleEntry(*_frozen(row)) for name, row in data["samples"].items()}
+    return Catalog(passes, operators, data["torch"], data["others"], samples)
 
 
 def _json(value: object) -> str:

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from ..errors import Cancelled, PassFailure, UserError, did_you_mean
+from .completion import complete_codes, complete_executors, complete_files, complete_settings, complete_stages
 
 USER_MISTAKE, PASS_FAILED = 1, 2
 _FILE_SYSTEM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EFBIG})
@@ -24,6 +26,7 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         extra["standalone_mode"] = False
+        extra["obj"] = time.perf_counter()
         try:
             code = super().main(*args, **extra)
         except BaseException as error:
@@ -132,10 +135,10 @@ def main(ctx: click.Context) -> None:
 
 
 @main.command(cls=RunCommand, short_help="Compile a model and report on it.")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_files)
 @click.option("--dump-dir", metavar="DIR", help="Folder for what every pass did: new, empty, or an earlier dump.")
 @click.option("-p", "--pipeline", metavar="PIPELINE", help="Passes to run, such as decompose,lower,annotate,partition.")
-@click.option("--until", metavar="STAGE", help="Stop after this pass or stage.")
+@click.option("--until", metavar="STAGE", shell_complete=complete_stages, help="Stop after this pass or stage.")
 @click.option(
     "--input",
     "inputs",
@@ -143,13 +146,26 @@ def main(ctx: click.Context) -> None:
     multiple=True,
     help="An input: [name=]2x3x224x224[:f16]; a size may be min..max or min..opt..max. Once for each input.",
 )
-@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A setting, from the list below.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    shell_complete=complete_settings,
+    help="A setting, from the list below.",
+)
 @click.option("--check-numerics", is_flag=True, help="Compare outputs with the model's after every pass.")
-@click.option("--executor", metavar="NAME", help="What runs the engines: auto, tensorrt, reference or pytorch.")
+@click.option(
+    "--executor",
+    metavar="NAME",
+    shell_complete=complete_executors,
+    help="What runs the engines: auto, tensorrt, reference or pytorch.",
+)
 @click.option("-o", "--output", metavar="FILE", help="Save the compiled model here: .pt2, or .ts for TorchScript.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the report, as JSON, to stdout.")
 @click.option("--trust", is_flag=True, help="Read a .pt2 that can run code: pickled objects, operators of others.")
-def run(model: str, **options: Any) -> None:
+@click.pass_obj
+def run(started: float, model: str, **options: Any) -> None:
     """Compile MODEL and say what went to TensorRT, what did not, and why.
 
     MODEL is a .pt2 of torch.export, a TorchScript .pt, or file.py:factory or package.module:factory, where factory()
@@ -157,11 +173,11 @@ def run(model: str, **options: Any) -> None:
     """
     from .run import Request, run_model
 
-    run_model(Request(model=model, command=_command(), **options))
+    run_model(Request(model=model, command=_command(), started=started, **options))
 
 
 @main.command(short_help="Explain a reason code, a dump's fallbacks, or a node.")
-@click.argument("what", metavar="CODE|DIR")
+@click.argument("what", metavar="CODE|DIR", shell_complete=complete_codes)
 @click.argument("node", required=False)
 @click.option("--modules", is_flag=True, help="Print how much of each of the model's modules is in TensorRT.")
 def explain(what: str, node: str | None, modules: bool) -> None:
@@ -238,3 +254,12 @@ def view(folder: str, export: str | None, output: str | None) -> None:
     page = page_of(folder)
     click.echo(page)
     click.launch(str(page))
+
+
+@main.command(short_help="Say what this machine can compile and run, and what it lacks.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def doctor(as_json: bool) -> None:
+    """Say what is installed, whether an engine can be built and run here, and how to install what is missing."""
+    from .doctor import doctor as examine
+
+    examine(as_json)

@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import threading
+import time
 import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -33,6 +34,7 @@ from ..pass_base import Context
 from ..pipeline import Pipeline, default_pipeline
 from ..report.report import Report
 from ..settings import Settings
+from .defaults import TABLE, Defaults, project_defaults
 from .quiet import held_back
 
 
@@ -52,6 +54,7 @@ class Request:
     output: str | None = None
     as_json: bool = False
     trust: bool = False
+    started: float = field(default_factory=time.perf_counter)
 
 
 def run_model(request: Request) -> Report:
@@ -64,7 +67,9 @@ def run_model(request: Request) -> Report:
         UserError: a mistake in the request.
         PassFailure: a pass failed.
     """
-    settings = _settings(request)
+    spent = {"import": time.perf_counter() - request.started}
+    defaults = project_defaults()
+    settings = _settings(request, defaults)
     pipeline = _pipeline(request, settings)
     if request.output is not None:
         _check_output(request.output, pipeline)
@@ -72,12 +77,12 @@ def run_model(request: Request) -> Report:
     with _interruptible() as cancelled, warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch|copyreg")  # about PyTorch's own code
         try:
-            report = _compile(request, settings, pipeline, numerics, cancelled)
+            report = _compile(request, settings, pipeline, numerics, cancelled, spent)
         except (Exception, KeyboardInterrupt) as error:
             if cancelled():
                 raise Cancelled(_stopped(settings)) from error
             raise
-    _print(request, report, numerics)
+    _print(request, report, numerics, defaults)
     return report
 
 
@@ -87,24 +92,39 @@ def _compile(
     pipeline: Pipeline,
     numerics: Numerics | None,
     cancelled: Callable[[], bool],
+    spent: dict[str, float],
 ) -> Report:
     with Progress(sys.stderr) as progress:
         instruments: list[Instrument] = [Verify(), progress]
         if numerics is not None:
             instruments.append(numerics)
-        if settings.dump_dir is not None:
-            instruments.append(Dump(settings.dump_dir, numerics=numerics))
-        model = load_model(request.model, request.trust).with_inputs(request.inputs)
+        dump = None if settings.dump_dir is None else Dump(settings.dump_dir, numerics=numerics)
+        instruments += [] if dump is None else [dump]
+        with _counted(spent, "load"):
+            model = load_model(request.model, request.trust).with_inputs(request.inputs)
         for name in sorted(settings.torch_executed_ops):
             check_operator(name)  # not before the model is loaded, which may define operators
-        with held_back():
+        with held_back(), _counted(spent, "export"):
             program = _trace(model)
         check_modules(settings.torch_executed_modules, program, model.module)
         ctx = progress.context(Context(settings=settings, cancelled=cancelled))
-        report = PassManager(pipeline, instruments, ctx=ctx, command=request.command).run(program)
+        report = PassManager(pipeline, instruments, ctx=ctx, command=request.command, spent=spent).run(program)
         if request.output is not None:
-            _save(report, Path(request.output))
+            saving: dict[str, float] = {}
+            with _counted(saving, "save"):
+                _save(report, Path(request.output))
+            report = report.with_spent(**saving)
+            if dump is not None:
+                dump.finished(report)
         return report
+
+
+@contextmanager
+def _counted(spent: dict[str, float], name: str) -> Iterator[None]:
+    """Count the seconds of the block under a name."""
+    started = time.perf_counter()
+    yield
+    spent[name] = time.perf_counter() - started
 
 
 def _stopped(settings: Settings) -> str:
@@ -112,8 +132,8 @@ def _stopped(settings: Settings) -> str:
     return f"stopped by Ctrl-C{folder}."
 
 
-def _settings(request: Request) -> Settings:
-    settings = Settings.from_texts(request.settings)
+def _settings(request: Request, defaults: Defaults) -> Settings:
+    settings = Settings.from_texts(request.settings, defaults.settings)
     if request.dump_dir is not None:
         settings = settings.updated({"dump_dir": request.dump_dir})
     return settings if request.executor is None else settings.updated({"executor": request.executor})
@@ -164,13 +184,15 @@ def _save(report: Report, path: Path) -> None:
     save(report.compiled, path)
 
 
-def _print(request: Request, report: Report, numerics: Numerics | None) -> None:
+def _print(request: Request, report: Report, numerics: Numerics | None, defaults: Defaults) -> None:
     if request.as_json:
         click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
         return
     from .tables import print_report
 
     print_report(report, numerics.rows if numerics is not None else ())
+    if defaults.path is not None:
+        click.echo(f"settings of [{TABLE}] in {defaults.path}: {', '.join(sorted(defaults.settings))}")
     if request.output is not None:
         click.echo(f"wrote {request.output}")
     if request.dump_dir is not None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import click
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from ..analysis.gains import smaller_block_gains
 from ..analysis.tensor_bytes import bytes_text
 from ..instruments.numerics import Divergence, node_errors
 from ..ir.ledger import Ledger, LedgerRow, Verdict
 from ..report.coverage import module_coverage
 from ..report.report import Report
+from .columns import Cell, table_lines
 
 WIDTH = 120
 """Columns when the output is not a terminal."""
@@ -64,120 +66,142 @@ def _key(row: LedgerRow) -> tuple[str, str, Verdict, str]:
     return (row.source or row.module or row.node, row.op, row.verdict, row.reasons[0].code if row.reasons else "")
 
 
+Rows = list[Sequence[Cell]]
+
+
+@dataclass(frozen=True)
+class Titled:
+    """A table of the report: its title, columns (see `Column.parse`) and rows."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Rows
+
+
 def print_report(report: Report, divergences: Sequence[Divergence] = (), top: int = 8) -> None:
     """Print passes, verdicts, segments, numeric checks, the `top` largest groups of fallbacks, and notes to stdout."""
-    terminal = sys.stdout.isatty()
-    console = Console(file=sys.stdout, width=None if terminal else WIDTH, highlight=False)
+    print_tables(_tables(report, divergences, top), (f"note: {note}" for note in (*report.notes, *_hints(report))))
+
+
+def print_tables(tables: Iterable[Titled], sentences: Iterable[str] = ()) -> None:
+    """Print tables, then sentences, to stdout: as wide as the terminal, or as COLUMNS says."""
+    width = shutil.get_terminal_size((WIDTH, 50)).columns
+    console = Console(file=sys.stdout, width=10_000, highlight=False, soft_wrap=True)
     with console.capture() as captured:
-        for title, table in _tables(report, divergences, top):
-            console.print(Text(title, style="bold"))
-            console.print(table)
-        for note in report.notes:
-            console.print(Text(f"note: {note}"))
+        for table in tables:
+            for line in textwrap.wrap(table.title, width, break_long_words=False, break_on_hyphens=False):
+                console.print(Text(line, style="bold"))
+            console.print()
+            for text in table_lines(table.columns, table.rows, width):
+                console.print(text)
+            console.print()
+        for sentence in sentences:
+            for line in textwrap.wrap(sentence, width, break_long_words=False, break_on_hyphens=False):
+                console.print(Text(line))
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
 
 
-def _tables(report: Report, divergences: Sequence[Divergence], top: int) -> Iterator[tuple[str, Table]]:
-    yield f"passes, {report.seconds:.1f} s", _passes_table(report)
+def _tables(report: Report, divergences: Sequence[Divergence], top: int) -> Iterator[Titled]:
+    yield Titled(_time_text(report), ("pass", "seconds>", "changed~"), _pass_rows(report))
     total, segments = len(report.ledger), report.segments
     if total:
-        yield f"{total} op nodes, {_share(report.verdicts['trt'], total)} to TensorRT", _verdicts_table(report)
+        title = f"{total} op nodes, {share_text(report.verdicts['trt'], total)} to TensorRT"
+        yield Titled(title, ("verdict", "op nodes>", "share>"), _verdict_rows(report))
     if segments:
-        title = "1 segment" if len(segments) == 1 else f"{len(segments)} segments"
-        yield f"{title}; {report.boundary.total}", _segments_table(report)
+        count = "1 segment" if len(segments) == 1 else f"{len(segments)} segments"
+        columns = ("segment", "op nodes>", "engine>", "seconds>", "bytes in>", "bytes out>", "inputs~", "outputs~")
+        yield Titled(f"{count}; {report.boundary.total}", columns, _segment_rows(report))
     if segments and any(item.path and item.own_fallbacks for item in report.modules.walk()):
-        yield "modules that are not all in TensorRT", _modules_table(report, divergences, top)
+        yield _modules_table(report, divergences, top)
     if divergences:
-        yield "largest error after each pass that changed the graph or made networks", _numerics_table(divergences)
+        title = "largest error after each pass that changed the graph or made networks"
+        yield Titled(title, ("pass", "output", "relative L2>", "largest difference>"), _numerics_rows(divergences))
     groups = fallbacks(report.ledger)
     if groups:
         staying = total - report.verdicts["trt"]
-        yield (
-            "1 op node stays in PyTorch" if staying == 1 else f"{staying} op nodes stay in PyTorch",
-            _fallbacks_table(groups, top),
-        )
+        title = "1 op node stays in PyTorch" if staying == 1 else f"{staying} op nodes stay in PyTorch"
+        yield Titled(title, ("op nodes>", "operator", "code", "where~", "why~"), _fallback_rows(groups, top))
 
 
-def _table(*columns: str) -> Table:
-    """A table; a column whose name ends in `>` holds numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        name = column.removesuffix(">")
-        table.add_column(name, justify="right" if name != column else "left", overflow="fold", no_wrap=name == "code")
-    return table
+def _time_text(report: Report) -> str:
+    """All seconds, and what took them: "9.2 s: import 2.9, export 1.1, passes 0.8, dump 4.4"."""
+    parts = {**report.spent, "passes": report.pass_seconds}
+    order = [name for name in ("import", "load", "export", "passes") if name in parts]
+    listed = [*order, *(name for name in parts if name not in order)]
+    shown = [f"{name} {parts[name]:.1f}" for name in listed if parts[name] >= 0.05 or name == "passes"]
+    return f"{report.seconds:.1f} s: {', '.join(shown)}"
 
 
-def _passes_table(report: Report) -> Table:
-    table = _table("pass", "seconds>", "changed")
-    for record in report.passes:
-        done = str(record.changes) if record.undone is None else "failed and was undone"
-        table.add_row(record.name, f"{record.seconds:.2f}", done)
-    return table
+def _hints(report: Report) -> Iterator[str]:
+    """What would get more into TensorRT, if op nodes were left out for being too few for an engine."""
+    program, floor = report.program, report.settings.get("min_block_size")
+    if not isinstance(floor, int) or report.verdicts["demoted"] == 0:
+        return
+    for gain in smaller_block_gains(program, floor):
+        if gain.nodes_gained > 0:
+            size = gain.change.rpartition(" ")[2]
+            yield f"{gain}: --set min_block_size={size}."
 
 
-def _numerics_table(divergences: Sequence[Divergence]) -> Table:
-    table = _table("pass", "output", "relative L2>", "largest difference>")
+def _pass_rows(report: Report) -> Rows:
+    return [(record.name, f"{record.seconds:.2f}", record.done) for record in report.passes]
+
+
+def _numerics_rows(divergences: Sequence[Divergence]) -> Rows:
     worst: dict[str, Divergence] = {}
     for row in divergences:
         if row.pass_name not in worst or row.relative_l2 > worst[row.pass_name].relative_l2:
             worst[row.pass_name] = row
-    for row in worst.values():
-        table.add_row(row.pass_name, row.output, f"{row.relative_l2:.1e}", f"{row.max_abs:.1e}")
-    return table
+    return [(row.pass_name, row.output, f"{row.relative_l2:.1e}", f"{row.max_abs:.1e}") for row in worst.values()]
 
 
-def _verdicts_table(report: Report) -> Table:
-    total = len(report.ledger)
-    table = _table("verdict", "op nodes>", "share>")
+def _verdict_rows(report: Report) -> Rows:
+    total, rows = len(report.ledger), []
     for verdict in Verdict:
         count = report.verdicts[str(verdict)]
         if count or verdict is Verdict.TRT:
-            table.add_row(Text(str(verdict), style=STYLES[verdict]), str(count), _share(count, total))
-    return table
+            rows.append((Text(str(verdict), style=STYLES[verdict]), str(count), share_text(count, total)))
+    return rows
 
 
-def _share(count: int, total: int) -> str:
+def share_text(count: int, total: int) -> str:
     """A percentage that says 100 % and 0 % only when that is exact."""
     if count in (0, total):
         return "0 %" if count == 0 else "100 %"
     return f"{min(max(100 * count / total, 0.1), 99.9):.1f} %"
 
 
-def _segments_table(report: Report) -> Table:
-    table = _table("segment", "op nodes>", "engine>", "seconds>", "inputs", "outputs", "bytes in>", "bytes out>")
-    for record, boundary in zip(report.segments, report.boundary.engines, strict=True):
-        table.add_row(
+def _segment_rows(report: Report) -> Rows:
+    return [
+        (
             record.name,
             str(record.ops),
-            _size(record.engine_bytes),
+            "-" if record.engine_bytes is None else bytes_text(record.engine_bytes),
             "-" if record.build_seconds is None else f"{record.build_seconds:.2f}",
-            Text(_listed(record.inputs)),
-            Text(_listed(record.outputs)),
             bytes_text(boundary.input_bytes),
             bytes_text(boundary.output_bytes),
+            _listed(record.inputs),
+            _listed(record.outputs),
         )
-    return table
+        for record, boundary in zip(report.segments, report.boundary.engines, strict=True)
+    ]
 
 
-def _modules_table(report: Report, divergences: Sequence[Divergence], top: int) -> Table:
+def _modules_table(report: Report, divergences: Sequence[Divergence], top: int) -> Titled:
     """The innermost modules with a fallback of their own, least covered first."""
     errors = node_errors(divergences)
     modules = [item for item in module_coverage(report.ledger, errors).walk() if item.own_fallbacks]
     modules.sort(key=lambda item: (item.share, -item.ops))
-    table = _table("module", "op nodes>", "in TensorRT>", *(["largest error>"] if errors else []))
+    columns = ("module~", "op nodes>", "in TensorRT>", *(["largest error>"] if errors else []))
+    rows: Rows = []
     for item in modules[:top]:
         error = [] if not errors else ["-" if item.error is None else f"{item.error:.1e}"]
-        table.add_row(item.path or "(the model itself)", str(item.ops), item.share_text, *error)
+        rows.append((item.path or "(the model itself)", str(item.ops), item.share_text, *error))
     if len(modules) > top:
-        table.add_row(f"and {len(modules) - top} more: `trt-passes explain DIR --modules` has all", "", "")
-    return table
-
-
-def _size(count: int | None) -> str:
-    if count is None:
-        return "-"
-    return f"{count / 1e6:.1f} MB" if count >= 10**6 else f"{count / 1e3:.1f} kB"
+        text = f"and {len(modules) - top} more: `trt-passes explain DIR --modules` has all"
+        rows.append((text, "", "", *([""] if errors else [])))
+    return Titled("modules that are not all in TensorRT", columns, rows)
 
 
 def _listed(items: Sequence[str], most: int = 3) -> str:
@@ -185,12 +209,12 @@ def _listed(items: Sequence[str], most: int = 3) -> str:
     return ", ".join(items[:most]) + more
 
 
-def _fallbacks_table(groups: Sequence[Fallback], top: int) -> Table:
-    table = _table("op nodes>", "operator", "where", "code", "why")
-    for group in groups[:top]:
-        style = STYLES[group.verdict]
-        table.add_row(str(group.count), group.op, group.source, Text(group.code, style=style), Text(group.message))
+def _fallback_rows(groups: Sequence[Fallback], top: int) -> Rows:
+    rows: Rows = [
+        (str(group.count), group.op, Text(group.code, style=STYLES[group.verdict]), group.source, group.message)
+        for group in groups[:top]
+    ]
     if len(groups) > top:
         rest = sum(group.count for group in groups[top:])
-        table.add_row(str(rest), "", "", "", f"in {len(groups) - top} more places: why.txt in a dump folder has all")
-    return table
+        rows.append((str(rest), "", "", "", f"in {len(groups) - top} more places: why.txt in a dump folder has all"))
+    return rows

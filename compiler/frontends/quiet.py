@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 
 from ..ir.held_logs import held_logs
@@ -17,7 +18,9 @@ _LOGGERS = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_sha
 def quiet_rejection() -> Iterator[None]:
     """Nothing is written to stderr while this is entered: afterwards all of it, or nothing if it ends with an error."""
     written = io.StringIO()
-    with held_logs(*_LOGGERS) as records, contextlib.redirect_stderr(written):
+    with held_logs(*_LOGGERS) as records, contextlib.redirect_stderr(written), warnings.catch_warnings():
+        # nn.LSTM and its like assign these themselves, which nobody but PyTorch can change.
+        warnings.filterwarnings("ignore", r"The tensor attributes? .*_flat_weights")
         yield
     sys.stderr.write(written.getvalue())
     for record in records:

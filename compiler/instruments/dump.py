@@ -105,9 +105,7 @@ class Dump(Instrument):
             if text is not None:
                 self._latest, self._text = name, text
             self._record(step, name)
-            undone = None if step.undone is None else step.undone.message
-            record = PassRecord(step.item.name, step.item.stage, step.seconds, step.change, undone)
-            self._records.append(record)
+            self._records.append(step.record)
             if self._report is not None:
                 self._report = replace(self._report, passes=tuple(self._records))
                 self._write_run()
@@ -139,6 +137,12 @@ class Dump(Instrument):
             # What ended the run matters more than that its summary could not be written.
             if report.failure is None:
                 raise
+
+    def finished(self, report: Report) -> None:
+        """Add the seconds that are known now to `run.json`."""
+        self._report = report
+        with self._writing():
+            self._write_run()
 
     def _write_reproducer(
         self, index: int, program: Program, error: BaseException, instrument: Instrument | None = None

@@ -47,8 +47,7 @@ class Progress(Instrument):
 
     def after_pass(self, step: Step) -> None:
         if self._status is not None and (step.seconds >= 0.5 or step.undone is not None):
-            done = str(step.change) if step.undone is None else "failed and was undone"
-            self._console.print(f"{step.item.name}: {step.seconds:.1f} s, {done}", highlight=False)
+            self._console.print(f"{step.item.name}: {step.seconds:.1f} s, {step.record.done}", highlight=False)
 
     def on_failure(self, failure: Failure) -> None:
         self._stop()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..analysis.made import made_by
 from ..errors import PassFailure
 from ..ir.change import Change
 from ..ir.program import Program
+from ..ir.records import PassRecord
 from ..pass_base import Context, Pass
 from ..pipeline import Pipeline
 from ..report.report import Report
@@ -26,6 +28,13 @@ class Step:
     change: Change = field(repr=False)
     seconds: float
     undone: PassFailure | None = None
+
+    @property
+    def record(self) -> PassRecord:
+        """What the report says of it."""
+        undone = None if self.undone is None else self.undone.message
+        made = made_by(self.before, self.after)
+        return PassRecord(self.item.name, self.item.stage, self.seconds, self.change, undone, made)
 
 
 @dataclass(frozen=True)
@@ -66,3 +75,6 @@ class Instrument:
 
     def after_pipeline(self, report: Report) -> None:
         """The run is over, also after a failure (then `report.failure` is set)."""
+
+    def finished(self, report: Report) -> None:
+        """The run succeeded and all instruments are done; the report has the seconds that each took."""

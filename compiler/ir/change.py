@@ -68,6 +68,9 @@ class Change:
             "annotated": len(self.annotated),
         }
 
+    def __repr__(self) -> str:
+        return f"Change({self})"
+
     def __str__(self) -> str:
         words = [f"{count} {word}" for word, count in self.counts().items() if count]
         return ", ".join(words) or "nothing changed"

@@ -55,6 +55,11 @@ class LedgerRow:
     module: str = ""
     source: str | None = None
 
+    def __str__(self) -> str:
+        reason = f" {self.reasons[0].code}: {self.reasons[0].message}" if self.reasons else ""
+        place = f"  # {self.source}" if self.source else ""
+        return f"%{self.node} = {self.op}: {self.segment or self.verdict}{reason}{place}"
+
     def to_json(self) -> dict[str, Any]:
         """The row as the JSON object that `ledger.jsonl` holds."""
         return {
@@ -89,6 +94,14 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        found = (f", {count} {verdict}" for verdict, count in self.counts.items() if count)
+        return f"Ledger({len(self)} op nodes{''.join(found)})"
+
+    def __str__(self) -> str:
+        """A line per op node: its name, operator, verdict or segment, first reason and place."""
+        return "\n".join(f"{row}" for row in self.rows)
 
     def __getitem__(self, node: str) -> LedgerRow:
         for row in self.rows:

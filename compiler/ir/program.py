@@ -47,6 +47,11 @@ class Segment(ShownInNotebooks):
 
     shown_by: ClassVar[str] = "segment_bundle"
 
+    def __repr__(self) -> str:
+        made = "engine" if self.engine is not None else "network" if self.network is not None else ""
+        ports = f"{len(self.inputs)} in, {len(self.outputs)} out"
+        return f"Segment({self.name}, {len(self.nodes)} op nodes, {ports}{f', {made}' if made else ''})"
+
 
 class Repeatable(Protocol):
     """What a program remembers of the pass that made something of it, so that it can be made again."""
@@ -74,6 +79,11 @@ class Program(ShownInNotebooks):
     left_out: LeftOut | None = field(default=None, repr=False, compare=False)
 
     shown_by: ClassVar[str] = "program_bundle"
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self.op_nodes)} op nodes", f"{len(self.user_inputs)} inputs"]
+        parts += [f"{len(self.segments)} segments"] if self.segments else []
+        return f"Program({', '.join(parts)}{', compiled' if self.compiled is not None else ''})"
 
     # --- the graph -------------------------------------------------------------------------------------------------
     @property

@@ -12,7 +12,8 @@ from .change import Change
 class PassRecord:
     """One pass that ran: its name, stage, seconds and what it changed.
 
-    `undone` says why the pass failed, where the run went on without it.
+    `undone` says why the pass failed, where the run went on without it. `made` says what it made that is not in the
+    graph, such as "2 engines, 3.4 MiB".
     """
 
     name: str
@@ -20,6 +21,14 @@ class PassRecord:
     seconds: float
     changes: Change
     undone: str | None = None
+    made: str = ""
+
+    @property
+    def done(self) -> str:
+        """What the pass did, in a few words."""
+        if self.undone is not None:
+            return "failed and was undone"
+        return ", ".join(filter(None, (self.made, "" if self.made and self.changes.empty else str(self.changes))))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -28,6 +37,7 @@ class PassRecord:
             "seconds": self.seconds,
             "changes": self.changes.counts(),
             "undone": self.undone,
+            "made": self.made,
         }
 
 

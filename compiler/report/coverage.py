@@ -88,6 +88,9 @@ class ModuleCoverage:
             writer.writerow((item.path, depth, item.ops, item.trt, f"{100 * item.share:.1f}", *measured))
         return text.getvalue()
 
+    def __repr__(self) -> str:
+        return f"ModuleCoverage({self.path or '(model)'}: {self.trt} of {self.ops} op nodes, {self.share_text})"
+
     def __str__(self) -> str:
         """An indented line per module: "layers.0  7 of 8 op nodes, 87.5 %, error 1.2e-04"."""
         return "\n".join(self._lines(0))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.fx import GraphModule
@@ -28,7 +30,8 @@ class Report(ShownInNotebooks):
     """Everything that a run found out.
 
     `notes` are sentences that a user must see: segments that failed, precision changes, what was narrowed. `failure`
-    is set when the run ended early.
+    is set when the run ended early. `spent` has the seconds of what is not a pass, by name: "import" and "load" (on the
+    command line), "export", every instrument such as "dump", "save", and "manager" for comparing graphs.
     """
 
     program: Program = field(repr=False)
@@ -41,6 +44,7 @@ class Report(ShownInNotebooks):
     notes: tuple[str, ...] = ()
     command: str = ""
     failure: str | None = None
+    spent: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     shown_by: ClassVar[str] = "report_bundle"
 
@@ -66,8 +70,20 @@ class Report(ShownInNotebooks):
 
     @property
     def seconds(self) -> float:
+        """Seconds of everything that was measured: the passes, and what else is in `spent`."""
+        return self.pass_seconds + sum(self.spent.values())
+
+    @property
+    def pass_seconds(self) -> float:
         """Seconds of all passes together."""
         return sum(record.seconds for record in self.passes)
+
+    def with_spent(self, **seconds: float) -> Report:
+        """The report with the seconds of more that was done."""
+        report = replace(self, spent=MappingProxyType({**self.spent, **seconds}))
+        found = ("boundary", "islands", "modules")  # what was worked out already
+        vars(report).update({name: vars(self)[name] for name in found if name in vars(self)})
+        return report
 
     @cached_property
     def boundary(self) -> BoundaryBill:
@@ -116,6 +132,16 @@ class Report(ShownInNotebooks):
         """
         self._display(what)
 
+    def __repr__(self) -> str:
+        parts = [summary(self.verdicts, len(self.segments)), f"{self.seconds:.1f} s"]
+        parts += [f"failed: {self.failure}"] if self.failure else []
+        return f"Report({', '.join(parts)})"
+
+    def __str__(self) -> str:
+        """What the run found: a headline, the table, and the notes."""
+        lines = [repr(self), str(self.table())] if len(self.ledger) else [repr(self)]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Report:
         # Compiled modules carry their report; it never changes, and TensorRT's networks in it cannot be copied.
         return self
@@ -129,12 +155,19 @@ class Report(ShownInNotebooks):
             "pipeline": self.pipeline,
             "settings": self.settings,
             "passes": [record.to_json() for record in self.passes],
+            "seconds": {**self.spent, "passes": self.pass_seconds, "total": self.seconds},
             "verdicts": self.verdicts,
             "segments": [record.to_json() for record in self.segments],
             "boundary": self.boundary.to_json(),
             "notes": list(self.notes),
             "failure": self.failure,
         }
+
+
+def summary(verdicts: Mapping[str, int], engines: int) -> str:
+    """A run in a few words: "132 of 134 op nodes in TensorRT, 2 engines"."""
+    words = f"{engines} engine{'' if engines == 1 else 's'}"
+    return f"{verdicts['trt']} of {sum(verdicts.values())} op nodes in TensorRT, {words}"
 
 
 def _share(count: int, total: int) -> str:

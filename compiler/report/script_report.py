@@ -8,7 +8,7 @@ from typing import Any
 
 from ..ir.ledger import Ledger, LedgerRow
 from ..ir.records import SegmentRecord
-from .report import Report
+from .report import Report, summary
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ScriptReport:
 
     @property
     def seconds(self) -> float:
-        """Seconds of all passes of all blocks together."""
+        """Seconds of all blocks together."""
         return sum(block.report.seconds for block in self.blocks)
 
     @property
@@ -89,6 +89,15 @@ class ScriptReport:
             reasons = " ".join(f"{reason.code}: {reason.message}" for reason in row.reasons)
             lines.append(f"{place}: {row.op} stays TorchScript. {reasons}")
         return "\n".join(lines) + "\n"
+
+    def __repr__(self) -> str:
+        text = summary(self.verdicts, len(self.segments))
+        return f"ScriptReport({text}, {len(self.stayed)} stay TorchScript, {self.seconds:.1f} s)"
+
+    def __str__(self) -> str:
+        """What the run found: a headline, a line per engine, and what stayed."""
+        engines = (f"{record.name}  {record.ops} op nodes" for record in self.segments)
+        return "\n".join([repr(self), *engines, self.why().rstrip("\n")])
 
     def to_json(self) -> dict[str, Any]:
         """An object for JSON."""

@@ -17,7 +17,30 @@ def command_line_page() -> str:
         "Command line",
         f"{_prose(main.help)} `trt-passes COMMAND --help` prints what is here.",
         *parts,
+        *_MORE,
     )
+
+
+_MORE = (
+    "## Defaults of a project",
+    "Commands that compile a model take their settings from the table `[tool.trt-passes]` of the nearest "
+    "`pyproject.toml`, in the working folder or above it. Names are those of [the options](options.md), with dashes or "
+    "underscores; what the command line gives comes first, and the report ends with a line that names the file.",
+    fenced(
+        '[tool.trt-passes]\nmin-block-size = 3\nenabled-precisions = ["float16"]\ncache-dir = "~/.cache/engines"',
+        "toml",
+    ),
+    "Python code is not concerned: `tp.compile` does what its arguments say.",
+    "## Shell completion",
+    "Commands, options, settings and their values, stages and reason codes are completed once the shell knows how. Put "
+    "one line into its start file:",
+    fenced(
+        '# ~/.bashrc\neval "$(_TRT_PASSES_COMPLETE=bash_source trt-passes)"\n'
+        '# ~/.zshrc\neval "$(_TRT_PASSES_COMPLETE=zsh_source trt-passes)"\n'
+        "# ~/.config/fish/completions/trt-passes.fish\n_TRT_PASSES_COMPLETE=fish_source trt-passes | source",
+        "sh",
+    ),
+)
 
 
 def _section(name: str, command: click.Command) -> Iterator[str]:

@@ -73,6 +73,13 @@ class Partition(Pass):
         result, segments, vetoes = self.segmented(program, graph, wanted, floor)
         small = {name: _too_small(demotion) for name, demotion in result.demoted.items() if name not in vetoes}
         _annotate(program, segments, {**vetoes, **small})
+        for nodes, pieces in result.split:
+            ctx.note(
+                f"a segment of {nodes:,} op nodes is split into {pieces}, since partition's max-segment-nodes is "
+                f"{self.max_segment_nodes:,}: larger engines take long to build."
+            )
+        if not segments and small:
+            ctx.note(_nothing_left(result.demoted.values(), floor))
         partitioned = replace(program, segments=segments, partitioned_by=self, compiled=None)
         check_full_compilation(partitioned, ctx.settings)
         return partitioned
@@ -125,6 +132,14 @@ def _too_small(demotion: Demotion) -> Reason:
     names += f" and {more} more" if more > 0 else ""
     found = f"at most {demotion.segment_size} op node{'s' if demotion.segment_size != 1 else ''}"
     return Reason("TP301", f"its engine would have {found} ({names}), min_block_size is {demotion.min_block_size}.")
+
+
+def _nothing_left(demotions: Iterable[Demotion], floor: int) -> str:
+    size = max(demotion.segment_size for demotion in demotions)
+    return (
+        f"nothing goes to TensorRT: the largest engine would have {size} op node{'' if size == 1 else 's'}, and "
+        f"min_block_size is {floor}; min_block_size={max(size, 1)} allows it."
+    )
 
 
 def _annotate(program: Program, segments: Iterable[Segment], demoted: Mapping[str, Reason]) -> None:

@@ -54,6 +54,7 @@ class Segmentation:
     Attributes:
         segments: the nodes of each segment, in topological order.
         demoted: the "trt" nodes that are in no segment.
+        split: for each segment that was more than ``max_segment_nodes``: its nodes, and the pieces it was cut into.
         boundary_bytes: size of all tensors that enter or leave segments (see ``Placement.boundary_bytes``), before
             segments are split because of ``max_segment_nodes`` or ``merge_independent=False``.
     """
@@ -61,6 +62,7 @@ class Segmentation:
     segments: tuple[tuple[str, ...], ...]
     demoted: Mapping[str, Demotion]
     boundary_bytes: int
+    split: tuple[tuple[int, int], ...] = ()
 
 
 def segment(
@@ -92,12 +94,14 @@ def segment(
     demoted = {node: Demotion(veto, 0, min_block_size, (node,)) for node, veto in vetoes.items()}
     levels = LevelGraph(graph, (n for n, side in graph.nodes(data="side") if side == "trt" and n not in demoted))
     place = _place(levels, min_block_size, merge_independent, demoted)
-    pieces = [piece for part in _parts(place, merge_independent) for piece in _split(levels, part, max_segment_nodes)]
+    cut = [(part, list(_split(levels, part, max_segment_nodes))) for part in _parts(place, merge_independent)]
+    pieces = [piece for _, parts in cut for piece in parts]
     names = levels.names
     return Segmentation(
         segments=tuple(tuple(names[i] for i in piece) for piece in pieces),
         demoted=MappingProxyType({name: demoted[name] for name in names if name in demoted}),
         boundary_bytes=place.boundary_bytes(),
+        split=tuple((len(part), len(parts)) for part, parts in cut if len(parts) > 1),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import networkx as nx
 import pytest
 import torch
+from trt_passes.compiler.cli.catalog_file import shipped
 from trt_passes.compiler.instruments.protocol import Step
 from trt_passes.compiler.pipeline import known_passes
 
@@ -23,6 +24,7 @@ from docs.generator import (
     walkthrough,
 )
 from docs.generator.blocks import filled, names_in
+from docs.generator.catalog import samples_of
 from docs.generator.markdown import without_specs
 
 PAGES = ("command-line.md", "operators.md", "options.md", "reason-codes.md")
@@ -53,6 +55,11 @@ def run() -> walkthrough.Walkthrough:
 
 def test_every_page_is_listed_here(pages: dict[str, str]) -> None:
     assert sorted(pages) == sorted(PAGES)
+
+
+def test_the_catalog_has_the_samples_of_the_last_run() -> None:
+    made = samples_of(shipped().others)
+    assert made == shipped().samples, "run `python -m docs.generator.catalog`"
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -33,8 +33,21 @@ class SavedReport(dict[str, Any]):
 
     @property
     def seconds(self) -> float:
-        """Seconds of all passes together."""
+        """Seconds of everything that was measured; of the passes, in a file that says no more."""
+        measured = self.get("seconds")
+        if isinstance(measured, dict) and "total" in measured:
+            return float(measured["total"])
         return float(sum(record.seconds for record in self.passes))
+
+    def __repr__(self) -> str:
+        engines = len(self["segments"])
+        words = f"{engines} engine{'' if engines == 1 else 's'}"
+        return f"SavedReport({self.verdicts['trt']} of {sum(self.verdicts.values())} op nodes in TensorRT, {words})"
+
+    def __str__(self) -> str:
+        """A headline, a line per engine, and the notes."""
+        engines = (f"{record.name}  {record.ops} op nodes" for record in self.segments)
+        return "\n".join([repr(self), *engines, *(f"note: {note}" for note in self.get("notes", ()))])
 
     def __getattr__(self, name: str) -> Any:
         if name in self:

@@ -69,6 +69,24 @@ def test_operators_without_a_converter(name: str, line: str) -> None:
     assert line in text
 
 
+def test_a_decomposition_into_what_has_no_converter_is_no_promise() -> None:
+    """`aten.svd` becomes `aten._linalg_svd`, which nothing converts; `aten.addcmul` becomes what is converted."""
+    assert "some of which stay in PyTorch (TP101): none of" in operators_text("svd")
+    assert "which have converters: all" in operators_text("addcmul")
+
+
+@pytest.mark.parametrize("op", [op for op, fate in shipped().others.items() if fate == "decomposed"][::40])
+def test_what_is_said_of_a_decomposition_was_measured(op: str) -> None:
+    samples = shipped().samples.get(".".join(op.split(".")[:2]))
+    text = operators_text(op)
+    if samples is None:
+        assert "says whether all of them have converters" in text
+    elif samples.whole and samples.left:
+        assert f"{samples.whole} of {samples.whole + samples.left} samples" in text
+    else:
+        assert ("which have converters: all" in text) is bool(samples.whole)
+
+
 @pytest.mark.parametrize("name", ["aten.avgpool2d", "linaer", "", "*nothing*", "aten.add.tensr"])
 def test_unknown_names(name: str) -> None:
     with pytest.raises(UserError, match="has a converter"):

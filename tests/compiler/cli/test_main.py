@@ -45,7 +45,10 @@ def test_run_ends_with_tables_and_names_the_folder(built: tuple[Path, Result]) -
     for words in ("segment-00", "segment-01", "aten.sort", "TP401", "cli_models.py:", "splice", "excluded"):
         assert words in result.stdout
     assert result.stdout.rstrip().splitlines()[-1].startswith(f"wrote {folder / 'dump'}")
-    assert " kB" in result.stdout
+    assert " KiB" in result.stdout
+    assert " kB" not in result.stdout, "one table has one kind of units"
+    first = result.stdout.splitlines()[0]
+    assert all(word in first for word in ("export", "passes", "dump")), first
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
@@ -79,6 +82,10 @@ def test_json_is_the_report_alone(tmp_path: Path) -> None:
     assert result.exit_code == 0
     printed = json.loads(result.stdout)
     assert printed == json.loads((tmp_path / "d" / "run.json").read_text())
+    seconds = printed["seconds"]
+    assert seconds["export"] > 0
+    assert seconds["dump"] > 0
+    assert seconds["total"] == pytest.approx(sum(value for name, value in seconds.items() if name != "total"))
     assert printed["settings"]["min_block_size"] == 3
     assert [segment["name"] for segment in printed["segments"]] == ["segment-00", "segment-01"]
     assert [item["stage"] for item in printed["passes"]][-1] == "partition"
@@ -203,6 +210,17 @@ def test_version() -> None:
     import trt_passes
 
     assert call("--version").stdout == f"trt-passes {trt_passes.__version__}\n"
+
+
+def test_python_m_is_the_command(tmp_path: Path) -> None:
+    def ran(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "trt_passes", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    assert ran("explain", "TP203").stdout == call("explain", "TP203").stdout
+    lost = ran("explian")
+    assert lost.returncode == 1
+    assert "Did you mean 'explain'" in lost.stderr
 
 
 HEAVY = ("torch", "numpy", "networkx", "rich", "graphviz", "tensorrt", "tensorrt_rtx")
