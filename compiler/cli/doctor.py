@@ -139,12 +139,12 @@ def _trial(library: TensorRT) -> Iterator[Finding]:
         return
     try:
         with torch.no_grad():
-            error = float((compiled(x) - model(x)).abs().max())
+            distance = float((compiled(x) - model(x)).abs().max())
     except Exception as failure:
         yield Finding("run an engine", "failed", f"{type(failure).__name__}: {failure}")
         return
-    state: State = "ok" if error < 1e-2 else "failed"
-    yield Finding("run an engine", state, f"largest difference from PyTorch {error:.1e}")
+    state: State = "ok" if distance < 1e-2 else "failed"
+    yield Finding("run an engine", state, f"largest difference from PyTorch {distance:.1e}")
 
 
 def _graphviz() -> Finding:

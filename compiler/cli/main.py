@@ -165,7 +165,7 @@ def main(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print only the report, as JSON, to stdout.")
 @click.option("--trust", is_flag=True, help="Read a .pt2 that can run code: pickled objects, operators of others.")
 @click.pass_obj
-def run(started: float, model: str, **options: Any) -> None:
+def run(started: float, /, model: str, **options: Any) -> None:
     """Compile MODEL and say what went to TensorRT, what did not, and why.
 
     MODEL is a .pt2 of torch.export, a TorchScript .pt, or file.py:factory or package.module:factory, where factory()

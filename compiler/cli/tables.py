@@ -66,7 +66,7 @@ def _key(row: LedgerRow) -> tuple[str, str, Verdict, str]:
     return (row.source or row.module or row.node, row.op, row.verdict, row.reasons[0].code if row.reasons else "")
 
 
-Rows = list[Sequence[Cell]]
+Rows = Sequence[Sequence[Cell]]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _modules_table(report: Report, divergences: Sequence[Divergence], top: int) 
     modules = [item for item in module_coverage(report.ledger, errors).walk() if item.own_fallbacks]
     modules.sort(key=lambda item: (item.share, -item.ops))
     columns = ("module~", "op nodes>", "in TensorRT>", *(["largest error>"] if errors else []))
-    rows: Rows = []
+    rows: list[Sequence[Cell]] = []
     for item in modules[:top]:
         error = [] if not errors else ["-" if item.error is None else f"{item.error:.1e}"]
         rows.append((item.path or "(the model itself)", str(item.ops), item.share_text, *error))
@@ -210,7 +210,7 @@ def _listed(items: Sequence[str], most: int = 3) -> str:
 
 
 def _fallback_rows(groups: Sequence[Fallback], top: int) -> Rows:
-    rows: Rows = [
+    rows: list[Sequence[Cell]] = [
         (str(group.count), group.op, Text(group.code, style=STYLES[group.verdict]), group.source, group.message)
         for group in groups[:top]
     ]
