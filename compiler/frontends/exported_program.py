@@ -58,7 +58,8 @@ from .written_constants import written_constants_as_buffers
 Leaf = Any
 
 _NOT_IN_NAMES = frozenset("\"'\\")
-_UNKNOWN_RESULT = re.compile(r"Found <class '(?P<name>[^']+)'> in output")
+_UNKNOWN_RESULT = re.compile(r"(Found <class '(?P<name>[^']+)'> in output|unhashable type: )")
+"""Of a result that PyTorch cannot take apart; 2.11 asks first whether it is hashable, which dataclasses are not."""
 
 
 def trace(
@@ -454,7 +455,8 @@ def _rejection(error: Exception) -> str:
             f"torch.where there, or ir='torch_compile', which leaves that to Python ({reason})."
         )
     unknown = _UNKNOWN_RESULT.match(reason)
-    return f"torch.export rejects the model{place}: {_unknown_result(unknown['name']) if unknown else reason}"
+    name = unknown["name"] if unknown else None
+    return f"torch.export rejects the model{place}: {_unknown_result(name) if name else reason}"
 
 
 def _first_line(error: Exception) -> str:

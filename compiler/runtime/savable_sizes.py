@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch.fx.experimental.symbolic_shapes import cast_symbool_to_symint_guardless
 
 Emit = Callable[..., Any]
 """`emit(function, *arguments)` adds a call to a graph, and returns what stands for its result."""
@@ -43,6 +44,10 @@ def _round(emit: Emit, x: Any, digits: None = None) -> Any:
     return emit(torch.sym_ite, up, emit(operator.add, low, 1), low)
 
 
+def _number(emit: Emit, truth: Any) -> Any:
+    return emit(torch.sym_ite, truth, 1, 0)
+
+
 WRITTEN_OUT: Mapping[Any, Callable[..., Any]] = MappingProxyType(
     {
         math.floor: _floor,
@@ -50,6 +55,7 @@ WRITTEN_OUT: Mapping[Any, Callable[..., Any]] = MappingProxyType(
         operator.abs: _absolute,
         round: _round,
         torch.sym_sum: _sum,
+        cast_symbool_to_symint_guardless: _number,
     }
 )
 """`(emit, *arguments)` adds calls that do what the function does, and returns the result."""

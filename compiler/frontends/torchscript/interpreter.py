@@ -30,10 +30,19 @@ _RECURRENT = MappingProxyType(
 )
 """Functions that `WholeRecurrentLayers` replaces, for the operators that they are."""
 
+
+def _convolution(*values: Any) -> Any:
+    """Without the flags for cuDNN, with which PyTorch 2.11 does not trace sizes that vary."""
+    return torch.ops.aten.convolution.default(*values[:9])
+
+
 _INSTEAD: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
+        "aten::_convolution": _convolution,
+        "aten::_convolution.deprecated": _convolution,
         "aten::size.int": torch.Tensor.size,
         "aten::stride.int": torch.Tensor.stride,
+        "aten::dim": torch.Tensor.dim,
         "aten::numel": torch.Tensor.numel,
         "aten::item": torch.Tensor.item,
         "aten::index.Tensor_hacked_twin": torch.ops.aten.index.Tensor,
