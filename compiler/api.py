@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 import types
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from ..passes.annotate.exclusion import check_modules
 from .errors import NotWhole, UserError
@@ -99,7 +99,7 @@ def compile(
         started = time.perf_counter()
         try:
             traced = traceable(model, chosen, inputs, kwarg_inputs)
-            program = _traced(model, traced, inputs, kwarg_inputs, decide_by_examples)
+            program = traced_program(model, traced, inputs, kwarg_inputs, decide_by_examples)
             check_modules(settings.torch_executed_modules, program, model)
             spent = {"export": time.perf_counter() - started}
             compiled = compile_program(program, settings, pipeline, instruments, spent)
@@ -113,10 +113,14 @@ def compile(
         except NotWhole as error:
             if chosen != "ts" or not is_torchscript(model) or settings.require_full_compilation:
                 raise
-            from .frontends.torchscript.blocks import script_of_blocks
+            from .frontends.torchscript.blocks import Asked, script_of_blocks
 
-            run = functools.partial(compile_program, pipeline=pipeline, instruments=instruments)
-            return script_of_blocks(model, inputs or (), kwarg_inputs or {}, settings, run, str(error))
+            asked = Asked(str(error), spent={"export": time.perf_counter() - started})
+
+            def run(name: str, program: Program, settings: Settings) -> GraphModule:
+                return compile_program(program, settings, pipeline, instruments)
+
+            return script_of_blocks(model, inputs or (), kwarg_inputs or {}, settings, run, asked)
         object.__setattr__(script, "report", report)
         return script
 
@@ -129,13 +133,19 @@ def _owner(model: Any) -> torch.nn.Module | ExportedProgram | None:
     return owner if isinstance(owner, torch.nn.Module | ExportedProgram) else None
 
 
-def _traced(
+def traced_program(
     model: Any,
     module: Any,
     inputs: Sequence[Any] | None,
     kwargs: Mapping[str, Any] | None,
-    decide_by_examples: bool,
+    decide_by_examples: bool = False,
 ) -> Program:
+    """A model, of which a front end made a module, as a Program.
+
+    Raises:
+        NotWhole: it is TorchScript, which may be compiled in blocks, and cannot be exported.
+        UserError: another model cannot be exported.
+    """
     try:
         return trace(module, inputs, kwargs, decide_by_examples=decide_by_examples)
     except UserError as error:

@@ -246,7 +246,11 @@ def compile_program(
     chosen = default_pipeline() if pipeline is None else as_pipeline(pipeline)
     if settings.dryrun and pipeline is None:
         chosen = chosen.until("partition")
-    report = run(program, chosen, settings, instruments, spent=spent)
+    return compiled_module(run(program, chosen, settings, instruments, spent=spent))
+
+
+def compiled_module(report: Report) -> GraphModule:
+    """What a run made, with its report; a module that runs in PyTorch where the pipeline ended before `splice`."""
     compiled = report.compiled if report.compiled is not None else eager_module(report.program)
     assert isinstance(compiled, GraphModule)
     # Not assigned plainly, since nn.Module declares its attributes as tensors and modules.

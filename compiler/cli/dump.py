@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 from ..errors import UserError, did_you_mean
 from ..ir.graph_diff import graph_diff
@@ -36,8 +37,14 @@ def explain_dump(folder: str) -> str:
 
 
 def explain_node(folder: str, name: str) -> str:
-    """One node of a dumped run: where it came from, what each pass made of it, its verdict and where it runs."""
+    """One node of a dumped run: where it came from, what each pass made of it, its verdict and where it runs.
+
+    Nodes of a TorchScript model in blocks are called "block_00/relu", and are explained by the dump of their block.
+    """
     with reading(folder):
+        block, separator, inner = name.removeprefix("%").partition("/")
+        if separator and "blocks" in DumpFolder(folder).run and re.fullmatch(r"block_\d+", block):
+            return printable(node_story(DumpFolder(str(Path(folder) / block.replace("_", "-"))), inner))
         return printable(node_story(DumpFolder(folder), name))
 
 

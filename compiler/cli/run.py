@@ -10,29 +10,33 @@ import threading
 import time
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
-import torch
+from torch.fx import GraphModule
 
 from ...passes.annotate.exclusion import check_modules, check_operator
-from ..errors import Cancelled, UserError
-from ..frontends.exported_program import trace
+from ..api import traced_program
+from ..errors import Cancelled, NotWhole, UserError
+from ..frontends.choice import traceable
 from ..frontends.load_model import load_model
 from ..frontends.loaded_model import LoadedModel
+from ..frontends.module_view import is_torchscript
 from ..instruments.dump import Dump
-from ..instruments.numerics import Numerics
+from ..instruments.dump_files import check_folder
+from ..instruments.numerics import Divergence, Numerics
 from ..instruments.progress import Progress
 from ..instruments.protocol import Instrument
 from ..instruments.verify import Verify
 from ..ir.program import Program
-from ..manager import PassManager
+from ..manager import PassManager, compiled_module
 from ..pass_base import Context
 from ..pipeline import Pipeline, default_pipeline
 from ..report.report import Report
+from ..report.script_report import ScriptReport
 from ..settings import Settings
 from .defaults import TABLE, Defaults, project_defaults
 from .quiet import held_back
@@ -57,7 +61,7 @@ class Request:
     started: float = field(default_factory=time.perf_counter)
 
 
-def run_model(request: Request) -> Report:
+def run_model(request: Request) -> Report | ScriptReport:
     """Do what was asked, and print the report.
 
     Everything that can be judged without the model is checked before it is loaded, so that a typing mistake costs no
@@ -93,29 +97,88 @@ def _compile(
     numerics: Numerics | None,
     cancelled: Callable[[], bool],
     spent: dict[str, float],
-) -> Report:
+) -> Report | ScriptReport:
     with Progress(sys.stderr) as progress:
-        instruments: list[Instrument] = [Verify(), progress]
-        if numerics is not None:
-            instruments.append(numerics)
-        dump = None if settings.dump_dir is None else Dump(settings.dump_dir, numerics=numerics)
-        instruments += [] if dump is None else [dump]
+        if settings.dump_dir is not None:
+            check_folder(Path(settings.dump_dir))
         with _counted(spent, "load"):
             model = load_model(request.model, request.trust).with_inputs(request.inputs)
         for name in sorted(settings.torch_executed_ops):
             check_operator(name)  # not before the model is loaded, which may define operators
-        with held_back(), _counted(spent, "export"):
-            program = _trace(model)
-        check_modules(settings.torch_executed_modules, program, model.module)
-        ctx = progress.context(Context(settings=settings, cancelled=cancelled))
-        report = PassManager(pipeline, instruments, ctx=ctx, command=request.command, spent=spent).run(program)
-        if request.output is not None:
-            saving: dict[str, float] = {}
-            with _counted(saving, "save"):
-                _save(report, Path(request.output))
-            report = report.with_spent(**saving)
-            if dump is not None:
-                dump.finished(report)
+        run = _Run(request, pipeline, progress, cancelled)
+        try:
+            with held_back(), _counted(spent, "export"):
+                program = _trace(model)
+            check_modules(settings.torch_executed_modules, program, model.module)
+            report, dump = run.of(program, settings, numerics, spent)
+            if request.output is not None:
+                saving: dict[str, float] = {}
+                with _counted(saving, "save"):
+                    _save(report, Path(request.output))
+                report = report.with_spent(**saving)
+                if dump is not None:
+                    dump.finished(report)
+            return report
+        except NotWhole as error:
+            if not is_torchscript(model.module) or settings.require_full_compilation:
+                raise
+            return run.in_blocks(model, settings, str(error), numerics, spent)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Runs the pipeline on programs with what the command line asked for."""
+
+    request: Request
+    pipeline: Pipeline
+    progress: Progress
+    cancelled: Callable[[], bool]
+
+    def of(
+        self, program: Program, settings: Settings, numerics: Numerics | None, spent: Mapping[str, float]
+    ) -> tuple[Report, Dump | None]:
+        """The report of a run, and what wrote its dump."""
+        instruments: list[Instrument] = [Verify(), self.progress, *([numerics] if numerics is not None else [])]
+        dump = None if settings.dump_dir is None else Dump(settings.dump_dir, numerics=numerics)
+        instruments += [] if dump is None else [dump]
+        ctx = self.progress.context(Context(settings=settings, cancelled=self.cancelled))
+        manager = PassManager(self.pipeline, instruments, ctx=ctx, command=self.request.command, spent=spent)
+        return manager.run(program), dump
+
+    def in_blocks(
+        self,
+        model: LoadedModel,
+        settings: Settings,
+        whole: str,
+        numerics: Numerics | None,
+        spent: Mapping[str, float],
+    ) -> ScriptReport:
+        """Compile TorchScript that is no graph as a whole in blocks; `numerics` gets the rows of all of them."""
+        from ..frontends.torchscript.blocks import Asked, script_of_blocks
+
+        output = self.request.output
+        if output is not None and not output.endswith(".ts"):
+            raise UserError(
+                f"{whole} It is compiled in blocks, which only TorchScript can hold: name the output "
+                f"{Path(output).stem}.ts."
+            )
+        rows: list[Divergence] = []
+
+        def compiled(name: str, program: Program, settings: Settings) -> GraphModule:
+            own = Numerics() if numerics is not None else None
+            report, _ = self.of(program, settings, own, {})
+            rows.extend(replace(row, output=f"{name}/{row.output}") for row in (own.rows if own is not None else ()))
+            return compiled_module(report)
+
+        asked = Asked(whole, self.request.command, spent)
+        script = script_of_blocks(model.module, model.args, model.kwargs, settings, compiled, asked)
+        if numerics is not None:
+            numerics.rows[:] = rows
+        if output is not None:
+            from ..runtime.saving.save import save
+
+            save(script, Path(output))
+        report: ScriptReport = vars(script)["report"]
         return report
 
 
@@ -169,12 +232,8 @@ def _trace(model: LoadedModel) -> Program:
         raise UserError(
             f"{model.name} comes without example inputs: give each by --input, such as --input 1x3x224x224."
         )
-    module = model.module
-    if isinstance(module, torch.jit.ScriptModule):
-        from ..frontends.torchscript.conversion import module_from_script
-
-        module = module_from_script(module, model.args, model.kwargs)
-    return trace(module, model.args or None, model.kwargs or None)
+    module = traceable(model.module, "dynamo", model.args, model.kwargs)
+    return traced_program(model.module, module, model.args or None, model.kwargs or None)
 
 
 def _save(report: Report, path: Path) -> None:
@@ -184,7 +243,7 @@ def _save(report: Report, path: Path) -> None:
     save(report.compiled, path)
 
 
-def _print(request: Request, report: Report, numerics: Numerics | None, defaults: Defaults) -> None:
+def _print(request: Request, report: Report | ScriptReport, numerics: Numerics | None, defaults: Defaults) -> None:
     if request.as_json:
         click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
         return

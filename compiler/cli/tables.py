@@ -19,6 +19,7 @@ from ..instruments.numerics import Divergence, node_errors
 from ..ir.ledger import Ledger, LedgerRow, Verdict
 from ..report.coverage import module_coverage
 from ..report.report import Report
+from ..report.script_report import ScriptReport
 from .columns import Cell, table_lines
 
 WIDTH = 120
@@ -78,7 +79,7 @@ class Titled:
     rows: Rows
 
 
-def print_report(report: Report, divergences: Sequence[Divergence] = (), top: int = 8) -> None:
+def print_report(report: Report | ScriptReport, divergences: Sequence[Divergence] = (), top: int = 8) -> None:
     """Print passes, verdicts, segments, numeric checks, the `top` largest groups of fallbacks, and notes to stdout."""
     print_tables(_tables(report, divergences, top), (f"note: {note}" for note in (*report.notes, *_hints(report))))
 
@@ -102,7 +103,7 @@ def print_tables(tables: Iterable[Titled], sentences: Iterable[str] = ()) -> Non
         click.echo(line.rstrip())
 
 
-def _tables(report: Report, divergences: Sequence[Divergence], top: int) -> Iterator[Titled]:
+def _tables(report: Report | ScriptReport, divergences: Sequence[Divergence], top: int) -> Iterator[Titled]:
     yield Titled(_time_text(report), ("pass", "seconds>", "changed~"), _pass_rows(report))
     total, segments = len(report.ledger), report.segments
     if total:
@@ -124,7 +125,7 @@ def _tables(report: Report, divergences: Sequence[Divergence], top: int) -> Iter
         yield Titled(title, ("op nodes>", "operator", "code", "where~", "why~"), _fallback_rows(groups, top))
 
 
-def _time_text(report: Report) -> str:
+def _time_text(report: Report | ScriptReport) -> str:
     """All seconds, and what took them: "9.2 s: import 2.9, export 1.1, passes 0.8, dump 4.4"."""
     parts = {**report.spent, "passes": report.pass_seconds}
     order = [name for name in ("import", "load", "export", "passes") if name in parts]
@@ -133,18 +134,19 @@ def _time_text(report: Report) -> str:
     return f"{report.seconds:.1f} s: {', '.join(shown)}"
 
 
-def _hints(report: Report) -> Iterator[str]:
+def _hints(report: Report | ScriptReport) -> Iterator[str]:
     """What would get more into TensorRT, if op nodes were left out for being too few for an engine."""
-    program, floor = report.program, report.settings.get("min_block_size")
-    if not isinstance(floor, int) or report.verdicts["demoted"] == 0:
+    floor = report.settings.get("min_block_size")
+    if not isinstance(report, Report) or not isinstance(floor, int) or report.verdicts["demoted"] == 0:
         return
+    program = report.program
     for gain in smaller_block_gains(program, floor):
         if gain.nodes_gained > 0:
             size = gain.change.rpartition(" ")[2]
             yield f"{gain}: --set min_block_size={size}."
 
 
-def _pass_rows(report: Report) -> Rows:
+def _pass_rows(report: Report | ScriptReport) -> Rows:
     return [(record.name, f"{record.seconds:.2f}", record.done) for record in report.passes]
 
 
@@ -156,7 +158,7 @@ def _numerics_rows(divergences: Sequence[Divergence]) -> Rows:
     return [(row.pass_name, row.output, f"{row.relative_l2:.1e}", f"{row.max_abs:.1e}") for row in worst.values()]
 
 
-def _verdict_rows(report: Report) -> Rows:
+def _verdict_rows(report: Report | ScriptReport) -> Rows:
     total, rows = len(report.ledger), []
     for verdict in Verdict:
         count = report.verdicts[str(verdict)]
@@ -172,7 +174,7 @@ def share_text(count: int, total: int) -> str:
     return f"{min(max(100 * count / total, 0.1), 99.9):.1f} %"
 
 
-def _segment_rows(report: Report) -> Rows:
+def _segment_rows(report: Report | ScriptReport) -> Rows:
     return [
         (
             record.name,
@@ -188,7 +190,7 @@ def _segment_rows(report: Report) -> Rows:
     ]
 
 
-def _modules_table(report: Report, divergences: Sequence[Divergence], top: int) -> Titled:
+def _modules_table(report: Report | ScriptReport, divergences: Sequence[Divergence], top: int) -> Titled:
     """The innermost modules with a fallback of their own, least covered first."""
     errors = node_errors(divergences)
     modules = [item for item in module_coverage(report.ledger, errors).walk() if item.own_fallbacks]

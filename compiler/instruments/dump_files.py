@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -71,13 +71,16 @@ def clear_folder(root: Path) -> None:
 
 def remove_graphs(root: Path, first: int) -> None:
     """Remove the dumps of torch.compile's graphs from number `first` on; what is no dump, or no part of one, stays."""
-    for path in root.glob("graph-*"):
-        match = _GRAPH.fullmatch(path.name)
-        if match is None or int(match[1]) < first or path.is_symlink():
-            continue
+    found = ((path, _GRAPH.fullmatch(path.name)) for path in root.glob("graph-*"))
+    remove_dumps(path for path, match in found if match is not None and int(match[1]) >= first)
+
+
+def remove_dumps(folders: Iterable[Path]) -> None:
+    """Remove dumps; what is no dump, or no part of one, stays."""
+    for path in folders:
         # What cannot be removed is no reason to stop a compilation.
         with suppress(OSError, UserError):
-            if (path / "run.json").is_file():
+            if (path / "run.json").is_file() and not path.is_symlink():
                 clear_folder(path)
                 path.rmdir()
 

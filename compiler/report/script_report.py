@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
+from ..analysis.boundary import BoundaryBill
 from ..ir.ledger import Ledger, LedgerRow
-from ..ir.records import SegmentRecord
+from ..ir.records import PassRecord, SegmentRecord
+from .coverage import ModuleCoverage, module_coverage
+from .dump_folder import SCHEMA
 from .report import Report, summary
+from .versions import versions
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,61 @@ class ScriptReport:
         blocks: what became Programs, in the order in which they run.
         stayed: what stayed TorchScript: operators on tensors, control flow, state, with the reason and the line.
         settings: of the compilation.
+        command: the command line that ran it; "" for a call from Python.
+        seconds_before: what was done before the blocks, by name, as in `Report.spent`.
     """
 
     whole: str
     blocks: tuple[ScriptBlock, ...]
     stayed: tuple[LedgerRow, ...]
     settings: dict[str, Any]
+    command: str = ""
+    seconds_before: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """Seconds of what is not a pass, by name, as in `Report.spent`: those of all blocks together."""
+        found = Counter(self.seconds_before)
+        for block in self.blocks:
+            found.update(block.report.spent)
+        return dict(found)
+
+    @property
+    def pass_seconds(self) -> float:
+        """Seconds of all passes of all blocks together."""
+        return sum(block.report.pass_seconds for block in self.blocks)
+
+    @property
+    def schema(self) -> int:
+        """Version of the layout of `run.json`."""
+        return SCHEMA
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of what compiled it."""
+        return versions()
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline that ran on every block; "" without blocks."""
+        return self.blocks[0].report.pipeline if self.blocks else ""
+
+    @property
+    def passes(self) -> tuple[PassRecord, ...]:
+        """The passes of all blocks, called "block_00/decompose"."""
+        found = ((block.name, record) for block in self.blocks for record in block.report.passes)
+        return tuple(replace(record, name=f"{name}/{record.name}") for name, record in found)
+
+    @property
+    def boundary(self) -> BoundaryBill:
+        """The tensors that enter and leave each engine on every call."""
+        found = ((block.name, engine) for block in self.blocks for engine in block.report.boundary.engines)
+        return BoundaryBill(tuple(replace(engine, segment=f"{name}/{engine.segment}") for name, engine in found))
+
+    @property
+    def modules(self) -> ModuleCoverage:
+        """Coverage by module."""
+        return module_coverage(self.ledger)
 
     @property
     def ledger(self) -> Ledger:
@@ -72,8 +127,8 @@ class ScriptReport:
 
     @property
     def seconds(self) -> float:
-        """Seconds of all blocks together."""
-        return sum(block.report.seconds for block in self.blocks)
+        """Seconds of everything that was measured."""
+        return self.pass_seconds + sum(self.spent.values())
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -100,13 +155,23 @@ class ScriptReport:
         return "\n".join([repr(self), *engines, self.why().rstrip("\n")])
 
     def to_json(self) -> dict[str, Any]:
-        """An object for JSON."""
+        """The object that `run.json` holds: the fields of a `Report`, and those of a model in blocks."""
         return {
+            "schema": self.schema,
+            "versions": self.versions,
+            "command": self.command,
+            "pipeline": self.pipeline,
+            "settings": self.settings,
+            "passes": [record.to_json() for record in self.passes],
+            "verdicts": self.verdicts,
+            "segments": [record.to_json() for record in self.segments],
+            "boundary": self.boundary.to_json(),
+            "notes": list(self.notes),
+            "failure": None,
+            "seconds": {**self.spent, "passes": self.pass_seconds, "total": self.seconds},
             "whole": self.whole,
             "blocks": [{"name": b.name, "runs": b.runs, "report": b.report.to_json()} for b in self.blocks],
             "stayed": [row.to_json() for row in self.stayed],
-            "verdicts": self.verdicts,
-            "settings": self.settings,
         }
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ScriptReport:

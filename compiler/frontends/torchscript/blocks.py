@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ...errors import UserError, did_you_mean, first_line
 from ...inputs import as_input, declares_input
+from ...instruments.script_dump import begin_script_dump, block_folder, write_script_dump
 from ...ir.ledger import LedgerRow, Reason
 from ...ir.module_state import blank_module
 from ...ir.program import Program
@@ -28,7 +29,7 @@ from ...settings import Settings
 from ..exported_program import example_arguments
 from ..given_arguments import is_declared
 from .block import Block, NotConverted, exported_block
-from .code import Code, Op, class_name
+from .code import Code, Op, Place, class_name
 from .conversion import Script, arguments_by_name, raised_by_model
 from .edit import block_module, put
 from .inlined import Inlined, inlined
@@ -36,8 +37,19 @@ from .observed import Seen, observe
 from .regions import Graph, Outside, Region, is_tensor_op, scheduled
 from .twin import Twin, twin_of
 
-Compile = Callable[[Program, Settings], GraphModule]
+Compile = Callable[[str, Program, Settings], GraphModule]
+"""Runs the pipeline on the block of a name."""
+
 _ATTEMPTS = 60
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Why a model is compiled in blocks, and what was done before: for the report, see `ScriptReport`."""
+
+    whole: str
+    command: str = ""
+    spent: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def script_of_blocks(
@@ -46,7 +58,7 @@ def script_of_blocks(
     kwargs: Mapping[str, Any],
     settings: Settings,
     compiled: Compile,
-    whole: str,
+    asked: Asked,
 ) -> torch.jit.ScriptModule:
     """A copy of a TorchScript model in which the parts that can be converted are engines.
 
@@ -59,12 +71,14 @@ def script_of_blocks(
         inputs, kwargs: its arguments, see `trace`.
         settings: of the compilation; with `dump_dir`, every block writes a folder of its own into it.
         compiled: runs the pipeline on a program.
-        whole: why the model is not converted as a whole.
+        asked: what the report says besides.
 
     Raises:
         UserError: the inputs do not fit, or the model raises for them; or it cannot be saved, and so not copied.
     """
     _check_modules(model, settings)
+    if settings.dump_dir is not None:
+        begin_script_dump(settings.dump_dir)
     script = Script.of(_with_forward(model))
     declared = arguments_by_name(script, inputs, kwargs)
     own = inlined(script.owner, settings.torch_executed_modules)
@@ -74,7 +88,10 @@ def script_of_blocks(
         raise raised_by_model(error, declared) from error
     work = _Work(own, Graph(own), twin_of(own.script), seen, settings, compiled)
     work.plan(work.graph.code)
-    return work.finished(whole)
+    result = work.finished(asked)
+    if settings.dump_dir is not None:
+        write_script_dump(settings.dump_dir, vars(result)["report"])
+    return result
 
 
 def _check_modules(model: Any, settings: Settings) -> None:
@@ -134,8 +151,9 @@ def _calls(script: Script, declared: Mapping[str, Any]) -> Iterator[list[Any]]:
 
 @dataclass(frozen=True, eq=False)
 class _Built:
-    """A block with the report of its run, and the ScriptModule that runs it; None where it has no engine."""
+    """A block with its name, the report of its run, and the ScriptModule that runs it; None where it has no engine."""
 
+    name: str
     block: Block
     report: Report
     script: torch.jit.ScriptModule | None
@@ -153,9 +171,9 @@ class _Work:
     left: dict[Op, str] = field(default_factory=dict)
     small: dict[Op, int] = field(default_factory=dict)
     plans: list[tuple[list[list[Op]], list[_Built]]] = field(default_factory=list)
+    exported: dict[tuple[Op, ...], Block] = field(default_factory=dict)
     known: dict[tuple[Op, ...], _Built] = field(default_factory=dict)
     failed: dict[tuple[Op, ...], str] = field(default_factory=dict)
-    names: dict[_Built, str] = field(default_factory=dict)
 
     # --- what becomes a block ---
     def plan(self, block: Code) -> None:
@@ -178,7 +196,7 @@ class _Work:
 
     def _found(self, groups: Sequence[Sequence[Op]]) -> list[_Built] | None:
         """The blocks of these groups; None where an op was found that has to be left out."""
-        found = []
+        regions = []
         for group in groups:
             if not any(map(is_tensor_op, group)) or any(op in self.left for op in group):
                 continue
@@ -190,6 +208,14 @@ class _Work:
             if region.size < self.settings.min_block_size:
                 self.small.update((op, region.size) for op in group if is_tensor_op(op))
                 continue
+            try:
+                self._export(region)
+            except NotConverted as error:
+                self._leave_out(region, str(error))
+                return None
+            regions.append(region)
+        found = []
+        for region in regions:
             try:
                 found.append(self._built(region))
             except NotConverted as error:
@@ -211,20 +237,20 @@ class _Work:
         if region.ops in self.failed:
             raise NotConverted(self.failed[region.ops])
         try:
-            self.attempts += 1
-            return exported_block(region, self.model, self.twin, self.graph.root, self.seen)
+            if region.ops not in self.exported:
+                self.attempts += 1
+                self.exported[region.ops] = exported_block(region, self.model, self.twin, self.graph.root, self.seen)
+            return self.exported[region.ops]
         except NotConverted as error:
             self.failed[region.ops] = str(error)
             raise
 
     def _built(self, region: Region) -> _Built:
         if region.ops not in self.known:
-            block = self._export(region)
-            settings = self.settings
+            block, name, settings = self._export(region), f"block_{len(self.known):02}", self.settings
             if settings.dump_dir is not None:
-                name = f"block-{len(self.known):02}"
-                settings = settings.updated({"dump_dir": str(Path(settings.dump_dir) / name)})
-            compiled = self.compiled(block.program, settings)
+                settings = settings.updated({"dump_dir": block_folder(settings.dump_dir, name)})
+            compiled = self.compiled(name, block.program, settings)
             report: Report = vars(compiled)["report"]
             script = None
             if report.segments and report.compiled is not None:
@@ -232,8 +258,9 @@ class _Work:
                     script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
                 except UserError as error:
                     self.failed[region.ops] = first_line(error)
+                    del self.exported[region.ops]
                     raise NotConverted(first_line(error)) from error
-            self.known[region.ops] = _Built(block, report, script)
+            self.known[region.ops] = _Built(name, block, report, script)
         return self.known[region.ops]
 
     def _leave_out(self, region: Region, reason: str) -> None:
@@ -262,7 +289,7 @@ class _Work:
         return None
 
     # --- the result ---
-    def finished(self, whole: str) -> torch.jit.ScriptModule:
+    def finished(self, asked: Asked) -> torch.jit.ScriptModule:
         """The copy of the model with its blocks, and the report."""
         module = self.model.script
         blocks: list[ScriptBlock] = []
@@ -272,18 +299,18 @@ class _Work:
                 for op in (op for group in groups for op in group):
                     op.node.moveBefore(end)
             for built in found:
-                name = f"block_{len(blocks):02}"
-                while module._c.hasattr(name):
-                    name = f"{name}_"
+                attribute = built.name
+                while module._c.hasattr(attribute):
+                    attribute = f"{attribute}_"
                 if built.script is not None:
-                    put(self.graph, module, name, built.block, block_module(built.block, built.script))
-                blocks.append(ScriptBlock(name, built.report, built.script is not None))
+                    put(self.graph, module, attribute, built.block, block_module(built.block, built.script))
+                blocks.append(ScriptBlock(built.name, built.report, built.script is not None))
         self.model.graph.lint()
         wrap: Any = torch.jit._recursive.wrap_cpp_module
         script: torch.jit.ScriptModule = wrap(module._c)
         inside = {op for _, found in self.plans for built in found for op in built.block.region.ops}
         stayed = tuple(self._stayed(self.graph.code, inside))
-        report = ScriptReport(whole, tuple(blocks), stayed, self.settings.to_json())
+        report = ScriptReport(asked.whole, tuple(blocks), stayed, self.settings.to_json(), asked.command, asked.spent)
         object.__setattr__(script, "report", report)
         return script
 
@@ -312,10 +339,15 @@ class _Work:
             verdict=REASON_CODES[reason.code].verdict,
             reasons=(reason,),
             module=origin.modules[-1][0],
-            source=_source(origin.frames, op),
+            source=_source(origin.frames, self._place(op)),
         )
 
+    def _place(self, op: Op) -> Place | None:
+        """The line of an op; of what makes the value for one that assigns an attribute, of which files keep none."""
+        maker = self.graph.makers.get(op.inputs[-1]) if op.inputs else None
+        return op.place or (maker.place if maker is not None and not op.outputs else None)
 
-def _source(frames: Sequence[str], op: Op) -> str | None:
-    found = frames_in("".join([*frames, op.place.frame if op.place else ""]))
+
+def _source(frames: Sequence[str], place: Place | None) -> str | None:
+    found = frames_in("".join([*frames, place.frame if place else ""]))
     return found[-1] if found else None

@@ -174,7 +174,8 @@ def _replace(result: Inlined, node: Any, body: Any, arguments: list[Any], origin
             values[before.debugName()] = after
         for made in (clone, *(part for block in clone.blocks() for part in _nodes(block))):
             result.origins.update((value.debugName(), origin) for value in made.outputs())
-            result.origins.setdefault(str(made.sourceRange()), origin)
+            if Place.of(made) is not None:  # files keep none for what assigns an attribute
+                result.origins.setdefault(str(made.sourceRange()), origin)
     for output, value in zip(node.outputs(), body.outputs(), strict=True):
         output.replaceAllUsesWith(values[value.debugName()])
     node.destroy()

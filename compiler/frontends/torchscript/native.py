@@ -41,13 +41,14 @@ def is_native(op: Op, values: list[Any]) -> bool:
 def run_native(op: Op, values: list[Any]) -> Any:
     """What TorchScript's operator makes of plain values."""
     graph: Any = torch._C.Graph()
-    made = {}
+    made: dict[str, Any] = {}
     for value in op.node.inputs():
         made.setdefault(value.debugName(), graph.addInput().setType(value.type()))
     clone = graph.insertNode(graph.createClone(op.node, lambda value: made[value.debugName()]))
     for output in clone.outputs():
         graph.registerOutput(output)
-    return torch._C._jit_interpret_graph(graph, tuple(dict(zip(op.inputs, values, strict=True)).values()))
+    native: Any = torch._C
+    return native._jit_interpret_graph(graph, tuple(dict(zip(op.inputs, values, strict=True)).values()))
 
 
 def _is_generic(type: Any) -> bool:

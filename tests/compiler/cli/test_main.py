@@ -270,3 +270,50 @@ def test_fallbacks_are_grouped_by_line_and_reason() -> None:
         ("m.py:1", "TP201", 1, "about a."),
         ("m.py:2", "TP203", 1, "about d."),
     ]
+
+
+class Counting(torch.nn.Module):
+    """State that no graph holds, between what can be converted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+        self.calls = 0
+        self.seen = [torch.zeros(1)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        y = torch.relu(self.a(x)) * 2
+        self.seen.append(y.sum().reshape(1))
+        z = torch.tanh(self.b(y)) + self.calls
+        return z * torch.cat(self.seen).sum()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@torch.no_grad()
+def test_torchscript_in_blocks(tmp_path: Path) -> None:
+    script = torch.jit.script(Counting().eval())
+    torch.jit.save(script, tmp_path / "model.pt")
+    run = ["run", str(tmp_path / "model.pt"), "--input", "1..8x4", "--set", "min_block_size=1", "--executor", "pytorch"]
+    dump, output = tmp_path / "dump", tmp_path / "m.ts"
+    result = call(*run, "--dump-dir", str(dump), "-o", str(output), "--check-numerics")
+    assert result.exit_code == 0, result.output
+    assert "note: the TorchScript model cannot be converted as a whole: it changes the list" in result.stdout
+    assert "block_00/segment-00" in result.stdout
+    compiled = torch.jit.load(output)
+    for rows in (3, 1, 8):
+        x = torch.randn(rows, 4)
+        torch.testing.assert_close(compiled(x), script(x), rtol=1e-4, atol=1e-4)
+    assert {path.name for path in dump.iterdir()} >= {"block-00", "block-01", "index.html", "why.txt", "run.json"}
+    lines = Path(__file__).read_text().splitlines()
+    line = next(i for i, text in enumerate(lines, 1) if "self.calls += 1" in text)
+    assert f"test_main.py:{line}: prim.SetAttr stays TorchScript" in call("explain", str(dump)).stdout
+    assert call("explain", str(dump), "block_00/relu").stdout.startswith("%relu = aten.relu: trt in segment-00")
+    assert call("explain", str(dump), "--modules").stdout.startswith("(model)  ")
+    assert "same settings, verdicts and segments" in call("diff", str(dump), str(dump)).stdout
+    printed = json.loads(call(*run, "--json").stdout)
+    assert printed["verdicts"] == json.loads((dump / "run.json").read_text())["verdicts"]
+    assert "which only TorchScript can hold: name the output m.ts" in call(*run, "-o", str(tmp_path / "m.pt2")).output
+    refused = call(*run, "--set", "require_full_compilation=true")
+    assert refused.exit_code == 1
+    assert not [path for path in (tmp_path / "m.pt2",) if path.exists()]

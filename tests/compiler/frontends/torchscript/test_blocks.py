@@ -1,7 +1,6 @@
 """TorchScript in blocks: engines where it can be converted, TorchScript around them, against the original."""
 
 import copy
-import functools
 import io
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 import trt_passes as tp
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from trt_passes.compiler.frontends.torchscript.blocks import script_of_blocks
+from trt_passes.compiler.frontends.torchscript.blocks import Asked, script_of_blocks
 from trt_passes.compiler.manager import compile_program
 from trt_passes.compiler.settings import Settings
 
@@ -163,10 +162,14 @@ PROGRAMS = {
 }
 
 
+def _compiled(name: str, program: tp.Program, settings: Settings) -> Any:
+    return compile_program(program, settings)
+
+
 def blocks(script: Any, inputs: Any, **options: Any) -> Any:
     """The model in blocks, whether or not it can be converted as a whole."""
     settings = Settings.from_options({**OPTIONS, **options})
-    return script_of_blocks(script, inputs, {}, settings, functools.partial(compile_program), "asked for")
+    return script_of_blocks(script, inputs, {}, settings, _compiled, Asked("asked for"))
 
 
 def compare(compiled: Any, script: Any, calls: list[tuple[Any, ...]]) -> None:
