@@ -134,36 +134,44 @@ def main(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-@main.command(cls=RunCommand, short_help="Compile a model and report on it.")
-@click.argument("model", shell_complete=complete_files)
-@click.option("--dump-dir", metavar="DIR", help="Folder for what every pass did: new, empty, or an earlier dump.")
-@click.option("-p", "--pipeline", metavar="PIPELINE", help="Passes to run, such as decompose,lower,annotate,partition.")
-@click.option("--until", metavar="STAGE", shell_complete=complete_stages, help="Stop after this pass or stage.")
-@click.option(
+input_option = click.option(
     "--input",
     "inputs",
     metavar="SPEC",
     multiple=True,
     help="An input: [name=]2x3x224x224[:f16]; a size may be min..max or min..opt..max. Once for each input.",
 )
-@click.option(
+set_option = click.option(
     "--set",
     "settings",
     metavar="NAME=VALUE",
     multiple=True,
     shell_complete=complete_settings,
-    help="A setting, from the list below.",
+    help="A setting, see `trt-passes run --help`.",
 )
-@click.option("--check-numerics", is_flag=True, help="Compare outputs with the model's after every pass.")
-@click.option(
+executor_option = click.option(
     "--executor",
     metavar="NAME",
     shell_complete=complete_executors,
     help="What runs the engines: auto, tensorrt, reference or pytorch.",
 )
+trust_option = click.option(
+    "--trust", is_flag=True, help="Read a .pt2 that can run code: pickled objects, operators of others."
+)
+
+
+@main.command(cls=RunCommand, short_help="Compile a model and report on it.")
+@click.argument("model", shell_complete=complete_files)
+@click.option("--dump-dir", metavar="DIR", help="Folder for what every pass did: new, empty, or an earlier dump.")
+@click.option("-p", "--pipeline", metavar="PIPELINE", help="Passes to run, such as decompose,lower,annotate,partition.")
+@click.option("--until", metavar="STAGE", shell_complete=complete_stages, help="Stop after this pass or stage.")
+@input_option
+@set_option
+@click.option("--check-numerics", is_flag=True, help="Compare outputs with the model's after every pass.")
+@executor_option
 @click.option("-o", "--output", metavar="FILE", help="Save the compiled model here: .pt2, or .ts for TorchScript.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the report, as JSON, to stdout.")
-@click.option("--trust", is_flag=True, help="Read a .pt2 that can run code: pickled objects, operators of others.")
+@trust_option
 @click.pass_obj
 def run(started: float, /, model: str, **options: Any) -> None:
     """Compile MODEL and say what went to TensorRT, what did not, and why.
@@ -174,6 +182,35 @@ def run(started: float, /, model: str, **options: Any) -> None:
     from .run import Request, run_model
 
     run_model(Request(model=model, command=_command(), started=started, **options))
+
+
+@main.command(short_help="Hold a model to limits, for continuous integration.")
+@click.argument("model", shell_complete=complete_files)
+@click.option("--min-coverage", metavar="SHARE", help="Smallest share of op nodes in TensorRT, such as 0.98 or 98%.")
+@click.option("--max-engines", metavar="N", help="Largest number of engines.")
+@click.option("--max-error", metavar="ERROR", help="Largest relative L2 error of an output of the compiled model.")
+@click.option("--baseline", metavar="DIR", help="A dump of an earlier run, whose nodes in TensorRT must all still be.")
+@click.option("--junit", metavar="FILE", help="Write the results as JUnit XML, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.option("--dump-dir", metavar="DIR", help="Folder for what every pass did: new, empty, or an earlier dump.")
+@input_option
+@set_option
+@executor_option
+@trust_option
+@click.pass_obj
+def check(started: float, /, model: str, **options: Any) -> None:
+    """Compile MODEL and compare it with limits: a table, and exit code 1 if one does not hold.
+
+    Errors are those of the compiled model, on its example inputs, against the model in PyTorch: in TensorRT where there
+    is a GPU, else by the reference executor, which evaluates the same networks.
+    """
+    from .check import check_model, parse_limits
+    from .run import Request
+
+    names = ("min_coverage", "max_engines", "max_error", "baseline")
+    limits = parse_limits(**{name: options.pop(name) for name in names})
+    junit, as_json = options.pop("junit"), options.pop("as_json")
+    check_model(Request(model=model, command=_command(), started=started, **options), limits, junit, as_json)
 
 
 @main.command(short_help="Explain a reason code, a dump's fallbacks, or a node.")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
+import torch
 from torch.fx import GraphModule
 
 from ...passes.annotate.exclusion import check_modules, check_operator
@@ -61,8 +62,36 @@ class Request:
     started: float = field(default_factory=time.perf_counter)
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a run left behind.
+
+    Attributes:
+        report: of the run.
+        model: as it was loaded.
+        program: as it was before all passes; None for TorchScript that is no graph as a whole.
+        compiled: the compiled module, if the run came that far.
+        numerics: what was compared, if it was asked.
+        defaults: of the project.
+    """
+
+    report: Report | ScriptReport
+    model: LoadedModel
+    program: Program | None
+    compiled: torch.nn.Module | None
+    numerics: Numerics | None
+    defaults: Defaults
+
+
 def run_model(request: Request) -> Report | ScriptReport:
-    """Do what was asked, and print the report.
+    """Do what was asked, and print the report; see `perform`."""
+    done = perform(request)
+    _print(request, done)
+    return done.report
+
+
+def perform(request: Request) -> Done:
+    """Do what was asked.
 
     Everything that can be judged without the model is checked before it is loaded, so that a typing mistake costs no
     time and leaves no file.
@@ -81,13 +110,11 @@ def run_model(request: Request) -> Report | ScriptReport:
     with _interruptible() as cancelled, warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch|copyreg")  # about PyTorch's own code
         try:
-            report = _compile(request, settings, pipeline, numerics, cancelled, spent)
+            return _compile(request, settings, pipeline, numerics, cancelled, spent, defaults)
         except (Exception, KeyboardInterrupt) as error:
             if cancelled():
                 raise Cancelled(_stopped(settings)) from error
             raise
-    _print(request, report, numerics, defaults)
-    return report
 
 
 def _compile(
@@ -97,7 +124,8 @@ def _compile(
     numerics: Numerics | None,
     cancelled: Callable[[], bool],
     spent: dict[str, float],
-) -> Report | ScriptReport:
+    defaults: Defaults,
+) -> Done:
     with Progress(sys.stderr) as progress:
         if settings.dump_dir is not None:
             check_folder(Path(settings.dump_dir))
@@ -118,11 +146,12 @@ def _compile(
                 report = report.with_spent(**saving)
                 if dump is not None:
                     dump.finished(report)
-            return report
+            return Done(report, model, program, report.compiled, numerics, defaults)
         except NotWhole as error:
             if not is_torchscript(model.module) or settings.require_full_compilation:
                 raise
-            return run.in_blocks(model, settings, str(error), numerics, spent)
+            script = run.in_blocks(model, settings, str(error), numerics, spent)
+            return Done(vars(script)["report"], model, None, script, numerics, defaults)
 
 
 @dataclass(frozen=True)
@@ -152,7 +181,7 @@ class _Run:
         whole: str,
         numerics: Numerics | None,
         spent: Mapping[str, float],
-    ) -> ScriptReport:
+    ) -> torch.jit.ScriptModule:
         """Compile TorchScript that is no graph as a whole in blocks; `numerics` gets the rows of all of them."""
         from ..frontends.torchscript.blocks import Asked, script_of_blocks
 
@@ -178,8 +207,7 @@ class _Run:
             from ..runtime.saving.save import save
 
             save(script, Path(output))
-        report: ScriptReport = vars(script)["report"]
-        return report
+        return script
 
 
 @contextmanager
@@ -243,13 +271,14 @@ def _save(report: Report, path: Path) -> None:
     save(report.compiled, path)
 
 
-def _print(request: Request, report: Report | ScriptReport, numerics: Numerics | None, defaults: Defaults) -> None:
+def _print(request: Request, done: Done) -> None:
+    report, defaults = done.report, done.defaults
     if request.as_json:
         click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
         return
     from .tables import print_report
 
-    print_report(report, numerics.rows if numerics is not None else ())
+    print_report(report, done.numerics.rows if done.numerics is not None else ())
     if defaults.path is not None:
         click.echo(f"settings of [{TABLE}] in {defaults.path}: {', '.join(sorted(defaults.settings))}")
     if request.output is not None:
