@@ -127,3 +127,22 @@ def test_the_baseline_is_not_overwritten(baseline: str) -> None:
 
 def test_a_folder_that_is_no_dump(tmp_path: Path) -> None:
     assert "is not a dump folder" in check("--baseline", str(tmp_path)).stderr
+
+
+def test_torchscript_in_blocks(tmp_path: Path) -> None:
+    class Halved(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(6)))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            while bool(x.sum() > 100):
+                x = x / 2
+            return x
+
+    torch.jit.script(Halved().eval()).save(tmp_path / "model.pt")
+    limits = ["--input", "2x4", "--max-error", "1e-3", "--max-engines", "1"]
+    result = CliRunner().invoke(main, ["check", str(tmp_path / "model.pt"), *limits])
+    assert result.exit_code == 0, result.output
+    assert {name: row[-1] for name, row in rows(result).items()} == {"engines": "passed", "error": "passed"}
