@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# A module `transformers` beside this file would hide the library of that name from whoever runs Python here.
-__path__.append(os.path.join(os.path.dirname(__file__), "generation", "names"))
+# Modules `transformers` and `torch_tensorrt` beside this file would hide the libraries of these names from whoever runs
+# Python here.
+for _folder in (("generation", "names"), ("compiler", "compat", "names")):
+    __path__.append(os.path.join(os.path.dirname(__file__), *_folder))
 
 if TYPE_CHECKING:
     from .compiler.api import compile, convert_to_engine

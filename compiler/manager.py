@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from torch.fx import GraphModule
 from .errors import PassFailure, UserError
 from .frontends.arguments import eager_module
 from .instruments.dump import Dump
+from .instruments.logged import LOGGER, Logged
 from .instruments.protocol import Failure, Instrument, Step
 from .instruments.verify import Verify
 from .ir.change import Change, Snapshot
@@ -230,6 +232,8 @@ def run(
 ) -> Report:
     """Run a pipeline on a program with the instruments that the settings ask for; the report of the run."""
     asked: list[Instrument] = [Verify(), *instruments]
+    if LOGGER.isEnabledFor(logging.INFO):
+        asked.append(Logged())
     if settings.dump_dir is not None:
         asked.append(Dump(settings.dump_dir))
     return PassManager(pipeline, asked, settings, command=command, spent=spent).run(program)

@@ -8,8 +8,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from .compat.options import take_foreign
 from .errors import UserError, did_you_mean
-from .foreign_options import take_foreign
 
 if TYPE_CHECKING:  # `trt-passes run --help` lists the options without waiting for PyTorch
     import torch
@@ -177,7 +177,7 @@ class Settings:
     def updated(self, options: Mapping[str, Any]) -> Settings:
         """These settings with some replaced; names may be aliases, or options of Torch-TensorRT's that ask for nothing.
 
-        See `foreign_options` for those.
+        See `compat.options` for those.
         """
         known = {item.name for item in fields(self)}
         cached = any(ALIASES.get(name, name) == "cache_dir" and value is not None for name, value in options.items())

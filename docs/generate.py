@@ -20,6 +20,7 @@ from .generator.passes_page import pass_pictures, passes_page
 from .generator.pictures import write_pictures
 from .generator.real_models import real_model_blocks
 from .generator.reference import options_page, reason_codes_page
+from .generator.torch_tensorrt import torch_tensorrt_blocks
 from .generator.walkthrough import walkthrough
 
 FOLDER = Path(__file__).parent
@@ -53,6 +54,7 @@ def main() -> None:
         **custom_pass_blocks(),
         **real_model_blocks(),
         **architecture_blocks(),
+        **torch_tensorrt_blocks(),
     }
     for page in handwritten():
         page.write_text(filled(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -24,7 +24,13 @@ RECORD_FILE = "trt_passes_generation.json"
 """The entry that says what the programs of a model are for, with the model's configuration."""
 
 
-def save(compiled: Any, path: str | os.PathLike[str], output_format: str | None = None) -> None:
+def save(
+    compiled: Any,
+    path: str | os.PathLike[str],
+    output_format: str | None = None,
+    *,
+    extra_files: Mapping[str, str] | None = None,
+) -> None:
     """Write a compiled module to a file: engines, weights (once), and the PyTorch graph of every segment.
 
     The file is written beside its place and then renamed, so it is there whole or not at all; what a process that ended
@@ -39,6 +45,7 @@ def save(compiled: Any, path: str | os.PathLike[str], output_format: str | None 
             "torchscript" is read by `torch.jit.load`. Both need `trt_passes` to be imported, which has the operator
             that runs engines. By default TorchScript if the path ends in `.ts`, else an exported program. What
             `compile_for_generation` returned has a form of its own, which only `load` reads.
+        extra_files: texts by name, which PyTorch's own readers give back as their `extra_files`.
 
     Raises:
         UserError: the module was not compiled by this package, its graph was edited, it has no form in TorchScript, or
@@ -46,11 +53,10 @@ def save(compiled: Any, path: str | os.PathLike[str], output_format: str | None 
     """
     programs = getattr(compiled, "programs", None)
     if not isinstance(programs, dict) or not hasattr(compiled, "plan"):
-        return save_module(compiled, path, output_format)
-    if output_format is not None:
-        raise UserError(
-            f"output_format is {output_format!r}, but a model that generates has one form only: leave it out."
-        )
+        return save_module(compiled, path, output_format, extra_files=extra_files)
+    if output_format is not None or extra_files:
+        given = f"output_format is {output_format!r}" if output_format is not None else "extra_files is given"
+        raise UserError(f"{given}, but a model that generates has one form only: leave it out.")
     target = path_of(path)
     record = {
         "schema": SCHEMA,

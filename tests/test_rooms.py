@@ -16,11 +16,11 @@ ALL = f"{PASS} version inputs pipeline undo passes analysis report runtime front
 
 ROOMS: Mapping[str, str] = {
     "errors": "",
-    "foreign_options": "errors",
+    "compat.options": "errors",
     "ir": "errors ir.notebook",
     "ir.notebook": "visualize",  # display in notebooks: the one import upwards
     "inputs": "errors ir",
-    "settings": "errors foreign_options ir",
+    "settings": "errors compat.options ir",
     "tensorrt": "errors ir settings",
     "pass_base": LOW,
     "passes": "tensorrt.handed_over passes.convert.families",  # says where the converters are
@@ -47,6 +47,7 @@ ROOMS: Mapping[str, str] = {
     "frontends.compiled_graph": f"{ALL} manager",
     "frontends.torchscript.blocks": ALL,  # given what compiles; makes the report
     "api": f"{ALL} manager",
+    "compat": f"{ALL} manager api generation",
     "generation": f"{ALL} manager api",
     "cli": f"{ALL} manager api",
 }

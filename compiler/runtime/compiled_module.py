@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -31,7 +32,7 @@ from .cuda_graphs.capturable import attributes_read
 from .cuda_graphs.cuda_graphs import CudaGraphs
 from .cuda_graphs.rehearsal import rehearsal
 from .direct_calls import direct_forward, forward_of
-from .engine.runtime_cache import runtime_cache
+from .engine.runtime_cache import RuntimeCache, runtime_cache
 from .engine_graph import SEGMENTS, SPLICED, EngineGraph, compiled_segments, current_program, segments_of
 from .fallback import move_made_tensors
 from .operator import attach_runner
@@ -110,6 +111,58 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
             if segment.runner.runtime_cache is not None:
                 segment.runner.runtime_cache.save()
                 break
+
+    def change_options(self, **options: Any) -> None:
+        """Run in another way from now on, without compiling again; no other thread may be running the module.
+
+        Args:
+            options: fields of `RuntimeOptions`, such as `cuda_graphs`, `reuse_outputs` and `runtime_cache_path`.
+
+        Raises:
+            UserError: an option is none, has a value that it cannot have, or needs engines of another kind.
+        """
+        chosen = self.options.updated(options)
+        path = chosen.runtime_cache_path
+        if path == self.options.runtime_cache_path:
+            self._change(chosen, self.runtime_cache)
+        else:
+            self._change(chosen, None if path is None else runtime_cache(path))
+
+    @contextmanager
+    def with_options(self, **options: Any) -> Iterator[CompiledModule]:
+        """Run in another way meanwhile: `with compiled.with_options(cuda_graphs=True): …`, see `change_options`.
+
+        What was captured or kept meanwhile is forgotten at the end.
+        """
+        before, cache = self.options, self.runtime_cache
+        self.change_options(**options)
+        try:
+            yield self
+        finally:
+            self._change(before, cache)
+
+    @property
+    def runtime_cache(self) -> RuntimeCache | None:
+        """What keeps the kernels that TensorRT-RTX compiles for the engines; modules may share one."""
+        return next((segment.runner.runtime_cache for segment in self.segments.values()), None)
+
+    @runtime_cache.setter
+    def runtime_cache(self, cache: RuntimeCache | None) -> None:
+        self._change(self.options, cache)
+
+    def _change(self, options: RuntimeOptions, cache: RuntimeCache | None) -> None:
+        same = (options.cuda_graphs, options.cuda_graph_limit, options.reuse_outputs) == (
+            self.options.cuda_graphs,
+            self.options.cuda_graph_limit,
+            self.options.reuse_outputs,
+        )
+        for segment in self.segments.values():
+            segment.runner.change(options, cache)
+        self.options = options
+        if same:
+            self._forget_captures()
+        else:
+            vars(self)["cuda_graphs"] = cuda_graphs_for(options)
 
     def _usual_device(self) -> torch.device:
         weights = next(self.parameters(), None)

@@ -116,6 +116,14 @@ class Runner:
         self._check(inputs)
         return self._run_in_pytorch(inputs, constants())
 
+    def change(self, options: RuntimeOptions, runtime_cache: RuntimeCache | None) -> None:
+        """Run in another way from now on; no other thread may be running the segment."""
+        if options.executor != self.options.executor:
+            self.executor = options.executor
+        self.options, self.runtime_cache = options, runtime_cache
+        for engine in self._loaded:
+            engine.change(options, runtime_cache)
+
     def __copy__(self) -> Runner:
         # Engines and networks are read-only and belong to TensorRT: copies share them, and choose their own executor.
         twin = object.__new__(type(self))
@@ -152,6 +160,11 @@ class Runner:
             raise UserError(f"executor='tensorrt' cannot run {self.spec.name}: {reason}.")
         self.notice.warn(reason)
         return None
+
+    @property
+    def loaded(self) -> Engine | None:
+        """The engine, if TensorRT has deserialized it."""
+        return self._loaded[0] if self._loaded else None
 
     def is_ready(self, device: torch.device) -> bool:
         """Whether calls with inputs on this device run the engine, loaded before."""

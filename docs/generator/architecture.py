@@ -26,7 +26,10 @@ class Place:
 
 
 PLACES: Mapping[str, Place] = {
-    "doors": Place(("cli/ · api · generation/", "trt-passes, tp.compile, generate"), ("cli", "api", "generation")),
+    "doors": Place(
+        ("cli/ · api · generation/ · compat/", "trt-passes, tp.compile, generate, torch_tensorrt"),
+        ("cli", "api", "generation", "compat"),
+    ),
     "torch_compile": Place(
         ("frontends/torch_compile", "a way in that compiles when it is called"),
         ("frontends.torch_compile", "frontends.compiled_graph"),
@@ -42,7 +45,7 @@ PLACES: Mapping[str, Place] = {
     "runtime": Place(("runtime/", "engines, and the module that calls them"), ("runtime",)),
     "pass_base": Place(("pass_base", "what a pass is"), ("pass_base",)),
     "tensorrt": Place(("tensorrt/", "TensorRT behind one door, converters' registry"), ("tensorrt",)),
-    "asked": Place(("settings · inputs", "what the user asks for"), ("settings", "foreign_options", "inputs")),
+    "asked": Place(("settings · inputs", "what the user asks for"), ("settings", "compat.options", "inputs")),
     "ir": Place(("ir/", "what flows: programs, ledgers, reasons"), ("ir",)),
     "errors": Place(("errors", "said to the user"), ("errors", "version", "held_logs")),
 }

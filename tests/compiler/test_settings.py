@@ -129,7 +129,7 @@ def test_settings_are_values() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"debug": False, "device": torch.device("cuda:0"), "use_python_runtime": True, "immutable_weights": True},
+        {"debug": False, "device": torch.device("cuda:0"), "use_python_runtime": False, "immutable_weights": True},
         {"make_refittable": False, "use_explicit_typing": True, "version_compatible": False, "max_aux_streams": None},
         {"cache_built_engines": True, "reuse_cached_engines": True, "engine_cache_dir": "engines"},
     ],
@@ -147,7 +147,7 @@ def test_options_of_torch_tensorrt_that_ask_for_what_is_done_anyway(options: dic
         ({"timing_cache_path": "cache.bin"}, "'timing_cache_path' .* has no effect here: .* runtime_cache_path"),
         ({"cache_built_engines": True}, "'cache_built_engines' .* give cache_dir"),
         ({"hardware_compatible": True}, "'hardware_compatible' .* every GPU generation unless compute_capabilities"),
-        ({"use_python_runtime": False}, "'use_python_runtime' .* one runtime"),
+        ({"decompose_attention": True}, "'decompose_attention' .* attention is kept whole"),
     ],
 )
 def test_options_of_torch_tensorrt_without_effect_are_warnings(options: dict[str, Any], words: str) -> None:

@@ -21,6 +21,7 @@ from docs.generator import (
     passes_page,
     pictures,
     real_models,
+    torch_tensorrt,
     walkthrough,
 )
 from docs.generator.blocks import filled, names_in
@@ -101,6 +102,7 @@ def test_the_page_of_passes_is_current(steps: Mapping[str, Step]) -> None:
 def test_excerpts_are_current(run: walkthrough.Walkthrough) -> None:
     blocks = {**run.blocks, **partition_example.partition_blocks(), **custom_pass.custom_pass_blocks()}
     blocks |= {**real_models.real_model_blocks(), **architectures.architecture_blocks()}
+    blocks |= torch_tensorrt.torch_tensorrt_blocks()
     used = set()
     for page in generate.handwritten():
         text = page.read_text(encoding="utf-8")

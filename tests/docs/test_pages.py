@@ -11,7 +11,7 @@ import pytest
 import torch
 import trt_passes as tp
 from trt_passes.compiler.cli.main import main
-from trt_passes.compiler.foreign_options import FOREIGN_OPTIONS
+from trt_passes.compiler.compat.options import FOREIGN_OPTIONS
 from trt_passes.compiler.ir.reasons import REASON_CODES
 from trt_passes.compiler.runtime.options import RuntimeOptions
 from trt_passes.compiler.settings import ALIASES, Settings

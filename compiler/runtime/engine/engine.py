@@ -98,7 +98,7 @@ class Engine:
     ) -> None:
         self.trt, self.spec = trt, spec
         self._plan, self._rule, self._options = plan, rule, options or RuntimeOptions()
-        self._runtime_cache = runtime_cache
+        self._runtime_cache, self._reuses = runtime_cache, self._options.reuse_outputs
         self._logger = collecting_logger(trt.module, _REMEMBERED)
         self._lock = threading.Lock()
         # TensorRT engines need their runtime for as long as they live.
@@ -114,6 +114,32 @@ class Engine:
         twin = object.__new__(type(self))
         twin.__dict__.update(vars(self), _local=_PerThread())
         return twin
+
+    def change(self, options: RuntimeOptions, runtime_cache: RuntimeCache | None) -> None:
+        """Run in another way from now on; no other thread may be running the engine.
+
+        Execution contexts, in which kernels are compiled, are kept where they can be.
+        """
+        before, cached = self._options, self._runtime_cache
+        self._options, self._runtime_cache, self._reuses = options, runtime_cache, options.reuse_outputs
+        streams = options.weight_streaming_budget != before.weight_streaming_budget
+        strategy = "dynamic_shapes_kernel_specialization_strategy"
+        if streams or runtime_cache is not cached or getattr(options, strategy) != getattr(before, strategy):
+            self._local = _PerThread()
+        if streams:
+            for _, engine in self._engines.values():
+                self._set_budget(engine)
+
+    @property
+    def streamable_bytes(self) -> int:
+        """Bytes of weights that can stay in host memory, of an engine that was deserialized."""
+        return max((int(engine.streamable_weights_size) for _, engine in self._engines.values()), default=0)
+
+    @property
+    def automatic_budget(self) -> int:
+        """Bytes of GPU memory for weights that TensorRT would choose, of an engine that was deserialized."""
+        budgets = (engine.get_weight_streaming_automatic_budget() for _, engine in self._engines.values())
+        return max(map(int, budgets), default=0)
 
     def prepare(self, device: int) -> None:
         """Deserialize the engine for a device, unless that was done before.
@@ -203,7 +229,7 @@ class Engine:
             kept.append(tensor)
             if address != addresses[position] or not address:
                 self._tell(state, addresses, position, self._input_names[position], address)
-        outputs = state.kept_outputs or self._new_outputs(state, inputs[0])
+        outputs = (state.kept_outputs if self._reuses else None) or self._new_outputs(state, inputs[0])
         addresses = state.output_addresses
         for position, tensor in enumerate(outputs):
             address = tensor.data_ptr()
@@ -231,7 +257,7 @@ class Engine:
                 given[number] if number in given else like.new_empty(shape, dtype=dtype)
                 for number, (shape, dtype) in enumerate(pairs)
             ]
-        if not self._options.reuse_outputs:
+        if not self._reuses:
             return [like.new_empty(shape, dtype=dtype) for shape, dtype in pairs]
         # Made in a call under torch.inference_mode, they could not be used outside of it later.
         with torch.inference_mode(False):

@@ -14,25 +14,32 @@ from ..whole_file import write_whole
 
 @dataclass
 class _Stored:
-    """TensorRT's caches by device, and the size of what the file holds."""
+    """TensorRT's caches by device, what they begin with, and the size of what the file holds."""
 
-    path: Path
+    path: Path | None
     caches: dict[int, Any] = field(default_factory=dict)
+    data: bytes = b""
     nbytes: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     complained: bool = False
 
     def save(self) -> None:
+        if self.path is None:
+            return
         with self.lock:
-            found = [memoryview(cache.serialize()) for cache in self.caches.values()]
-            data = max(found, key=lambda item: item.nbytes, default=None)
+            data = self.largest()
             # Kernels are only ever added, so what has the same size is the same.
             if data is not None and data.nbytes != self.nbytes:
-                self._write(data)
+                self._write(self.path, data)
 
-    def _write(self, data: memoryview) -> None:
+    def largest(self) -> memoryview | None:
+        """The kernels of the GPU that has most."""
+        found = [memoryview(cache.serialize()) for cache in self.caches.values()]
+        return max(found, key=lambda item: item.nbytes, default=None)
+
+    def _write(self, path: Path, data: memoryview) -> None:
         try:
-            write_whole(self.path, [data])
+            write_whole(path, [data])
             self.nbytes = data.nbytes
         except OSError as error:
             if not self.complained:
@@ -52,11 +59,12 @@ class RuntimeCache:
     write it, the last one wins. TensorRT checks that its content fits the GPU, the driver and the release.
 
     Args:
-        path: the file; it need not exist.
+        path: the file; it need not exist. None keeps the kernels in memory, from where `data` gets them.
+        data: kernels to begin with, in place of those in the file.
     """
 
-    def __init__(self, path: str) -> None:
-        self._stored = _Stored(Path(path))
+    def __init__(self, path: str | None, data: bytes = b"") -> None:
+        self._stored = _Stored(None if path is None else Path(path), data=data)
         # Kernels may be compiled in the background, after the last time that a call saved them.
         weakref.finalize(self, self._stored.save)
 
@@ -72,7 +80,25 @@ class RuntimeCache:
         """Write what was added since the file was read or written."""
         self._stored.save()
 
+    @property
+    def data(self) -> bytes:
+        """The kernels, as TensorRT-RTX writes them; what the cache began with until an engine uses it."""
+        with self._stored.lock:
+            found = self._stored.largest()
+        return self._stored.data if found is None else bytes(found)
+
+    def begin_with(self, data: bytes) -> None:
+        """Have these kernels to begin with, on devices that no engine has used the cache on."""
+        with self._stored.lock:
+            self._stored.data = data
+
     def _read(self, cache: Any) -> Any:
+        if self._stored.data or self._stored.path is None:
+            if self._stored.data and not cache.deserialize(self._stored.data):
+                self._say(
+                    "is given data that is damaged, or of another GPU, driver or TensorRT: kernels are compiled anew"
+                )
+            return cache
         try:
             if not (self._stored.path.is_file() or self._stored.path.is_dir()) and self._stored.path.exists():
                 self._say("is no file")  # a pipe or a device could be read for ever

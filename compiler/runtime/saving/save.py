@@ -48,10 +48,17 @@ RECORD_FILE = "trt_passes.json"
 _SHOWN = MappingProxyType({"exported_program": "an exported program", "torchscript": "TorchScript"})
 _FORMATS = tuple(_SHOWN)
 _NO_ARCHIVE = "{} is no .pt2 file, or is damaged or truncated: give the file that tp.save wrote."
+_EXTRA_NAME = re.compile(r"[\w.-]+", re.ASCII)
 _UNKNOWN_CONTAINER = re.compile(r"Deserializing (\S+) in pytree (?:is not registered|failed because)")
 
 
-def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format: str | None = None) -> None:
+def save(
+    compiled: torch.nn.Module,
+    path: str | os.PathLike[str],
+    output_format: str | None = None,
+    *,
+    extra_files: Mapping[str, str] | None = None,
+) -> None:
     """Write a compiled module to a file: engines, weights (once), and the PyTorch graph of every segment.
 
     The file is written beside its place and then renamed, so it is there whole or not at all; what a process that ended
@@ -64,6 +71,7 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
         output_format: "exported_program" is a standard `.pt2` that `load` reads, and `torch.export.load` too;
             "torchscript" is read by `torch.jit.load`. Both need `trt_passes` to be imported, which has the operator
             that runs engines. By default TorchScript if the path ends in `.ts`, else an exported program.
+        extra_files: texts by name, which PyTorch's own readers give back as their `extra_files`.
 
     Raises:
         UserError: the module was not compiled by this package, its graph was edited, it has no form in TorchScript, or
@@ -73,7 +81,7 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
     chosen = output_format or ("torchscript" if target.suffix == ".ts" else "exported_program")
     if chosen not in _FORMATS:
         raise UserError(f"output_format is {chosen!r}.{did_you_mean(chosen, _FORMATS)}")
-    write = _writer(compiled, chosen)
+    write = _writer(compiled, chosen, _checked_texts(extra_files or {}))
     remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
         write(target)
@@ -83,7 +91,17 @@ def save(compiled: torch.nn.Module, path: str | os.PathLike[str], output_format:
         raise UserError(f"PyTorch cannot save this model as {_SHOWN[chosen]}: {first_line(error)}.") from error
 
 
-def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
+def _checked_texts(texts: Mapping[str, str]) -> dict[str, str]:
+    for name, text in texts.items():
+        if not _EXTRA_NAME.fullmatch(str(name)) or name == RECORD_FILE or not isinstance(text, str):
+            raise UserError(
+                f"extra_files has {name!r}: give texts, under names of letters, digits, dots and dashes that are not "
+                f"{RECORD_FILE}."
+            )
+    return dict(texts)
+
+
+def _writer(compiled: torch.nn.Module, chosen: str, texts: dict[str, str]) -> Callable[[Path], None]:
     """What writes a module to a path in this format; all that is wrong with the module is found before."""
     if isinstance(compiled, torch.jit.ScriptModule):
         if chosen != "torchscript":
@@ -94,12 +112,13 @@ def _writer(compiled: torch.nn.Module, chosen: str) -> Callable[[Path], None]:
         origin = getattr(getattr(compiled, "report", None), "compiled", None)
         if isinstance(origin, EngineGraph):  # which shares its weights
             origin.check_weights()
-        return lambda target: save_torchscript(compiled, target, {})
+        return lambda target: save_torchscript(compiled, target, texts)
     spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
     if spliced is None:
         raise UserError(_why_unsaveable(compiled))
     assert isinstance(compiled, EngineGraph)
-    exported, extra = _contents(spliced, compiled)
+    exported, record = _contents(spliced, compiled)
+    extra = {**texts, **record}
     if chosen == "torchscript":
         script = torchscript_of(compiled, spliced)
         return lambda target: save_torchscript(script, target, extra)

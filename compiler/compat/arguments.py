@@ -1,0 +1,150 @@
+"""Arguments as Torch-TensorRT takes them, as this package takes them."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from ..errors import UserError
+from .device import Device
+from .enums import DeviceType
+from .enums import dtype as DType
+from .input import Input
+from .mistakes import InvalidValue
+
+_CASTS = (torch.float16, torch.bfloat16)
+
+
+def declared(values: Any) -> Any:
+    """The same arguments, in the same containers, with each `Input` as `trt_passes.Input`."""
+    return pytree.tree_map(lambda leaf: leaf.declared() if isinstance(leaf, Input) else leaf, values)
+
+
+def positional(inputs: Any, arg_inputs: Any = None, input_signature: Any = None) -> tuple[Any, ...] | None:
+    """The positional arguments that a model is compiled with, given by one of three names.
+
+    Args:
+        inputs, arg_inputs: a sequence of arguments; one tensor or `Input` stands for a sequence of it.
+        input_signature: likewise, of which every item is an argument, which may be a container.
+
+    Raises:
+        ValueError: more than one is given.
+    """
+    given = {"inputs": inputs, "arg_inputs": arg_inputs, "input_signature": input_signature}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise InvalidValue(f"{' and '.join(names)} are names of one argument: give one of them.")
+    if not names:
+        return None
+    value = given[names[0]]
+    if isinstance(value, torch.Tensor | Input | int | float) or not isinstance(value, Sequence):
+        value = (value,)
+    return tuple(declared(list(value)))
+
+
+def named(kwarg_inputs: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The keyword arguments that a model is compiled with; none for an empty dict."""
+    if kwarg_inputs is not None and not isinstance(kwarg_inputs, Mapping):
+        raise InvalidValue(f"kwarg_inputs is a {type(kwarg_inputs).__name__}: give a dict of arguments by name.")
+    return {key: declared(value) for key, value in kwarg_inputs.items()} if kwarg_inputs else None
+
+
+def translated(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of Torch-TensorRT's `compile`, as those of `trt_passes.compile`.
+
+    Warns:
+        UserWarning: what is asked for is done otherwise here.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    found = {_RENAMED.get(name, name): value for name, value in options.items()}
+    precisions = _precisions(found)
+    if precisions is not None:
+        found["enabled_precisions"] = precisions
+    if "device" in found:
+        found["device"] = _device(found["device"])
+    for name, value in _cache(found).items():
+        found[name] = value
+    if isinstance(found.get("dryrun"), str | os.PathLike):
+        found["dryrun"] = True
+    return found
+
+
+_RENAMED = {"capability": "engine_capability", "refit": "make_refittable", "engine_cache": "custom_engine_cache"}
+"""Options of the TorchScript front end, and old names, by what they are called elsewhere."""
+
+
+def report_file(options: Mapping[str, Any]) -> Path | None:
+    """The file that a dry run writes what it finds to: the option `dryrun` may be its path."""
+    asked = options.get("dryrun")
+    return Path(asked) if isinstance(asked, str | os.PathLike) else None
+
+
+def _precisions(options: dict[str, Any]) -> set[torch.dtype] | None:
+    """The precisions that are asked for, with what autocast is asked to cast to; None if nothing is said."""
+    given = options.pop("enabled_precisions", None)
+    low = options.pop("autocast_low_precision_type", None)
+    if options.pop("enable_autocast", False) and low is not None:
+        given = {*(given or ()), low}
+    if given is None:
+        return None
+    items = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    wanted = {kind for kind in (DType._from(_named(item)).try_to(torch.dtype) for item in items) if kind is not None}
+    casts = [kind for kind in _CASTS if kind in wanted]
+    if len(casts) > 1:
+        _say("enabled_precisions has float16 and bfloat16, and a network has one of them here: float16 is used.")
+    others = wanted - {torch.float32, torch.float64, *_CASTS}
+    if others:
+        texts = ", ".join(sorted(map(str, others)))
+        _say(f"enabled_precisions has {texts}, in which a model computes if it is quantized, and else not.")
+    return {torch.float32, *casts[:1]}
+
+
+def _named(item: Any) -> Any:
+    """The type that a text such as "fp16" names; anything else as it is."""
+    if isinstance(item, str):
+        found = DType.__members__.get(item.removeprefix("torch."))
+        if found is None:
+            raise UserError(f"enabled_precisions contains {item!r}: give types such as torch.float16.")
+        return found
+    return item
+
+
+def _device(value: Any) -> str:
+    """The text of a device, which the table of options takes or refuses."""
+    if value is None:
+        return "none"
+    if isinstance(value, torch.device) and value.type == "cpu":
+        return "cpu"
+    device = Device._from(value)
+    return str(device) if device.device_type is DeviceType.DLA else f"cuda:{device.gpu_id}"
+
+
+def _cache(options: dict[str, Any]) -> dict[str, Any]:
+    """Where engines are kept: nowhere, unless they are to be written or read."""
+    asked = [name for name in ("cache_built_engines", "reuse_cached_engines") if name in options]
+    wanted = any(options.pop(name) for name in asked)
+    if asked and not wanted:
+        for name in ("engine_cache_dir", "engine_cache_size", "custom_engine_cache"):
+            options.pop(name, None)
+    if wanted and not options.keys() & {"engine_cache_dir", "cache_dir", "custom_engine_cache"}:
+        return {"engine_cache_dir": default_folder("engine_cache")}
+    return {}
+
+
+def default_folder(purpose: str) -> str:
+    """The folder of the user's where what has no other place is kept."""
+    return os.path.join(tempfile.gettempdir(), f"trt_passes_{getpass.getuser()}", purpose)
+
+
+def _say(text: str) -> None:
+    warnings.warn(text, UserWarning, stacklevel=4)

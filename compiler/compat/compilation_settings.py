@@ -1,0 +1,80 @@
+"""`CompilationSettings`: options of Torch-TensorRT in one object."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+import torch
+
+from .device import Device
+from .enums import EngineCapability
+from .enums import dtype as DType
+
+
+def _precisions() -> set[DType]:
+    return {DType.f32}
+
+
+@dataclass
+class CompilationSettings:
+    """Options of `torch_tensorrt.compile` and their usual values, as attributes; see `trt_passes.Settings` for ours."""
+
+    enabled_precisions: set[DType] = field(default_factory=_precisions)
+    workspace_size: int = 0
+    min_block_size: int = 5
+    torch_executed_ops: Any = field(default_factory=set)
+    pass_through_build_failures: bool = False
+    max_aux_streams: int | None = None
+    version_compatible: bool = False
+    optimization_level: int | None = None
+    use_python_runtime: bool | None = False
+    truncate_double: bool = False
+    use_fast_partitioner: bool = True
+    enable_experimental_decompositions: bool = False
+    device: Device = field(default_factory=Device._current_device)
+    require_full_compilation: bool = False
+    disable_tf32: bool = False
+    assume_dynamic_shape_support: bool = False
+    sparse_weights: bool = False
+    engine_capability: EngineCapability = EngineCapability.STANDARD
+    num_avg_timing_iters: int = 1
+    dla_sram_size: int = 1048576
+    dla_local_dram_size: int = 1073741824
+    dla_global_dram_size: int = 536870912
+    dryrun: bool | str = False
+    hardware_compatible: bool = False
+    timing_cache_path: str = ""
+    lazy_engine_init: bool = False
+    cache_built_engines: bool = False
+    reuse_cached_engines: bool = False
+    use_explicit_typing: bool = True
+    use_fp32_acc: bool = True
+    refit_identical_engine_weights: bool = False
+    strip_engine_weights: bool = False
+    immutable_weights: bool = True
+    enable_weight_streaming: bool = False
+    enable_cross_compile_for_windows: bool = False
+    tiling_optimization_level: str = "none"
+    l2_limit_for_tiling: int = -1
+    use_distributed_mode_trace: bool = False
+    offload_module_to_cpu: bool = False
+    enable_autocast: bool = False
+    autocast_low_precision_type: torch.dtype | None = None
+    autocast_excluded_nodes: Any = field(default_factory=set)
+    autocast_excluded_ops: Any = field(default_factory=set)
+    autocast_max_output_threshold: float = 512.0
+    autocast_max_depth_of_reduction: int | None = None
+    enable_resource_partitioning: bool = False
+    cpu_memory_budget: int | None = None
+    dynamically_allocate_resources: bool = False
+    decompose_attention: bool = False
+    attn_bias_is_causal: bool = True
+
+    def options(self) -> dict[str, Any]:
+        """The options that are not what they usually are, for `compile`."""
+        usual = {
+            item.name: item.default_factory() if item.default_factory is not MISSING else item.default
+            for item in fields(self)
+        }
+        return {name: value for name, value in vars(self).items() if value != usual.get(name)}

@@ -1,0 +1,38 @@
+"""What of Torch-TensorRT's features there is here."""
+
+from __future__ import annotations
+
+from ..tensorrt.loader import TensorRTNotFound, load
+
+
+class Features:
+    """Whether a feature is there, by the names of `torch_tensorrt.ENABLED_FEATURES`."""
+
+    torch_tensorrt_runtime = True
+    dynamo_frontend = True
+    torchscript_frontend = True
+    fx_frontend = True
+    qdp_plugin = False
+    windows_cross_compile = False
+    trtllm_for_nccl = False
+    native_trt_collectives = False
+
+    @property
+    def tensorrt_rtx(self) -> bool:
+        """Whether the TensorRT that is used is TensorRT-RTX."""
+        try:
+            return load().is_rtx
+        except TensorRTNotFound:
+            return False
+
+    @property
+    def refit(self) -> bool:
+        """Whether weights of engines can be changed, which `mutable_weights` is for."""
+        return True
+
+    def __repr__(self) -> str:
+        names = [name for name in dir(self) if not name.startswith("_")]
+        return f"Features({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
+
+
+ENABLED_FEATURES = Features()

@@ -1,0 +1,38 @@
+"""The names of Torch-TensorRT, for `import trt_passes.torch_tensorrt as torch_tensorrt`: `trt_passes` does it all."""
+
+from __future__ import annotations
+
+import trt_passes.passes  # noqa: F401  (says where the converters are)
+from trt_passes.compiler.compat.compilation import compile, register_backends
+from trt_passes.compiler.compat.compilation import method_engine as convert_method_to_trt_engine
+from trt_passes.compiler.compat.device import Device
+from trt_passes.compiler.compat.enums import DeviceType, EngineCapability, Platform, dtype, memory_format
+from trt_passes.compiler.compat.features import ENABLED_FEATURES
+from trt_passes.compiler.compat.files import load, save
+from trt_passes.compiler.compat.input import Input
+
+from . import dynamo, logging, runtime, ts
+
+__version__ = "2.12.0"
+"""The release of Torch-TensorRT whose names these are."""
+
+register_backends()
+
+__all__ = [
+    "ENABLED_FEATURES",
+    "Device",
+    "DeviceType",
+    "EngineCapability",
+    "Input",
+    "Platform",
+    "compile",
+    "convert_method_to_trt_engine",
+    "dtype",
+    "dynamo",
+    "load",
+    "logging",
+    "memory_format",
+    "runtime",
+    "save",
+    "ts",
+]

@@ -1,0 +1,26 @@
+"""The names of `torch_tensorrt.dynamo`."""
+
+from __future__ import annotations
+
+from trt_passes.compiler.compat.compilation import compile_program as compile
+from trt_passes.compiler.compat.compilation import program_of as export
+from trt_passes.compiler.compat.compilation import (
+    serialized_engine as convert_exported_program_to_serialized_trt_engine,
+)
+from trt_passes.compiler.compat.compilation import trace
+from trt_passes.compiler.compat.compilation_settings import CompilationSettings
+from trt_passes.compiler.compat.debugging import Debugger
+
+from . import backend, runtime, utils
+
+__all__ = [
+    "CompilationSettings",
+    "Debugger",
+    "backend",
+    "compile",
+    "convert_exported_program_to_serialized_trt_engine",
+    "export",
+    "runtime",
+    "trace",
+    "utils",
+]

@@ -1,0 +1,8 @@
+"""The names of `torch_tensorrt.dynamo._compiler`."""
+
+from trt_passes.compiler.compat.compilation import compile_program as compile
+from trt_passes.compiler.compat.compilation import (
+    serialized_engine as convert_exported_program_to_serialized_trt_engine,
+)
+
+__all__ = ["compile", "convert_exported_program_to_serialized_trt_engine"]

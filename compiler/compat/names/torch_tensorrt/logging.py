@@ -1,0 +1,35 @@
+"""The names of `torch_tensorrt.logging`, for the logger "trt_passes"."""
+
+from trt_passes.compiler.compat.logs import (
+    GRAPHS,
+    Level,
+    debug,
+    errors,
+    get_logging_prefix,
+    get_reportable_log_level,
+    graphs,
+    info,
+    internal_errors,
+    log,
+    set_level,
+    set_logging_prefix,
+    set_reportable_log_level,
+    warnings,
+)
+
+__all__ = [
+    "GRAPHS",
+    "Level",
+    "debug",
+    "errors",
+    "get_logging_prefix",
+    "get_reportable_log_level",
+    "graphs",
+    "info",
+    "internal_errors",
+    "log",
+    "set_level",
+    "set_logging_prefix",
+    "set_reportable_log_level",
+    "warnings",
+]

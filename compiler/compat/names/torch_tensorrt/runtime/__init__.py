@@ -1,0 +1,41 @@
+"""The names of `torch_tensorrt.runtime`."""
+
+from trt_passes.compiler.compat.modes import (
+    enable_cudagraphs,
+    enable_output_allocator,
+    enable_pre_allocated_outputs,
+    get_cudagraphs_mode,
+    get_whole_cudagraphs_mode,
+    set_cudagraphs_mode,
+    set_multi_device_safe_mode,
+    weight_streaming,
+)
+from trt_passes.compiler.compat.runtime_settings import (
+    RuntimeCache,
+    RuntimeSettings,
+    apply_runtime_settings,
+    runtime_cache,
+    runtime_config,
+    set_dynamic_shapes_kernel_strategy,
+)
+from trt_passes.compiler.runtime.compiled_segment import CompiledSegment as PythonTorchTensorRTModule
+from trt_passes.compiler.runtime.compiled_segment import CompiledSegment as TorchTensorRTModule
+
+__all__ = [
+    "PythonTorchTensorRTModule",
+    "RuntimeCache",
+    "RuntimeSettings",
+    "TorchTensorRTModule",
+    "apply_runtime_settings",
+    "enable_cudagraphs",
+    "enable_output_allocator",
+    "enable_pre_allocated_outputs",
+    "get_cudagraphs_mode",
+    "get_whole_cudagraphs_mode",
+    "runtime_cache",
+    "runtime_config",
+    "set_cudagraphs_mode",
+    "set_dynamic_shapes_kernel_strategy",
+    "set_multi_device_safe_mode",
+    "weight_streaming",
+]
