@@ -18,10 +18,10 @@ aten = torch.ops.aten
 
 
 def with_single_views(exported: ExportedProgram) -> ExportedProgram:
-    """The program, from torch.export, with `select` and `slice` in place of `unbind`, `split` and `split_with_sizes`.
+    """The program, from torch.export, with `select` and `slice` in place of `unbind`, `split` and `chunk`.
 
     PyTorch makes such views anew after a write to one of them, and for those that come together it reads the sizes as
-    numbers: the program would be for these alone.
+    numbers: the program would be for these alone, or PyTorch 2.15 lets the last of `chunk` end after the tensor does.
     """
     if not any(map(_returns_views, exported.graph.nodes)):
         return exported
@@ -36,7 +36,7 @@ def with_single_views(exported: ExportedProgram) -> ExportedProgram:
 
 
 def _returns_views(node: Node) -> bool:
-    return node.target in (aten.unbind.int, aten.split.Tensor, aten.split_with_sizes.default)
+    return node.target in (aten.unbind.int, aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
 
 
 def _replace(graph: Graph, node: Node, pick: Node) -> None:
@@ -55,13 +55,27 @@ def _replace(graph: Graph, node: Node, pick: Node) -> None:
 
 def _borders(graph: Graph, node: Node, place: int) -> tuple[Any, Any]:
     """Where a part begins and ends, in numbers or nodes; None for the end of the last one."""
-    size: Any = node.args[1]
+    size: Any = _chunk_size(graph, Call(node)) if node.target is aten.chunk.default else node.args[1]
     last = place == len(node.meta["val"]) - 1
-    if node.target is aten.split.Tensor:
+    if node.target is not aten.split_with_sizes.default:
         start, end = (_sum(graph, [size] * count) for count in (place, place + 1))
     else:
         start, end = (_sum(graph, size[:count]) for count in (place, place + 1))
     return start, None if last else end
+
+
+def _chunk_size(graph: Graph, call: Call) -> Any:
+    """What all but the last of the chunks have: the size divided by their number, rounded up."""
+    source, dim, count = call.node.args[0], call.arg("dim"), call.arg("chunks")
+    size = _value(source).shape[dim]
+    if not isinstance(size, torch.SymInt):
+        return -(-size // count)
+    node = graph.call_function(aten.sym_size.int, (source, dim))
+    node.meta["val"] = size
+    whole = _added(graph, node, count - 1)
+    part = graph.call_function(operator.floordiv, (whole, count))
+    part.meta["val"] = _value(whole) // count
+    return part
 
 
 def _sum(graph: Graph, sizes: Sequence[Any]) -> Any:

@@ -12,7 +12,7 @@ from ...compiler.ir.call import Call
 from ...compiler.ir.symbols import Dim, dims_of, product, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
-from ...compiler.tensorrt.registry import Family
+from ...compiler.tensorrt.registry import Condition, Family
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of
 
@@ -26,11 +26,20 @@ _INTERPOLATIONS = ("LINEAR", "NEAREST", "CUBIC")
 _BORDERS = ("FILL", "CLAMP", "REFLECT")
 
 
+def _interpolation(call: Call) -> str | None:
+    if call.value("input").dim() != 5 or call.value("interpolation_mode") in (0, 1):
+        return None
+    return f"{call.op}: volumes are interpolated linearly or by the nearest element, not bicubically"
+
+
 @FAMILY.converter(
     aten.grid_sampler.default,
     aten.grid_sampler_2d.default,
     aten.grid_sampler_3d.default,
-    conditions=[dtype_of("input", FLOATS)],
+    conditions=[
+        dtype_of("input", FLOATS),
+        Condition("TP205", "volumes are interpolated linearly or by the nearest element", _interpolation),
+    ],
     composite=True,
 )
 def grid_sampler(ctx: ConverterContext, call: Call) -> Tensor:

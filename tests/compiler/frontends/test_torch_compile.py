@@ -348,7 +348,7 @@ def test_a_build_that_fails_falls_back_with_one_warning(monkeypatch: pytest.Monk
         RuntimeWarning, match="graph-00 is left to PyTorch, because it cannot be compiled: .*no luck"
     ) as caught:
         torch.testing.assert_close((compiled(x), compiled(x)), (model(x), model(x)))
-    assert len([item for item in caught if item.category is RuntimeWarning]) == 1
+    assert len([item for item in caught if "graph-00" in str(item.message)]) == 1
     torch._dynamo.reset()
     with pytest.raises(tp.PassFailure, match="no luck"):
         torch.compile(model, backend=backend(pipeline=[fail]))(x)
