@@ -29,6 +29,7 @@ from ..ir.source import frames_in
 from ..ir.symbols import expression
 from ..ir.tracing import tracing
 from .adopted_program import adopted
+from .called_again import check_not_computed_with, python_state_watched
 from .causal_masks import masks_not_compared
 from .dataclasses_in_results import results_registered
 from .declared_ranges import with_inputs
@@ -210,8 +211,15 @@ def _exporting() -> Iterator[None]:
 @contextlib.contextmanager
 def _as_traced(model: torch.nn.Module) -> Iterator[None]:
     """While entered, the model runs as it is traced; its state is kept."""
+    with kept_state(model, ()), _called_as_traced():
+        yield
+
+
+@contextlib.contextmanager
+def _called_as_traced() -> Iterator[None]:
+    """While entered, models do what they do while they are traced."""
     # Models ask whether they are compiled, and mixtures of experts then call other operators.
-    with WholeRecurrentLayers(), masks_not_compared(), kept_state(model, ()), _exporting():
+    with WholeRecurrentLayers(), masks_not_compared(), _exporting():
         yield
 
 
@@ -351,15 +359,19 @@ def export_module(
     """`torch.export.export` without gradients; `by_examples` as `trace` has it.
 
     Raises:
-        UserError: torch.export rejects the model (with its reason and the user's line).
+        UserError: torch.export rejects the model (with its reason and the user's line), or the model computes with what
+            it changes in Python when it is called.
     """
-    try:
-        return _exported(model, args, kwargs, dynamic_shapes, by_examples)
-    except UserError as error:
-        if not isinstance(error, _UnknownResult):
-            raise
-    with results_registered(model):
-        return _exported(model, args, kwargs, dynamic_shapes, by_examples)
+    with python_state_watched(model) as changed:
+        try:
+            exported = _exported(model, args, kwargs, dynamic_shapes, by_examples)
+        except UserError as error:
+            if not isinstance(error, _UnknownResult):
+                raise
+            with results_registered(model):
+                exported = _exported(model, args, kwargs, dynamic_shapes, by_examples)
+    check_not_computed_with(changed, model, args, kwargs, _called_as_traced)
+    return exported
 
 
 class _UnknownResult(UserError):

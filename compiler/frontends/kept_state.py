@@ -11,11 +11,12 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from ..ir.memory import parts_of, same_numbers, times_written
+from .python_state import python_state_kept
 
 
 @contextmanager
 def kept_state(model: nn.Module, arguments: Any) -> Iterator[None]:
-    """Undo what is written inside to buffers, plain tensor attributes and arguments, and what is put in their place.
+    """Undo what is written inside to buffers, attributes of any kind and arguments, and what is put in their place.
 
     Args:
         model: owns the buffers and attributes. Parameters are no state that a call changes.
@@ -29,7 +30,7 @@ def kept_state(model: nn.Module, arguments: Any) -> Iterator[None]:
         if isinstance(tensor, torch.Tensor)
     ]
     given = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
-    with kept_values([*(tensor for *_, tensor in places), *given]):
+    with python_state_kept(model), kept_values([*(tensor for *_, tensor in places), *given]):
         try:
             yield
         finally:

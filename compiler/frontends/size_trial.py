@@ -109,7 +109,7 @@ class GraphTrial:
         mode = _fake_mode()
         tensors = iter(self._inputs(mode, sizes))
         inputs = [self._input(mode, spec, tensors) for spec in self.exported.graph_signature.input_specs]
-        log = _Log()
+        log = OperatorLog()
         with torch.no_grad(), mode, log:
             results = _Checked(self.exported, sizes).run(*inputs)
         specs = self.exported.graph_signature.output_specs
@@ -208,7 +208,7 @@ class SizeTrial(GraphTrial):
         tensors = iter(self._inputs(mode, sizes))
         leaves = [next(tensors) if isinstance(leaf, torch.Tensor) else leaf for leaf in self.leaves]
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
-        log = _Log()
+        log = OperatorLog()
         # Dynamo, which torch.cond and while_loop call, would remember what it found under these modes.
         with self.traced(), torch.compiler.set_stance("force_eager"), torch.no_grad(), mode, log:
             results = pytree.tree_leaves(self.model(*args, **kwargs))
@@ -256,7 +256,7 @@ class _Checked(Interpreter):
         return result
 
 
-class _Log(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class OperatorLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The calls of operators: name, numbers among the arguments, shapes of the results."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ import inspect
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -19,8 +19,9 @@ from torch.utils import _pytree as pytree
 from ..errors import UserError
 from ..inputs import declares_input
 from ..ir.memory import times_written
+from .called_again import check_not_computed_with, python_state_watched
 from .dataclasses_in_results import register_dataclasses_in
-from .exported_program import state_of
+from .exported_program import example_arguments, state_of
 from .given_arguments import check_signature, hint_at_shapes, is_declared
 from .kept_state import kept_values
 from .module_view import ModuleView, run_with_lines
@@ -33,7 +34,8 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
     decisions on them otherwise. Tracing leaves the model as it was.
 
     Raises:
-        UserError: the inputs do not fit the model's arguments, or fx cannot trace it, with its reason.
+        UserError: the inputs do not fit the model's arguments, fx cannot trace it, with its reason, or the model
+            computes with what it changes in Python when it is called.
     """
     if isinstance(model, GraphModule):
         return model
@@ -41,7 +43,7 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
     check_signature(model.forward, inputs, kwargs)
     tracer = _CallTracer(signature.bind(*inputs, **kwargs))
     state = state_of(model)
-    with kept_values(state), _unchanged(model):
+    with kept_values(state), _unchanged(model), python_state_watched(model) as changed:
         before = list(map(times_written, state))
         _attributes_as_buffers(model)
         try:
@@ -59,6 +61,8 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
                 "the model writes to a tensor of its own that it has from another object than a module, which torch.fx "
                 "does not record: use ir='dynamo', or the buffer itself."
             )
+    if changed:
+        check_not_computed_with(changed, model, *example_arguments(model, inputs, kwargs), nullcontext)
 
     @functools.wraps(model.forward)
     def forward(*args: Any, **keywords: Any) -> Any:

@@ -8,12 +8,14 @@ import linecache
 import os
 import re
 from pathlib import Path
+from types import FrameType
 
 from torch.fx import Node
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)\n?(?P<text>[^\n]*)')
 _LIBRARY = re.compile(r"(^|/)(torch|torchvision|trt_passes)/")
 _CALL_NUMBER = re.compile(r"@\d+$")
+_PYTHON = os.path.dirname(os.__file__) + os.sep
 _COMPILER = f"{Path(__file__).parents[1]}{os.sep}"
 
 
@@ -51,13 +53,24 @@ def current_line(caller: str) -> str | None:
     """
     frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_filename != caller:
-        file = frame.f_code.co_filename
-        own = not file.startswith((_COMPILER, "<")) and not _LIBRARY.search(_short(file))
-        if own:
-            text = linecache.getline(file, frame.f_lineno).strip()
-            return f"{_short(file)}:{frame.f_lineno}" + (f": {text}" if text else "")
+        line = own_line(frame, frame.f_lineno)
+        if line is not None:
+            return line
         frame = frame.f_back
     return None
+
+
+def own_line(frame: FrameType, number: int) -> str | None:
+    """A line of code that runs, as "file:line: text"; None if it is Python's, PyTorch's or the compiler's."""
+    file = frame.f_code.co_filename
+    if file.startswith((_COMPILER, "<")) or _LIBRARY.search(_short(file)) or _is_of_python(file):
+        return None
+    text = linecache.getline(file, number).strip()
+    return f"{_short(file)}:{number}" + (f": {text}" if text else "")
+
+
+def _is_of_python(file: str) -> bool:
+    return file.startswith(_PYTHON) and "site-packages" not in file
 
 
 def source_of(node: Node) -> str | None:
