@@ -12,6 +12,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Graph
 
 from .program import Program, copy_graph, rebuild
+from .returned_inputs import with_views_of_returned_inputs
 from .single_views import with_single_views
 
 HIDING_NAMES = frozenset({"torch", "fx_pytree"})
@@ -23,7 +24,7 @@ _NOTHING: Mapping[Any, Callable[..., Any]] = MappingProxyType({})
 def retraced(exported: ExportedProgram, table: Mapping[Any, Callable[..., Any]] = _NOTHING) -> ExportedProgram:
     """The program after `run_decompositions`; with no table, only operators that work in place are replaced."""
     if Program(exported).mutates:
-        exported = with_plain_names(with_single_views(exported))
+        exported = with_plain_names(with_single_views(with_views_of_returned_inputs(exported)))
     return with_plain_names(exported.run_decompositions(dict(table)))
 
 
