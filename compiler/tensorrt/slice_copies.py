@@ -146,7 +146,7 @@ def _is_apart(layer: Layer) -> bool:
 def _is_of_a_vector(layer: Layer) -> bool:
     """Whether a layer is a matrix product with one row or one column, which is a kernel with a sum."""
     shape = tensor_shape(layer.outputs[0]) if layer.kind == "MATRIX_MULTIPLY" else None
-    return bool(shape) and 1 in shape[-2:]
+    return shape is not None and 1 in shape[-2:]
 
 
 def _reached(layers: Sequence[Layer]) -> _Reached:
