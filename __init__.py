@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .compiler.instruments.protocol import Instrument
     from .compiler.instruments.timing import Timing
     from .compiler.instruments.verify import Verify
+    from .compiler.ir.check import Check
     from .compiler.ir.input import Input
     from .compiler.ir.ledger import Ledger, Reason, Verdict
     from .compiler.ir.program import Program, Segment
@@ -48,6 +49,7 @@ _HOMES = {
     "TorchCompileBackend": "compiler.frontends.torch_compile",
     "PassFailure": "compiler.errors",
     "UserError": "compiler.errors",
+    "Check": "compiler.ir.check",
     "Input": "compiler.ir.input",
     "Dump": "compiler.instruments.dump",
     "Numerics": "compiler.instruments.numerics",
@@ -73,6 +75,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Check",
     "Context",
     "Dump",
     "Input",

@@ -120,6 +120,9 @@ def compile(
             def run(name: str, program: Program, settings: Settings) -> GraphModule:
                 return compile_program(program, settings, pipeline, instruments)
 
+            if settings.check is not None:
+                # Blocks have arguments of their own: each is checked on those that it is compiled for.
+                settings = settings.updated({"check": True})
             return script_of_blocks(model, inputs or (), kwarg_inputs or {}, settings, run, asked)
         object.__setattr__(script, "report", report)
         return script

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections import defaultdict
@@ -16,7 +17,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from .errors import PassFailure, UserError
-from .frontends.arguments import eager_module
+from .instruments.check import Checking, losses
 from .instruments.dump import Dump
 from .instruments.logged import LOGGER, Logged
 from .instruments.protocol import Failure, Instrument, Step
@@ -31,6 +32,7 @@ from .pass_base import Context, Pass
 from .pipeline import KNOWN_FACTS, Pipeline, as_pipeline, default_pipeline, facts_of
 from .report.report import Report
 from .report.versions import versions
+from .runtime.program_arguments import eager_module
 from .settings import Settings
 from .undo import can_undo, is_ours, note_of
 
@@ -83,6 +85,9 @@ class PassManager:
         notes: list[str] = []
         records: list[PassRecord] = []
         ctx = replace(self.ctx, note=notes.append)
+        check = ctx.settings.check
+        if check is not None:
+            ctx = replace(ctx, lost=functools.partial(losses, check))
         failure: str | None = None
         clock = _Clock()
         for instrument in self.instruments:
@@ -234,8 +239,11 @@ def run(
     asked: list[Instrument] = [Verify(), *instruments]
     if LOGGER.isEnabledFor(logging.INFO):
         asked.append(Logged())
+    checking = None if settings.check is None else Checking(settings.check, settings.tolerance)
+    if checking is not None:
+        asked.append(checking)
     if settings.dump_dir is not None:
-        asked.append(Dump(settings.dump_dir))
+        asked.append(Dump(settings.dump_dir, checking=checking))
     return PassManager(pipeline, asked, settings, command=command, spent=spent).run(program)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+
+import torch
 
 from .ir.program import Program
 from .settings import Settings
@@ -32,18 +34,25 @@ def _drop_note(text: str) -> None:
     return None
 
 
+def _nothing_lost(program: Program, narrow: torch.dtype) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Context:
     """What a pass may use besides the program.
 
     `progress(text, done, total)` reports long work. `cancelled()` is true once the user pressed Ctrl-C; long steps ask
-    it and raise `Cancelled`. `note(text)` tells the user something that the report must say.
+    it and raise `Cancelled`. `note(text)` tells the user something that the report must say. `lost(program, type)`
+    names the nodes whose values a narrower type could not hold on the inputs of the option `check`, each with what is
+    lost; none without that option.
     """
 
     settings: Settings = field(default_factory=Settings)
     progress: ProgressCallback = _no_progress
     cancelled: Callable[[], bool] = _never
     note: Callable[[str], None] = _drop_note
+    lost: Callable[[Program, torch.dtype], Mapping[str, str]] = _nothing_lost
 
     @property
     def converters(self) -> Registry:

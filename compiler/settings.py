@@ -14,6 +14,8 @@ from .errors import UserError, did_you_mean
 if TYPE_CHECKING:  # `trt-passes run --help` lists the options without waiting for PyTorch
     import torch
 
+    from .ir.check import Check
+
 Executor = Literal["auto", "tensorrt", "reference", "pytorch"]
 KernelSpecialization = Literal["lazy", "eager", "none"]
 
@@ -28,6 +30,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 """Other names that an option may be given by, and the name it has here."""
 
 _PLACES = frozenset({"dump_dir", "cache_dir", "runtime_cache_path"})
+_OBJECTS = frozenset({"check"})
 
 _PRECISIONS = MappingProxyType(
     {
@@ -147,6 +150,16 @@ class Settings:
         5 << 30,
         "Bytes of engines that `cache_dir` holds; the least recently used go first. Also: engine_cache_size.",
     )
+    check: Check | None = _option(
+        None,
+        "Compare the compiled model with the model, and warn where they differ by more than `tolerance`: a list of "
+        "arguments, a function metric(expected, found), a tp.Check of both, or True for the examples given.",
+    )
+    tolerance: float | None = _option(
+        None,
+        "What `check` allows: the relative L2 distance of a result, or what the metric gives; None is 1e-3 for "
+        "float32, 1e-2 for float16 and 5e-2 for bfloat16.",
+    )
     dump_dir: str | None = _option(None, "Folder that receives what every pass did; new, empty, or an earlier dump.")
 
     def __new__(cls, *values: Any, **options: Any) -> Settings:
@@ -215,8 +228,12 @@ class Settings:
         return cls.from_options({**left, **options})
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-able values in field order, sets sorted; without the places of files, which do not change the result."""
-        return {item.name: _to_json(getattr(self, item.name)) for item in fields(self) if item.name not in _PLACES}
+        """JSON-able values in field order, sets sorted.
+
+        Without the places of files, which do not change the result, and tensors and functions to compare it with.
+        """
+        left_out = _PLACES | _OBJECTS
+        return {item.name: _to_json(getattr(self, item.name)) for item in fields(self) if item.name not in left_out}
 
     @property
     def raises_on_failed_pass(self) -> bool:
@@ -340,6 +357,26 @@ def _bytes(name: str, value: Any) -> int | None:
     return None if value in (None, "none", "") else _int(name, value, 0)
 
 
+def _check(name: str, value: Any) -> Check | None:
+    if value is None or (isinstance(value, str) and value in ("none", "")):
+        return None
+    from .ir.check import Check
+
+    return Check.of(name, _bool(name, value) if isinstance(value, str) else value)
+
+
+def _tolerance(name: str, value: Any) -> float | None:
+    if value in (None, "none", ""):
+        return None
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else -1.0
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise UserError(f"option {name!r} is {value!r}: give a number above 0, such as 1e-2.")
+    return number
+
+
 def _path(name: str, value: Any) -> str | None:
     if value is None:
         return None
@@ -375,6 +412,8 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "weight_streaming_budget": _bytes,
         "cache_dir": _path,
         "cache_size": lambda name, value: _int(name, value, 0),
+        "check": _check,
+        "tolerance": _tolerance,
         "dump_dir": _path,
     }
 )

@@ -16,13 +16,13 @@ from rich.text import Text
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError, on_one_line
-from ..frontends.arguments import call_arguments, eager_module
 from ..frontends.exported_program import example_arguments
-from ..instruments.numerics import distance
 from ..report.dump_folder import DumpFolder, reading
 from ..report.report import Report
 from ..report.run_diff import compare_runs
 from ..report.script_report import ScriptReport
+from ..runtime.measure.distance import distance
+from ..runtime.program_arguments import call_arguments, eager_module
 from .junit import write_junit
 from .run import Done, Request, perform
 from .tables import Titled, print_tables, share_text

@@ -168,6 +168,8 @@ trust_option = click.option(
 @input_option
 @set_option
 @click.option("--check-numerics", is_flag=True, help="Compare outputs with the model's after every pass.")
+@click.option("--tolerance", metavar="NUMBER", help="What --check-numerics allows, such as 1e-2.")
+@click.option("--metric", metavar="FILE.py:NAME", help="A function (expected, found) that --check-numerics judges by.")
 @executor_option
 @click.option("-o", "--output", metavar="FILE", help="Save the compiled model here: .pt2, or .ts for TorchScript.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the report, as JSON, to stdout.")

@@ -28,7 +28,7 @@ from ..frontends.loaded_model import LoadedModel
 from ..frontends.module_view import is_torchscript
 from ..instruments.dump import Dump
 from ..instruments.dump_files import check_folder
-from ..instruments.numerics import Divergence, Numerics
+from ..instruments.numerics import Divergence
 from ..instruments.progress import Progress
 from ..instruments.protocol import Instrument
 from ..instruments.verify import Verify
@@ -39,6 +39,7 @@ from ..pipeline import Pipeline, default_pipeline
 from ..report.report import Report
 from ..report.script_report import ScriptReport
 from ..settings import Settings
+from .checks import Checks, with_checks
 from .defaults import TABLE, Defaults, project_defaults
 from .quiet import held_back
 
@@ -55,6 +56,8 @@ class Request:
     inputs: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     check_numerics: bool = False
+    tolerance: str | None = None
+    metric: str | None = None
     executor: str | None = None
     output: str | None = None
     as_json: bool = False
@@ -71,7 +74,7 @@ class Done:
         model: as it was loaded.
         program: as it was before all passes; None for TorchScript that is no graph as a whole.
         compiled: the compiled module, if the run came that far.
-        numerics: what was compared, if it was asked.
+        checks: what was compared, if it was asked.
         defaults: of the project.
     """
 
@@ -79,7 +82,7 @@ class Done:
     model: LoadedModel
     program: Program | None
     compiled: torch.nn.Module | None
-    numerics: Numerics | None
+    checks: Checks | None
     defaults: Defaults
 
 
@@ -87,6 +90,8 @@ def run_model(request: Request) -> Report | ScriptReport:
     """Do what was asked, and print the report; see `perform`."""
     done = perform(request)
     _print(request, done)
+    if done.checks is not None:
+        done.checks.require()
     return done.report
 
 
@@ -106,11 +111,11 @@ def perform(request: Request) -> Done:
     pipeline = _pipeline(request, settings)
     if request.output is not None:
         _check_output(request.output, pipeline)
-    numerics = Numerics() if request.check_numerics else None
+    checks = None if settings.check is None else Checks.of(settings)
     with _interruptible() as cancelled, warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch|copyreg")  # about PyTorch's own code
         try:
-            return _compile(request, settings, pipeline, numerics, cancelled, spent, defaults)
+            return _compile(request, settings, pipeline, checks, cancelled, spent, defaults)
         except (Exception, KeyboardInterrupt) as error:
             if cancelled():
                 raise Cancelled(_stopped(settings)) from error
@@ -121,7 +126,7 @@ def _compile(
     request: Request,
     settings: Settings,
     pipeline: Pipeline,
-    numerics: Numerics | None,
+    checks: Checks | None,
     cancelled: Callable[[], bool],
     spent: dict[str, float],
     defaults: Defaults,
@@ -138,7 +143,7 @@ def _compile(
             with held_back(), _counted(spent, "export"):
                 program = _trace(model)
             check_modules(settings.torch_executed_modules, program, model.module)
-            report, dump = run.of(program, settings, numerics, spent)
+            report, dump = run.of(program, settings, checks, spent)
             if request.output is not None:
                 saving: dict[str, float] = {}
                 with _counted(saving, "save"):
@@ -146,12 +151,12 @@ def _compile(
                 report = report.with_spent(**saving)
                 if dump is not None:
                     dump.finished(report)
-            return Done(report, model, program, report.compiled, numerics, defaults)
+            return Done(report, model, program, report.compiled, checks, defaults)
         except NotWhole as error:
             if not is_torchscript(model.module) or settings.require_full_compilation:
                 raise
-            script = run.in_blocks(model, settings, str(error), numerics, spent)
-            return Done(vars(script)["report"], model, None, script, numerics, defaults)
+            script = run.in_blocks(model, settings, str(error), checks, spent)
+            return Done(vars(script)["report"], model, None, script, checks, defaults)
 
 
 @dataclass(frozen=True)
@@ -164,11 +169,12 @@ class _Run:
     cancelled: Callable[[], bool]
 
     def of(
-        self, program: Program, settings: Settings, numerics: Numerics | None, spent: Mapping[str, float]
+        self, program: Program, settings: Settings, checks: Checks | None, spent: Mapping[str, float]
     ) -> tuple[Report, Dump | None]:
         """The report of a run, and what wrote its dump."""
-        instruments: list[Instrument] = [Verify(), self.progress, *([numerics] if numerics is not None else [])]
-        dump = None if settings.dump_dir is None else Dump(settings.dump_dir, numerics=numerics)
+        instruments: list[Instrument] = [Verify(), self.progress, *(checks.instruments if checks is not None else ())]
+        pair = {} if checks is None else {"numerics": checks.numerics, "checking": checks.results}
+        dump = None if settings.dump_dir is None else Dump(settings.dump_dir, **pair)
         instruments += [] if dump is None else [dump]
         ctx = self.progress.context(Context(settings=settings, cancelled=self.cancelled))
         manager = PassManager(self.pipeline, instruments, ctx=ctx, command=self.request.command, spent=spent)
@@ -179,10 +185,10 @@ class _Run:
         model: LoadedModel,
         settings: Settings,
         whole: str,
-        numerics: Numerics | None,
+        checks: Checks | None,
         spent: Mapping[str, float],
     ) -> torch.jit.ScriptModule:
-        """Compile TorchScript that is no graph as a whole in blocks; `numerics` gets the rows of all of them."""
+        """Compile TorchScript that is no graph as a whole in blocks; `checks` gets the rows of all of them."""
         from ..frontends.torchscript.blocks import Asked, script_of_blocks
 
         output = self.request.output
@@ -194,15 +200,15 @@ class _Run:
         rows: list[Divergence] = []
 
         def compiled(name: str, program: Program, settings: Settings) -> GraphModule:
-            own = Numerics() if numerics is not None else None
+            own = None if checks is None else Checks.of(settings)
             report, _ = self.of(program, settings, own, {})
-            rows.extend(replace(row, output=f"{name}/{row.output}") for row in (own.rows if own is not None else ()))
+            rows.extend(replace(row, output=f"{name}/{row.output}") for row in (own.numerics.rows if own else ()))
             return compiled_module(report)
 
         asked = Asked(whole, self.request.command, spent)
         script = script_of_blocks(model.module, model.args, model.kwargs, settings, compiled, asked)
-        if numerics is not None:
-            numerics.rows[:] = rows
+        if checks is not None:
+            checks.numerics.rows[:] = rows
         if output is not None:
             from ..runtime.saving.save import save
 
@@ -227,7 +233,9 @@ def _settings(request: Request, defaults: Defaults) -> Settings:
     settings = Settings.from_texts(request.settings, defaults.settings)
     if request.dump_dir is not None:
         settings = settings.updated({"dump_dir": request.dump_dir})
-    return settings if request.executor is None else settings.updated({"executor": request.executor})
+    if request.executor is not None:
+        settings = settings.updated({"executor": request.executor})
+    return with_checks(settings, request.check_numerics, request.tolerance, request.metric)
 
 
 def _pipeline(request: Request, settings: Settings) -> Pipeline:
@@ -278,7 +286,7 @@ def _print(request: Request, done: Done) -> None:
         return
     from .tables import print_report
 
-    print_report(report, done.numerics.rows if done.numerics is not None else ())
+    print_report(report, done.checks.numerics.rows if done.checks is not None else ())
     if defaults.path is not None:
         click.echo(f"settings of [{TABLE}] in {defaults.path}: {', '.join(sorted(defaults.settings))}")
     if request.output is not None:

@@ -103,19 +103,37 @@ def _require_model(name: str, extra: Mapping[str, Any]) -> None:
 
 # --- factories -----------------------------------------------------------------------------------------------------
 def _from_factory(name: str, target: str, factory: str) -> LoadedModel:
+    function = _function(name, target, factory, "factory", "that returns a module and its inputs")
+    return _interpret(name, _guarded(name, target, function))
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """The function that `file.py:name` or `package.module:name` names.
+
+    Raises:
+        UserError: there is none, or its file raises.
+    """
+    target, separator, attribute = name.rpartition(":")
+    if not separator or not attribute.isidentifier():
+        raise UserError(f"{name!r} names no function: give file.py:NAME or package.module:NAME.")
+    return _function(name, target, attribute, "function", "of the results that are expected and found")
+
+
+def _function(name: str, target: str, attribute: str, kind: str, what: str) -> Callable[..., Any]:
     path = Path(target)
     if path.suffix == ".py" or os.sep in target:
         _require_file(target, path)
         module = _guarded(target, target, lambda: _import_file(path))
     else:
         module = _guarded(target, target, lambda: _import_module(target))
-    function = getattr(module, factory, None)
+    function = getattr(module, attribute, None)
     if function is None:
         names = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
-        raise UserError(f"{target} has no factory {factory!r}.{did_you_mean(factory, names)}")
+        raise UserError(f"{target} has no {kind} {attribute!r}.{did_you_mean(attribute, names)}")
     if not callable(function):
-        raise UserError(f"{name} is a {type(function).__name__}: name a function that returns a module and its inputs.")
-    return _interpret(name, _guarded(name, target, function))
+        raise UserError(f"{name} is a {type(function).__name__}: name a function {what}.")
+    found: Callable[..., Any] = function
+    return found
 
 
 def _import_file(path: Path) -> types.ModuleType:

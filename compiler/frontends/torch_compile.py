@@ -59,7 +59,7 @@ class TorchCompileBackend:
         instruments: Sequence[Instrument] = (),
         **options: Any,
     ) -> None:
-        self.settings = Settings.from_options(options)
+        self.settings = _settings(options)
         self.graphs: list[CompiledGraph] = []
         self._compile = functools.partial(compile_program, pipeline=pipeline, instruments=instruments)
 
@@ -87,11 +87,21 @@ def backend(
         if others:
             name, value = next(iter(others.items()))
             raise UserError(f"torch.compile is given {name}={value!r}, which trt_passes has not: use options.")
-        settings = Settings.from_options(options or {})
+        settings = _settings(options or {})
     except UserError as error:
         # Raised here, it would reach the user inside dynamo's BackendCompilerFailed.
         return functools.partial(_raise, error)
     return _compiled_graph(graph, settings, compile_program)
+
+
+def _settings(options: Mapping[str, Any]) -> Settings:
+    settings = Settings.from_options(options)
+    if settings.check is not None and (settings.check.has_inputs or settings.check.metric is not None):
+        raise UserError(
+            "option 'check' with inputs or a metric is for models that are exported whole, and torch.compile makes "
+            "graphs of its own: give check=True, with which each is checked on the call that it is compiled for."
+        )
+    return settings
 
 
 def compiled_when_called(

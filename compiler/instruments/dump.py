@@ -24,6 +24,7 @@ from ..report.coverage import module_coverage
 from ..report.report import Report
 from ..report.versions import versions
 from ..undo import note_of
+from .check import Checking
 from .dump_files import as_user_error, check_folder, clear_folder, staged, write_text
 from .dump_stage import OpenStage
 from .numerics import Numerics
@@ -47,7 +48,7 @@ class Dump(Instrument):
     Args:
         folder: where to write.
         max_weight_bytes: weights above this size are left out of a reproducer.
-        numerics: an instrument of the same run, whose errors the page shows.
+        numerics, checking: instruments of the same run, whose errors the page shows.
 
     Raises:
         UserError: the folder is not ours, or not writable; later, the disk is full.
@@ -58,8 +59,9 @@ class Dump(Instrument):
         folder: str | os.PathLike[str],
         max_weight_bytes: int = MAX_WEIGHT_BYTES,
         numerics: Numerics | None = None,
+        checking: Checking | None = None,
     ) -> None:
-        self.folder, self._numerics = Path(folder), numerics
+        self.folder, self._numerics, self._checking = Path(folder), numerics, checking
         self.max_weight_bytes = max_weight_bytes
         check_folder(self.folder)
         self._stages: list[StageFiles] = []
@@ -210,6 +212,7 @@ class Dump(Instrument):
         write_text(self.folder / "why.txt", why_text(program, settings, gains, report.boundary, self._undone))
         write_text(self.folder / "coverage.csv", module_coverage(report.ledger, self._errors).to_csv())
         self._write_run()
+        measures = self._measures(report)
         contents = Contents(
             report,
             self._recording,
@@ -218,7 +221,7 @@ class Dump(Instrument):
             gains,
             self._failed,
             self._reproduce,
-            self._measures(),
+            measures,
         )
         write_text(self.folder / "index.html", index_html(contents))
 
@@ -226,8 +229,14 @@ class Dump(Instrument):
     def _errors(self) -> dict[str, float]:
         return self._numerics.node_errors if self._numerics is not None else {}
 
-    def _measures(self) -> list[Measure]:
-        return [Measure("error of the networks", "relative L2", self._errors)] if self._errors else []
+    def _measures(self, report: Report) -> list[Measure]:
+        measures = [Measure("error of the networks", "relative L2", self._errors)] if self._errors else []
+        errors = None if self._checking is None or report.failure is not None else self._checking.errors
+        if errors is not None:
+            write_text(self.folder / "errors.json", f"{json.dumps(errors.to_json(), indent=1)}\n")
+            measures.append(Measure("error added", "relative L2", {row.node: row.added for row in errors.rows}))
+            measures.append(Measure("error so far", "relative L2", {row.node: row.error for row in errors.rows}))
+        return measures
 
 
 def _unfinished(pipeline: Pipeline, program: Program, ctx: Context) -> Report:

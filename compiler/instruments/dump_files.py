@@ -14,7 +14,7 @@ from ..ir.strict_json import strict_json
 from ..report.dump_folder import SCHEMA
 from ..runtime.whole_file import on_disk
 
-TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv")
+TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv", "errors.json")
 """The files that a dump has besides its folders."""
 
 _OURS = re.compile(r"\d{2,}-[a-z0-9.-]+|repro(-[a-z0-9.-]+)?|\.writing-.*")

@@ -12,12 +12,14 @@ from torch.fx import Interpreter, Node
 from torch.utils import _pytree as pytree
 
 from ..errors import PassFailure, UserError
-from ..frontends.arguments import call_arguments, eager_module, graph_arguments
 from ..ir.program import Program
 from ..ir.source import node_at, source_of
 from ..pass_base import Context
 from ..pipeline import Pipeline
 from ..report.report import Report
+from ..runtime.measure.distance import distance as distance
+from ..runtime.measure.errors import graph_errors
+from ..runtime.program_arguments import call_arguments, eager_module, graph_arguments
 from ..undo import is_ours
 from .protocol import Instrument, Step
 
@@ -115,8 +117,17 @@ class Numerics(Instrument):
         self.rows += rows
         worst = max(rows, key=lambda row: row.relative_l2, default=None)
         if self._stop and worst is not None and worst.relative_l2 > self._limit:
-            message = f"output {worst.output} diverged: {worst}, more than {self._limit:.0e}."
-            raise PassFailure(step.item.name, message, ours=is_ours(step.item))
+            message = f"output {worst.output} diverged: {worst}, more than {self._limit:.0e}. {self._why(step.after)}"
+            own = is_ours(step.item) and self._tolerance is None
+            raise PassFailure(step.item.name, message.rstrip(), ours=own)
+
+    def _why(self, program: Program) -> str:
+        """Which lines of a program bring most of its error, as far as PyTorch computes it."""
+        args, kwargs = self._arguments
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            arguments = graph_arguments(program, _cloned(args), _cloned(kwargs))
+            return graph_errors(program.exported.graph_module, arguments).explained()
 
     def after_pipeline(self, report: Report) -> None:
         self._expected = {}
@@ -198,24 +209,6 @@ class _Recorder(Interpreter):
         if n.name in self._wanted:
             self._values[n.name] = value
         return value
-
-
-def distance(expected: torch.Tensor, found: torch.Tensor) -> tuple[float, float]:
-    """Largest absolute and relative L2 difference; see `Divergence`."""
-    if expected.shape != found.shape or expected.dtype != found.dtype:
-        return float("inf"), float("inf")
-    if expected.numel() == 0:
-        return 0.0, 0.0
-    wide = torch.complex128 if expected.is_complex() else torch.float64
-    left, right = expected.detach().to("cpu", wide), found.detach().to("cpu", wide)
-    same = (left == right) | left.isnan()
-    difference = torch.where(same, torch.zeros_like(left), (left - right)).abs()
-    if bool(difference.isnan().any()):
-        return float("inf"), float("inf")
-    finite = torch.where(left.isfinite(), left, torch.zeros_like(left))
-    norm = float(finite.abs().square().sum().sqrt())
-    error = float(difference.square().sum().sqrt())
-    return float(difference.max()), error / norm if norm else error
 
 
 def _cloned(value: Any) -> Any:

@@ -41,6 +41,10 @@ class Network(Protocol):
         """The fx node that each layer comes from, by layer name."""
 
     @property
+    def node_tensors(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the tensors that are the values of fx nodes; "" where a result is none."""
+
+    @property
     def kept_alive(self) -> tuple[torch.Tensor, ...]:
         """The memory of the weights, which the network only points to."""
 

@@ -35,6 +35,7 @@ from .direct_calls import direct_forward, forward_of
 from .engine.runtime_cache import RuntimeCache, runtime_cache
 from .engine_graph import SEGMENTS, SPLICED, EngineGraph, compiled_segments, current_program, segments_of
 from .fallback import move_made_tensors
+from .measure.errors import Errors, module_errors
 from .operator import attach_runner
 from .options import RuntimeOptions
 from .runner import Notice, Runner
@@ -163,6 +164,28 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
             self._forget_captures()
         else:
             vars(self)["cuda_graphs"] = cuda_graphs_for(options)
+
+    @torch.no_grad()
+    def errors(self, *args: Any, **kwargs: Any) -> Errors:
+        """How exact every op node is, against float64, and which lines of the model bring most of the error.
+
+        The graph runs twice at once, as it is and without roundings. What is in engines is evaluated layer by layer by
+        PyTorch, from TensorRT's networks where this process compiled them, else from the PyTorch graphs that they were
+        made of. On a GPU the engines run too, and what leaves them is TensorRT's own.
+
+        Args:
+            args, kwargs: as for a call; on the device where the module is.
+
+        Returns:
+            `str` of it is a table of ten lines; `rows` has every node.
+        """
+        if self.left_out is not None and self.left_out.concerns(args, kwargs):
+            args, kwargs = self.left_out.removed(args, kwargs)
+        report = vars(self).get("report")
+        program = getattr(report, "program", None)
+        networks = {item.name: item.network for item in program.segments if item.network} if program else {}
+        places = {row.node: (row.source, row.module) for row in report.ledger} if report and program else {}
+        return module_errors(self, self.segments, networks, places, args, kwargs)
 
     def _usual_device(self) -> torch.device:
         weights = next(self.parameters(), None)

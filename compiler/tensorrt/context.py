@@ -103,6 +103,11 @@ class ConverterContext:
         """Set the value of a node."""
         self._values[name] = value
 
+    def node_tensors(self) -> dict[str, tuple[str, ...]]:
+        """The names of the tensors that are the values of the segment's nodes; "" for what is no tensor."""
+        groups = {name: value if isinstance(value, tuple) else (value,) for name, value in self._segment_values.items()}
+        return {name: tuple("" if item is None else item.trt.name for item in group) for name, group in groups.items()}
+
     @contextmanager
     def subgraph(self, label: str, constants: Mapping[str, torch.Tensor]) -> Iterator[None]:
         """Convert nodes of a graph that is an argument of the current node: their names have values of their own.

@@ -37,6 +37,7 @@ class BuiltNetwork:
         inputs, outputs: what crosses its border, in order, with the ranges of an optimization profile.
         layer_nodes: the fx node that each layer comes from, by layer name.
         kept_alive: the memory of the weights, which the network only points to.
+        node_tensors: the names of the tensors that are the values of fx nodes; "" where a result is none.
     """
 
     trt: TensorRT
@@ -47,6 +48,7 @@ class BuiltNetwork:
     outputs: tuple[Binding, ...]
     layer_nodes: Mapping[str, str] = field(repr=False)
     kept_alive: tuple[torch.Tensor, ...] = field(repr=False)
+    node_tensors: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def size(self) -> int:
@@ -148,6 +150,7 @@ class NetworkBuilder:
             outputs=tuple(bindings),
             layer_nodes=dict(self.context.layer_nodes),
             kept_alive=tuple(self.context.kept_alive),
+            node_tensors=self.context.node_tensors(),
         )
 
     def _own_tensor(self, tensor: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.program import Program
+from ...compiler.ir.source import source_of
+from ...compiler.ir.text import op_name
 from ...compiler.pass_base import Context, Pass
 from .casts import Casts, has_dtype, retype
 from .precision_table import ANGLES, BOUNDED, MOVE, computes_narrow, fits, follows, holds_tensor
@@ -23,6 +25,9 @@ _CONVERTED = frozenset(
     {torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64, torch.float16, torch.bfloat16}
 )
 """Types from which a model converts to float32 for its range or precision; half precision holds smaller integers."""
+
+_NAMED = 12
+"""Nodes that a note names; the rest is counted."""
 
 _SCALINGS = frozenset({aten.mul.Tensor, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar})
 
@@ -56,10 +61,12 @@ class CastPrecision(Pass):
         narrow = next(iter(ctx.settings.enabled_precisions - {torch.float32}), None)
         if narrow is None:
             return program
-        choice = _Choice(narrow, program.constants)
+        choice = _Choice(narrow, program.constants, ctx.lost(program, narrow))
         for node in program.op_nodes:
             choice.decide(node)
         products = products_of(program, choice.kept, narrow)
+        if choice.saved:
+            ctx.note(_saved_text(choice))
         if not choice.narrowed:
             ctx.note(f"enabled_precisions: nothing computes in {type_name(narrow)}. {products_text(products)}")
             return program
@@ -74,21 +81,41 @@ class CastPrecision(Pass):
         return program
 
 
+def _saved_text(choice: _Choice) -> str:
+    """Which nodes stay in float32 for what their values were on the inputs of the check."""
+    narrow = type_name(choice.narrow)
+    parts = []
+    for node in choice.saved[:_NAMED]:
+        cause = next(item for item in (node, *node.all_input_nodes) if item.name in choice.lost)
+        source = source_of(node)
+        reads = "" if cause is node else f", which reads {cause.name}"
+        place = f"{op_name(node.target)}{f', {source}' if source else ''}"
+        parts.append(f"{node.name} ({place}{reads}: {choice.lost[cause.name]})")
+    more = f" and {len(choice.saved) - _NAMED} more" if len(choice.saved) > _NAMED else ""
+    return (
+        f"check: {narrow} cannot hold some values on the inputs to check with, so float32 computes "
+        f"{', '.join(parts)}{more}."
+    )
+
+
 @dataclass
 class _Choice:
     """Which nodes compute in the narrow type, decided in graph order.
 
     `risky` are the float32 values that the narrow type may not be able to hold, and `chosen` those that the model
     computes in float32 by choice: from constants, and from what it converts to float32 itself, up to the next product.
-    `kept` are the products that stay in float32, each with the reason.
+    `kept` are the products that stay in float32, each with the reason. `lost` are values that were seen to be too large
+    or too small for the narrow type, by the name of the node, and `saved` the nodes that stay in float32 for that.
     """
 
     narrow: torch.dtype
     constants: Mapping[str, torch.Tensor]
+    lost: Mapping[str, str] = field(default_factory=dict)
     narrowed: set[Node] = field(default_factory=set)
     risky: set[Node] = field(default_factory=set)
     chosen: set[Node] = field(default_factory=set)
     kept: dict[Node, str] = field(default_factory=dict)
+    saved: list[Node] = field(default_factory=list)
     _unfit: dict[Node, bool] = field(default_factory=dict)
 
     def decide(self, node: Node) -> None:
@@ -97,7 +124,7 @@ class _Choice:
         chosen = self._is_chosen(node)
         if computes_narrow(node.target):
             if has_dtype(node, torch.float32):
-                reason = self._reason_to_stay(node, sources, chosen)
+                reason = self._reason_to_stay(node, sources, chosen) or self._loss(node, sources)
                 if reason is None:
                     self.narrowed.add(node)
                 else:
@@ -111,7 +138,10 @@ class _Choice:
         elif follows(node, self.narrow):
             risky = any(self._is_risky(source) for source in sources)
             if any(source in self.narrowed for source in sources) and not risky:
-                self.narrowed.add(node)
+                if self._loss(node, ()) is None:
+                    self.narrowed.add(node)
+                else:
+                    self.risky.add(node)
             elif risky and node.target not in BOUNDED:
                 self.risky.add(node)
         elif node.target not in BOUNDED and not self._is_literal(node):
@@ -124,6 +154,14 @@ class _Choice:
             return "only sines and cosines of it are used, and angles must be exact"
         unfit = next((source for source in sources if self._is_unfit(source)), None)
         return None if unfit is None else f"{type_name(self.narrow)} cannot hold the numbers of {unfit.name}"
+
+    def _loss(self, node: Node, sources: Sequence[Node]) -> str | None:
+        """What the narrow type would lose of a node's value, or of those that it reads, on the inputs of the check."""
+        found = next((item for item in (node, *sources) if item.name in self.lost), None)
+        if found is None:
+            return None
+        self.saved.append(node)
+        return f"{type_name(self.narrow)} cannot hold {found.name}: {self.lost[found.name]}"
 
     def _like(self, node: Node, producer: Node) -> None:
         for group in (self.narrowed, self.risky):

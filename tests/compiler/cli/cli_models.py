@@ -60,3 +60,26 @@ def slow() -> tuple[nn.Module, torch.Tensor]:
     """A chain of layers that takes TensorRT many seconds to build."""
     layers = [layer for _ in range(250) for layer in (nn.Linear(16, 16), nn.Tanh())]
     return nn.Sequential(*layers).eval(), torch.ones(2, 16)
+
+
+class Pitch(nn.Module):
+    """A weighted mean whose weights halves cannot hold: x f32[B,8] -> f32[B]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.sigmoid(self.layer(x) - 25)
+        return (y * torch.arange(32.0)).sum(-1) / y.sum(-1)
+
+
+def pitch() -> tuple[nn.Module, torch.Tensor]:
+    """Right in float16 only where a part stays in float32."""
+    torch.manual_seed(0)
+    return Pitch().eval(), torch.randn(4, 8)
+
+
+def farthest(expected: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """A metric."""
+    return (expected - found).abs().max()

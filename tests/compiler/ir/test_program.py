@@ -7,12 +7,12 @@ import sys
 import pytest
 import torch
 import trt_passes as tp
-from trt_passes.compiler.frontends.arguments import call_arguments, graph_arguments
 from trt_passes.compiler.ir.annotations import annotate_node, annotations_of, set_verdict, verdict_of
 from trt_passes.compiler.ir.change import Change, Snapshot
 from trt_passes.compiler.ir.graph import insert_call
 from trt_passes.compiler.ir.text import node_text, type_text
 from trt_passes.compiler.pipeline import facts_of
+from trt_passes.compiler.runtime.program_arguments import call_arguments, graph_arguments
 
 from tests.models import ConvNet, Counter, seeded
 

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import UserError
 from ..ir.program import Program
-from ..runtime.calls.any_strides import take_any_strides
+from .calls.any_strides import take_any_strides
 
 
 def call_arguments(program: Program) -> tuple[tuple[Any, ...], dict[str, Any]]:
