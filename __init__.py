@@ -20,10 +20,11 @@ for _folder in (("generation", "names"), ("compiler", "compat", "names")):
     __path__.append(os.path.join(os.path.dirname(__file__), *_folder))
 
 if TYPE_CHECKING:
-    from .compiler.api import compile, convert_to_engine
+    from .compiler.api import compile, convert_method_to_trt_engine, convert_to_engine
     from .compiler.errors import PassFailure, UserError
     from .compiler.frontends.exported_program import trace
     from .compiler.frontends.torch_compile import TorchCompileBackend
+    from .compiler.frontends.torchscript.op_support import check_method_op_support
     from .compiler.instruments.dump import Dump
     from .compiler.instruments.numerics import Numerics
     from .compiler.instruments.progress import Progress
@@ -38,15 +39,18 @@ if TYPE_CHECKING:
     from .compiler.pass_base import Context, Pass, graph_pass
     from .compiler.pipeline import Pipeline
     from .compiler.report.report import Report
+    from .compiler.runtime.saving.embedded_engine import embed_engine_in_new_module
     from .compiler.runtime.saving.output_formats import save_engine
     from .compiler.settings import Settings
     from .generation.files import load, save
 
 _HOMES = {
     "compile": "compiler.api",
+    "convert_method_to_trt_engine": "compiler.api",
     "convert_to_engine": "compiler.api",
     "trace": "compiler.frontends.exported_program",
     "TorchCompileBackend": "compiler.frontends.torch_compile",
+    "check_method_op_support": "compiler.frontends.torchscript.op_support",
     "PassFailure": "compiler.errors",
     "UserError": "compiler.errors",
     "Check": "compiler.ir.check",
@@ -70,6 +74,7 @@ _HOMES = {
     "Report": "compiler.report.report",
     "load": "generation.files",
     "save": "generation.files",
+    "embed_engine_in_new_module": "compiler.runtime.saving.embedded_engine",
     "save_engine": "compiler.runtime.saving.output_formats",
     "Settings": "compiler.settings",
 }
@@ -97,8 +102,11 @@ __all__ = [
     "UserError",
     "Verdict",
     "Verify",
+    "check_method_op_support",
     "compile",
+    "convert_method_to_trt_engine",
     "convert_to_engine",
+    "embed_engine_in_new_module",
     "graph_pass",
     "load",
     "save",

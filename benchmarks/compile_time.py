@@ -1,6 +1,6 @@
 """Seconds per pass, and peak memory above the loaded model, for ResNet-50 and BERT-base.
 
-    python benchmarks/compile_time.py [--dump] [MODEL ...]
+    python benchmarks/compile_time.py [--dump] [--torchscript] [MODEL ...]
 
 Each model runs in a process of its own, since the peak of a process never falls. `export` is torch.export's share;
 "ours" is everything except torch.export and TensorRT's own build.
@@ -48,13 +48,18 @@ def resident() -> int:
     return pages * 4096
 
 
-def measure(name: str, dump: bool, warm: bool, options: dict[str, object]) -> dict[str, object]:
+def measure(
+    name: str, dump: bool, warm: bool, options: dict[str, object], torchscript: bool = False
+) -> dict[str, object]:
     """Compile one example in this process; seconds per pass and memory.
+
+    `torchscript` traces the model to TorchScript first, which is not counted.
 
     `warm` compiles a linear layer first, so that loading TensorRT's libraries and importing modules is not counted.
     """
     import torch
     import trt_passes as tp
+    from trt_passes.compiler.frontends.choice import traceable
     from trt_passes.compiler.frontends.load_model import load_model
 
     loaded = load_model(f"{EXAMPLES / name}.py:model")
@@ -65,10 +70,12 @@ def measure(name: str, dump: bool, warm: bool, options: dict[str, object]) -> di
     args = [item.example() if isinstance(item, tp.Input) else item for item in loaded.args]
     with torch.no_grad():
         model(*args, **loaded.kwargs)
+    if torchscript:
+        model = torch.jit.trace(model, args, strict=False)
     timing = tp.Timing()
     with PeakMemory() as memory, tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        program = tp.trace(model, loaded.args, loaded.kwargs)
+        program = tp.trace(traceable(model, "dynamo", loaded.args, loaded.kwargs), loaded.args, loaded.kwargs)
         exported = time.perf_counter()
         if dump:
             options = {**options, "dump_dir": str(Path(folder) / "dump")}
@@ -77,7 +84,7 @@ def measure(name: str, dump: bool, warm: bool, options: dict[str, object]) -> di
     passes = {row.name: row.seconds for row in timing.rows}
     builds = sum(segment.build_seconds for segment in compiled.report.segments)
     return {
-        "model": name,
+        "model": f"{name} as TorchScript" if torchscript else name,
         "options": {key: str(value) for key, value in options.items() if key != "dump_dir"},
         "dump": dump,
         "engines": len(compiled.report.segments),
@@ -112,14 +119,17 @@ def main() -> None:
     parser.add_argument("--dump", action="store_true", help="write the dump folder as well")
     parser.add_argument("--fp16", action="store_true")
     parser.add_argument("--cold", action="store_true", help="count imports and the loading of TensorRT's libraries too")
+    parser.add_argument("--torchscript", action="store_true", help="compile the models as traced TorchScript")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     options: dict[str, object] = {"enabled_precisions": "float32,float16"} if arguments.fp16 else {}
     if arguments.child:
-        print(json.dumps(measure(arguments.models[0], arguments.dump, not arguments.cold, options)))
+        print(
+            json.dumps(measure(arguments.models[0], arguments.dump, not arguments.cold, options, arguments.torchscript))
+        )
         return
     print(f"{date.today()}, {platform.machine()}, Python {platform.python_version()}")
-    flags = [flag for flag in ("--dump", "--fp16", "--cold") if flag in sys.argv]
+    flags = [flag for flag in ("--dump", "--fp16", "--cold", "--torchscript") if flag in sys.argv]
     for name in arguments.models:
         command = [sys.executable, __file__, "--child", *flags, name]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -15,8 +15,9 @@ from ..passes.annotate.exclusion import check_modules
 from .errors import NotWhole, UserError
 from .frontends.choice import front_end, traceable
 from .frontends.exported_program import trace
-from .frontends.module_view import is_torchscript
+from .frontends.module_view import is_torchscript, method_of
 from .instruments.protocol import Instrument
+from .ir.engine_spec import SerializedEngine
 from .ir.program import Program
 from .ir.tracing import tracing
 from .manager import compile_program
@@ -24,10 +25,10 @@ from .pass_base import Pass
 from .pipeline import Pipeline
 from .report.report import Report
 from .runtime.engine_graph import SPLICED, EngineGraph
-from .runtime.saving.output_formats import engine_bytes, torchscript_of, whole_engine
+from .runtime.saving.output_formats import serialized_engine, torchscript_of
 from .settings import Settings
 
-__all__ = ["compile", "convert_to_engine", "trace"]
+__all__ = ["compile", "convert_method_to_trt_engine", "convert_to_engine", "trace"]
 
 
 def compile(
@@ -36,6 +37,8 @@ def compile(
     *,
     arg_inputs: Sequence[Any] | None = None,
     kwarg_inputs: Mapping[str, Any] | None = None,
+    input_signature: Any = None,
+    methods: Mapping[str, Any] | Sequence[str] | None = None,
     ir: str = "default",
     decide_by_examples: bool = False,
     pipeline: str | Pipeline | Sequence[Pass] | None = None,
@@ -45,7 +48,8 @@ def compile(
     """Compile a model to TensorRT.
 
     Weights and buffers are not copied: a compiled module reads, and where the model does so writes, the model's own.
-    For several methods of one model, compile each (`tp.compile(model.encode, …)`, `tp.compile(model.decode, …)`).
+    For several methods of one model, compile each (`tp.compile(model.encode, …)`, …), or give
+    `methods`, which are those of a TorchScript module.
     Threads that compile take turns, since PyTorch traces one model at a time in a process; nor should other threads run
     models of PyTorch's meanwhile.
 
@@ -56,6 +60,10 @@ def compile(
             whose dynamic dimensions are bounded.
         arg_inputs: another name for `inputs`.
         kwarg_inputs: keyword arguments, likewise.
+        input_signature: another name for `inputs`, which may also be one `tp.Input` or tensor.
+        methods: of a TorchScript module: names of methods, each with its inputs (a sequence of positional ones, or a
+            mapping of keyword ones); or names alone, of methods that all take `inputs`. The result is the module with
+            these methods compiled in blocks; they share its state, and the other methods stay as they are.
         ir: the front end, and with it what is returned:
 
             - "dynamo" exports the model ahead of time; the result is a GraphModule.
@@ -80,10 +88,10 @@ def compile(
         UserError: a mistake in the arguments, or a model that cannot be exported.
         PassFailure: a pass failed.
     """
-    if inputs is not None and arg_inputs is not None:
-        raise UserError("inputs and arg_inputs are two names of one argument: give one of them.")
-    inputs = arg_inputs if inputs is None else inputs
+    inputs = _positional(inputs, arg_inputs, input_signature)
     chosen = front_end(ir, model)
+    if methods is not None:
+        return _with_methods(model, chosen, methods, inputs, kwarg_inputs, pipeline, instruments, options)
     if chosen == "torch_compile":
         if decide_by_examples:
             raise UserError(
@@ -128,6 +136,54 @@ def compile(
         return script
 
 
+def _positional(inputs: Any, arg_inputs: Any, input_signature: Any) -> Any:
+    """The positional inputs, under whichever of their names they were given."""
+    names = {"inputs": inputs, "arg_inputs": arg_inputs, "input_signature": input_signature}
+    given = {name: value for name, value in names.items() if value is not None}
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} are two names of one argument: give one of them.")
+    if input_signature is not None and not isinstance(input_signature, list | tuple):
+        return [input_signature]
+    return next(iter(given.values()), None)
+
+
+def _with_methods(
+    model: Any,
+    chosen: str,
+    methods: Mapping[str, Any] | Sequence[str],
+    inputs: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    pipeline: str | Pipeline | Sequence[Pass] | None,
+    instruments: Sequence[Instrument],
+    options: Mapping[str, Any],
+) -> torch.jit.ScriptModule:
+    """The module with several methods compiled."""
+    if not isinstance(model, torch.jit.ScriptModule) or chosen != "ts":
+        raise UserError(
+            "methods are those of a TorchScript module, with ir='ts': compile each method of another model."
+        )
+    if isinstance(methods, str) or not methods:
+        raise UserError(f"methods is {methods!r}: give a list of names, or a dict of names and inputs.")
+    if isinstance(methods, Mapping):
+        if inputs is not None or kwargs is not None:
+            raise UserError(
+                "methods has the inputs of every method: leave out inputs and kwarg_inputs, or give names alone."
+            )
+        given: dict[str, tuple[Sequence[Any], Mapping[str, Any]]] = {
+            name: ((), value) if isinstance(value, Mapping) else (_positional(None, None, value), {})
+            for name, value in methods.items()
+        }
+    else:
+        given = {name: (inputs or (), kwargs or {}) for name in methods}
+    from .frontends.torchscript.blocks import script_of_methods
+
+    def run(name: str, program: Program, settings: Settings) -> GraphModule:
+        return compile_program(program, settings, pipeline, instruments)
+
+    with tracing():
+        return script_of_methods(model, given, Settings.from_options(dict(options)), run)
+
+
 def _owner(model: Any) -> torch.nn.Module | ExportedProgram | None:
     """What has the weights of something that can be compiled, if it is known."""
     if isinstance(model, Program):
@@ -165,21 +221,22 @@ def _as_script(compiled: Any, report: Report) -> torch.jit.ScriptModule:
 
 
 def convert_to_engine(
-    model: torch.nn.Module | ExportedProgram | Program,
+    model: Any,
     inputs: Sequence[Any] | None = None,
     *,
     arg_inputs: Sequence[Any] | None = None,
     kwarg_inputs: Mapping[str, Any] | None = None,
+    input_signature: Any = None,
     **options: Any,
-) -> bytes:
+) -> SerializedEngine:
     """Compile a model that converts whole to one TensorRT engine.
 
     Args:
-        model, inputs, arg_inputs, kwarg_inputs, options: as for `compile`. The engine's bindings have the names of the
-            arguments; `save_engine` writes them to a file with the engine.
+        model, inputs, arg_inputs, kwarg_inputs, input_signature, options: as for `compile`. The engine's bindings have
+            the names of the arguments; `save_engine` writes them to a file with the engine.
 
     Returns:
-        The serialized engine.
+        The serialized engine: bytes, which `embed_engine_in_new_module` takes too.
 
     Raises:
         UserError: as for `compile`; or part of the model does not convert, with the reasons.
@@ -189,5 +246,24 @@ def convert_to_engine(
     if not Settings.from_options({"require_full_compilation": True, **options}).require_full_compilation:
         raise UserError("convert_to_engine makes one engine of the whole model: leave out require_full_compilation.")
     whole = {**options, "require_full_compilation": True}
-    compiled = compile(model, inputs, arg_inputs=arg_inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", **whole)
-    return bytes(engine_bytes(whole_engine(compiled)))
+    inputs = _positional(inputs, arg_inputs, input_signature)
+    return serialized_engine(compile(model, inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", **whole))
+
+
+def convert_method_to_trt_engine(
+    module: torch.nn.Module,
+    method_name: str = "forward",
+    inputs: Sequence[Any] | None = None,
+    **options: Any,
+) -> SerializedEngine:
+    """Compile a method of a module, or of a TorchScript module, that converts whole to one TensorRT engine.
+
+    Args:
+        module: the module.
+        method_name: the method.
+        inputs, options: as for `convert_to_engine`.
+
+    Raises:
+        UserError: as for `convert_to_engine`; or there is no such method.
+    """
+    return convert_to_engine(method_of(module, method_name), inputs, **options)

@@ -46,6 +46,7 @@ ROOMS: Mapping[str, str] = {
     "frontends.torch_compile": f"{ALL} manager",  # compiles when it is called
     "frontends.compiled_graph": f"{ALL} manager",
     "frontends.torchscript.blocks": ALL,  # given what compiles; makes the report
+    "frontends.torchscript.op_support": ALL,  # knows what is decomposed
     "api": f"{ALL} manager",
     "compat": f"{ALL} manager api generation",
     "generation": f"{ALL} manager api",

@@ -16,6 +16,8 @@ from torch.fx import GraphModule, Interpreter
 from torch.fx import traceback as fx_traceback
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 
+from ..errors import UserError, did_you_mean
+
 _STATE = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 _ROOT = re.compile(r"^[LG]\['\w+'\]\.?")
 
@@ -35,6 +37,24 @@ def method_module(method: types.MethodType) -> nn.Module | None:
     """The module whose `forward` is a bound method of a module; None if the method is bound to something else."""
     owner = method.__self__
     return ModuleView(owner, method) if isinstance(owner, nn.Module) else None
+
+
+def method_of(module: nn.Module, name: str) -> Any:
+    """What of a module is compiled for a method: the module for `forward`, else the method.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    if not isinstance(module, nn.Module):
+        raise UserError(f"a {type(module).__name__} has no methods to compile: give a module.")
+    if isinstance(module, torch.jit.ScriptModule):
+        names = [item for item in module._c._method_names() if not item.startswith("__")]
+    else:
+        names = [item for item in dir(type(module)) if item not in dir(nn.Module) and not item.startswith("_")]
+        names = [item for item in (*names, "forward") if callable(getattr(module, item, None))]
+    if name not in names:
+        raise UserError(f"{type(module).__name__} has no method {name!r}.{did_you_mean(name, names)}")
+    return module if name == "forward" else getattr(module, name)
 
 
 def is_torchscript(model: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -157,6 +157,28 @@ def _list_of(values: Any, kind: Any) -> list[Any]:
     if any(isinstance(item, bool) or (isinstance(item, int) and item < 0) for item in values):
         raise ValueError(f"{values!r} has what is no size")
     return values
+
+
+class SerializedEngine(bytes):
+    """The bytes of an engine, as TensorRT deserializes them, with what must be known to run it.
+
+    Attributes:
+        spec: the specification.
+        arguments, results: names of its bindings, in the order in which the model takes and returns them.
+    """
+
+    spec: EngineSpec
+    arguments: tuple[str, ...]
+    results: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, data: bytes | memoryview, spec: EngineSpec, arguments: Sequence[str], results: Sequence[str]
+    ) -> SerializedEngine:
+        """Bytes with their specification."""
+        engine = cls(data)
+        engine.spec, engine.arguments, engine.results = spec, tuple(arguments), tuple(results)
+        return engine
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,15 @@ def set_options(graph: Graph, options: RuntimeOptions) -> None:
 
     They are beside the specification in its JSON text, where releases that know none leave them alone.
     """
+    for node in graph.find_nodes(op="call_function", target=OPERATOR):
+        node.update_arg(2, spec_with_options(EngineSpec.loads(str(node.args[2])), options))
+
+
+def spec_with_options(spec: EngineSpec, options: RuntimeOptions) -> str:
+    """The JSON text of a specification, with options beside it."""
     values = options.to_json()
     chosen = {name: values[name] for name in _OF_ENGINES}
-    for node in graph.find_nodes(op="call_function", target=OPERATOR):
-        spec = EngineSpec.loads(str(node.args[2]))
-        node.update_arg(2, json.dumps({**spec.to_json(), _KEY: chosen}, separators=(",", ":")))
+    return json.dumps({**spec.to_json(), _KEY: chosen}, separators=(",", ":"))
 
 
 def options_in(spec_text: str) -> RuntimeOptions:

@@ -32,8 +32,8 @@ from .block import Block, NotConverted, exported_block
 from .code import Code, Op, Place, class_name
 from .conversion import Script, arguments_by_name, raised_by_model
 from .edit import block_module, put
-from .inlined import Inlined, inlined
-from .observed import Seen, observe
+from .inlined import Inlined, copied, inlined
+from .observed import CallFailed, Seen, observe
 from .regions import Graph, Outside, Region, is_tensor_op, scheduled
 from .twin import Twin, twin_of
 
@@ -77,20 +77,82 @@ def script_of_blocks(
         UserError: the inputs do not fit, or the model raises for them; or it cannot be saved, and so not copied.
     """
     _check_modules(model, settings)
+    root = _with_forward(model)
+    return _of_methods(root, {"forward": (inputs, kwargs)}, settings, compiled, asked)
+
+
+def script_of_methods(
+    model: Any,
+    methods: Mapping[str, tuple[Sequence[Any], Mapping[str, Any]]],
+    settings: Settings,
+    compiled: Compile,
+) -> torch.jit.ScriptModule:
+    """A copy of a TorchScript module in which the parts of several methods that can be converted are engines.
+
+    The methods share state, as in the model: they are called one after the other, in this order, three times each.
+
+    Args:
+        model: the module.
+        methods: names of methods, with their positional and keyword arguments.
+        settings, compiled: see `script_of_blocks`.
+
+    Raises:
+        UserError: as there; or there is no such method; or something stays TorchScript, and `require_full_compilation`
+            is set.
+    """
+    known = [name for name in model._c._method_names() if not name.startswith("__")]
+    for name in methods:
+        if name not in known:
+            raise UserError(f"the TorchScript module has no method {name!r}.{did_you_mean(name, known)}")
+    _check_modules(model, settings)
+    result = _of_methods(model, methods, settings, compiled, Asked(_SEVERAL.format(", ".join(methods))))
+    report: ScriptReport = vars(result)["report"]
+    row = next((row for row in report.ledger if row.verdict != "trt"), None)
+    if settings.require_full_compilation and row is not None:
+        where = f" at {row.source}" if row.source else ""
+        raise UserError(
+            f"require_full_compilation is set, and {row.op}{where} stays TorchScript: {row.reasons[0].message}"
+        )
+    return result
+
+
+_SEVERAL = "several methods are compiled, so that the module is kept: {}."
+
+
+def _of_methods(
+    root: Any,
+    methods: Mapping[str, tuple[Sequence[Any], Mapping[str, Any]]],
+    settings: Settings,
+    compiled: Compile,
+    asked: Asked,
+) -> torch.jit.ScriptModule:
     if settings.dump_dir is not None:
         begin_script_dump(settings.dump_dir)
-    script = Script.of(_with_forward(model))
-    declared = arguments_by_name(script, inputs, kwargs)
-    own = inlined(script.owner, settings.torch_executed_modules)
+    scripts = [Script.of(getattr(root, name)) for name in methods]
+    pairs = zip(scripts, methods.values(), strict=True)
+    declared = [arguments_by_name(script, args, kwargs) for script, (args, kwargs) in pairs]
+    copy = copied(root)
+    models = [inlined(copy, settings.torch_executed_modules, name) for name in methods]
+    calls = zip(*map(_calls, scripts, declared), strict=True)
     try:
-        seen = observe(own, list(_calls(script, declared)))
-    except RuntimeError as error:
-        raise raised_by_model(error, declared) from error
-    work = _Work(own, Graph(own), twin_of(own.script), seen, settings, compiled)
-    work.plan(work.graph.code)
-    result = work.finished(asked)
+        seen = observe(models, list(calls))
+    except CallFailed as error:
+        raise raised_by_model(error.error, declared[error.number]) from error.error
+    builds = _Builds(settings, compiled)
+    works = [
+        _Work(model, Graph(model), twin_of(copy), found, builds, prefix="" if len(models) == 1 else f"{name}.")
+        for name, model, found in zip(methods, models, seen, strict=True)
+    ]
+    for work in works:
+        work.plan(work.graph.code)
+    blocks = tuple(block for work in works for block in work.put())
+    stayed = tuple(row for work in works for row in work.stayed())
+    wrap: Any = torch.jit._recursive.wrap_cpp_module
+    result: torch.jit.ScriptModule = wrap(copy._c)
+    report = ScriptReport(asked.whole, blocks, stayed, settings.to_json(), asked.command, asked.spent)
+    object.__setattr__(result, "report", report)
     if settings.dump_dir is not None:
-        write_script_dump(settings.dump_dir, vars(result)["report"])
+        write_script_dump(settings.dump_dir, report)
     return result
 
 
@@ -160,13 +222,41 @@ class _Built:
 
 
 @dataclass
+class _Builds:
+    """Builds blocks, and gives them names."""
+
+    settings: Settings
+    compiled: Compile
+    count: int = 0
+
+    def built(self, block: Block) -> _Built:
+        """A block with its engines.
+
+        Raises:
+            UserError: TorchScript cannot call them.
+        """
+        name, settings = f"block_{self.count:02}", self.settings
+        if settings.dump_dir is not None:
+            settings = settings.updated({"dump_dir": block_folder(settings.dump_dir, name)})
+        compiled = self.compiled(name, block.program, settings)
+        report: Report = vars(compiled)["report"]
+        script = None
+        if report.segments and report.compiled is not None:
+            script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
+        self.count += 1
+        return _Built(name, block, report, script)
+
+
+@dataclass
 class _Work:
+    """The blocks of one method; `prefix` is what names of nodes begin with in the report."""
+
     model: Inlined
     graph: Graph
     twin: Twin
     seen: Seen
-    settings: Settings
-    compiled: Compile
+    builds: _Builds
+    prefix: str
     attempts: int = 0
     left: dict[Op, str] = field(default_factory=dict)
     small: dict[Op, int] = field(default_factory=dict)
@@ -174,6 +264,11 @@ class _Work:
     exported: dict[tuple[Op, ...], Block] = field(default_factory=dict)
     known: dict[tuple[Op, ...], _Built] = field(default_factory=dict)
     failed: dict[tuple[Op, ...], str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the compilation."""
+        return self.builds.settings
 
     # --- what becomes a block ---
     def plan(self, block: Code) -> None:
@@ -247,20 +342,11 @@ class _Work:
 
     def _built(self, region: Region) -> _Built:
         if region.ops not in self.known:
-            block, name, settings = self._export(region), f"block_{len(self.known):02}", self.settings
-            if settings.dump_dir is not None:
-                settings = settings.updated({"dump_dir": block_folder(settings.dump_dir, name)})
-            compiled = self.compiled(name, block.program, settings)
-            report: Report = vars(compiled)["report"]
-            script = None
-            if report.segments and report.compiled is not None:
-                try:
-                    script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
-                except UserError as error:
-                    self.failed[region.ops] = first_line(error)
-                    del self.exported[region.ops]
-                    raise NotConverted(first_line(error)) from error
-            self.known[region.ops] = _Built(name, block, report, script)
+            try:
+                self.known[region.ops] = self.builds.built(self._export(region))
+            except UserError as error:
+                self.failed[region.ops] = first_line(error)
+                raise NotConverted(first_line(error)) from error
         return self.known[region.ops]
 
     def _leave_out(self, region: Region, reason: str) -> None:
@@ -289,8 +375,8 @@ class _Work:
         return None
 
     # --- the result ---
-    def finished(self, asked: Asked) -> torch.jit.ScriptModule:
-        """The copy of the model with its blocks, and the report."""
+    def put(self) -> list[ScriptBlock]:
+        """Put the blocks into the method."""
         module = self.model.script
         blocks: list[ScriptBlock] = []
         for groups, found in self.plans:
@@ -306,13 +392,12 @@ class _Work:
                     put(self.graph, module, attribute, built.block, block_module(built.block, built.script))
                 blocks.append(ScriptBlock(built.name, built.report, built.script is not None))
         self.model.graph.lint()
-        wrap: Any = torch.jit._recursive.wrap_cpp_module
-        script: torch.jit.ScriptModule = wrap(module._c)
+        return blocks
+
+    def stayed(self) -> Iterator[LedgerRow]:
+        """What stayed TorchScript."""
         inside = {op for _, found in self.plans for built in found for op in built.block.region.ops}
-        stayed = tuple(self._stayed(self.graph.code, inside))
-        report = ScriptReport(asked.whole, tuple(blocks), stayed, self.settings.to_json(), asked.command, asked.spent)
-        object.__setattr__(script, "report", report)
-        return script
+        return self._stayed(self.graph.code, inside)
 
     def _stayed(self, block: Code, inside: set[Op]) -> Iterator[LedgerRow]:
         for op in block.ops:
@@ -334,7 +419,7 @@ class _Work:
             reason = Reason("TP104", f"{self.left.get(op, 'nothing around it can be converted')}.")
         name = op.outputs[0] if op.outputs else op.kind
         return LedgerRow(
-            node=f"%{name}",
+            node=f"%{self.prefix}{name}",
             op=op.kind.replace("::", "."),
             verdict=REASON_CODES[reason.code].verdict,
             reasons=(reason,),

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from ...errors import NotWhole, UserError, did_you_mean, first_line
 from ...ir.dtypes import short_name
+from ...ir.input import Input
 from ..exported_program import example_arguments
 from ..kept_state import kept_state
 from ..module_view import ModuleView
@@ -197,6 +198,8 @@ def _reason(error: Exception) -> str:
 
 
 def _described(value: Any) -> str:
+    if isinstance(value, Input):
+        return str(value)
     if isinstance(value, torch.Tensor):
         return f"{short_name(value.dtype)}[{','.join(map(str, value.shape))}]"
     if isinstance(value, list | tuple):

@@ -21,11 +21,11 @@ _NOTHING = object()
 
 @dataclass
 class Inlined:
-    """A copy of a module, with `forward` as one graph.
+    """A copy of a module, with a method as one graph.
 
     Attributes:
         script: the copy, whose parameters are those of the original.
-        graph: of its `forward`; what is done to it is done to the copy.
+        graph: of the method; what is done to it is done to the copy.
         origins: of nodes, by the name of an output, or by their text in the source.
         kept: nodes that call what was not to be inlined, by the name of an output, with the name that said so.
     """
@@ -42,18 +42,15 @@ class Inlined:
         return next(found, Origin())
 
 
-def inlined(script: torch.jit.ScriptModule, excluded: Collection[str] = ()) -> Inlined:
-    """A copy of a module with calls of its modules and functions in `forward` inlined.
+def inlined(copy: Any, excluded: Collection[str] = (), method: str = "forward") -> Inlined:
+    """A copied module, in place, with calls of its modules and functions in a method inlined.
 
     Args:
-        script: the module.
+        copy: see `copied`.
         excluded: paths, class names and full class names of modules whose calls stay calls.
-
-    Raises:
-        UserError: TorchScript cannot copy the module.
+        method: the method.
     """
-    copy = _copied(script)
-    graph = copy._c._get_method("forward").graph
+    graph = copy._c._get_method(method).graph
     result = Inlined(copy, graph)
     root = next(graph.inputs()).debugName()
     origin = Origin((("", class_name(copy._c._type())),))
@@ -86,7 +83,12 @@ def _fix_attributes(result: Inlined, root: str) -> None:
             node.output().replaceAllUsesWith(constant)
 
 
-def _copied(script: torch.jit.ScriptModule) -> Any:
+def copied(script: torch.jit.ScriptModule) -> Any:
+    """A copy of a module that shares its parameters.
+
+    Raises:
+        UserError: TorchScript cannot copy the module.
+    """
     buffer = io.BytesIO()
     try:
         with warnings.catch_warnings():

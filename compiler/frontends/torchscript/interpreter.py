@@ -20,7 +20,7 @@ from .twin import Twin, Unconverted
 from .values import ENUMS, VALUES
 
 _MOST_ROUNDS = 2000
-_RECURRENT = MappingProxyType(
+RECURRENT = MappingProxyType(
     {
         "aten::lstm.input": torch.lstm,
         "aten::gru.input": torch.gru,
@@ -36,7 +36,7 @@ def _convolution(*values: Any) -> Any:
     return torch.ops.aten.convolution.default(*values[:9])
 
 
-_INSTEAD: Mapping[str, Callable[..., Any]] = MappingProxyType(
+INSTEAD: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "aten::_convolution": _convolution,
         "aten::_convolution.deprecated": _convolution,
@@ -329,10 +329,10 @@ def call(op: Op, values: list[Any]) -> Any:
             raise Unconverted(f"it has {op.kind}, which has no counterpart in PyTorch's graphs")
         return VALUES[op.kind](*values)
     name = full_name(op)
-    if name in _RECURRENT:
+    if name in RECURRENT:
         return _recurrent(name, values)
-    if name in _INSTEAD:
-        return _INSTEAD[name](*values)
+    if name in INSTEAD:
+        return INSTEAD[name](*values)
     if not torch._C._dispatch_has_kernel(name):
         if is_native(op, values):
             return run_native(op, values)
@@ -356,7 +356,7 @@ def _plain(value: Any, argument: Any) -> Any:
 def _recurrent(name: str, values: list[Any]) -> Any:
     input, hidden, weights, biases, layers, dropout, *flags = values
     state = hidden if isinstance(hidden, torch.Tensor) else list(hidden)
-    function: Any = _RECURRENT[name]
+    function: Any = RECURRENT[name]
     return function(input, state, list(weights), bool(biases), int(layers), float(dropout), *map(bool, flags))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,43 +31,88 @@ class Seen:
         return self.values.get(name, [])
 
 
+class CallFailed(Exception):
+    """A method, by its number, raises an error."""
+
+    def __init__(self, number: int, error: RuntimeError) -> None:
+        self.number, self.error = number, error
+        super().__init__(str(error))
+
+
+Names = list[tuple[Seen, str]]
+"""What an operator that tells a value is about, by the number that it is given."""
+
+
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, names: Sequence[str], seen: Seen) -> None:
+    def __init__(self, names: Names) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.names, self.seen = names, seen
+        self.names = names
+        self.error: RuntimeError | None = None
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if not func._schema.name.startswith("trt_passes::seen_"):
-            return func(*args, **(kwargs or {}))
+            return self._called(func, args, kwargs or {})
         value, number = args
         what = (value.dtype, tuple(value.shape)) if isinstance(value, torch.Tensor) else value
-        self.seen.values.setdefault(self.names[number], []).append(what)
+        seen, name = self.names[number]
+        seen.values.setdefault(name, []).append(what)
         return None
 
+    def _called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError as error:
+            self.error = error  # of which TorchScript keeps no message
+            raise
 
-def observe(model: Inlined, calls: Sequence[Sequence[Any]], times: int = 3) -> Seen:
-    """Call a copy of a module with arguments, several times each, and note what its values are.
+
+def observe(models: Sequence[Inlined], rounds: Iterable[Sequence[Sequence[Any]]], times: int = 3) -> list[Seen]:
+    """Call copies of a module's methods, one after the other, several times, and note what their values are.
+
+    Args:
+        models: the methods, of one module.
+        rounds: arguments of every method. State is kept in a round, and the next begins with a new copy.
+        times: how often each method is called in a round.
 
     Raises:
-        UserError: it raises.
+        CallFailed: a method raises.
     """
-    graph = model.graph.copy()
-    names: list[str] = []
-    _watch_block(graph, graph, model.graph, names, set())
-    function: Any = torch._C._create_function_from_graph("forward", graph)
-    seen = Seen()
+    names: Names = []
+    functions: list[Any] = []
+    found = [Seen() for _ in models]
+    for model, seen in zip(models, found, strict=True):
+        graph = model.graph.copy()
+        _watch_block(graph, graph, model.graph, _Told(seen, names), set())
+        functions.append(torch._C._create_function_from_graph("forward", graph))
     jit: Any = torch.jit
-    with torch.no_grad(), jit.optimized_execution(False), _Watch(names, seen):
-        for arguments in calls:
-            module = copy.deepcopy(model.script)
+    watch = _Watch(names)
+    with torch.no_grad(), jit.optimized_execution(False), watch:
+        for arguments in rounds:
+            module = copy.deepcopy(models[0].script)
             for _ in range(times):
-                function(module, *copy.deepcopy(list(arguments)))
-    return seen
+                for number, function in enumerate(functions):
+                    try:
+                        function(module, *copy.deepcopy(list(arguments[number])))
+                    except RuntimeError as error:
+                        raise CallFailed(number, watch.error or error) from error
+    return found
 
 
-def _watch_block(graph: Any, block: Any, original: Any, names: list[str], unset: set[str]) -> None:
+@dataclass(frozen=True)
+class _Told:
+    """Gives numbers to the values of one method."""
+
+    seen: Seen
+    names: Names
+
+    def number(self, name: str) -> int:
+        self.names.append((self.seen, name))
+        return len(self.names) - 1
+
+
+def _watch_block(graph: Any, block: Any, original: Any, told: _Told, unset: set[str]) -> None:
     """Insert the operators that tell values; `original` is the same block, whose names count.
 
     `unset` gets the names of values that may have none, as where a `return` in a branch skips what comes after: to read
@@ -78,13 +123,13 @@ def _watch_block(graph: Any, block: Any, original: Any, names: list[str], unset:
     first = nodes[0][0] if nodes else end
     for value, twin in zip(block.inputs(), original.inputs(), strict=True):
         if twin.debugName() not in unset:
-            _watch(graph, value, twin.debugName(), first, names)
+            _watch(graph, value, twin.debugName(), first, told)
     for index, (node, before) in enumerate(nodes):
         kind = node.kind()
         if kind == "prim::Loop":
             _mark_carried(before, unset)
         for inner, twin in zip(node.blocks(), before.blocks(), strict=True):
-            _watch_block(graph, inner, twin, names, unset)
+            _watch_block(graph, inner, twin, told, unset)
         following = nodes[index + 1][0] if index + 1 < len(nodes) else end
         outputs = list(zip(node.outputs(), before.outputs(), strict=True))
         if kind == "prim::Uninitialized" or (kind == "prim::unchecked_cast" and _is_unset(before.inputs(), unset)):
@@ -98,7 +143,7 @@ def _watch_block(graph: Any, block: Any, original: Any, names: list[str], unset:
         if kind != "prim::Constant":
             for value, twin in outputs:
                 if twin.debugName() not in unset:
-                    _watch(graph, value, twin.debugName(), following, names)
+                    _watch(graph, value, twin.debugName(), following, told)
 
 
 def _mark_carried(loop: Any, unset: set[str]) -> None:
@@ -114,12 +159,11 @@ def _is_unset(values: Any, unset: set[str]) -> bool:
     return any(value.debugName() in unset for value in values)
 
 
-def _watch(graph: Any, value: Any, name: str, following: Any, names: list[str]) -> None:
+def _watch(graph: Any, value: Any, name: str, following: Any, told: _Told) -> None:
     kind = _KINDS.get(value.type().kind())
     if kind is None:
         return
-    number = graph.create("prim::Constant", 1).i_("value", len(names))
+    number = graph.create("prim::Constant", 1).i_("value", told.number(name))
     number.output().setType(torch._C.IntType.get())
     number.insertBefore(following)
     graph.create(f"trt_passes::seen_{kind.lower()}", [value, number.output()], 0).insertBefore(following)
-    names.append(name)

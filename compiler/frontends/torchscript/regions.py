@@ -16,6 +16,9 @@ from .values import VALUES
 _COMPOUND = ("prim::If", "prim::Loop")
 _NUMBERS = ("IntType", "FloatType", "BoolType")
 _PURE = ("prim::TupleUnpack", "prim::ListUnpack", "prim::TupleSlice", "prim::RaiseException", "prim::Constant")
+_SWITCHES = ("train", "training", "dropout", "dropout_p", "p")
+"""Arguments of operators that make random numbers, unless they are False or 0."""
+
 _CLONED = ("prim::ListConstruct", "prim::TupleConstruct")
 
 
@@ -92,12 +95,13 @@ class Graph:
     def fault(self, op: Op) -> str | None:
         """Why an op, with all that is in it, cannot be part of a Program; None if it may."""
         for inner in (op, *(part for block in op.blocks for part in block.every_op())):
-            problem = None if self.is_free(inner) else self._fault(inner)
+            problem = None if self.is_free(inner) else self.own_fault(inner)
             if problem is not None:
                 return problem
         return None
 
-    def _fault(self, op: Op) -> str | None:
+    def own_fault(self, op: Op) -> str | None:
+        """The same of an op without what is in it."""
         if op.kind == "prim::CallMethod":
             said = self.model.kept.get(op.outputs[0] if op.outputs else "")
             return f"it calls a module that torch_executed_modules names: {said}" if said else "it calls an interface"
@@ -118,9 +122,13 @@ class Graph:
         return None if op.kind in VALUES else f"{op.kind} is TorchScript's own"
 
     def _is_off(self, op: Op) -> bool:
-        """Whether it is dropout outside of training."""
-        maker = self.makers.get(op.inputs[2]) if "dropout" in op.kind and len(op.inputs) > 2 else None
-        return maker is not None and maker.kind == "prim::Constant" and maker.value is False
+        """Whether an operator leaves nothing to chance, as dropout does outside of training."""
+        for name, argument in zip(op.inputs, op.schema.arguments, strict=True):
+            maker = self.makers.get(name)
+            known = maker is not None and maker.kind == "prim::Constant"
+            if known and argument.name in _SWITCHES and maker is not None and not maker.value:
+                return True
+        return False
 
     def region(self, ops: Sequence[Op], used: frozenset[str]) -> Region:
         """The region of ops; `used` are names of values that something else reads.

@@ -16,6 +16,7 @@ from torch.fx import GraphModule, Node
 
 from ...errors import UserError
 from ...ir.engine_operator import OPERATOR, engine_calls
+from ...ir.engine_spec import SerializedEngine
 from ...ir.program import copy_graph
 from ...ir.text import op_name
 from ...settings import Executor
@@ -55,6 +56,17 @@ def engine_bytes(segment: CompiledSegment) -> memoryview:
     """The serialized engine of a segment."""
     data: memoryview = segment.engine.detach().cpu().numpy().data
     return data
+
+
+def serialized_engine(compiled: torch.nn.Module) -> SerializedEngine:
+    """The engine of a module that is one engine, with its specification.
+
+    Raises:
+        UserError: more than one engine is in the module, or part of it runs in PyTorch.
+    """
+    segment = whole_engine(compiled)
+    assert isinstance(compiled, EngineGraph)
+    return SerializedEngine.of(engine_bytes(segment), segment.runner.spec, **_order(compiled))
 
 
 def whole_engine(compiled: torch.nn.Module) -> CompiledSegment:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 import trt_passes as tp
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -128,6 +129,21 @@ class Broadcast(Layers):
         return torch.relu(self.a(x) + y) * y
 
 
+class Recurrent(Layers):
+    """Operators that make random numbers in training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.gru = nn.LSTM(4, 4, dropout=0.5, num_layers=2), nn.GRU(4, 4)
+        self.dropout = nn.Dropout(0.5)
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        y = self.dropout(self.gru(self.lstm(x)[0])[0])
+        return F.scaled_dot_product_attention(y, y, y) + self.calls
+
+
 class Several(Layers):
     def __init__(self) -> None:
         super().__init__()
@@ -158,6 +174,7 @@ PROGRAMS = {
     "shapes": (Shapes, (X,)),
     "noise": (Noise, (X,)),
     "broadcast": (Broadcast, (X, X[:1])),
+    "recurrent": (Recurrent, (X,)),
     "several": (Several, (X,)),
 }
 
@@ -239,6 +256,11 @@ def test_small_blocks_stay_and_so_do_modules_that_are_excluded() -> None:
     assert "TP402" in {reason.code for row in report.stayed for reason in row.reasons}
     with pytest.raises(tp.UserError, match="matches no module of the model"):
         blocks(script, [X], torch_executed_modules={"nothing"})
+
+
+def test_recurrent_layers_are_in_engines() -> None:
+    report = tp.compile(torch.jit.script(Recurrent().eval()), [X], **OPTIONS).report
+    assert not {"aten.lstm", "aten.gru", "aten.dropout"} & {row.op for row in report.stayed}
 
 
 def test_full_compilation_is_still_refused() -> None:
