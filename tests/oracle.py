@@ -49,7 +49,7 @@ class Converted:
     def run(self, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """The network's outputs, evaluated on the CPU."""
         feeds = {b.name: inputs[p] for b, p in zip(self.built.inputs, self.positions, strict=True)}
-        results = ReferenceExecutor(self.built.trt, self.built.network).run(feeds)
+        results = ReferenceExecutor(self.built.trt, self.built.network, self.built.unreadable).run(feeds)
         return tuple(results[binding.name] for binding in self.built.outputs)
 
     def layers(self) -> list[str]:

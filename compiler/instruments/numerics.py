@@ -163,7 +163,7 @@ class Numerics(Instrument):
             built = segment.network
             assert built is not None
             feeds = {binding.name: values[name] for binding, name in zip(built.inputs, segment.inputs, strict=True)}
-            results = ReferenceExecutor(built.trt, built.network).run(feeds)
+            results = ReferenceExecutor(built.trt, built.network, built.unreadable).run(feeds)
             for binding, name in zip(built.outputs, segment.outputs, strict=True):
                 row = distance(values[name], results[binding.name])
                 rows.append(Divergence(pass_name, f"{segment.name}/{name}", *row))

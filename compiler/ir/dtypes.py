@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+INT4: torch.dtype = vars(torch)["int4"]
+"""Whole numbers of four bits: torch has the name, and holds them in int8. Its stubs lack it."""
+
 HALVES = frozenset({torch.float16, torch.bfloat16})
 """Floats of 16 bits."""
 
@@ -12,6 +15,7 @@ _SHORT_NAMES: dict[torch.dtype, str] = {
     torch.float16: "f16",
     torch.bfloat16: "bf16",
     torch.float64: "f64",
+    INT4: "i4",
     torch.int8: "i8",
     torch.int16: "i16",
     torch.int32: "i32",

@@ -49,6 +49,10 @@ class Network(Protocol):
         """The memory of the weights, which the network only points to."""
 
     @property
+    def unreadable(self) -> Mapping[str, torch.Tensor]:
+        """The values of constants that TensorRT does not give back (float8, int4), by layer name."""
+
+    @property
     def size(self) -> int:
         """Number of layers other than constants and casts of them, which cost the builder nothing."""
 

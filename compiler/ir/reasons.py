@@ -127,6 +127,13 @@ _ROWS = (
         "Pass a tensor into the same region whose shape has that size, or make the size static.",
     ),
     ReasonCode(
+        "TP211",
+        "data type of newer GPUs",
+        "A tensor has a data type that a GPU generation of compute_capabilities does not have: bfloat16 and int4 need "
+        "8.0, fp8 8.9, fp4 12.0.",
+        "Leave that generation out of compute_capabilities, or quantise to another type: int8 runs on all of them.",
+    ),
+    ReasonCode(
         "TP301",
         "below the minimum block size",
         "The node would sit in an engine with fewer op nodes than min_block_size.",

@@ -68,7 +68,7 @@ class SegmentParts:
             from ..tensorrt.executor.run import ReferenceExecutor
 
             if not executors:
-                executors.append(ReferenceExecutor(network.trt, network.network))
+                executors.append(ReferenceExecutor(network.trt, network.network, network.unreadable))
             named = {binding.name: tensor for binding, tensor in zip(spec.inputs, inputs, strict=True)}
             results = executors[0].run(named)
             found = [results[binding.name] for binding in spec.outputs]

@@ -14,18 +14,18 @@ import torch
 from torch.fx import Node
 
 from ..ir.call import Call
-from ..ir.dtypes import short_name
+from ..ir.dtypes import INT4, short_name
 from ..ir.memory import view_key
 from ..ir.symbols import Dim, Range, dims_of, expression
 from .dtypes import from_trt, to_trt
 from .loader import TensorRT, tensor_shape
 from .log import error_lines
 from .sizes import Sizes
-from .tensor import Tensor
+from .tensor import DeferredTensor, Tensor
 from .uniform import UniformTensors
-from .weights import as_weights, storable
+from .weights import as_weights, packed, storable
 
-Value = Tensor | tuple[Tensor | None, ...] | None
+Value = Tensor | DeferredTensor | tuple[Tensor | None, ...] | None
 
 ConvertFunction = Callable[["ConverterContext", Call], Value]
 """`(ctx, call)` to the call's tensor, a tuple of them (None for results that the layers do not compute), or None for a
@@ -49,6 +49,7 @@ class ConverterContext:
         library: the TensorRT library.
         network: the `INetworkDefinition` under construction.
         kept_alive: the memory of all weights; TensorRT only points to it.
+        unreadable: the values of constants that TensorRT does not give back, by layer name.
         layer_nodes: the fx node of every layer, by layer name.
         sizes: computes symbolic sizes.
         converter_of: the function that converts calls of an operator, for graphs inside of operators; None if none.
@@ -70,6 +71,7 @@ class ConverterContext:
         self.library, self.network, self.converter_of = library, network, converter_of
         self.use_fp32_acc, self.nodes = use_fp32_acc, frozenset(nodes)
         self.kept_alive: list[torch.Tensor] = []
+        self.unreadable: dict[str, torch.Tensor] = {}
         self.layer_nodes: dict[str, str] = {}
         self.sizes = Sizes(self, ranges or {})
         self._log = log
@@ -83,6 +85,7 @@ class ConverterContext:
         self._node = ""
         self._owners: tuple[str, ...] = ()
         self._log_start = 0
+        self._last_layer = ""
         self._names: Counter[str] = Counter()
 
     @property
@@ -174,6 +177,8 @@ class ConverterContext:
         if name not in self._values and name in self._constants:
             self._values[name] = self._stored(name, self._constants[name])
         value = self._values.get(name)
+        if isinstance(value, DeferredTensor):
+            return self._made(value, value.rank)
         if not isinstance(value, Tensor):
             raise ConversionError(self._node, f"its input %{name} is not a tensor of this network")
         return value
@@ -230,6 +235,7 @@ class ConverterContext:
         layer.name = self._unique(".".join([*self._owners, self._node, *([role] if role else [])]))
         layer.metadata = f"[fx:{owner}]"
         self.layer_nodes[layer.name] = owner
+        self._last_layer = layer.name
 
     def output(self, layer: Any, index: int, shape: Sequence[Dim]) -> Tensor:
         """A result of a layer, checked."""
@@ -266,6 +272,8 @@ class ConverterContext:
         Raises:
             ConversionError: TensorRT has no constants of the dtype.
         """
+        if value.dtype == torch.float8_e4m3fn:
+            return self.stored(value, value.dtype, role)
         try:
             stored = storable(value)
         except TypeError as error:
@@ -287,10 +295,36 @@ class ConverterContext:
     def with_rank(self, argument: Any, rank: int) -> Tensor | None:
         """A parameter, buffer or constant of the model with dimensions of size 1 in front, up to `rank`; else None.
 
-        It is one constant layer on the model's memory, where reshaping `tensor(argument)` takes another layer.
+        It is one constant layer on the model's memory, where reshaping `tensor(argument)` takes another layer. So is
+        a weight that is stored quantised, with the layer that dequantises it.
         """
+        weight = self._values.get(argument.name) if isinstance(argument, Node) else None
+        if isinstance(weight, DeferredTensor):
+            return self._made(weight, max(rank, weight.rank))
         values = self.constant_value(argument)
         return None if values is None else self._stored(argument.name, values[(None,) * (rank - values.dim())])
+
+    def _made(self, deferred: DeferredTensor, rank: int) -> Tensor:
+        """A deferred tensor, made once for each rank."""
+        key = (deferred.key, rank)
+        if key not in self._shared:
+            node, self._node = self._node, deferred.name
+            self._shared[key] = deferred.layers(rank)
+            self._node = node
+        return self._shared[key]
+
+    def stored(self, values: torch.Tensor, dtype: torch.dtype, role: str) -> Tensor:
+        """A constant of a type that numpy lacks: float8_e4m3fn, or int4 for the numbers -8 to 7 of an int8 tensor.
+
+        TensorRT does not give their values back, so they are kept in `unreadable` too.
+        """
+        values = values.detach().cpu().contiguous()
+        memory = packed(values) if dtype == INT4 else values
+        self.kept_alive.append(memory)
+        weights = self.trt.Weights(self.data_type(dtype), memory.data_ptr(), values.numel())
+        result = self.emit(self.network.add_constant(tuple(values.shape), weights), tuple(values.shape), role)
+        self.unreadable[self._last_layer] = values
+        return result
 
     def transposed(self, argument: Any, rank: int, columns: int | None = None) -> Tensor | None:
         """Like `with_rank`, a matrix with its dimensions exchanged: a copy of it, for as long as the network lives.
@@ -358,9 +392,9 @@ class ConverterContext:
         else:
             self.bind(call.name, self._agreed(result, call.out))
 
-    def _agreed(self, result: Tensor | None, out: Any) -> Tensor | None:
+    def _agreed(self, result: Any, out: Any) -> Any:
         """The result with the exporter's own expressions for its sizes."""
-        if result is None or not isinstance(out, torch.Tensor):
+        if isinstance(result, DeferredTensor) or result is None or not isinstance(out, torch.Tensor):
             return result
         wanted = dims_of(out.shape)
         sizes_agree = result.rank == len(wanted) and all(

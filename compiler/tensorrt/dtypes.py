@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import torch
 
-from ..ir.dtypes import UnknownDType, short_name
+from ..ir.dtypes import INT4, UnknownDType, short_name
 
-# torch has no 4-bit element types that can be computed with, so INT4 and FP4 have a short name only.
 _TRT_NAMES: dict[str, torch.dtype] = {
     "FLOAT": torch.float32,
     "HALF": torch.float16,
@@ -21,14 +20,17 @@ _TRT_NAMES: dict[str, torch.dtype] = {
     "UINT8": torch.uint8,
     "FP8": torch.float8_e4m3fn,
     "E8M0": torch.float8_e8m0fnu,
+    "INT4": INT4,
+    "FP4": torch.float4_e2m1fn_x2,
 }
 _TRT_NAME_OF = {dtype: name for name, dtype in _TRT_NAMES.items()}
-_TRT_ONLY_SHORT_NAMES = {"INT4": "i4", "FP4": "f4e2m1"}
+_OF_FOUR_BITS = MappingProxyType({INT4: "i4", torch.float4_e2m1fn_x2: "f4e2m1"})
+"""Types of which torch has the name only, or pairs: networks hold them as weights, and nothing else does."""
 
 
 def is_representable(dtype: torch.dtype) -> bool:
     """Whether TensorRT tensors can have this type: true of every supported release, so TensorRT itself is not asked."""
-    return dtype in _TRT_NAME_OF
+    return dtype in _TRT_NAME_OF and dtype not in _OF_FOUR_BITS
 
 
 def to_trt(module: ModuleType, dtype: torch.dtype) -> Any:
@@ -44,10 +46,10 @@ def to_trt(module: ModuleType, dtype: torch.dtype) -> Any:
 
 
 def from_trt(data_type: Any) -> torch.dtype:
-    """The torch type of a `trt.DataType`.
+    """The torch type of a `trt.DataType`; with INT4 and FP4, torch itself computes in `computed_as`.
 
     Raises:
-        UnknownDType: torch cannot compute with it (INT4, FP4).
+        UnknownDType: torch has no such type.
     """
     dtype = _TRT_NAMES.get(data_type.name)
     if dtype is None:
@@ -55,11 +57,19 @@ def from_trt(data_type: Any) -> torch.dtype:
     return dtype
 
 
+def computed_as(dtype: torch.dtype) -> torch.dtype:
+    """The type in which torch holds the numbers of a TensorRT tensor: int8 those of INT4, and float8 those of FP4."""
+    return {INT4: torch.int8, torch.float4_e2m1fn_x2: torch.float8_e4m3fn}.get(dtype, dtype)
+
+
 def trt_short_name(data_type: Any) -> str:
     """The text IR name of a `trt.DataType`, 4-bit types included: HALF is "f16", INT4 is "i4"."""
-    name = data_type.name
-    return short_name(_TRT_NAMES[name]) if name in _TRT_NAMES else _TRT_ONLY_SHORT_NAMES.get(name, name.lower())
+    dtype = _TRT_NAMES.get(data_type.name)
+    if dtype is None:
+        return str(data_type.name).lower()
+    return _OF_FOUR_BITS.get(dtype) or short_name(dtype)
 
 
 def _supported(module: ModuleType) -> str:
-    return ", ".join(short_name(dtype) for name, dtype in _TRT_NAMES.items() if hasattr(module.DataType, name))
+    names = (name for name, dtype in _TRT_NAMES.items() if hasattr(module.DataType, name) and is_representable(dtype))
+    return ", ".join(short_name(_TRT_NAMES[name]) for name in names)

@@ -38,6 +38,7 @@ class BuiltNetwork:
         layer_nodes: the fx node that each layer comes from, by layer name.
         kept_alive: the memory of the weights, which the network only points to.
         node_tensors: the names of the tensors that are the values of fx nodes; "" where a result is none.
+        unreadable: the values of constants that TensorRT does not give back, by layer name.
     """
 
     trt: TensorRT
@@ -49,6 +50,7 @@ class BuiltNetwork:
     layer_nodes: Mapping[str, str] = field(repr=False)
     kept_alive: tuple[torch.Tensor, ...] = field(repr=False)
     node_tensors: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    unreadable: Mapping[str, torch.Tensor] = field(repr=False, default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -151,6 +153,7 @@ class NetworkBuilder:
             layer_nodes=dict(self.context.layer_nodes),
             kept_alive=tuple(self.context.kept_alive),
             node_tensors=self.context.node_tensors(),
+            unreadable=dict(self.context.unreadable),
         )
 
     def _own_tensor(self, tensor: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
+from ..ir.dtypes import short_name
 from ..ir.engine_spec import Binding
 from ..ir.network import Network
 from ..settings import Settings
@@ -69,7 +71,7 @@ def _rows(network: Network, settings: Settings, target: str) -> Iterable[Any]:
     yield [_tensor(definition.get_input(index)) for index in range(definition.num_inputs)]
     yield [_tensor(definition.get_output(index)) for index in range(definition.num_outputs)]
     for layer in topological(iter_layers(network.trt, definition)):
-        yield _layer(network.trt, layer)
+        yield _layer(network, layer)
 
 
 def _binding(binding: Binding) -> list[Any]:
@@ -82,9 +84,16 @@ def _tensor(tensor: Any) -> Any:
     return [tensor.name, tensor.dtype.name, tensor_shape(tensor), int(tensor.allowed_formats)]
 
 
-def _layer(trt: TensorRT, layer: Layer) -> list[Any]:
+def _layer(network: Network, layer: Layer) -> list[Any]:
     edges = [[_tensor(tensor) for tensor in side] for side in (layer.inputs, layer.outputs)]
-    return [layer.kind, layer.name, layer.metadata, edges, _attributes(trt, layer.handle)]
+    values = network.unreadable.get(layer.name)
+    attributes = _attributes(network.trt, layer.handle) if values is None else {"weights": _content(values)}
+    return [layer.kind, layer.name, layer.metadata, edges, attributes]
+
+
+def _content(values: torch.Tensor) -> list[Any]:
+    data = values.contiguous().view(torch.uint8).numpy()
+    return [short_name(values.dtype), list(values.shape), hashlib.sha256(data.data).hexdigest()]
 
 
 def _attributes(trt: TensorRT, handle: Any) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,23 @@ class Tensor:
 
     def __str__(self) -> str:
         return f"{short_name(self.dtype)}[{','.join(str(size) for size in self.shape)}]"
+
+
+@dataclass(frozen=True, eq=False)
+class DeferredTensor:
+    """A tensor whose layers are made when it is first used, of the rank that is asked for.
+
+    Attributes:
+        name: of the node that it is the value of.
+        rank: its own.
+        key: equal for tensors that are the same.
+        layers: adds the layers, given a rank: dimensions of size 1 come in front.
+    """
+
+    name: str
+    rank: int
+    key: Hashable
+    layers: Callable[[int], Tensor]
 
 
 def is_float(dtype: torch.dtype) -> bool:

@@ -33,14 +33,25 @@ class Example:
 
 
 class Weight(nn.Module):
-    """A vector: () -> f32[size]."""
+    """A tensor of ones: () -> f32[sizes]."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, *sizes: int) -> None:
         super().__init__()
-        self.w = nn.Parameter(torch.ones(size))
+        self.w = nn.Parameter(torch.ones(sizes))
 
     def forward(self) -> torch.Tensor:
         return self.w
+
+
+class Int8Weight(nn.Module):
+    """A tensor of ones in int8: () -> i8[sizes]."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.register_buffer("q", torch.ones(sizes, dtype=torch.int8))
+
+    def forward(self) -> torch.Tensor:
+        return self.q
 
 
 def _spectrum(self: Any, x: torch.Tensor) -> torch.Tensor:
@@ -74,6 +85,11 @@ EXAMPLES: Mapping[str, Example] = {
         (torch.ones(2, 4),),
         {"enabled_precisions": {torch.float16}},
         {"linear": lambda: nn.Linear(4, 4, bias=False)},
+    ),
+    "lower.quantisation": Example(
+        lambda self, x: nn.functional.linear(x, self.weight() * self.scale()),
+        (torch.ones(2, 32),),
+        parts={"weight": lambda: Int8Weight(64, 32), "scale": lambda: Weight(64, 1)},
     ),
     "lower.deduplicate": Example(lambda self, x: torch.relu(x) + torch.relu(x), (torch.ones(4),)),
     "lower.pack-projections": Example(

@@ -8,6 +8,7 @@ from typing import Any
 import sympy
 import torch
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.annotations import is_kept_view, kept_whole
@@ -21,6 +22,7 @@ from ...compiler.ir.text import op_name
 from ...compiler.pass_base import Context
 from ...compiler.tensorrt.loader import TensorRT, TensorRTNotFound
 from ...compiler.tensorrt.registry import Converter, Registry
+from ...compiler.tensorrt.targets import refusal
 from .exclusion import Exclusion
 from .limits import general_reasons
 
@@ -55,6 +57,7 @@ class Judge:
         reasons = self._reasons_of_sizes(node, converter)
         reasons += general_reasons(node, self._bounds, self._inner | (new_sizes(node) if reasons else set()))
         reasons += self._reasons_of_bodies(node)
+        reasons += self._reasons_of_targets(node)
         return _of_one_verdict(reasons or list(converter.violations(Call(node))))
 
     def _reasons_of_bodies(self, node: Node) -> list[Reason]:
@@ -65,6 +68,12 @@ class Judge:
                 for reason in [] if is_getitem(inner) else self.reasons(inner):
                     found.append(Reason(reason.code, f"in %{name}, at %{inner.name}: {reason.message}"))
         return found
+
+    def _reasons_of_targets(self, node: Node) -> list[Reason]:
+        """Why the GPUs that engines are built for cannot take the node: they lack a type of its tensors."""
+        types = {tensor.dtype for item in (node, *node.all_input_nodes) for tensor in _tensors(item.meta.get("val"))}
+        refusals = (refusal(dtype, self._ctx.settings.compute_capabilities) for dtype in sorted(types, key=str))
+        return [Reason("TP211", f"{op_name(node.target)}: {text}.") for text in refusals if text is not None]
 
     def _reasons_of_sizes(self, node: Node, converter: Converter) -> list[Reason]:
         """Why the TensorRT at hand cannot take the node or the data-dependent sizes that it makes."""
@@ -128,6 +137,10 @@ def _among_writes(node: Node) -> Reason:
     failed = kept_whole(node)
     why = "" if failed is None else f", since that failed: {failed}"
     return Reason("TP208", f"the model writes to tensors in place, which PyTorch could not replace here{why}")
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 def _packet(target: Any) -> Any:

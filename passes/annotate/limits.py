@@ -14,13 +14,29 @@ from ...compiler.ir.call import Call
 from ...compiler.ir.dependencies import data_dependent, new_sizes
 from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.ledger import Reason
+from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.symbols import NO_LIMIT, Range
 from ...compiler.ir.text import op_name
 from ...compiler.tensorrt.dtypes import is_representable
 from ...compiler.tensorrt.tensor import MAX_RANK
 
+aten = torch.ops.aten
+
 _CAST_ONLY = frozenset({torch.uint8, torch.int8})
-_CASTS = frozenset({torch.ops.aten._to_copy.default})
+_CASTS = frozenset({aten._to_copy.default})
+_MOVES = frozenset(
+    {
+        *(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.permute.default),
+        *(aten.transpose.int, aten.t.default, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims),
+        *(aten.slice.Tensor, aten.select.int, aten.expand.default, aten.clone.default, aten.alias.default),
+        *(aten.cat.default, aten.split_with_sizes.default),
+    }
+)
+"""Operators that move elements, int8 as well as any."""
+
+_QUANTIZED = frozenset({torch.int8, torch.float8_e4m3fn})
+_QUANTIZERS = frozenset({QUANTIZE, DEQUANTIZE})
+_EIGHT_BIT_FLOATS = frozenset({torch.float8_e4m3fn, torch.float8_e8m0fnu})
 
 
 def general_reasons(
@@ -56,6 +72,12 @@ def _tensor_reasons(target: Any, role: str, tensor: torch.Tensor) -> Iterator[Re
     if not is_representable(tensor.dtype):
         hint = " (truncate_double=True computes it in float32)" if tensor.dtype == torch.float64 else ""
         yield Reason("TP201", f"the {role} is {short_name(tensor.dtype)}, which TensorRT does not have{hint}.")
+    elif tensor.dtype in _QUANTIZED and target in _QUANTIZERS:
+        pass
+    elif tensor.dtype in _EIGHT_BIT_FLOATS:
+        yield Reason("TP201", f"the {role} is {short_name(tensor.dtype)}, which TensorRT can only dequantise.")
+    elif tensor.dtype == torch.int8 and target in _MOVES:
+        pass
     elif tensor.dtype in _CAST_ONLY and target not in _CASTS:
         yield Reason("TP201", f"the {role} is {short_name(tensor.dtype)}, which TensorRT can only cast.")
     if tensor.dim() > MAX_RANK:

@@ -22,6 +22,7 @@ from . import (
     normalization,
     pointwise,
     pooling,
+    quantization,
     recurrent,
     reduction,
     resize,
@@ -39,7 +40,7 @@ _MODULES = (
     *(pointwise, comparison, activation, reduction, linear, convolution, pooling, normalization),
     *(attention, shape, indexing, creation, resize, symbolic),
     *(scatter, bitwise, scan, distance, grid, batch_norm, strided, signs, bounds, recurrent, sorting, searching),
-    *(data_dependent, control_flow, experts),
+    *(data_dependent, control_flow, experts, quantization),
 )
 
 

@@ -27,6 +27,7 @@ from .experts import group_experts
 from .flash_for_cpu import flash_attention_for_cpu
 from .in_float32 import in_float32
 from .prims import rules
+from .quantized import is_quantised_operator, quantised_rules
 from .restate import restate
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
@@ -84,7 +85,7 @@ def is_decomposed(target: Any) -> bool:
     """Whether `decompose` rewrites calls of an operator: it has a decomposition, or is composite, and is not kept."""
     if not isinstance(target, torch._ops.OpOverload) or target in _kept():
         return False
-    return target in decompositions() or target.has_kernel_for_dispatch_key(_COMPOSITE)
+    return is_quantised_operator(target) or target in decompositions() or target.has_kernel_for_dispatch_key(_COMPOSITE)
 
 
 @functools.cache
@@ -172,14 +173,15 @@ class Decompose(Pass):
         restate(program.graph)
         group_experts(program.graph)
         reasons: dict[Node, str] = {}
-        expansion = Expansion(decompositions(), is_decomposed)
+        table = {**decompositions(), **quantised_rules(program.graph)}
+        expansion = Expansion(table, is_decomposed)
         if expandable(program.graph):
             reasons = expansion.failures(program.graph)
             if not reasons:
                 expansion.run(program.graph)
                 return program
         try:
-            return _retraced(program, decompositions())
+            return _retraced(program, table)
         except Exception as error:
             return _as_far_as_possible(program, expansion, reasons, summary_of(error))
 

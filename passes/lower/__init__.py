@@ -9,11 +9,13 @@ from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .narrow_64bit import Narrow64Bit
 from .pack_projections import PackProjections
+from .quantisation import Quantisation
 from .remove_noops import RemoveNoops
 
 PASSES: tuple[type[Pass], ...] = (
     Narrow64Bit,
     RemoveNoops,
+    Quantisation,
     FoldBatchNorm,
     CastPrecision,
     Deduplicate,

@@ -11,6 +11,7 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.program import Program
+from ...compiler.ir.quantized_operators import QUANTIZE
 from ...compiler.ir.source import source_of
 from ...compiler.ir.text import op_name
 from ...compiler.pass_base import Context, Pass
@@ -211,6 +212,8 @@ def _is_angle(product: Node) -> bool:
 
 def _adapt(node: Node, choice: _Choice, casts: Casts) -> None:
     """Give a node the types that it was chosen to read, and its value the type that it now has."""
+    if node.target is QUANTIZE:
+        return  # it takes all floats
     if node not in choice.narrowed:
         casts.cast_arguments(node, choice.narrow, torch.float32, choice.narrowed)
         return

@@ -12,6 +12,7 @@ from torch.fx import Graph, Node
 from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.program import fake_mode_of
+from ...compiler.ir.quantized_operators import DEQUANTIZE
 from .values import tensor_of
 
 aten = torch.ops.aten
@@ -36,7 +37,11 @@ class Casts:
             with self.graph.inserting_before(self._behind(value)):
                 like = reader if value.op == "placeholder" else value
                 source = self._clamped(value, dtype, like) if clamp else value
-                node = insert_call(self.graph, aten._to_copy.default, (source,), {"dtype": dtype}, like=like)
+                if source.target is DEQUANTIZE:
+                    # TensorRT dequantises to any type, and keeps a weight in few bits where nothing comes between.
+                    node = insert_call(self.graph, DEQUANTIZE, (*source.args[:3], dtype), like=like)
+                else:
+                    node = insert_call(self.graph, aten._to_copy.default, (source,), {"dtype": dtype}, like=like)
                 self._made[key] = named(node, f"{value.name}_{short_name(dtype)}")
             self.count += 1
         return self._made[key]

@@ -15,6 +15,7 @@ from ...compiler.ir.aliasing import reaches_output
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.memory import fingerprint, view_key
 from ...compiler.ir.program import Program
+from ...compiler.ir.quantized_operators import DEQUANTIZE
 from ...compiler.pass_base import Context, Pass
 from .constant_numbers import constant_numbers, write_numbers
 from .values import is_pure, remove_dead, same_sizes, static_bytes, tensor_of
@@ -34,9 +35,10 @@ class FoldConstants(Pass):
 
     A result is stored as a constant of the program if it takes at most `max_bytes`, or no more than the constants that
     it is computed from: casting or transposing a weight is folded, expanding one is not. Equal small results are
-    stored once. A larger mask that is True everywhere, or False, is written as `full`. A number that is made of
-    constants, as by `buffer.item()`, is written into the calls that take it. Random results, sizes that are known at
-    run time only, and outputs of the program stay as they are.
+    stored once. Weights that are dequantised stay in the few bits that they are stored in. A larger mask that is True
+    everywhere, or False, is written as `full`. A number that is made of constants, as by `buffer.item()`, is written
+    into the calls that take it. Random results, sizes that are known at run time only, and outputs of the program stay
+    as they are.
 
     Before:
         %full = aten.full([4], 2.0, device=cpu, pin_memory=False) : f32[4]
@@ -89,6 +91,7 @@ def _is_foldable(node: Node, known: Mapping[Node, Any]) -> bool:
     return (
         is_pure(node)
         and node.target not in _UNDEFINED
+        and node.target is not DEQUANTIZE
         and all(source in known for source in node.all_input_nodes)
         and bool(_tensors(node.meta.get("val")))
         and all(static_bytes(value) is not None for value in _tensors(node.meta["val"]))

@@ -10,6 +10,7 @@ import torch
 from torch.fx import Graph, Node
 
 from ...compiler.ir.program import is_symbolic
+from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.symbols import same_size
 
 ASSERTIONS = frozenset(
@@ -23,6 +24,8 @@ ASSERTIONS = frozenset(
     }
 )
 
+_QUANTIZERS = frozenset({QUANTIZE, DEQUANTIZE})
+
 PURE_NAMESPACES = frozenset({"aten", "prims"})
 
 
@@ -30,6 +33,25 @@ def tensor_of(argument: object) -> torch.Tensor | None:
     """The fake tensor that a node stands for; None if it is no node or yields something else."""
     value = argument.meta.get("val") if isinstance(argument, Node) else None
     return value if isinstance(value, torch.Tensor) else None
+
+
+def value_of(argument: object) -> torch.Tensor:
+    """Like `tensor_of`, of an argument that is the node of a tensor.
+
+    Raises:
+        TypeError: it is not.
+    """
+    value = tensor_of(argument)
+    if value is None:
+        raise TypeError(f"{argument} is no node that yields a tensor")
+    return value
+
+
+def node_of(argument: object) -> Node:
+    """An argument that is a node; TypeError if it is none."""
+    if not isinstance(argument, Node):
+        raise TypeError(f"{argument} is no node")
+    return argument
 
 
 def same_sizes(left: Sequence[int | torch.SymInt], right: Sequence[int | torch.SymInt]) -> bool:
@@ -65,7 +87,7 @@ def is_pure(node: Node) -> bool:
         return False
     if isinstance(node.target, torch._ops.OpOverload):
         return (
-            node.target.namespace in PURE_NAMESPACES
+            (node.target.namespace in PURE_NAMESPACES or node.target in _QUANTIZERS)
             and not node.target._schema.is_mutable
             and torch.Tag.nondeterministic_seeded not in node.target.tags
             and not node.is_impure()

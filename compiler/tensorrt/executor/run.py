@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...ir.dtypes import HALVES, UnknownDType, short_name
-from ..dtypes import from_trt
+from ..dtypes import computed_as, from_trt
 from ..layers import Layer, iter_layers, tensor_text
 from ..loader import TensorRT, tensor_shape
 from . import attention, contraction, indexing, normalization, pointwise, quantization, reduction, resize, shape_ops
@@ -191,7 +191,7 @@ class _Run:
 
 def _declared_dtype(layer: Layer, tensor: Any) -> torch.dtype:
     try:
-        return from_trt(tensor.dtype)
+        return computed_as(from_trt(tensor.dtype))
     except UnknownDType as error:
         raise ExecutorError(f"{layer}: {error}, so the reference executor cannot evaluate it") from error
 

@@ -46,11 +46,7 @@ def test_unknown_short_name_lists_the_known_ones() -> None:
 def test_tensorrt_types_round_trip(trt: TensorRT) -> None:
     members = trt.module.DataType.__members__
     for name, member in members.items():
-        if name in ("INT4", "FP4"):
-            with pytest.raises(UnknownDType, match=f"no element type for TensorRT's {name}"):
-                dtypes.from_trt(member)
-        else:
-            assert dtypes.to_trt(trt.module, dtypes.from_trt(member)) == member
+        assert dtypes.to_trt(trt.module, dtypes.from_trt(member)) == member, name
     assert [dtypes.trt_short_name(members[name]) for name in ("HALF", "FP8", "INT4", "FP4")] == [
         "f16",
         "f8e4m3",
@@ -77,3 +73,10 @@ def test_representable_types_are_those_that_convert(trt: TensorRT) -> None:
     for dtype in (torch.float32, torch.bfloat16, torch.bool, torch.uint8, torch.float8_e4m3fn):
         assert dtypes.is_representable(dtype)
         assert dtypes.from_trt(dtypes.to_trt(trt.module, dtype)) == dtype
+
+
+def test_torch_holds_numbers_of_four_bits_in_eight() -> None:
+    assert dtypes.computed_as(torch.int4) is torch.int8
+    assert dtypes.computed_as(torch.float4_e2m1fn_x2) is torch.float8_e4m3fn
+    assert dtypes.computed_as(torch.float16) is torch.float16
+    assert not dtypes.is_representable(torch.int4)

@@ -48,6 +48,13 @@ def with_heads() -> nn.Module:
     return module
 
 
+def with_int8_weight() -> nn.Module:
+    module = nn.Module()
+    module.register_buffer("q", torch.ones(64, 32, dtype=torch.int8))
+    module.register_buffer("s", torch.ones(64, 1))
+    return module
+
+
 def heads(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     return nn.functional.linear(x, weight, bias).view(2, 5, 4, 8).transpose(1, 2)
 
@@ -65,6 +72,11 @@ EXAMPLES = {
         (torch.randn(2, 4),),
         {"enabled_precisions": {torch.float16}},
         weighted((4, 4)),
+    ),
+    "lower.quantisation": Example(
+        lambda self, x: nn.functional.linear(x, self.q * self.s),
+        (torch.randn(2, 32),),
+        module=with_int8_weight(),
     ),
     "lower.deduplicate": Example(lambda self, x: torch.relu(x) + torch.relu(x), (torch.randn(4),)),
     "lower.pack-projections": Example(

@@ -1,0 +1,50 @@
+"""The pass `lower.quantisation`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...compiler.ir.program import Program
+from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
+from ...compiler.pass_base import Context, Pass
+from .known_values import KnownValues
+from .quantised_products import QuantisedProducts, products_text
+from .settled_steps import SettledSteps
+from .stored_weights import StoredWeights
+from .values import remove_dead
+
+
+@dataclass(frozen=True)
+class Quantisation(Pass):
+    """Put what quantises and dequantises where TensorRT fuses it, as it has it; the rest becomes arithmetic.
+
+    TensorRT quantises to int8 and float8 around 0. Other zero points are shifted where that is exact, or computed in
+    floats. Weights stay stored in eight or four bits, whether the model dequantises or converts them, and their scales
+    are gathered. Operands are quantised next to their product, and scales that are computed per row are multiplied
+    after it. The notes of the run say which products compute in int8 or fp8, and why the others do not.
+
+    Before:
+        %mul = aten.mul.Tensor(%b_q, %b_s) : f32[64,32]
+        %linear = aten.linear(%x, %mul) : f32[2,64]
+    After:
+        %dequantize_1 = trt_passes.dequantize(%b_q, %c_b_q_scale, None, f32) : f32[64,32]
+        %linear = aten.linear(%x, %dequantize_1) : f32[2,64]
+    """
+
+    name: ClassVar[str] = "lower.quantisation"
+
+    def run(self, program: Program, ctx: Context) -> Program:
+        """Edit the graph in place."""
+        known = KnownValues(program)
+        SettledSteps(program, known).run()
+        StoredWeights(program, known).run()
+        if not any(node.target in (QUANTIZE, DEQUANTIZE) for node in program.op_nodes):
+            return program
+        products = QuantisedProducts(program, known, ctx.settings.compute_capabilities)
+        products.run()
+        remove_dead(program.graph)
+        text = products_text(products.found())
+        if text:
+            ctx.note(text)
+        return program

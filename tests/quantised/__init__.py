@@ -1,0 +1,1 @@
+"""Quantised models: what users bring, as one engine with weights in few bits."""
