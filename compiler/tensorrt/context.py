@@ -109,7 +109,12 @@ class ConverterContext:
     def node_tensors(self) -> dict[str, tuple[str, ...]]:
         """The names of the tensors that are the values of the segment's nodes; "" for what is no tensor."""
         groups = {name: value if isinstance(value, tuple) else (value,) for name, value in self._segment_values.items()}
-        return {name: tuple("" if item is None else item.trt.name for item in group) for name, group in groups.items()}
+        return {name: tuple(map(self._tensor_name, group)) for name, group in groups.items()}
+
+    def _tensor_name(self, value: Any) -> str:
+        if isinstance(value, DeferredTensor):
+            value = self._shared.get((value.key, value.rank))
+        return value.trt.name if isinstance(value, Tensor) else ""
 
     @contextmanager
     def subgraph(self, label: str, constants: Mapping[str, torch.Tensor]) -> Iterator[None]:

@@ -215,7 +215,7 @@ def _network_values(network: Network, inputs: Sequence[torch.Tensor]) -> dict[st
             if name in wanted:
                 kept[name] = value.clone()
 
-    ReferenceExecutor(network.trt, network.network).run(feeds, observe=observe)
+    ReferenceExecutor(network.trt, network.network, network.unreadable).run(feeds, observe=observe)
     values: dict[str, Any] = {}
     for node, group in network.node_tensors.items():
         if all(name in kept for name in group) and group:
