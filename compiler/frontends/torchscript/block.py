@@ -24,6 +24,8 @@ from .observed import Seen
 from .regions import Region
 from .twin import Twin
 
+_QUANTIZED = (torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4)
+
 
 class NotConverted(Exception):
     """A region that cannot be a Program, with a clause that says why."""
@@ -99,6 +101,8 @@ def _input(values: Sequence[Any]) -> Input:
     if not values:
         raise NotConverted("it was not reached with these inputs")
     dtype, usual = values[-1]
+    if dtype in _QUANTIZED:
+        raise NotConverted("it takes a quantized tensor")
     shapes = [shape for kind, shape in values if kind == dtype and len(shape) == len(usual)]
     least, most = (tuple(map(choose, zip(*shapes, strict=True))) for choose in (min, max))
     if not all(least):

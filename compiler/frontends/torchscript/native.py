@@ -26,7 +26,12 @@ def is_plain(value: Any) -> bool:
 
 
 def is_native(op: Op, values: list[Any]) -> bool:
-    """Whether TorchScript's own operator can run, and gives all that there is: it changes nothing and shares nothing.
+    """Whether TorchScript's own operator can run on values, and gives all that there is."""
+    return may_be_native(op) and all(map(is_plain, values))
+
+
+def may_be_native(op: Op) -> bool:
+    """Whether an operator, which is none of ATen's, changes nothing and shares nothing.
 
     Operators on containers of any type hand out what is in them, and stay Python's.
     """
@@ -35,7 +40,7 @@ def is_native(op: Op, values: list[Any]) -> bool:
         return False
     types = [argument.type for argument in op.schema.arguments]
     generic = any(map(_is_generic, types)) and kind not in _TEXTS
-    return not generic and all(map(is_plain, values)) and "Tensor" not in str(op.schema).partition("->")[2]
+    return not generic and "Tensor" not in str(op.schema).partition("->")[2]
 
 
 def run_native(op: Op, values: list[Any]) -> Any:

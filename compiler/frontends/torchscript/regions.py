@@ -10,6 +10,7 @@ import torch
 
 from .code import Code, Op, free_names, read_code
 from .inlined import Inlined
+from .native import may_be_native
 from .twin import attributes
 from .values import VALUES
 
@@ -119,7 +120,7 @@ class Graph:
             return f"{op.kind} has no counterpart in PyTorch's graphs"
         if torch._C._dispatch_has_kernel(f"{op.schema.name}.{op.schema.overload_name}".rstrip(".")):
             return None
-        return None if op.kind in VALUES else f"{op.kind} is TorchScript's own"
+        return None if op.kind in VALUES or may_be_native(op) else f"{op.kind} is TorchScript's own"
 
     def _is_off(self, op: Op) -> bool:
         """Whether an operator leaves nothing to chance, as dropout does outside of training."""
