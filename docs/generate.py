@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .generator.api_page import api_page
 from .generator.architecture import architecture_dots
 from .generator.architectures import architecture_blocks
 from .generator.blocks import filled, names_in
@@ -30,6 +31,7 @@ README = FOLDER.parent / "README.md"
 def pages() -> dict[str, str]:
     """The pages that are made from declarations, by file name; all but the page of passes, which runs them."""
     return {
+        "api.md": api_page(),
         "command-line.md": command_line_page(),
         "operators.md": operators_page(),
         "options.md": options_page(),

@@ -28,7 +28,7 @@ from docs.generator.blocks import filled, names_in
 from docs.generator.catalog import samples_of
 from docs.generator.markdown import without_specs
 
-PAGES = ("command-line.md", "operators.md", "options.md", "reason-codes.md")
+PAGES = ("api.md", "command-line.md", "operators.md", "options.md", "reason-codes.md")
 ON_THIS_TORCH = (2, 13)
 """Other releases export and decompose some operators otherwise; `make docs` runs on this one."""
 
