@@ -76,6 +76,7 @@ Measure = Callable[[Path], float]
 def started(folder: Path, code: str, arguments: Sequence[str] = ()) -> tuple[float, str]:
     """Processor seconds of a process of Python that runs some code, from start to end, and what it prints."""
     env = {**os.environ, "PYTHONPATH": str(folder)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # one of the checkouts would be compiled again every time
     start = _of_children()
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
