@@ -74,10 +74,9 @@ def _signature(name: str, thing: Any) -> str:
         return f"{name}(…)"
     parameters = [item.replace(annotation=_bare(item.annotation)) for item in signature.parameters.values()]
     shown = [_shown(item) for item in parameters]
-    for place, item in enumerate(parameters):
-        if item.kind is item.KEYWORD_ONLY and not any(before.kind is item.VAR_POSITIONAL for before in parameters[:place]):
-            shown.insert(place, "*")
-            break
+    kinds = [item.kind for item in parameters]
+    if inspect.Parameter.KEYWORD_ONLY in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
+        shown.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
     returned = signature.return_annotation
     arrow = "" if returned in (inspect.Signature.empty, None, "None") else f" -> {_bare(returned)}"
     line = f"{name}({', '.join(shown)}){arrow}"
