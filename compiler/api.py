@@ -113,7 +113,8 @@ def compile(
             compiled = compile_program(program, settings, pipeline, instruments, spent)
             owner = _owner(model)
             if owner is not None and isinstance(compiled, EngineGraph):
-                compiled.watch(owner, program.state_read)
+                made: Report = vars(compiled)["report"]
+                compiled.watch(owner, program.state_read - made.program.mutable)
             if chosen != "ts":
                 return compiled
             report: Report = vars(compiled)["report"]

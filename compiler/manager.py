@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from .errors import PassFailure, UserError
+from .frontends.mutable_weights import with_mutable
 from .instruments.check import Checking, losses
 from .instruments.dump import Dump
 from .instruments.logged import LOGGER, Logged
@@ -255,6 +256,7 @@ def compile_program(
     spent: Mapping[str, float] = MappingProxyType({}),
 ) -> GraphModule:
     """Run the pipeline on a program; the compiled module, see `compile`."""
+    program = with_mutable(program, settings.mutable_weights)
     chosen = default_pipeline() if pipeline is None else as_pipeline(pipeline)
     if settings.dryrun and pipeline is None:
         chosen = chosen.until("partition")

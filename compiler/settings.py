@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from .compat.options import take_foreign
+from .compat.options import asks_for_mutable_weights, take_foreign
 from .errors import UserError, did_you_mean
 
 if TYPE_CHECKING:  # `trt-passes run --help` lists the options without waiting for PyTorch
@@ -143,6 +143,12 @@ class Settings:
         "Bytes of GPU memory per engine for weights that can be streamed; None leaves the choice to TensorRT. Needs "
         "enable_weight_streaming.",
     )
+    mutable_weights: frozenset[str] = _option(
+        frozenset,
+        "Weights that may change after compiling: true for all parameters and buffers of floating point, or names and "
+        'patterns such as "*.lora_*". They are inputs of the engines, shared with the model, so that load_state_dict '
+        "and the like take effect at the next call; engines cannot fold or rearrange them in advance.",
+    )
     cache_dir: str | None = _option(
         None, "Folder of built engines that compilations share; made if it is missing. Also: engine_cache_dir."
     )
@@ -197,6 +203,9 @@ class Settings:
         renamed: dict[str, Any] = {}
         for name, value in options.items():
             target = ALIASES.get(name, name)
+            if asks_for_mutable_weights(name, value):
+                renamed["mutable_weights"] = True
+                continue
             if target not in known and take_foreign(name, value, cached=cached):
                 continue
             if target not in known:
@@ -320,6 +329,18 @@ def _names(name: str, value: Any) -> frozenset[str]:
     return frozenset(text_of(item) for item in _items(value))
 
 
+def _patterns(name: str, value: Any) -> frozenset[str]:
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if value is None or value == "" or (isinstance(value, str) and value.lower() in words):
+        value = bool(value) and words[value.lower()]
+    if isinstance(value, bool):
+        return frozenset({"*"} if value else ())
+    items = _items(value)
+    if not all(isinstance(item, str) and item for item in items):
+        raise UserError(f"option {name!r} is {value!r}: give true, or names of weights and patterns of such.")
+    return frozenset(items)
+
+
 def _precisions(name: str, value: Any) -> frozenset[torch.dtype]:
     import torch
 
@@ -410,6 +431,7 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "dynamic_shapes_kernel_specialization_strategy": _one_of(KernelSpecialization),
         "enable_weight_streaming": _bool,
         "weight_streaming_budget": _bytes,
+        "mutable_weights": _patterns,
         "cache_dir": _path,
         "cache_size": lambda name, value: _int(name, value, 0),
         "check": _check,

@@ -35,7 +35,6 @@ _OFF, _ON, _ANY = r"false|none|0|", r"true|none|1", r".*"
 _NOTHING = r"none|set\(\)|\[\]|\{\}|\(\)"
 _NO_DLA = "there is no DLA here"
 _AUTOCAST = "what stays in float32 is a fixed table; a pass in place of lower.cast-precision can decide otherwise"
-_NO_REFIT = "engines are not refitted here: compile again, with cache_dir for what did not change"
 _TIMING = "TensorRT's default is used"
 
 FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
@@ -96,10 +95,14 @@ FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
             _OFF, "give cache_dir, a folder that is both read and written", here="cache_dir"
         ),
         "custom_engine_cache": ForeignOption("none", "give cache_dir, which may be on a shared file system"),
-        "immutable_weights": ForeignOption(_ON, _NO_REFIT, refused=True),
-        "make_refittable": ForeignOption(_OFF, _NO_REFIT, refused=True),
-        "strip_engine_weights": ForeignOption(_OFF, _NO_REFIT, refused=True),
-        "refit_identical_engine_weights": ForeignOption(_OFF, _NO_REFIT, refused=True),
+        "immutable_weights": ForeignOption(_ON, "False is mutable_weights=True", here="mutable_weights"),
+        "make_refittable": ForeignOption(_OFF, "True is mutable_weights=True", here="mutable_weights"),
+        "strip_engine_weights": ForeignOption(
+            _OFF,
+            "True is mutable_weights=True: engines hold no weights then, and the file has them once",
+            here="mutable_weights",
+        ),
+        "refit_identical_engine_weights": ForeignOption(_ANY, "weights that are equal are one"),
         "lazy_engine_init": ForeignOption(
             _ANY, "an engine is loaded when it first runs; warm_up does it earlier, see Saving and running"
         ),
@@ -155,6 +158,14 @@ SHARED_OPTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Options that mean the same here, and what is to be known of them; their names may be other ones of a field."""
+
+
+def asks_for_mutable_weights(name: str, value: Any) -> bool:
+    """Whether an option of Torch-TensorRT asks for what `mutable_weights` does."""
+    off = str(value).strip().lower() in ("false", "0")
+    return (name == "immutable_weights" and off) or (
+        name in ("make_refittable", "strip_engine_weights") and str(value).strip().lower() in ("true", "1")
+    )
 
 
 def take_foreign(name: str, value: Any, *, cached: bool) -> bool:

@@ -34,8 +34,9 @@ class CompiledGraph:
     Parameters and buffers become part of the engines, which read no memory of theirs then, and stay the model's own
     tensors in what PyTorch runs. Every call looks whether they were replaced or written to since (also by an optimizer
     or `load_state_dict`; writes through `tensor.data` cannot be seen). A buffer that was is an input from then on; for
-    parameters the graph is built again, as often as `torch._dynamo.config.recompile_limit` allows. A size beyond the
-    range that was built for builds a larger range.
+    parameters the graph is built again, as often as `torch._dynamo.config.recompile_limit` allows. With the option
+    `mutable_weights` all of them are inputs from the start. A size beyond the range that was built for builds a larger
+    range.
 
     Attributes:
         name: "graph-00" and so on, after dynamo's number of the frame, as in `TORCH_LOGS`.
@@ -51,7 +52,10 @@ class CompiledGraph:
         self.name, self.recompile, self.builds = name, recompile, 0
         self.report: Report | None = None
         self.reason: str | None = None
-        self._graph, self._settings, self._compile = graph, settings, compile_program
+        self._graph, self._compile = graph, compile_program
+        # Dynamo's graphs take weights as arguments, and do not say what the model calls them.
+        self._mutable = bool(settings.mutable_weights)
+        self._settings = settings.updated({"mutable_weights": False})
         self._built: BuiltGraph | None = None
         self._inputs: set[int] = set()
         _count("graphs")
@@ -146,7 +150,8 @@ class CompiledGraph:
 
     def _traced(self, args: Sequence[Any]) -> Traced:
         while True:
-            constants = [index for index in self._graph.weights(args) if index not in self._inputs]
+            weights = () if self._mutable else self._graph.weights(args)
+            constants = [index for index in weights if index not in self._inputs]
             try:
                 traced = self._graph.trace(args, constants)
             except Exception as error:

@@ -68,7 +68,8 @@ class Program(ShownInNotebooks):
     nodes (see `annotations`). `inputs` are the declared inputs in order of the flattened user inputs, with the ranges
     of dynamic dimensions; empty when only the exported program knows them. `segments` exist after `partition`.
     `partitioned_by` is the pass that made them, so that `convert` and `build` can repeat it without a node that failed.
-    `compiled` is set by `splice`. `left_out` are arguments that a call may have and the graph does not.
+    `compiled` is set by `splice`. `left_out` are arguments that a call may have and the graph does not. `mutable` are
+    the names of weights that may change after compiling, so that they are no constants.
     """
 
     exported: ExportedProgram
@@ -77,6 +78,7 @@ class Program(ShownInNotebooks):
     partitioned_by: Repeatable | None = field(default=None, repr=False, compare=False)
     compiled: GraphModule | None = field(default=None, repr=False, compare=False)
     left_out: LeftOut | None = field(default=None, repr=False, compare=False)
+    mutable: frozenset[str] = field(default=frozenset(), repr=False)
 
     shown_by: ClassVar[str] = "program_bundle"
 
@@ -119,9 +121,9 @@ class Program(ShownInNotebooks):
     def constants(self) -> Mapping[str, torch.Tensor]:
         """The tensor behind every placeholder that is constant at run time, by placeholder name.
 
-        Buffers that the program mutates are not constant.
+        Buffers that the program mutates are not constant, nor are weights that are `mutable`.
         """
-        mutated = set(self.exported.graph_signature.buffers_to_mutate.values())
+        mutated = {*self.exported.graph_signature.buffers_to_mutate.values(), *self.mutable}
         tensors = {}
         for spec in self.exported.graph_signature.input_specs:
             if spec.kind in CONSTANT_KINDS and spec.target not in mutated:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from types import SimpleNamespace
@@ -45,6 +45,13 @@ from .spliced_graph import SegmentParts
 
 _LATER_CALLS = 3
 """Calls of `warm_up` after the first, as of a loop: until then large results get CUDA graphs that write to them."""
+
+
+def _unread(name: str, weight: torch.Tensor, taken: Sequence[torch.Tensor]) -> bool:
+    """Whether a weight of a model is none of its program, where equal weights are one and counters are not read."""
+    if name.rpartition(".")[2] == "num_batches_tracked":
+        return True
+    return any(other.shape == weight.shape and other.dtype == weight.dtype and other.equal(weight) for other in taken)
 
 
 class CompiledModule(ShownInNotebooks, EngineGraph):
@@ -219,6 +226,26 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         graphs: CudaGraphs | None = vars(self).get("cuda_graphs")
         if graphs is not None:
             graphs.clear()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take the weights of a model, as its `load_state_dict` does; see the option `mutable_weights`.
+
+        Left out are counters of batches, which only training needs, and second names of one weight.
+
+        Raises:
+            UserError: a weight differs from what engines hold of it.
+        """
+        held = self.fingerprints
+        for name in sorted(held.keys() & state_dict.keys()):
+            if fingerprint(state_dict[name]) != held[name]:
+                raise UserError(
+                    f"{name} is part of an engine, which holds what it was: compile with mutable_weights=True, or "
+                    "compile a model with the new weights."
+                )
+        own = {name for name, _ in (*self.named_parameters(), *self.named_buffers())}
+        taken = [value for key, value in state_dict.items() if key in own]
+        wanted = {key: value for key, value in state_dict.items() if key in own or not _unread(key, value, taken)}
+        return super().load_state_dict(wanted, strict, assign)
 
     def train(self, mode: bool = True) -> CompiledModule:
         """Accept eval mode, which is what was compiled.

@@ -159,8 +159,7 @@ def test_options_of_torch_tensorrt_without_effect_are_warnings(options: dict[str
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"make_refittable": True}, "option 'make_refittable' of Torch-TensorRT is True, which is not possible here: "),
-        ({"immutable_weights": False}, "engines are not refitted here: compile again"),
+        ({"dla_core": 0}, "option 'dla_core' of Torch-TensorRT is 0, which is not possible here: "),
         ({"device": "cpu"}, "an engine runs on the GPU that its inputs are on"),
         ({"enable_autocast": True}, "give enabled_precisions="),
         ({"version_compatible": True}, "runs with the version of TensorRT that built it"),

@@ -32,7 +32,8 @@ def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None
     """Write the engine of a module that is one engine, for `trtexec`, Triton, or C++: as TensorRT deserializes it.
 
     `PATH.json` beside it has the bindings in the order in which the model takes and returns them, with data types,
-    shapes and ranges, and the TensorRT that can run it. If one of the two cannot be written, both stay as they were.
+    shapes and ranges, weights that are inputs by their names in the model, and the TensorRT that can run it. If one of
+    the two cannot be written, both stay as they were.
 
     Raises:
         UserError: more than one engine is in the module, or part of it runs in PyTorch; weights were changed since it
@@ -109,12 +110,14 @@ def _leaves(output: Node) -> list[Any]:
     return list(torch.utils._pytree.tree_leaves(output.args))
 
 
-def _order(compiled: EngineGraph) -> dict[str, list[str]]:
-    """Names of the bindings: of the model's arguments that the engine takes, and of its results."""
+def _order(compiled: EngineGraph) -> dict[str, Any]:
+    """Names of the bindings: of the model's arguments that the engine takes, of its results, and of its weights."""
     (call,) = engine_calls(compiled)
     spec = next(iter(compiled.segments.values())).runner.spec
     taken = dict(zip(call.args[0], spec.inputs, strict=True))  # type: ignore[arg-type]
+    weights = {taken[node].name: str(node.target) for node in compiled.graph.find_nodes(op="get_attr") if node in taken}
     return {
+        **({"weights": weights} if weights else {}),
         "arguments": [taken[node].name for node in compiled.graph.find_nodes(op="placeholder") if node in taken],
         "results": [spec.outputs[leaf.args[1]].name for leaf in _leaves(compiled.graph.output_node())],
     }

@@ -10,6 +10,7 @@ from trt_passes.compiler.compat.enums import DeviceType, EngineCapability, Platf
 from trt_passes.compiler.compat.features import ENABLED_FEATURES
 from trt_passes.compiler.compat.files import load, save
 from trt_passes.compiler.compat.input import Input
+from trt_passes.compiler.compat.mutable import MutableTorchTensorRTModule
 
 from . import dynamo, logging, runtime, ts
 
@@ -24,6 +25,7 @@ __all__ = [
     "DeviceType",
     "EngineCapability",
     "Input",
+    "MutableTorchTensorRTModule",
     "Platform",
     "compile",
     "convert_method_to_trt_engine",

@@ -10,6 +10,7 @@ from trt_passes.compiler.compat.compilation import (
 from trt_passes.compiler.compat.compilation import trace
 from trt_passes.compiler.compat.compilation_settings import CompilationSettings
 from trt_passes.compiler.compat.debugging import Debugger
+from trt_passes.compiler.compat.refit import refit_module_weights
 
 from . import backend, runtime, utils
 
@@ -20,6 +21,7 @@ __all__ = [
     "compile",
     "convert_exported_program_to_serialized_trt_engine",
     "export",
+    "refit_module_weights",
     "runtime",
     "trace",
     "utils",
