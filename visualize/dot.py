@@ -116,6 +116,8 @@ def _paint(box: Box) -> dict[str, str]:
         paint["style"] = f"striped,{style.line}"
     if box.kind == "size":
         paint |= {"fontcolor": MUTED, "color": SIZE_EDGE, "fontsize": "9", "height": "0.2", "penwidth": "0.8"}
+    if box.fill:
+        paint |= {"fillcolor": box.fill, "style": f"rounded,filled,{style.line}"}
     if style.line == "dotted":
         paint["penwidth"] = "2"
     if style.double:

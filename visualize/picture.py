@@ -16,7 +16,8 @@ class Box:
 
     `lines` is its label; `verdicts` counts its op nodes by verdict, "" for those that have none; `module` is the dotted
     path of the frame that it stands in; `signature` is equal for boxes that do the same in repeated blocks; `times`
-    says how many blocks it stands for; `nodes` are the fx nodes in it (of the first block).
+    says how many blocks it stands for; `nodes` are the fx nodes in it (of the first block). `fill` is a colour in place
+    of that of the verdicts.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Box:
     segment: str | None = None
     tooltip: str = ""
     url: str = ""
+    fill: str = ""
 
     @property
     def ops(self) -> int:

@@ -71,6 +71,12 @@ def diff_runs(before: str, after: str, as_json: bool = False) -> tuple[str, str]
         return printable(text), printable(difference.lost_text)
 
 
+def profiles_of(before: str, after: str) -> tuple[str, str] | None:
+    """The profiles in two dump folders; None unless both have one."""
+    paths = tuple(str(Path(folder) / "profile.json") for folder in (before, after))
+    return (paths[0], paths[1]) if all(Path(path).is_file() for path in paths) else None
+
+
 def printable(text: str) -> str:
     """Text of a dump without what a terminal takes for a command."""
     return _CONTROL.sub("\ufffd", text)

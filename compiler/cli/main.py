@@ -215,6 +215,28 @@ def check(started: float, /, model: str, **options: Any) -> None:
     check_model(Request(model=model, command=_command(), started=started, **options), limits, junit, as_json)
 
 
+@main.command(short_help="Show where the run time of a compiled model goes.")
+@click.argument("model", metavar="MODEL|FILE.pt2", shell_complete=complete_files)
+@click.option("--dump-dir", metavar="DIR", help="Folder for what every pass did, with the run time on its page.")
+@click.option("--profile", "path", metavar="FILE", help="Write the profile here as JSON, for `diff`.")
+@click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
+@input_option
+@set_option
+@executor_option
+@trust_option
+@click.pass_obj
+def profile(started: float, /, model: str, path: str | None, as_json: bool, **options: Any) -> None:
+    """Run MODEL, compiled here or read from what `run -o` wrote, and show where its run time goes.
+
+    On a GPU: every kernel, with TensorRT's layers, op nodes, modules and lines of the model that it is from, and what
+    it would take at least. With --executor pytorch on a machine without one: PyTorch's operators on the CPU.
+    """
+    from .profile import profile_model
+    from .run import Request
+
+    profile_model(Request(model=model, command=_command(), started=started, **options), path, as_json)
+
+
 @main.command(short_help="Explain a reason code, a dump's fallbacks, or a node.")
 @click.argument("what", metavar="CODE|DIR", shell_complete=complete_codes)
 @click.argument("node", required=False)
@@ -244,9 +266,18 @@ def explain(what: str, node: str | None, modules: bool) -> None:
 def diff(folder: str, before: str, after: str | None, fail_on_lost: bool, as_json: bool) -> None:
     """Show how the graph after one pass differs from that after another; `input` is the graph before all.
 
-    With two folders, show how the run in the second differs from that in the first.
+    With two folders, show how the run in the second differs from that in the first. With two files that `profile`
+    wrote, show how the run time differs, by line and by module.
     """
-    from .dump import diff_passes, diff_runs
+    from .dump import diff_passes, diff_runs, profiles_of
+
+    if os.path.isfile(folder) and after is None:
+        from .profile import diff_profiles
+
+        if fail_on_lost:
+            raise UserError("--fail-on-lost compares two runs, and these are profiles: give two dump folders.")
+        click.echo(diff_profiles(folder, before, as_json))
+        return
 
     if after is not None:
         if fail_on_lost or as_json:
@@ -255,6 +286,11 @@ def diff(folder: str, before: str, after: str | None, fail_on_lost: bool, as_jso
         return
     text, lost = diff_runs(folder, before, as_json)
     click.echo(text)
+    profiles = None if as_json else profiles_of(folder, before)
+    if profiles is not None:
+        from .profile import diff_profiles
+
+        click.echo(diff_profiles(*profiles, as_json=False))
     if lost and fail_on_lost:
         raise UserError(lost)
 

@@ -76,6 +76,7 @@ class Done:
         compiled: the compiled module, if the run came that far.
         checks: what was compared, if it was asked.
         defaults: of the project.
+        dump: what wrote the dump folder, if there is one.
     """
 
     report: Report | ScriptReport
@@ -84,6 +85,7 @@ class Done:
     compiled: torch.nn.Module | None
     checks: Checks | None
     defaults: Defaults
+    dump: Dump | None = None
 
 
 def run_model(request: Request) -> Report | ScriptReport:
@@ -144,6 +146,7 @@ def _compile(
                 program = _trace(model)
             check_modules(settings.torch_executed_modules, program, model.module)
             report, dump = run.of(program, settings, checks, spent)
+            compiled_module(report)  # which then knows its report
             if request.output is not None:
                 saving: dict[str, float] = {}
                 with _counted(saving, "save"):
@@ -151,7 +154,7 @@ def _compile(
                 report = report.with_spent(**saving)
                 if dump is not None:
                     dump.finished(report)
-            return Done(report, model, program, report.compiled, checks, defaults)
+            return Done(report, model, program, report.compiled, checks, defaults, dump)
         except NotWhole as error:
             if not is_torchscript(model.module) or settings.require_full_compilation:
                 raise

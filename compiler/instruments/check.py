@@ -127,7 +127,7 @@ class Checking(Instrument):
         twin = copy.deepcopy(module) if program.mutates else module
         networks = {item.name: item.network for item in program.segments if item.network is not None}
         places = {row.node: (row.source, row.module) for row in program.ledger}
-        return module_errors(twin, twin.segments, networks, places, args, kwargs)
+        return module_errors(twin, twin.segments, networks, places, twin.leaves(args, kwargs))
 
 
 def check_arguments(check: Check, program: Program) -> Arguments:

@@ -11,7 +11,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from ...visualize.dot import to_dot
+from ...visualize.heat import heated, tree_map
+from ...visualize.operators import program_picture
 from ...visualize.page import Contents, Measure, Recording, StageFiles, index_html
+from ...visualize.render import Rendering
 from ...visualize.why import why_text
 from ..analysis import fallback_gains
 from ..errors import Cancelled, PassFailure, UserError
@@ -23,6 +27,7 @@ from ..pipeline import Pipeline
 from ..report.coverage import module_coverage
 from ..report.report import Report
 from ..report.versions import versions
+from ..runtime.measure.profile import Profile, us_text
 from ..undo import note_of
 from .check import Checking
 from .dump_files import as_user_error, check_folder, clear_folder, staged, write_text
@@ -75,6 +80,7 @@ class Dump(Instrument):
         self._failed: tuple[str, str] | None = None
         self._reproduce = ""
         self._broken = False
+        self._contents: Contents | None = None
 
     # --- hooks -----------------------------------------------------------------------------------------------------
     def before_pipeline(self, pipeline: Pipeline, program: Program, ctx: Context) -> None:
@@ -139,6 +145,29 @@ class Dump(Instrument):
             # What ended the run matters more than that its summary could not be written.
             if report.failure is None:
                 raise
+
+    def profiled(self, profile: Profile) -> None:
+        """Add the run time of the compiled model: `profile.json`, pictures coloured by it, and colours on the page."""
+        contents, report = self._contents, self._report
+        assert contents is not None, "there is no profile before the run is over"
+        assert report is not None
+        times = profile.node_us
+        title = f"run time: {profile.measured}, {profile.device}"
+        by_module = tree_map(((row.module, row.us) for row in profile.nodes), us_text, title)
+        picture = heated(program_picture(report.program, (), "run time"), times, us_text, title)
+        floors = {row.node: row.floor_us for row in profile.nodes if row.floor_us is not None}
+        added = [Measure("run time", "us", times), Measure("run time at least", "us", floors)]
+        with self._writing():
+            write_text(self.folder / "profile.json", f"{json.dumps(profile.to_json(), indent=1, ensure_ascii=False)}\n")
+            write_text(self.folder / "modules.svg", by_module)
+            dot = to_dot(picture)
+            write_text(self.folder / "graph.dot", dot)
+            svg = Rendering.start(dot).svg()
+            if svg is not None:
+                write_text(self.folder / "graph.svg", svg)
+            measures = (*added, *contents.measures)
+            page = replace(contents, report=report, measures=measures, tree_map=by_module)
+            write_text(self.folder / "index.html", index_html(page))
 
     def finished(self, report: Report) -> None:
         """Add the seconds that are known now to `run.json`."""
@@ -223,6 +252,7 @@ class Dump(Instrument):
             self._reproduce,
             measures,
         )
+        self._contents = contents
         write_text(self.folder / "index.html", index_html(contents))
 
     @property

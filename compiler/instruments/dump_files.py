@@ -14,7 +14,19 @@ from ..ir.strict_json import strict_json
 from ..report.dump_folder import SCHEMA
 from ..runtime.whole_file import on_disk
 
-TOP_FILES = ("index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv", "errors.json")
+TOP_FILES = (
+    "index.html",
+    "run.json",
+    "why.txt",
+    "ledger.jsonl",
+    "coverage.csv",
+    "errors.json",
+    "profile.json",
+    "graph.dot",
+    "graph.svg",
+    "modules.svg",
+)
+
 """The files that a dump has besides its folders."""
 
 _OURS = re.compile(r"\d{2,}-[a-z0-9.-]+|repro(-[a-z0-9.-]+)?|\.writing-.*")

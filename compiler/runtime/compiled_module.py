@@ -26,6 +26,7 @@ from ..ir.left_out import LeftOut
 from ..ir.memory import fingerprint
 from ..ir.notebook import ShownInNotebooks
 from .calls.argument_check import ArgumentCheck
+from .calls.argument_order import ArgumentOrder
 from .calls.usual_arguments import usual_arguments
 from .compiled_segment import CompiledSegment
 from .cuda_graphs.capturable import attributes_read
@@ -36,6 +37,8 @@ from .engine.runtime_cache import RuntimeCache, runtime_cache
 from .engine_graph import SEGMENTS, SPLICED, EngineGraph, compiled_segments, current_program, segments_of
 from .fallback import move_made_tensors
 from .measure.errors import Errors, module_errors
+from .measure.profile import Profile
+from .measure.profiling import no_gpu, profile_on_cpu, profile_on_gpu
 from .operator import attach_runner
 from .options import RuntimeOptions
 from .runner import Notice, Runner
@@ -104,8 +107,8 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
             args, kwargs: as for a call; none for zeros of the usual shapes, on the GPU if there is one.
         """
         if not (args or kwargs):
-            args, kwargs = usual_arguments(self.meta[SPLICED], self._usual_device())
-        leaves = pytree.tree_leaves((args, kwargs))
+            args, kwargs = self.usual_arguments()
+        leaves = pytree.treeleaves((args, kwargs))
         device = next((leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)), self._usual_device())
         with rehearsal(self, device):
             kept = [self(*args, **kwargs)]
@@ -186,13 +189,53 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         Returns:
             `str` of it is a table of ten lines; `rows` has every node.
         """
-        if self.left_out is not None and self.left_out.concerns(args, kwargs):
-            args, kwargs = self.left_out.removed(args, kwargs)
-        report = vars(self).get("report")
-        program = getattr(report, "program", None)
+        program = getattr(vars(self).get("report"), "program", None)
         networks = {item.name: item.network for item in program.segments if item.network} if program else {}
-        places = {row.node: (row.source, row.module) for row in report.ledger} if report and program else {}
-        return module_errors(self, self.segments, networks, places, args, kwargs)
+        places = {name: (source, module) for name, (source, module, _) in self.joins.places.items()}
+        return module_errors(self, self.segments, networks, places, self.leaves(args, kwargs))
+
+    @torch.no_grad()
+    def profile(self, *args: Any, **kwargs: Any) -> Profile:
+        """Where the run time of a call goes: kernel, TensorRT's layer, op node, module, line of the model.
+
+        On a GPU, every kernel is measured by PyTorch's profiler, without CUDA graphs, and beside it stands what it
+        would take at least by the memory bandwidth and the peak that are measured on this GPU. What PyTorch runs
+        between the engines is listed by operator. With the executor "pytorch" on a CPU, PyTorch's operators are timed
+        instead.
+
+        Args:
+            args, kwargs: as for a call; on the device where the module is.
+
+        Returns:
+            `str` of it is a table of ten lines.
+
+        Raises:
+            UserError: the inputs are on a CPU, and the executor is another.
+        """
+        leaves, segments, joins = self.leaves(args, kwargs), self.segments, self.joins
+        on_gpu = any(isinstance(leaf, torch.Tensor) and leaf.is_cuda for leaf in leaves)
+        twin = copy.deepcopy(self) if any(written_tensors(self.graph)) else self
+        if not on_gpu:
+            others = [item.executor for item in segments.values() if item.executor != "pytorch"]
+            if others:
+                raise no_gpu(others)
+            return profile_on_cpu(twin, leaves, twin.segments, joins.places)
+        device = next(leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_cuda)
+        return profile_on_gpu(
+            lambda: twin(*args, **kwargs), twin, leaves, twin.segments, joins.layers, joins.places, device
+        )
+
+    def leaves(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The values of the graph's placeholders for a call."""
+        if self.left_out is not None and self.left_out.concerns(args, kwargs):
+            args, kwargs = self.left_out.removed(args, dict(kwargs))
+        order = ArgumentOrder.of(self)
+        ordered = None if order is None else order.leaves(args, kwargs)
+        return [*args, *kwargs.values()] if ordered is None else ordered
+
+    def usual_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments for a call: zeros of the usual shapes, on the GPU if there is one."""
+        return usual_arguments(self.meta[SPLICED], self._usual_device())
 
     def _usual_device(self) -> torch.device:
         weights = next(self.parameters(), None)

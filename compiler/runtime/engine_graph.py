@@ -20,6 +20,7 @@ from ..ir.left_out import LeftOut
 from ..ir.memory import fingerprint, view_key
 from .compiled_segment import CompiledSegment
 from .engine.engine import Engine
+from .measure.joins import Joins
 from .model_weights import ModelWeights
 from .options import RuntimeOptions
 
@@ -69,6 +70,12 @@ class EngineGraph(GraphModule):
             if not segment.runner.is_ready(device):
                 places += map(view_key, segment.constants())
         return tuple(executors), tuple(places)
+
+    @property
+    def joins(self) -> Joins:
+        """What kernels and nodes of the engines are called by the user: of the compilation, or of the file."""
+        saved: Joins | None = vars(self).get("_joins")
+        return Joins.of(vars(self).get("report")) if saved is None else saved
 
     @property
     def changed_weights(self) -> list[str]:

@@ -57,6 +57,7 @@ class Contents:
         failed: the pass that failed, and the node it failed at ("" if that is not known); None if none did.
         reproduce: the command that reproduces the failure.
         measures: numbers per node that the run found out, such as numerical errors.
+        tree_map: an SVG of the modules by their run time, where that was measured.
     """
 
     report: Report
@@ -67,6 +68,7 @@ class Contents:
     failed: tuple[str, str] | None = None
     reproduce: str = ""
     measures: Sequence[Measure] = ()
+    tree_map: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The object that the page holds."""
@@ -83,6 +85,7 @@ class Contents:
             "measures": [
                 _measure_json(measure) for measure in (*self.measures, *self._build_seconds()) if measure.values
             ],
+            "tree_map": self.tree_map,
             "codes": self._codes(),
             "styles": _styles(),
         }

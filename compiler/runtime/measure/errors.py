@@ -12,7 +12,6 @@ from torch.utils import _pytree as pytree
 
 from ...ir.engine_operator import engine_calls
 from ...ir.network import Network
-from ..calls.argument_order import ArgumentOrder
 from ..compiled_segment import CompiledSegment
 from .distance import wide_distance
 from .lockstep import Lockstep, NodeError, SegmentGraph
@@ -146,8 +145,7 @@ def module_errors(
     segments: Mapping[str, CompiledSegment],
     networks: Mapping[str, Network],
     places: Places,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    leaves: Sequence[Any],
 ) -> Errors:
     """The errors of a compiled module.
 
@@ -156,11 +154,8 @@ def module_errors(
         segments: they, by the name of the node that calls them.
         networks: TensorRT's networks that they were built from, by the name of the segment, as far as they are there.
         places: line and module of nodes.
-        args, kwargs: of a call.
+        leaves: the values of the graph's placeholders.
     """
-    order = ArgumentOrder.of(module)
-    ordered = None if order is None else order.leaves(args, kwargs)
-    leaves = [*args, *kwargs.values()] if ordered is None else ordered
     called = {node.name for node in engine_calls(module)}
     on_gpu = any(isinstance(leaf, torch.Tensor) and leaf.is_cuda for leaf in leaves)
     runners = {

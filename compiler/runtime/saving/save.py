@@ -25,6 +25,7 @@ from ...ir.left_out import LeftOut
 from ...ir.strict_json import strict_json
 from ...ir.tracing import tracing
 from ..engine_graph import SPLICED, EngineGraph, current_program
+from ..measure.joins import Joins
 from ..options import RuntimeOptions
 from ..options_in_graph import set_options
 from ..whole_file import path_of, remove_abandoned, write_archive
@@ -156,6 +157,7 @@ def _contents(spliced: ExportedProgram, compiled: EngineGraph) -> tuple[Exported
     left_out = None if compiled.left_out is None else compiled.left_out.to_json()
     record = {"schema": SCHEMA, "options": options.to_json(), "left_out": left_out, "report": _report_of(compiled)}
     record["weights"] = dict(compiled.fingerprints)
+    record["joins"] = compiled.joins.to_json()
     exported = on_cpu(current_program(spliced, compiled))
     refuse_pickles(exported)
     set_options(exported.graph, options)
@@ -237,6 +239,7 @@ def loaded(
         raise UserError(f"{name} cannot be used: {on_one_line(error)}.") from error
     except Exception as error:  # the parts are sound, but do not fit together
         raise UserError(f"{name} is damaged ({type(error).__name__}: {on_one_line(error)}): save it again.") from error
+    vars(compiled)["_joins"] = record["joins"]
     setattr(compiled, "report", SavedReport(record["report"]))  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled
 
@@ -276,6 +279,7 @@ def _record(source: BinaryIO, name: str, allowed: Allowed) -> dict[str, Any]:
                 "left_out": LeftOut.from_json(record.get("left_out")),
                 "report": record["report"],
                 "containers": dict(record.get("containers", {})),
+                "joins": Joins.from_json(record.get("joins")),
                 "weights": {str(name): str(digest) for name, digest in record.get("weights", {}).items()},
                 "streams": record["report"].get("settings", {}).get("enable_weight_streaming", True),
             }

@@ -46,6 +46,7 @@ class NumberScale {
 
   text(value) {
     if (value === Infinity) return "not finite";
+    if (this.measure.unit === "us") return `${value.toPrecision(3)} µs`;
     return this.measure.unit === "s" ? secondsText(value) : `${value.toExponential(1)} ${this.measure.unit}`;
   }
 }

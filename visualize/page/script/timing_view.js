@@ -1,5 +1,7 @@
 // Where the time of the run went: passes, engine builds; and the numbers per node that the run measured.
 
+const RUN_TIME = "run time";
+
 class TimingView {
   constructor(state) {
     this.state = state;
@@ -13,7 +15,8 @@ class TimingView {
     const total = passes.reduce((sum, item) => sum + item.seconds, 0);
     const built = run.data.segments.filter((segment) => segment.build_seconds !== null);
     this.body.replaceChildren(
-      el("h2", {}, `${secondsText(total) || "0 s"} in ${plural(passes.length, "pass")}`),
+      ...this.runTime(),
+      el("h2", {}, `Compile time: ${secondsText(total) || "0 s"} in ${plural(passes.length, "pass")}`),
       bars(
         passes.map((item) => ({
           label: item.name,
@@ -25,7 +28,7 @@ class TimingView {
       ),
       ...(built.length
         ? [
-            el("h2", {}, "Engine builds"),
+            el("h2", {}, "Build time of engines"),
             bars(
               built.map((segment) => ({
                 label: segment.name,
@@ -36,8 +39,22 @@ class TimingView {
             ),
           ]
         : []),
-      ...run.data.measures.filter((measure) => measure.unit !== "s").flatMap((measure) => this.measure(measure)),
+      ...run.data.measures
+        .filter((measure) => measure.unit !== "s" && measure.name !== RUN_TIME)
+        .flatMap((measure) => this.measure(measure)),
     );
+  }
+
+  // What calls of the compiled model take, by op node and by module, where that was measured.
+  runTime() {
+    const measure = this.state.run.data.measures.find((item) => item.name === RUN_TIME);
+    if (!measure) return [];
+    const map = el("div", { class: "tree-map" });
+    if (this.state.run.data.tree_map) {
+      const parsed = new DOMParser().parseFromString(this.state.run.data.tree_map, "image/svg+xml");
+      map.append(document.importNode(parsed.documentElement, true));
+    }
+    return [...this.measure(measure), el("h2", {}, "Run time by module"), map];
   }
 
   measure(measure) {

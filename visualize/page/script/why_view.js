@@ -177,7 +177,7 @@ class WhyView {
   }
 
   modules(rows) {
-    const errors = this.state.run.data.measures.find((measure) => measure.unit !== "s");
+    const errors = this.state.run.data.measures.find((measure) => measure.unit === "relative L2");
     const scale = errors ? new NumberScale(errors) : null;
     const tree = moduleTree(rows);
     const item = (module, depth) => {
