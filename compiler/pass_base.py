@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +13,7 @@ import torch
 from .ir.program import Program
 from .settings import Settings
 from .tensorrt.loader import TensorRT, load
-from .tensorrt.registry import Registry, default_registry
+from .tensorrt.registry import Converter, Registry, default_registry
 
 Kind = Literal["transform", "analysis", "build"]
 ENDED_BY_TRANSFORM = frozenset({"annotated", "partitioned", "converted", "built", "spliced"})
@@ -62,6 +62,26 @@ class Context:
     def tensorrt(self) -> TensorRT:
         """The TensorRT library that is installed; raises TensorRTNotFound with what to install."""
         return load()
+
+
+@dataclass(frozen=True)
+class _WithConverters(Context):
+    more: tuple[Converter, ...] = ()
+
+    @property
+    def converters(self) -> Registry:
+        """Those of the package, and more, which come first."""
+        return default_registry().extended(self.more)
+
+
+def with_converters(converters: Iterable[Converter], settings: Settings | None = None) -> Context:
+    """A context with converters besides those of the package; they replace those of the same operators.
+
+    Args:
+        converters: such as a `Family`.
+        settings: of the compilation.
+    """
+    return _WithConverters(settings=settings or Settings(), more=tuple(converters))
 
 
 @dataclass(frozen=True)
@@ -146,6 +166,7 @@ def graph_pass(
             "establishes": frozenset(establishes),
             "breaks": frozenset(breaks),
             "run": run,
+            "function": staticmethod(function),
         }
         made: Pass = dataclass(frozen=True)(type(function.__name__, (Pass,), members))()  # type: ignore[misc]
         return made

@@ -187,8 +187,8 @@ def _print(model: str, results: list[Result], report: Report | ScriptReport, as_
         click.echo(json.dumps({"model": model, "checks": rows, "report": report.to_json()}, indent=1))
         return
     good, bad = Text("passed", style="green"), Text("failed", style="bold red")
-    rows = [(row.name, row.wanted, row.found, bad if row.failure else good) for row in results]
-    print_tables([Titled(model, ("check", "wanted~", "found>", "result"), rows)], (f"note: {n}" for n in report.notes))
+    cells = [(row.name, row.wanted, row.found, bad if row.failure else good) for row in results]
+    print_tables([Titled(model, ("check", "wanted~", "found>", "result"), cells)], (f"note: {n}" for n in report.notes))
 
 
 def _number(option: str, text: str, wanted: str) -> float:

@@ -13,9 +13,10 @@ from ..instruments.protocol import Instrument
 from ..instruments.reproducer import EVIDENCE, load
 from ..instruments.verify import Verify
 from ..manager import PassManager
-from ..pass_base import Pass
+from ..pass_base import Pass, with_converters
 from ..pipeline import Pipeline
 from ..report.report import Report
+from ..tensorrt.registry import Converter
 
 
 def reproduce(
@@ -23,6 +24,7 @@ def reproduce(
     passes: Sequence[type[Pass] | Pass] = (),
     weights: str | None = None,
     instruments: Sequence[Instrument] = (),
+    converters: Sequence[Converter] = (),
 ) -> Report:
     """Run what failed once more, strictly, with the checks of its results that the run made.
 
@@ -31,6 +33,7 @@ def reproduce(
         passes: passes of the user's own that its pipeline names.
         weights: path of a saved state dict, for a reproducer without weights.
         instruments: of the user's own.
+        converters: likewise.
     """
     program, settings, pipeline = load(folder)
     if weights is not None:
@@ -44,6 +47,7 @@ def reproduce(
     if (folder / EVIDENCE).exists():
         checks.append(NumericsAgain(torch.load(folder / EVIDENCE, map_location="cpu"), program))
     strict = settings.updated({"strict": True})
-    report = PassManager(Pipeline.parse(pipeline, passes), checks, settings=strict).run(program)
+    ctx = with_converters(converters, strict)
+    report = PassManager(Pipeline.parse(pipeline, passes), checks, ctx=ctx).run(program)
     print(f"{pipeline} ran without a failure this time.", file=sys.stderr)
     return report

@@ -182,7 +182,7 @@ class Dump(Instrument):
         item = self._pipeline.passes[index]
         name = f"repro-{item.name}" if (self.folder / "repro").exists() else "repro"
         with self._writing():
-            reproducer = Reproducer.of(self._pipeline, index, program, self._context.settings, error, instrument)
+            reproducer = Reproducer.of(self._pipeline, index, program, self._context, error, instrument)
             with staged(self.folder, name) as folder:
                 reproducer.write(folder, self.max_weight_bytes)
         return command_of(self.folder / name)

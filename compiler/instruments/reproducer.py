@@ -14,11 +14,14 @@ import torch
 from ..ir.input import Input
 from ..ir.program import Program, Segment, is_getitem
 from ..ir.weightless import archive, weightless
-from ..pass_base import Pass
-from ..pipeline import Pipeline, known_passes, pass_text
+from ..pass_base import Context, Pass
+from ..pipeline import Pipeline, pass_text
 from ..settings import Settings
+from ..tensorrt.registry import Converter
+from .custom_code import add_converters, add_operators, add_passes, own_converters, own_operators, own_passes
 from .numerics import Numerics
 from .protocol import Instrument
+from .source_code import SourceCode
 
 EVIDENCE = "numerics.pt"
 
@@ -34,12 +37,19 @@ _SCRIPT = '''"""Runs {passes} on the program that {name} failed on.
 {weights}
 """
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 
 from trt_passes.compiler.cli.reproduce import reproduce
-{imports}
-reproduce(Path(__file__).parent, passes=[{names}], weights=sys.argv[1] if len(sys.argv) > 1 else None)
+{code}
+reproduce(
+    Path(__file__).parent,
+    passes=[{names}],
+    converters=[{converters}],
+    weights=sys.argv[1] if len(sys.argv) > 1 else None,
+)
 '''
 
 
@@ -48,7 +58,7 @@ class Reproducer:
     """Everything that a reproducer is made of.
 
     `passes` ends with the pass that failed; before it come those whose networks and engines it needs, since only
-    graphs can be saved.
+    graphs can be saved. `converters` are those of the user's own.
     """
 
     program: Program
@@ -56,6 +66,7 @@ class Reproducer:
     settings: Settings
     error: BaseException
     instrument: Instrument | None = None
+    converters: tuple[Converter, ...] = ()
 
     @classmethod
     def of(
@@ -63,7 +74,7 @@ class Reproducer:
         pipeline: Pipeline,
         index: int,
         program: Program,
-        settings: Settings,
+        ctx: Context,
         error: BaseException,
         instrument: Instrument | None = None,
     ) -> Reproducer:
@@ -72,7 +83,8 @@ class Reproducer:
         `instrument` is the one that found the failure, if the pass did not raise itself.
         """
         before = [item for item in pipeline.passes[:index] if item.kind == "build"]
-        return cls(program, (*before, pipeline.passes[index]), settings, error, instrument)
+        converters = tuple(own_converters(ctx.converters, [program.graph]))
+        return cls(program, (*before, pipeline.passes[index]), ctx.settings, error, instrument, converters)
 
     def write(self, folder: Path, max_weight_bytes: int = MAX_WEIGHT_BYTES) -> None:
         """Write the script, the program and the settings into an existing folder."""
@@ -98,8 +110,12 @@ class Reproducer:
         }
 
     def _script(self, complete: bool, nbytes: int) -> str:
-        custom = [item for item in self.passes if item.name not in known_passes()]
-        imports = [*_type_imports(self.program), *(_import(item) for item in custom)]
+        code = SourceCode()
+        for line in _type_imports(self.program):
+            code.import_line(line)
+        add_operators(code, own_operators([self.program.graph]))
+        names = add_passes(code, own_passes(self.passes))
+        converters = add_converters(code, self.converters)
         weights = "program.pt2 holds the weights."
         if not complete:
             weights = (
@@ -114,17 +130,10 @@ class Reproducer:
             name=self.passes[-1].name,
             message=_quoted(f"{type(self.error).__name__}: {self.error}"),
             weights=weights,
-            imports="".join(f"{line}\n" for line in imports),
-            names=", ".join(type(item).__name__ for item in custom),
+            code=f"{code}\n\n" if str(code) else "",
+            names=", ".join(names),
+            converters=", ".join(converters),
         )
-
-
-def _import(item: Pass) -> str:
-    cls = type(item)
-    if cls.__module__ != "__main__" and cls.__qualname__ == cls.__name__:
-        return f"from {cls.__module__} import {cls.__name__}"
-    home = f"{cls.__module__}.{cls.__qualname__}"
-    return f"# Import or define {cls.__name__}, the pass {item.name!r}, here: it was made in {home}."
 
 
 def _type_imports(program: Program) -> list[str]:
