@@ -42,9 +42,13 @@ if TYPE_CHECKING:
     from .compiler.runtime.saving.embedded_engine import embed_engine_in_new_module
     from .compiler.runtime.saving.output_formats import save_engine
     from .compiler.settings import Settings
+    from .debug.bisect import bisect
+    from .debug.bisection import Bisection
     from .generation.files import load, save
 
 _HOMES = {
+    "bisect": "debug.bisect",
+    "Bisection": "debug.bisection",
     "compile": "compiler.api",
     "convert_method_to_trt_engine": "compiler.api",
     "convert_to_engine": "compiler.api",
@@ -80,6 +84,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Bisection",
     "Check",
     "Context",
     "Dump",
@@ -102,6 +107,7 @@ __all__ = [
     "UserError",
     "Verdict",
     "Verify",
+    "bisect",
     "check_method_op_support",
     "compile",
     "convert_method_to_trt_engine",

@@ -50,7 +50,8 @@ ROOMS: Mapping[str, str] = {
     "api": f"{ALL} manager",
     "compat": f"{ALL} manager api generation",
     "generation": f"{ALL} manager api",
-    "cli": f"{ALL} manager api",
+    "debug": f"{ALL} manager",
+    "cli": f"{ALL} manager api debug",
 }
 """What a room may import besides itself; `=room` is what the room itself offers, and no file in it. The longest name
 holds, for a file as for what it imports."""
@@ -58,7 +59,11 @@ holds, for a file as for what it imports."""
 
 def modules(root: Path) -> dict[str, Path]:
     """The files of the package, by the name that the table gives them."""
-    files = [path for top in ("compiler", "generation", "passes", "visualize") for path in (root / top).rglob("*.py")]
+    files = [
+        path
+        for top in ("compiler", "debug", "generation", "passes", "visualize")
+        for path in (root / top).rglob("*.py")
+    ]
     names = [".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__") for path in files]
     return {name.removeprefix("compiler."): path for name, path in zip(names, files, strict=True)}
 

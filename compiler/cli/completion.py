@@ -38,6 +38,11 @@ def complete_executors(ctx: click.Context, parameter: click.Parameter, incomplet
     return _items(get_args(Executor), incomplete)
 
 
+def complete_metrics(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What can be searched for."""
+    return _items(("relative-l2", "max-abs", "failure", "time", "compile-time"), incomplete)
+
+
 def complete_codes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Reason codes with their titles; folders otherwise."""
     from ..ir.reasons import REASON_CODES

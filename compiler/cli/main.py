@@ -15,7 +15,14 @@ from typing import Any, NoReturn
 import click
 
 from ..errors import Cancelled, PassFailure, UserError, did_you_mean
-from .completion import complete_codes, complete_executors, complete_files, complete_settings, complete_stages
+from .completion import (
+    complete_codes,
+    complete_executors,
+    complete_files,
+    complete_metrics,
+    complete_settings,
+    complete_stages,
+)
 
 USER_MISTAKE, PASS_FAILED = 1, 2
 _FILE_SYSTEM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EFBIG})
@@ -235,6 +242,36 @@ def profile(started: float, /, model: str, path: str | None, as_json: bool, **op
     from .run import Request
 
     profile_model(Request(model=model, command=_command(), started=started, **options), path, as_json)
+
+
+@main.command(short_help="Find the operator that makes a model wrong, fail, or slow.")
+@click.argument("model", shell_complete=complete_files)
+@click.option(
+    "--metric",
+    default="relative-l2",
+    metavar="NAME",
+    shell_complete=complete_metrics,
+    help="What to search for: relative-l2 or max-abs (numbers), failure, time or compile-time.",
+)
+@click.option("--tolerance", metavar="ERROR", help="Error of numbers above which they are wrong; 1e-2 by default.")
+@click.option("-p", "--pipeline", metavar="PIPELINE", help="Passes to run, instead of the default ones.")
+@click.option("-o", "--output", metavar="FILE", help="Write a Python script here that shows the fault alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@input_option
+@set_option
+@trust_option
+@click.pass_obj
+def bisect(started: float, /, model: str, **options: Any) -> None:
+    """Find which pass, which engine and which operators make MODEL wrong, fail, or slow.
+
+    Numbers are compared with those of PyTorch on the example inputs. Nothing is compared before it is known to be
+    right: an operator is at fault if it is wrong on the values that PyTorch computes for it.
+    """
+    from .bisect import bisect_model
+    from .run import Request
+
+    own = {name: options.pop(name) for name in ("metric", "tolerance", "output", "as_json")}
+    bisect_model(Request(model=model, command=_command(), started=started, **options), **own)
 
 
 @main.command(short_help="Explain a reason code, a dump's fallbacks, or a node.")

@@ -109,8 +109,8 @@ def perform(request: Request) -> Done:
     """
     spent = {"import": time.perf_counter() - request.started}
     defaults = project_defaults()
-    settings = _settings(request, defaults)
-    pipeline = _pipeline(request, settings)
+    settings = settings_of(request, defaults)
+    pipeline = pipeline_of(request, settings)
     if request.output is not None:
         _check_output(request.output, pipeline)
     checks = None if settings.check is None else Checks.of(settings)
@@ -227,12 +227,24 @@ def _counted(spent: dict[str, float], name: str) -> Iterator[None]:
     spent[name] = time.perf_counter() - started
 
 
+def traced(request: Request, settings: Settings) -> Program:
+    """The model that was asked for as a program, with the modules and operators that settings name checked."""
+    model = load_model(request.model, request.trust).with_inputs(request.inputs)
+    for name in sorted(settings.torch_executed_ops):
+        check_operator(name)
+    with held_back():
+        program = _trace(model)
+    check_modules(settings.torch_executed_modules, program, model.module)
+    return program
+
+
 def _stopped(settings: Settings) -> str:
     folder = f"; {settings.dump_dir} holds the passes that finished" if settings.dump_dir is not None else ""
     return f"stopped by Ctrl-C{folder}."
 
 
-def _settings(request: Request, defaults: Defaults) -> Settings:
+def settings_of(request: Request, defaults: Defaults) -> Settings:
+    """The settings that were asked for; UserError if one cannot be."""
     settings = Settings.from_texts(request.settings, defaults.settings)
     if request.dump_dir is not None:
         settings = settings.updated({"dump_dir": request.dump_dir})
@@ -241,7 +253,8 @@ def _settings(request: Request, defaults: Defaults) -> Settings:
     return with_checks(settings, request.check_numerics, request.tolerance, request.metric)
 
 
-def _pipeline(request: Request, settings: Settings) -> Pipeline:
+def pipeline_of(request: Request, settings: Settings) -> Pipeline:
+    """The passes that were asked for; UserError if there are none such."""
     pipeline = default_pipeline() if request.pipeline is None else Pipeline.parse(request.pipeline)
     if settings.dryrun and request.pipeline is None:
         pipeline = pipeline.until("partition")

@@ -191,6 +191,19 @@ class NumericsAgain(Numerics):
         self._arguments, self._expected = self._again
 
 
+def node_values(
+    program: Program, wanted: Iterable[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What nodes of a program yield when PyTorch runs it, by name.
+
+    Args:
+        program: it is not changed, nor are its buffers.
+        wanted: names of nodes, inputs among them.
+        args, kwargs: of the call.
+    """
+    return _Recorder(program, wanted).record(args, kwargs)
+
+
 class _Recorder(Interpreter):
     """Runs a program's graph in PyTorch and keeps the values of some nodes."""
 
@@ -207,7 +220,7 @@ class _Recorder(Interpreter):
     def run_node(self, n: Node) -> Any:
         value = super().run_node(n)
         if n.name in self._wanted:
-            self._values[n.name] = value
+            self._values[n.name] = _cloned(value) if self._program.mutates else value
         return value
 
 

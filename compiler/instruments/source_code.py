@@ -7,6 +7,7 @@ import builtins
 import importlib.util
 import inspect
 import math
+import symtable
 import sys
 import textwrap
 import types
@@ -214,12 +215,17 @@ def _in(space: Mapping[str, Any]) -> Callable[[str], Any]:
 
 
 def _free_names(text: str) -> Iterator[str]:
-    """Names that code reads, those that it defines itself included, in order; annotations in quotes are code, too."""
-    seen: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Name) and node.id not in seen:
-            seen.add(node.id)
-            yield node.id
+    """Names that code reads and does not define, in any of its functions."""
+    found: dict[str, None] = {}
+    waiting = [symtable.symtable(text, "<code>", "exec")]
+    while waiting:
+        table = waiting.pop(0)
+        top = table.get_type() == "module"
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (symbol.is_global() or (top and not symbol.is_assigned())):
+                found[symbol.get_name()] = None
+        waiting += table.get_children()
+    yield from found
 
 
 def _literal(value: Any) -> str | None:
