@@ -10,7 +10,6 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ..compiler.errors import PassFailure, UserError
-from ..compiler.frontends.arguments import call_arguments, eager_module
 from ..compiler.frontends.choice import front_end, traceable
 from ..compiler.frontends.exported_program import trace
 from ..compiler.instruments.numerics import node_values
@@ -23,6 +22,7 @@ from ..compiler.ir.tracing import tracing
 from ..compiler.manager import PassManager
 from ..compiler.pass_base import Context, Pass
 from ..compiler.pipeline import Pipeline, as_pipeline, default_pipeline
+from ..compiler.runtime.program_arguments import call_arguments, eager_module
 from ..compiler.settings import Settings
 from .bisection import DISTANCES, Bisection, Suspect, check_metric, suspect
 from .evaluate import EngineEvaluator, Evaluator, ReferenceEvaluator
@@ -112,18 +112,18 @@ class _Numbers:
             until = self._before("build")
             report = PassManager(until, [Verify(), steps], ctx=self.ctx).run(self.program)
         except PassFailure as error:
-            found = failure_of(self.program, self.pipeline, self.ctx)
+            failed = failure_of(self.program, self.pipeline, self.ctx)
             return replace(
-                found, steps=(f"a pass fails, so there are no numbers to compare: {error.message}", *found.steps)
+                failed, steps=(f"a pass fails, so there are no numbers to compare: {error.message}", *failed.steps)
             )
         worst = 0.0
         for step in steps.steps:
             if not step.change.graph_changed:
                 continue
-            error = self._distance(expected, _outputs(eager_module(step.after), arguments))
-            if error > self.tolerance:
-                return self._pass(step, arguments, error)
-            worst = max(worst, error)
+            off = self._distance(expected, _outputs(eager_module(step.after), arguments))
+            if off > self.tolerance:
+                return self._pass(step, arguments, off)
+            worst = max(worst, off)
         self.said.append(f"the passes that rewrite the graph change nothing (at most {worst:.1e})")
         program = report.program
         taken = report.verdicts["trt"]

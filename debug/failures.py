@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..compiler.errors import Cancelled, PassFailure, UserError
-from ..compiler.frontends.arguments import call_arguments
 from ..compiler.instruments.numerics import node_values
 from ..compiler.instruments.protocol import Failure, Instrument
 from ..compiler.instruments.verify import Verify
@@ -16,6 +15,7 @@ from ..compiler.ir.program import Program
 from ..compiler.manager import PassManager
 from ..compiler.pass_base import Context, Pass
 from ..compiler.pipeline import Pipeline
+from ..compiler.runtime.program_arguments import call_arguments
 from .bisection import Bisection, Suspect, suspect
 from .networks import smallest_window
 from .part import Part, ancestors, leaders, part_of

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch.fx import Node
 
-from ..compiler.instruments.numerics import distance
 from ..compiler.ir.dependencies import producer_of
 from ..compiler.ir.program import Program, Segment
 from ..compiler.ir.symbols import UnderivableSize
+from ..compiler.runtime.measure.distance import distance
 from ..compiler.tensorrt.context import ConversionError
 from ..compiler.tensorrt.executor.call import ExecutorError
 from ..passes.convert import SegmentFailed
@@ -120,7 +120,7 @@ class SegmentSearch:
         many = f" (in {engines} parts)" if engines > 1 else ""
         self._say(f"of {len(nodes)} values{many} the first to differ: {_listed(node.name for node in first)}")
         found = dict.fromkeys(producer_of(node).name for node in first[:MOST_ALONE])
-        wrong = [(name,) for name in found if self.alone([name]) > self.tolerance]
+        wrong: list[tuple[str, ...]] = [(name,) for name in found if self.alone([name]) > self.tolerance]
         return wrong or self._grown(first)
 
     def _is_first(self, node: Node, errors: Mapping[str, float]) -> bool:

@@ -145,11 +145,11 @@ class Script:
         code.line(self._data())
         code.line(self._run(names, converters))
         if self.kind in ("network", "pass"):
-            code.import_line("from trt_passes.compiler.instruments.numerics import distance")
+            code.import_line("from trt_passes.compiler.runtime.measure.distance import distance")
             which = "relative" if self.metric == "relative-l2" else "largest"
             code.line(_COMPARE.format(which=which, tolerance=f"{self.tolerance:g}"))
         if self.kind == "pass":
-            code.import_line("from trt_passes.compiler.frontends.arguments import eager_module")
+            code.import_line("from trt_passes.compiler.runtime.program_arguments import eager_module")
         if self.kind == "seconds":
             code.import_line("from trt_passes.debug.seconds import seconds_of")
         code.line(_MAINS[self.kind])

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from ..compiler.errors import UserError
-from ..compiler.frontends.arguments import call_arguments
 from ..compiler.instruments.numerics import node_values
 from ..compiler.ir.program import Program, Segment
 from ..compiler.manager import PassManager
 from ..compiler.pass_base import Context
 from ..compiler.pipeline import Pipeline
 from ..compiler.report.report import Report
+from ..compiler.runtime.program_arguments import call_arguments
 from ..passes.convert import SegmentFailed
 from .bisection import Bisection, suspect
 from .evaluate import whole
@@ -152,7 +152,7 @@ def seconds_of(call: Callable[[], object], warm: int = 10, calls: int = 50) -> f
         call()
     best = float("inf")
     for _ in range(5):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
         for _ in range(calls):
             call()
