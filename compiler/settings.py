@@ -19,6 +19,10 @@ if TYPE_CHECKING:  # `trt-passes run --help` lists the options without waiting f
 Executor = Literal["auto", "tensorrt", "reference", "pytorch"]
 KernelSpecialization = Literal["lazy", "eager", "none"]
 
+DEFAULT_BLOCK_SIZE = 5
+"""Op nodes that are worth an engine, where `min_block_size` is not given; one that does the work of many counts as
+many."""
+
 ALIASES: Mapping[str, str] = MappingProxyType(
     {
         "truncate_long_and_double": "truncate_double",
@@ -58,8 +62,10 @@ def _option(default: Any, doc: str) -> Any:
 class Settings:
     """Options of a compilation: arguments of `compile`, and `--set name=value` of `trt-passes run`."""
 
-    min_block_size: int = _option(
-        5, "Smallest number of op nodes that is worth an engine of its own; smaller regions stay in PyTorch."
+    min_block_size: int | None = _option(
+        None,
+        "Smallest number of op nodes that is worth an engine of its own; smaller regions stay in PyTorch. None counts "
+        "work: 5 op nodes, or one that does as much as many, such as a recurrent layer, a loop or a large product.",
     )
     torch_executed_ops: frozenset[str] = _option(
         frozenset, 'Operators that stay in PyTorch, such as "aten.softmax" (all overloads) or "aten.sum.dim_IntList".'
@@ -245,6 +251,11 @@ class Settings:
         return {item.name: _to_json(getattr(self, item.name)) for item in fields(self) if item.name not in left_out}
 
     @property
+    def block_floor(self) -> int:
+        """Op nodes that an engine must have: `min_block_size`, or as many as count where that is not given."""
+        return DEFAULT_BLOCK_SIZE if self.min_block_size is None else self.min_block_size
+
+    @property
     def raises_on_failed_pass(self) -> bool:
         """Whether a failed lowering pass ends the compilation: `strict`, or the environment, says so."""
         return self.strict or os.environ.get("TRT_PASSES_STRICT", "") == "1"
@@ -408,7 +419,7 @@ def _path(name: str, value: Any) -> str | None:
 
 _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
     {
-        "min_block_size": lambda name, value: _int(name, value, 1),
+        "min_block_size": lambda name, value: None if value in (None, "none", "") else _int(name, value, 1),
         "torch_executed_ops": _names,
         "torch_executed_modules": _names,
         "enabled_precisions": _precisions,

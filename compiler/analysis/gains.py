@@ -246,7 +246,7 @@ def fallback_gains(program: Program, settings: Settings | None = None, most_grou
     )
 
 
-def smaller_block_gains(program: Program, min_block_size: int) -> tuple[Gain, ...]:
+def smaller_block_gains(program: Program, min_block_size: int | None) -> tuple[Gain, ...]:
     """What allowing smaller engines would gain, see `Gains.smaller_blocks`; nothing before `partition`.
 
     Args:

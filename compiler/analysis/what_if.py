@@ -37,7 +37,7 @@ class WhatIf:
     """
 
     def __init__(self, program: Program, partition: Partition, settings: Settings) -> None:
-        self.floor = settings.min_block_size if partition.min_block_size is None else partition.min_block_size
+        self.floor, self.count_work = partition.floor(settings)
         self._program, self._partition = program, partition
         self._nodes = program.nodes_by_name
         takeable = (Verdict.TRT, Verdict.DEMOTED)
@@ -50,7 +50,7 @@ class WhatIf:
         flipped = [name for name in names if self._decides(name)]
         self._set_side(flipped, "trt")
         try:
-            return self._outcome(self._wanted.union(names), self.floor if floor is None else floor)
+            return self._outcome(self._wanted.union(names), floor)
         finally:
             self._set_side(flipped, "torch")
 
@@ -80,8 +80,10 @@ class WhatIf:
         for name in names:
             self._graph.nodes[name]["side"] = side
 
-    def _outcome(self, wanted: frozenset[str], floor: int) -> Outcome:
-        result, segments, refused = self._partition.segmented(self._program, self._graph, set(wanted), floor)
+    def _outcome(self, wanted: frozenset[str], floor: int | None) -> Outcome:
+        # A floor that is given counts op nodes.
+        limit, work = (self.floor, self.count_work) if floor is None else (floor, False)
+        result, segments, refused = self._partition.segmented(self._program, self._graph, set(wanted), limit, work)
         small = {name: item.segment_size for name, item in result.demoted.items() if name not in refused}
         return Outcome(segments, small)
 

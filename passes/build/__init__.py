@@ -85,7 +85,7 @@ def _split_large(program: Program, ctx: Context) -> Program:
         partition = program.partitioned_by
         if not large or not isinstance(partition, Partition):
             return program
-        floor = ctx.settings.min_block_size if partition.min_block_size is None else partition.min_block_size
+        floor, _ = partition.floor(ctx.settings)
         limit = min(int(len(segment.nodes) * 0.8 / loads[segment.name][0]) for segment in large)
         limit = max(limit, 2 * floor)
         if limit >= min(len(segment.nodes) for segment in large):
@@ -117,8 +117,7 @@ def _split_slow(program: Program, slow: Collection[str], ctx: Context) -> tuple[
     for segment in (item for item in program.segments if item.name in slow):
         cut = None
         if isinstance(partition, Partition):
-            own = partition.min_block_size
-            cut = cut_in_half(program, segment, ctx.settings.min_block_size if own is None else own)
+            cut = cut_in_half(program, segment, partition.floor(ctx.settings)[0])
         late = f"{segment.name} was not built within {seconds:g} s (build_seconds)"
         if cut is not None and isinstance(partition, Partition):
             partition = replace(partition, cut_before=(*partition.cut_before, cut))

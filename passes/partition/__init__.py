@@ -15,9 +15,11 @@ from ...compiler.ir.dependencies import dependency_graph, producer_of, reads_val
 from ...compiler.ir.ledger import Reason, Verdict
 from ...compiler.ir.program import Program, Segment, is_symbolic
 from ...compiler.pass_base import Context, Kind, Pass
+from ...compiler.settings import Settings
 from .borders import border_refusals, segments_of
 from .full_compilation import check_full_compilation
 from .segmentation import Demotion, Segmentation, segment
+from .work import note_heavy
 
 __all__ = ["Partition", "check_full_compilation", "cut_in_half", "segments_of"]
 
@@ -29,10 +31,11 @@ class Partition(Pass):
     """Group the `trt` nodes into segments: as few as possible, none that would wait for itself, none too small.
 
     Constants and arithmetic on symbolic sizes never separate nodes; `getitem` stays with its producer. `min_block_size`
-    defaults to the setting of that name. A segment of more than `max_segment_nodes` is split before TensorRT sees it,
-    since build time grows faster than the number of layers. `merge_independent=false` keeps nodes that share no data
-    in engines of their own. `cut_before` names nodes that begin a segment; `build` adds one where an engine
-    takes longer than the setting `build_seconds`.
+    defaults to the setting of that name; where neither is given, op nodes that do the work of many (a recurrent layer,
+    a loop, a large product) are worth an engine by themselves. A segment of more than `max_segment_nodes` is split
+    before TensorRT sees it, since build time grows faster than the number of layers. `merge_independent=false` keeps
+    nodes that share no data in engines of their own. `cut_before` names nodes that begin a segment; `build` adds one
+    where an engine takes longer than the setting `build_seconds`.
 
     Before:
         %_linalg_svd = aten._linalg_svd(%x) : (f32[4,4], f32[4], f32[4,4])  # unsupported TP101
@@ -58,7 +61,7 @@ class Partition(Pass):
 
         Nodes that an earlier run demoted are considered anew, so running twice changes nothing.
         """
-        floor = ctx.settings.min_block_size if self.min_block_size is None else self.min_block_size
+        floor, count_work = self.floor(ctx.settings)
         if floor < 1 or self.max_segment_nodes < 2 * floor:
             raise UserError(
                 f"partition was asked for min_block_size={floor} and max_segment_nodes={self.max_segment_nodes}: "
@@ -70,7 +73,7 @@ class Partition(Pass):
                 annotate_node(node, segment=None)
         wanted = {node.name for node in program.op_nodes if verdict_of(node) is Verdict.TRT}
         graph = dependency_graph(program, wanted)
-        result, segments, vetoes = self.segmented(program, graph, wanted, floor)
+        result, segments, vetoes = self.segmented(program, graph, wanted, floor, count_work)
         small = {name: _too_small(demotion) for name, demotion in result.demoted.items() if name not in vetoes}
         _annotate(program, segments, {**vetoes, **small})
         for nodes, pieces in result.split:
@@ -84,14 +87,22 @@ class Partition(Pass):
         check_full_compilation(partitioned, ctx.settings)
         return partitioned
 
+    def floor(self, settings: Settings) -> tuple[int, bool]:
+        """Op nodes that an engine must have, and whether those that do the work of many count as many."""
+        if self.min_block_size is not None:
+            return self.min_block_size, False
+        return settings.block_floor, settings.min_block_size is None
+
     def segmented(
-        self, program: Program, graph: nx.DiGraph[str], wanted: set[str], floor: int
+        self, program: Program, graph: nx.DiGraph[str], wanted: set[str], floor: int, count_work: bool = False
     ) -> tuple[Segmentation, tuple[Segment, ...], dict[str, Reason]]:
         """Segments of the `wanted` nodes whose borders only tensors cross, and the nodes refused for that; pure."""
         vetoes: dict[str, Reason] = {}
+        if count_work:
+            note_heavy(graph, program)
         while True:
             texts = {name: reason.message for name, reason in vetoes.items()}
-            result = segment(graph, floor, self.max_segment_nodes, self.merge_independent, texts)
+            result = segment(graph, floor, self.max_segment_nodes, self.merge_independent, texts, count_work)
             segments = segments_of(program, wanted, self._cut(program, result.segments))
             refused = border_refusals(program, segments)
             if not refused:

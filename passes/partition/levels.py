@@ -24,11 +24,12 @@ class LevelGraph:
         graph: a DAG with node attributes ``side`` ("trt", "torch" or "free"), ``nbytes`` (int, default 0) and
             ``order`` (int, default 0; breaks ties between nodes that the edges leave unordered, before the name does).
         kept: the "trt" nodes that are still meant for TensorRT; the others run in PyTorch.
+        heavy: the weight of nodes with the attribute ``heavy``, which are worth an engine alone; others weigh 1.
 
     Free nodes are left out: they are available on both sides, so no dependency through them matters.
     """
 
-    def __init__(self, graph: nx.DiGraph, kept: Iterable[str]) -> None:
+    def __init__(self, graph: nx.DiGraph, kept: Iterable[str], heavy: int = 1) -> None:
         attributes = graph.nodes
         order = nx.lexicographical_topological_sort(graph, key=lambda name: (attributes[name].get("order", 0), name))
         self.names: list[str] = [name for name in order if attributes[name]["side"] != "free"]
@@ -36,6 +37,7 @@ class LevelGraph:
         self.preds: list[list[int]] = [sorted(index[p] for p in graph.pred[n] if p in index) for n in self.names]
         self.succs: list[list[int]] = [sorted(index[s] for s in graph.succ[n] if s in index) for n in self.names]
         self.nbytes: list[int] = [int(attributes[name].get("nbytes", 0)) for name in self.names]
+        self.weights: list[int] = [heavy if attributes[name].get("heavy") else 1 for name in self.names]
         wanted = set(kept)
         self.is_trt: list[bool] = [name in wanted for name in self.names]
 

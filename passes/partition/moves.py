@@ -12,6 +12,7 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterator
 
+from .hubs import Bounds
 from .levels import LevelGraph
 
 _GROWTH_LIMIT = 48  # nodes that one tentative move may carry along: the longest chain that is moved as a whole
@@ -27,8 +28,9 @@ class Placement:
         early: level of each TensorRT node; smallest level of each PyTorch node that the TensorRT nodes before it allow.
         late: level of each TensorRT node; largest level of each PyTorch node that the TensorRT nodes after it allow.
         count: number of levels in use.
-        floor: number of nodes that a segment must have.
+        floor: weight of nodes that a segment must have.
         members: nodes of each segment in topological order.
+        sizes: the weight of each segment, which is the number of its nodes unless some weigh more.
         short: number of segments below the floor.
         work: steps done so far.
     """
@@ -42,7 +44,9 @@ class Placement:
             for p in graph.preds[node]:
                 self._readers[p][early[node]] += 1
         self._read_by_torch = [any(not graph.is_trt[s] for s in succs) for succs in graph.succs]
-        self.short = sum(len(nodes) < floor for nodes in self.members)
+        self._bounds = Bounds(graph, early, late, count - 1)
+        self.sizes = [sum(graph.weights[node] for node in nodes) for nodes in self.members]
+        self.short = sum(size < floor for size in self.sizes)
         self.work = 0
 
     @classmethod
@@ -75,10 +79,15 @@ class Placement:
             if not readers[old]:
                 del readers[old]
         source, target = self.members[old], self.members[level]
-        self.short += (len(source) == self.floor) - (len(target) == self.floor - 1)
+        weight, floor = self.graph.weights[node], self.floor
+        self.short += self.sizes[old] - weight < floor <= self.sizes[old]
+        self.short -= self.sizes[level] < floor <= self.sizes[level] + weight
+        self.sizes[old] -= weight
+        self.sizes[level] += weight
         del source[bisect_left(source, node)]
         insort(target, node)
-        self.early[node] = self.late[node] = level
+        self._bounds.set_early(node, level)
+        self._bounds.set_late(node, level)
         self._update_torch_bounds(node)
         return self._tensor_bytes(node) + sum(map(self._tensor_bytes, preds)) - before
 
@@ -88,29 +97,28 @@ class Placement:
         self.work += 1
         for late in (True, False):
             bounds, neighbours = (self.late, graph.preds) if late else (self.early, graph.succs)
+            highest_or_lowest = self._bounds.highest if late else self._bounds.lowest
+            set_bound = self._bounds.set_late if late else self._bounds.set_early
             sign = -1 if late else 1  # nearest first, so that each is updated once
             heap = [sign * n for n in neighbours[node] if not graph.is_trt[n]]
             heapq.heapify(heap)
             while heap:
                 torch_node = abs(heapq.heappop(heap))
                 self.work += 1
-                if late:
-                    bound = graph.upper_bound(torch_node, bounds, False, self.count - 1)
-                else:
-                    bound = graph.lower_bound(torch_node, bounds, False)
+                bound = highest_or_lowest(torch_node)
                 if bound != bounds[torch_node]:
-                    bounds[torch_node] = bound
+                    set_bound(torch_node, bound)
                     for n in neighbours[torch_node]:
                         if not graph.is_trt[n]:
                             heapq.heappush(heap, sign * n)
 
     def highest(self, node: int) -> int:
         """The largest level that a TensorRT node can have while all others stay where they are."""
-        return self.graph.upper_bound(node, self.late, True, self.count - 1)
+        return self._bounds.highest(node)
 
     def lowest(self, node: int) -> int:
         """The smallest level that a TensorRT node can have while all others stay where they are."""
-        return self.graph.lower_bound(node, self.early, True)
+        return self._bounds.lowest(node)
 
     def target(self, node: int, late: bool) -> int:
         """The level next to the nodes after (``late``) or before this one; its own where there is nothing to follow."""
@@ -134,13 +142,13 @@ def fill_small_segments(place: Placement) -> None:
     The segment that lacks least is filled first, from those above the floor and then from those that lack more. A
     segment that cannot be filled gets nothing: what little there is may be enough for the next one.
     """
-    sizes = [len(nodes) for nodes in place.members]
+    sizes = place.sizes.copy()
     for level in sorted((i for i, size in enumerate(sizes) if size < place.floor), key=lambda i: -sizes[i]):
         moved: list[tuple[int, int]] = []
         for spare_small in (False, True):
             for late in (True, False):
                 _draw(place, level, late, spare_small, moved)
-        if len(place.members[level]) < place.floor:
+        if place.sizes[level] < place.floor:
             for node, old in reversed(moved):
                 place.move(node, old)
         if place.work > _WORK_PER_NODE * len(place.early):
@@ -150,15 +158,18 @@ def fill_small_segments(place: Placement) -> None:
 def _draw(place: Placement, level: int, late: bool, spare_small: bool, moved: list[tuple[int, int]]) -> None:
     """Draw nodes from the segments before (``late``) or after ``level``, nearest first, until it reaches the floor."""
     visits = 0
-    filling = place.members[level]
+    weights, sizes = place.graph.weights, place.sizes
     for other in reversed(range(level)) if late else range(level + 1, place.count):
         giving = place.members[other]
         for node in reversed(giving) if late else tuple(giving[:_VISITS]):
-            spare = len(giving) > place.floor or (spare_small and len(giving) < len(filling))
+            left = sizes[other] - weights[node]
+            spare = left >= place.floor or (spare_small and sizes[other] < sizes[level])
             visits += 1
-            if len(filling) >= place.floor or visits > _VISITS:
+            if sizes[level] >= place.floor or visits > _VISITS:
                 return
             if not spare:
+                if weights[node] > 1:
+                    continue
                 break
             if (place.highest(node) >= level) if late else (place.lowest(node) <= level):
                 moved.append((node, other))

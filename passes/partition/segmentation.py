@@ -71,6 +71,7 @@ def segment(
     max_segment_nodes: int = 2000,
     merge_independent: bool = True,
     vetoed: Mapping[str, str] | None = None,
+    count_work: bool = False,
 ) -> Segmentation:
     """Partition the "trt" nodes of ``graph`` into segments.
 
@@ -84,6 +85,7 @@ def segment(
         merge_independent: let nodes share a segment that share no data. False gives a segment per connected part
             (parts that read the same tensor are connected), hence more and smaller segments.
         vetoed: "trt" nodes that must run in PyTorch, with the reason.
+        count_work: nodes with the attribute ``heavy`` count as many as ``min_block_size``.
 
     Raises:
         ValueError: for a cyclic graph, an unknown ``side``, a veto of something that is no "trt" node, or limits
@@ -92,7 +94,8 @@ def segment(
     vetoes = dict(vetoed or {})
     _check(graph, min_block_size, max_segment_nodes, vetoes)
     demoted = {node: Demotion(veto, 0, min_block_size, (node,)) for node, veto in vetoes.items()}
-    levels = LevelGraph(graph, (n for n, side in graph.nodes(data="side") if side == "trt" and n not in demoted))
+    heavy = min_block_size if count_work else 1
+    levels = LevelGraph(graph, (n for n, side in graph.nodes(data="side") if side == "trt" and n not in demoted), heavy)
     place = _place(levels, min_block_size, merge_independent, demoted)
     cut = [(part, list(_split(levels, part, max_segment_nodes))) for part in _parts(place, merge_independent)]
     pieces = [piece for _, parts in cut for piece in parts]
@@ -164,8 +167,10 @@ def _tight_nodes(place: Placement) -> list[list[int]]:
 def _hopeless_levels(place: Placement) -> list[tuple[int, list[int]]]:
     """The segments that stay below the floor whatever moves: (size, nodes without slack)."""
     earliest, latest = place.graph.earliest(), place.graph.latest(place.count)
-    change = Counter(earliest[i] for i in place.graph.trt_nodes())
-    change.subtract(latest[i] + 1 for i in place.graph.trt_nodes())
+    change: Counter[int] = Counter()
+    for i in place.graph.trt_nodes():
+        change[earliest[i]] += place.graph.weights[i]
+        change[latest[i] + 1] -= place.graph.weights[i]
     possible = accumulate(change[level] for level in range(place.count))
     hopeless = [(size, level) for level, size in enumerate(possible) if size < place.floor]
     tight = _tight_nodes(place) if hopeless else []
@@ -178,14 +183,15 @@ def _small_levels(place: Placement) -> list[tuple[int, list[int]]]:
     The other nodes may find room elsewhere once there is a level less, and so may the next small segment. Where very
     many are too small, almost half of them go at once, so that the number of rounds stays logarithmic.
     """
-    lacking = sorted((len(nodes), level) for level, nodes in enumerate(place.members) if len(nodes) < place.floor)
+    lacking = sorted((size, level) for level, size in enumerate(place.sizes) if size < place.floor)
     tight = _tight_nodes(place) if lacking else []
     return [(size, tight[level]) for size, level in lacking[: max(1, len(lacking) // 2 - 1)]]
 
 
 def _small_parts(place: Placement) -> list[tuple[int, list[int]]]:
     """The smallest connected parts below the floor, to be demoted together."""
-    small = [part for part in _connected_parts(place) if len(part) < place.floor]
+    weights = place.graph.weights
+    small = [part for part in _connected_parts(place) if sum(weights[i] for i in part) < place.floor]
     least = min(map(len, small), default=0)
     return [(least, part) for part in small if len(part) == least]
 

@@ -112,7 +112,9 @@ def test_operators_from_python() -> None:
 def test_a_block_size_that_is_given_holds_for_whole_models_too() -> None:
     given = Settings.from_options({"require_full_compilation": True, "min_block_size": 3})
     assert (given.require_full_compilation, given.min_block_size) == (True, 3)
-    assert Settings.from_options({"require_full_compilation": False}).min_block_size == 5
+    plain = Settings.from_options({"require_full_compilation": False})
+    assert (plain.min_block_size, plain.block_floor) == (None, 5)
+    assert Settings.from_texts(["min_block_size=none"]).min_block_size is None
 
 
 def test_updated_leaves_the_rest() -> None:

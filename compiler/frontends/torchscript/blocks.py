@@ -42,6 +42,9 @@ Compile = Callable[[str, Program, Settings], GraphModule]
 
 _ATTEMPTS = 60
 
+_WORTH_AN_ENGINE = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu"})
+"""Operators that are blocks by themselves, where `min_block_size` is not given."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -300,7 +303,8 @@ class _Work:
             except Outside as error:
                 self.left[error.op] = str(error)
                 return None
-            if region.size < self.settings.min_block_size:
+            alone = self.settings.min_block_size is None and any(op.kind in _WORTH_AN_ENGINE for op in group)
+            if region.size < self.settings.block_floor and not alone:
                 self.small.update((op, region.size) for op in group if is_tensor_op(op))
                 continue
             try:
@@ -411,7 +415,7 @@ class _Work:
     def _row(self, op: Op) -> LedgerRow:
         origin = self.model.origin(op.node)
         if op in self.small:
-            size, least = self.small[op], self.settings.min_block_size
+            size, least = self.small[op], self.settings.block_floor
             reason = Reason("TP301", f"it is in a block of {size} op nodes, and min_block_size is {least}.")
         elif "torch_executed_modules" in self.left.get(op, ""):
             reason = Reason("TP402", f"{self.left[op]}.")

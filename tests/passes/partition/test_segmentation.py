@@ -359,3 +359,65 @@ def test_cycles_and_unknown_sides_are_refused() -> None:
         segment(graph_of("a>b>a"))
     with pytest.raises(ValueError, match="has side='gpu'"):
         segment(graph_of("a>b", gpu="b"))
+
+
+def test_a_node_that_does_the_work_of_many_is_a_segment_alone() -> None:
+    graph = graph_of("a>x>heavy>y>b", torch="x y")
+    graph.nodes["heavy"]["heavy"] = True
+    assert segment(graph, 5).segments == ()
+    counted = segment(graph, 5, count_work=True)
+    assert counted.segments == (("heavy",),)
+    assert {name: item.segment_size for name, item in counted.demoted.items()} == {"a": 1, "b": 1}
+
+
+@settings(max_examples=150, deadline=None)
+@given(graph=graphs(), heavy=st.sets(st.integers(0, 11)), floor=st.integers(2, 5))
+def test_counted_work_keeps_every_promise(graph: nx.DiGraph, heavy: set[int], floor: int) -> None:
+    for index in heavy:
+        if f"n{index:02}" in graph:
+            graph.nodes[f"n{index:02}"]["heavy"] = True
+    result = segment(graph, floor, count_work=True)
+    assert is_acyclic_partition(graph, result.segments)
+    for group in result.segments:
+        assert len(group) >= floor or any(graph.nodes[name].get("heavy") for name in group)
+    assert not any(graph.nodes[name].get("heavy") for name in result.demoted)
+
+
+def hub(count: int, side: str) -> nx.DiGraph:
+    """Short chains with fallbacks at other places in each, all of whose nodes read one tensor."""
+    graph = nx.DiGraph()
+    graph.add_node("hub", side=side, nbytes=4, order=0)
+    for chain in range(count // 6):
+        before = "hub"
+        for place in range(6):
+            name = f"n{chain}_{place}"
+            kind = "torch" if (place + chain) % 3 == 1 else "trt"
+            graph.add_node(name, side=kind, nbytes=4 * (1 + (chain * place) % 9), order=6 * chain + place + 1)
+            graph.add_edges_from([(before, name), ("hub", name)])
+            before = name
+    return graph
+
+
+@pytest.mark.parametrize("side", ["trt", "torch"])
+def test_readers_of_a_hub_take_time_in_proportion_to_their_number(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbours that are looked at, which is what a scan of the hub for every reader would multiply."""
+    from trt_passes.passes.partition.levels import LevelGraph
+
+    def looked_at(count: int) -> int:
+        seen = 0
+        for name, neighbours in (("upper_bound", "succs"), ("lower_bound", "preds")):
+            plain = getattr(LevelGraph, name)
+
+            def counted(
+                self: LevelGraph, node: int, *args: object, _plain: object = plain, _n: str = neighbours
+            ) -> int:
+                nonlocal seen
+                seen += len(getattr(self, _n)[node])
+                return _plain(self, node, *args)  # type: ignore[operator]
+
+            monkeypatch.setattr(LevelGraph, name, counted)
+        segment(hub(count, side), 1)
+        monkeypatch.undo()
+        return seen
+
+    assert looked_at(2400) < 3 * looked_at(1200)
