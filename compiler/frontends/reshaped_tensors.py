@@ -65,7 +65,10 @@ def _refusal(what: str, name: str, place: str | None) -> UserError:
 
 
 class NothingRebound(TorchFunctionMode):
-    """While a model is exported: `tensor.data = …`, which torch.export does not record, is an error (UserError)."""
+    """While a model is exported: `tensor.data` is read as `detach`, and to assign to it is an error (UserError).
+
+    torch.export records neither.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,12 +77,15 @@ class NothingRebound(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run a function of PyTorch's, unless it is that assignment."""
+        """Run a function of PyTorch's, unless it is one of those two."""
         if func == torch.Tensor.data.__set__:  # type: ignore[attr-defined]
             raise UserError(
                 f"the model assigns to the data of a tensor{_here()}, which torch.export does not record: write to the "
                 "tensor itself, with copy_(…), or use the new one."
             )
+        if func == torch.Tensor.data.__get__:  # type: ignore[attr-defined]
+            # torch.export loses where it comes from; without gradients, a detached tensor is the same.
+            return args[0].detach()
         if func is torch.Tensor.unsqueeze_:
             self._unsqueezed = _here()
         return func(*args, **(kwargs or {}))
