@@ -6,7 +6,8 @@ What a page assumes is written in a comment that readers do not see, which runs 
     model = torch.nn.Linear(4, 4)
     -->
 
-`<!-- needs a GPU -->` before a block, or another reason in these words, says why it is not run.
+`<!-- needs a GPU -->` before a block, or another reason in these words, says why it is not run. Commands behind a `$`
+stand above what they once printed: they are read, and not run either.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ def snippets(page: Path) -> Iterator[Snippet]:
         elif match["language"] == "python":
             yield Snippet(line, match["code"], needs=needs)
         elif match["language"] in _SHELL:
-            for words in map(_words, match["code"].splitlines()):
+            for text in map(str.strip, match["code"].splitlines()):
+                words = _words(text.removeprefix("$ "))
                 if words:
-                    yield Snippet(line, "", words, needs)
+                    yield Snippet(line, "", words, needs or "needs what it was recorded with" * text.startswith("$ "))
 
 
 def _words(line: str) -> tuple[str, ...]:
     """The words of a line that is a command of ours, of make or of Python."""
-    line = line.strip().removeprefix("$ ")
     if not line.startswith(("trt-passes ", "make ", "python ", "pip ")):
         return ()
     return tuple(shlex.split(line, comments=True))
