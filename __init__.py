@@ -42,13 +42,20 @@ if TYPE_CHECKING:
     from .compiler.runtime.saving.embedded_engine import embed_engine_in_new_module
     from .compiler.runtime.saving.output_formats import save_engine
     from .compiler.settings import Settings
+    from .compiler.tensorrt import arithmetic, shapes
+    from .compiler.tensorrt.plugins import decomposition
+    from .compiler.tensorrt.registry import Condition
     from .debug.bisect import bisect
     from .debug.bisection import Bisection
     from .generation.files import load, save
+    from .passes.convert.own import converter
 
 _HOMES = {
     "bisect": "debug.bisect",
     "Bisection": "debug.bisection",
+    "converter": "passes.convert.own",
+    "decomposition": "compiler.tensorrt.plugins",
+    "Condition": "compiler.tensorrt.registry",
     "compile": "compiler.api",
     "convert_method_to_trt_engine": "compiler.api",
     "convert_to_engine": "compiler.api",
@@ -83,9 +90,13 @@ _HOMES = {
     "Settings": "compiler.settings",
 }
 
+_MODULES = {"arithmetic": "compiler.tensorrt.arithmetic", "shapes": "compiler.tensorrt.shapes"}
+"""Modules that converters are written with."""
+
 __all__ = [
     "Bisection",
     "Check",
+    "Condition",
     "Context",
     "Dump",
     "Input",
@@ -107,16 +118,20 @@ __all__ = [
     "UserError",
     "Verdict",
     "Verify",
+    "arithmetic",
     "bisect",
     "check_method_op_support",
     "compile",
     "convert_method_to_trt_engine",
     "convert_to_engine",
+    "converter",
+    "decomposition",
     "embed_engine_in_new_module",
     "graph_pass",
     "load",
     "save",
     "save_engine",
+    "shapes",
     "trace",
 ]
 
@@ -138,6 +153,9 @@ def __getattr__(name: str) -> Any:
         importlib.import_module(_OPERATOR)
         importlib.import_module(".passes", __name__)  # says where the converters are
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _MODULES:
+        importlib.import_module(".passes", __name__)
+        return importlib.import_module(f".{_MODULES[name]}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -79,6 +79,7 @@ class PassManager:
         if isinstance(program, ExportedProgram):
             program = Program(program)
         self.pipeline.check(facts_of(program))
+        program = with_mutable(program, self.ctx.settings.mutable_weights)
         with tracing(), _tensors_on_cpu():
             return self._run(program)
 
@@ -256,7 +257,6 @@ def compile_program(
     spent: Mapping[str, float] = MappingProxyType({}),
 ) -> GraphModule:
     """Run the pipeline on a program; the compiled module, see `compile`."""
-    program = with_mutable(program, settings.mutable_weights)
     chosen = default_pipeline() if pipeline is None else as_pipeline(pipeline)
     if settings.dryrun and pipeline is None:
         chosen = chosen.until("partition")

@@ -13,6 +13,7 @@ import torch
 from .ir.program import Program
 from .settings import Settings
 from .tensorrt.loader import TensorRT, load
+from .tensorrt.plugins import converters_in, installed_plugins
 from .tensorrt.registry import Converter, Registry, default_registry
 
 Kind = Literal["transform", "analysis", "build"]
@@ -56,22 +57,17 @@ class Context:
 
     @property
     def converters(self) -> Registry:
-        """The converter registry (importing it does not import TensorRT)."""
-        return default_registry()
+        """The converter registry (importing it does not import TensorRT), with the user's and other packages' own."""
+        return default_registry().extended(converters_in(self.own))
+
+    @property
+    def own(self) -> tuple[Any, ...]:
+        """Converters and decompositions of the option `converters`, after those of packages that are installed."""
+        return (*installed_plugins(), *self.settings.converters)
 
     def tensorrt(self) -> TensorRT:
         """The TensorRT library that is installed; raises TensorRTNotFound with what to install."""
         return load()
-
-
-@dataclass(frozen=True)
-class _WithConverters(Context):
-    more: tuple[Converter, ...] = ()
-
-    @property
-    def converters(self) -> Registry:
-        """Those of the package, and more, which come first."""
-        return default_registry().extended(self.more)
 
 
 def with_converters(converters: Iterable[Converter], settings: Settings | None = None) -> Context:
@@ -81,7 +77,8 @@ def with_converters(converters: Iterable[Converter], settings: Settings | None =
         converters: such as a `Family`.
         settings: of the compilation.
     """
-    return _WithConverters(settings=settings or Settings(), more=tuple(converters))
+    base = settings or Settings()
+    return Context(settings=base.updated({"converters": (*base.converters, *converters)}))
 
 
 @dataclass(frozen=True)

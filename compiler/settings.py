@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
+import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from types import MappingProxyType
@@ -149,6 +152,11 @@ class Settings:
         "Bytes of GPU memory per engine for weights that can be streamed; None leaves the choice to TensorRT. Needs "
         "enable_weight_streaming.",
     )
+    converters: tuple[Any, ...] = _option(
+        tuple,
+        "Converters and decompositions of your own, see Adding a converter: what tp.converter and tp.decomposition "
+        "made, or names of modules that have such.",
+    )
     mutable_weights: frozenset[str] = _option(
         frozenset,
         "Weights that may change after compiling: true for all parameters and buffers of floating point, or names and "
@@ -173,6 +181,11 @@ class Settings:
         "float32, 1e-2 for float16 and 5e-2 for bfloat16.",
     )
     dump_dir: str | None = _option(None, "Folder that receives what every pass did; new, empty, or an earlier dump.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Converters are functions, which another process may not find by name; none of those that build asks for them.
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "converters"}
+        return _settings_of, (values,)
 
     def __new__(cls, *values: Any, **options: Any) -> Settings:
         unknown = [name for name in options if name not in cls.__dataclass_fields__]
@@ -268,12 +281,18 @@ class Settings:
         )
 
 
+def _settings_of(values: Mapping[str, Any]) -> Settings:
+    return Settings(**values)
+
+
 def _default_of(item: Field[Any]) -> Any:
     """A field's default as it is declared, which may be a text that becomes a value of PyTorch's."""
     return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 def _to_json(value: Any) -> Any:
+    if getattr(value, "is_plugin", False):
+        return value.name
     if isinstance(value, frozenset | set):
         return sorted(_to_json(item) for item in value)
     if isinstance(value, tuple):
@@ -338,6 +357,45 @@ def _names(name: str, value: Any) -> frozenset[str]:
         raise UserError(f"option {name!r} contains {item!r}: give names, or operators such as torch.ops.aten.sort.")
 
     return frozenset(text_of(item) for item in _items(value))
+
+
+def _plugins(name: str, value: Any) -> tuple[Any, ...]:
+    """Converters and decompositions, also those that modules have which are given by name; families taken apart."""
+    found: list[Any] = []
+    for item in [] if value is None else _items(value):
+        if isinstance(item, str):
+            item = _module(name, item)
+        if isinstance(item, types.ModuleType):
+            of_module = [entry for entry in vars(item).values() if _is_plugin(entry)]
+            if not of_module:
+                raise UserError(f"option {name!r} names the module {item.__name__}, which has no converters.")
+            found += of_module
+        elif _is_plugin(item):
+            found.append(item)
+        else:
+            raise UserError(
+                f"option {name!r} contains a {type(item).__name__}: give what tp.converter or tp.decomposition made, "
+                "or the name of a module that has such."
+            )
+    apart = [part for item in found for part in getattr(item, "converters", (item,))]
+    return tuple(dict.fromkeys(apart))
+
+
+def _is_plugin(item: Any) -> bool:
+    return bool(getattr(item, "is_plugin", False)) and not isinstance(item, type)
+
+
+def _module(name: str, text: str) -> types.ModuleType:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: modules beside the working folder
+    try:
+        return importlib.import_module(text)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (text == error.name or text.startswith(f"{error.name}.")):
+            raise UserError(f"option {name!r} names the module {text!r}, which is not there.") from None
+        raise
+    except Exception as error:
+        raise UserError(f"option {name!r} names the module {text!r}, which cannot be imported: {error!r}.") from error
 
 
 def _patterns(name: str, value: Any) -> frozenset[str]:
@@ -442,6 +500,7 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "dynamic_shapes_kernel_specialization_strategy": _one_of(KernelSpecialization),
         "enable_weight_streaming": _bool,
         "weight_streaming_budget": _bytes,
+        "converters": _plugins,
         "mutable_weights": _patterns,
         "cache_dir": _path,
         "cache_size": lambda name, value: _int(name, value, 0),

@@ -156,6 +156,13 @@ set_option = click.option(
     shell_complete=complete_settings,
     help="A setting, see `trt-passes run --help`.",
 )
+plugin_option = click.option(
+    "--plugin",
+    "plugins",
+    metavar="MODULE",
+    multiple=True,
+    help="A Python module with converters of your own, see tp.converter; it is imported, which runs it.",
+)
 executor_option = click.option(
     "--executor",
     metavar="NAME",
@@ -174,6 +181,7 @@ trust_option = click.option(
 @click.option("--until", metavar="STAGE", shell_complete=complete_stages, help="Stop after this pass or stage.")
 @input_option
 @set_option
+@plugin_option
 @click.option("--check-numerics", is_flag=True, help="Compare outputs with the model's after every pass.")
 @click.option("--tolerance", metavar="NUMBER", help="What --check-numerics allows, such as 1e-2.")
 @click.option("--metric", metavar="FILE.py:NAME", help="A function (expected, found) that --check-numerics judges by.")
@@ -204,6 +212,7 @@ def run(started: float, /, model: str, **options: Any) -> None:
 @click.option("--dump-dir", metavar="DIR", help="Folder for what every pass did: new, empty, or an earlier dump.")
 @input_option
 @set_option
+@plugin_option
 @executor_option
 @trust_option
 @click.pass_obj

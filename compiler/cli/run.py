@@ -55,6 +55,7 @@ class Request:
     until: str | None = None
     inputs: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
     check_numerics: bool = False
     tolerance: str | None = None
     metric: str | None = None
@@ -246,6 +247,8 @@ def _stopped(settings: Settings) -> str:
 def settings_of(request: Request, defaults: Defaults) -> Settings:
     """The settings that were asked for; UserError if one cannot be."""
     settings = Settings.from_texts(request.settings, defaults.settings)
+    if request.plugins:
+        settings = settings.updated({"converters": [*settings.converters, *request.plugins]})
     if request.dump_dir is not None:
         settings = settings.updated({"dump_dir": request.dump_dir})
     if request.executor is not None:

@@ -20,6 +20,7 @@ from ..ir.input import Input as Declared
 from ..runtime.after_import import after_import
 from .arguments import named, positional, report_file, translated
 from .compilation_settings import CompilationSettings
+from .converters import with_registered
 from .debugging import dump_folder
 from .made import remember
 from .mistakes import InvalidType, InvalidValue
@@ -103,7 +104,7 @@ def _compiled(module: Any, args: Any, kwargs: Any, options: Mapping[str, Any], i
     folder = dump_folder()
     if folder is not None:
         chosen.setdefault("dump_dir", folder)
-    compiled = compile_model(module, args, kwarg_inputs=kwargs, ir=ir, **chosen)
+    compiled = compile_model(module, args, kwarg_inputs=kwargs, ir=ir, **with_registered(chosen))
     if path is not None:
         path.write_text(f"{compiled.report.table()}\n", encoding="utf-8")
     return remember(compiled)
@@ -114,7 +115,7 @@ def _when_called(module: Any, args: Any, kwargs: Any, options: Mapping[str, Any]
     leaves = pytree.tree_leaves((args, kwargs))
     if not any(isinstance(leaf, Declared) and leaf.is_dynamic for leaf in leaves):
         args = kwargs = None
-    return compile_model(module, args, kwarg_inputs=kwargs, ir="torch_compile", **translated(options))
+    return compile_model(module, args, kwarg_inputs=kwargs, ir="torch_compile", **with_registered(translated(options)))
 
 
 def backend(
@@ -131,7 +132,7 @@ def backend(
     if folder is not None:
         options = {"dump_dir": folder, **options}
     try:
-        chosen = translated(options)
+        chosen = with_registered(translated(options))
     except Exception as error:
         # Raised here, it would reach the user inside dynamo's BackendCompilerFailed.
         return functools.partial(_raise, error)
@@ -180,7 +181,7 @@ def serialized_engine(
     Raises:
         UserError: part of it does not convert, with the reasons.
     """
-    chosen = translated(options)
+    chosen = with_registered(translated(options))
     for name in ("require_full_compilation", "min_block_size"):  # one engine is what this is for
         chosen.pop(name, None)
     return convert_to_engine(

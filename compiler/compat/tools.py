@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
-from .arguments import declared
 from .device import Device
 from .enums import dtype as DType
 from .input import Input
@@ -118,10 +116,3 @@ def deallocate_module(module: torch.nn.Module) -> None:
     module.cpu()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def compile_spec(compile_spec: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
-    """`ts.TensorRTCompileSpec`: options of the TorchScript front end by method, as a dict for `compile`."""
-    spec = {**(compile_spec or {}), **options}
-    inputs = spec.get("inputs")
-    return {**spec, "inputs": [declared(item) for item in inputs] if isinstance(inputs, Sequence) else inputs}

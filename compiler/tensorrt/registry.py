@@ -115,6 +115,12 @@ class Converter:
     conditions: tuple[Condition, ...] = ()
     composite: bool = False
     requires: tuple[Requirement, ...] = ()
+    is_plugin: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        """The operators that it converts, as text."""
+        return ", ".join(map(op_name, self.targets))
 
     @property
     def rules(self) -> tuple[Requirement | Condition, ...]:
@@ -180,6 +186,7 @@ class Family:
 
     name: str
     converters: list[Converter] = field(default_factory=list)
+    is_plugin: ClassVar[bool] = True
 
     def converter(
         self,

@@ -17,6 +17,7 @@ _SECTIONS = (
     ("Compile", ("compiler.api", "compiler.frontends", "compiler.ir.input", "compiler.settings")),
     ("Save, load and run", ("generation", "compiler.runtime")),
     ("Reports", ("compiler.report", "compiler.ir.ledger", "compiler.ir.reasons")),
+    ("Converters", ("compiler.tensorrt", "passes.convert")),
     ("Passes and pipelines", ("compiler.manager", "compiler.pass_base", "compiler.pipeline", "compiler.ir.program")),
     ("Instruments", ("compiler.instruments",)),
     ("Errors", ("compiler.errors",)),
@@ -28,7 +29,7 @@ _LINE = 100
 
 def api_page() -> str:
     """Every public name: its signature, and what its docstring says."""
-    public = sorted(tp.__all__, key=lambda name: (inspect.isclass(getattr(tp, name)), name))
+    public = sorted(tp.__all__, key=lambda name: (_rank(getattr(tp, name)), name))
     names = {section: [name for name in public if _section(name) == section] for section in _sections()}
     parts = [part for section, members in names.items() if members for part in _of_section(section, members)]
     return page(
@@ -40,12 +41,18 @@ def api_page() -> str:
     )
 
 
+def _rank(thing: Any) -> int:
+    """Functions come first, then classes, then modules."""
+    return 2 if inspect.ismodule(thing) else int(inspect.isclass(thing))
+
+
 def _sections() -> tuple[str, ...]:
     return (*(title for title, _ in _SECTIONS), _OTHERS)
 
 
 def _section(name: str) -> str:
-    home = getattr(tp, name).__module__.removeprefix("trt_passes.") + "."
+    thing = getattr(tp, name)
+    home = (thing.__name__ if inspect.ismodule(thing) else thing.__module__).removeprefix("trt_passes.") + "."
     return next((title for title, homes in _SECTIONS if home.startswith(tuple(f"{it}." for it in homes))), _OTHERS)
 
 
@@ -58,10 +65,10 @@ def _of_section(title: str, names: list[str]) -> Iterator[str]:
 
 def _of_name(name: str) -> Iterator[str]:
     thing = getattr(tp, name)
-    if not _is_enumeration(thing):
+    if not (_is_enumeration(thing) or inspect.ismodule(thing)):
         yield fenced(_signature(f"tp.{name}", thing), "python")
     yield from _prose(parse(inspect.getdoc(thing) or "", style=DocstringStyle.GOOGLE))
-    members = list(_members(thing)) if inspect.isclass(thing) else []
+    members = list(_members(thing)) if inspect.isclass(thing) or inspect.ismodule(thing) else []
     if members:
         yield "Members:"
         yield "\n".join(members)
@@ -124,12 +131,14 @@ def _item(name: str, description: str | None) -> str:
     return f"- {name}: " + textwrap.indent(description or "", "    ").lstrip()
 
 
-def _members(thing: type) -> Iterator[str]:
+def _members(thing: Any) -> Iterator[str]:
     if _is_enumeration(thing):
-        yield from (f"- `{member.name}`" for member in thing)  # type: ignore[attr-defined]
+        yield from (f"- `{member.name}`" for member in thing)
         return
     for name, member in vars(thing).items():
         member = getattr(member, "__func__", member)
+        if inspect.ismodule(thing) and getattr(member, "__module__", None) != thing.__name__:
+            continue
         says = (inspect.getdoc(member) or "").partition("\n\n")[0].replace("\n", " ")
         if name.startswith("_") or not says:
             continue

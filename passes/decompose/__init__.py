@@ -13,13 +13,14 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.aliasing import mutates
-from ...compiler.ir.annotations import annotate_node, clear, kept_whole
+from ...compiler.ir.annotations import annotate_node, annotations_of, clear, kept_whole
 from ...compiler.ir.dependencies import SHAPE_QUERIES
 from ...compiler.ir.facts import Fact
 from ...compiler.ir.program import Program
 from ...compiler.ir.retraced import retraced
 from ...compiler.ir.symbols import same_size
 from ...compiler.pass_base import Context, Kind, Pass
+from ...compiler.tensorrt.plugins import converters_in, rules_in
 from ...compiler.tensorrt.registry import default_registry
 from .expanded_call import sizes_stay_open
 from .expansion import Expansion, expandable, summary_of
@@ -134,7 +135,7 @@ def _resize(
 
 def _core_aten(program: Program) -> str | None:
     for node in program.op_nodes:
-        if is_decomposed(node.target) and kept_whole(node) is None:
+        if is_decomposed(node.target) and kept_whole(node) is None and not annotations_of(node).get("own_converter"):
             return f"node {node.name} calls {node.target}, which decompose would have rewritten"
     return None
 
@@ -168,13 +169,26 @@ class Decompose(Pass):
 
         A node whose decomposition fails either way stays whole, annotated with the reason.
         """
+        own = frozenset(target for item in converters_in(ctx.own) if item.composite for target in item.targets)
+        rules = {target: rule for target, rule in rules_in(ctx.own).items() if target not in own}
         for node in filter(kept_whole, program.op_nodes):
             clear(node, "whole")
         restate(program.graph)
         group_experts(program.graph)
+        table = {**decompositions(), **quantised_rules(program.graph), **rules}
+        table = {target: rule for target, rule in table.items() if target not in own}
+        program = self._expanded(
+            program, table, lambda item: item in rules or (item not in own and is_decomposed(item))
+        )
+        for node in program.op_nodes:
+            if node.target in own and is_decomposed(node.target):
+                annotate_node(node, own_converter=True)
+        return program
+
+    @staticmethod
+    def _expanded(program: Program, table: Mapping[Any, Callable[..., Any]], chosen: Callable[[Any], bool]) -> Program:
         reasons: dict[Node, str] = {}
-        table = {**decompositions(), **quantised_rules(program.graph)}
-        expansion = Expansion(table, is_decomposed)
+        expansion = Expansion(table, chosen)
         if expandable(program.graph):
             reasons = expansion.failures(program.graph)
             if not reasons:
@@ -203,6 +217,6 @@ def _as_far_as_possible(program: Program, expansion: Expansion, reasons: Mapping
     # Results of an engine have memory of their own: what writes to a view of a tensor would write to nothing.
     writes = mutates(program.graph)
     for node in program.op_nodes:
-        if writes or is_decomposed(node.target):
+        if writes or expansion.chosen(node.target):
             annotate_node(node, whole=reasons.get(node, why))
     return program

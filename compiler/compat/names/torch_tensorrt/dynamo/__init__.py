@@ -12,13 +12,14 @@ from trt_passes.compiler.compat.compilation_settings import CompilationSettings
 from trt_passes.compiler.compat.debugging import Debugger
 from trt_passes.compiler.compat.refit import refit_module_weights
 
-from . import backend, runtime, utils
+from . import backend, conversion, runtime, utils
 
 __all__ = [
     "CompilationSettings",
     "Debugger",
     "backend",
     "compile",
+    "conversion",
     "convert_exported_program_to_serialized_trt_engine",
     "export",
     "refit_module_weights",

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from trt_passes.compiler.compat.compilation import compile_script as compile
 from trt_passes.compiler.compat.compilation import method_engine as convert_method_to_trt_engine
-from trt_passes.compiler.compat.tools import compile_spec as TensorRTCompileSpec
+from trt_passes.compiler.compat.scripts import check_method_op_support, compile_spec, embed_engine_in_new_module
 
 from . import logging
 
-__all__ = ["TensorRTCompileSpec", "compile", "convert_method_to_trt_engine", "logging"]
+TensorRTCompileSpec = compile_spec
+
+__all__ = [
+    "TensorRTCompileSpec",
+    "check_method_op_support",
+    "compile",
+    "convert_method_to_trt_engine",
+    "embed_engine_in_new_module",
+    "logging",
+]

@@ -1,0 +1,179 @@
+"""Converters that were written for Torch-TensorRT: functions that add layers to a network and return its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from ..ir.call import Call
+from ..ir.symbols import dims_of
+from ..tensorrt.context import ConverterContext
+from ..tensorrt.plugins import overloads_of
+from ..tensorrt.registry import Condition, Converter
+from ..tensorrt.tensor import Tensor
+from .compilation_settings import CompilationSettings
+from .enums import dtype as DType
+from .mistakes import InvalidType
+
+
+class ConverterPriority(Enum):
+    """Which of several converters for an operator is asked; here it is the one that was registered last."""
+
+    STANDARD = auto()
+    HIGH = auto()
+
+
+@dataclass(frozen=True)
+class ConversionContext:
+    """What a converter is given: TensorRT's network, as `net`, options, and this package's own context."""
+
+    net: Any
+    compilation_settings: CompilationSettings
+    own: ConverterContext
+
+
+class Registered:
+    """The converters of a process, which every compilation of `trt_passes.torch_tensorrt` knows."""
+
+    def __init__(self) -> None:
+        self.items: list[Converter] = []
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What is registered meanwhile is forgotten at the end."""
+        before = list(self.items)
+        try:
+            yield
+        finally:
+            self.items[:] = before
+
+
+REGISTERED = Registered()
+
+
+def with_registered(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of `trt_passes.compile` with the converters that were registered, before those that it is given."""
+    if not REGISTERED.items:
+        return options
+    given = options.get("converters") or ()
+    return {**options, "converters": (*REGISTERED.items, *(given if isinstance(given, list | tuple) else (given,)))}
+
+
+def dynamo_tensorrt_converter(
+    key: Any,
+    *,
+    enabled: bool = True,
+    capability_validator: Callable[..., bool] | None = None,
+    priority: ConverterPriority = ConverterPriority.STANDARD,
+    supports_dynamic_shapes: bool = False,
+    requires_output_allocator: bool = False,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function `(ctx, target, args, kwargs, name)` as the converter of an operator.
+
+    Args:
+        key: the operator, or a packet of such.
+        enabled: whether it is registered at all.
+        capability_validator: `(node, settings)` says whether it takes a call; others stay in PyTorch.
+        priority: as there; here the one that was registered last is asked, before those of this package.
+        supports_dynamic_shapes: whether it takes calls with sizes that vary.
+        requires_output_allocator: as there; results whose sizes only a call tells need nothing here.
+    """
+    overloads = overloads_of([key])
+    rules = [] if supports_dynamic_shapes else [Condition("TP203", "all sizes are static", _varying)]
+    if capability_validator is not None:
+        rules.append(_validated(capability_validator))
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        if enabled:
+            REGISTERED.items.append(Converter(overloads, _adapted(function), tuple(rules), composite=True))
+        return function
+
+    return register
+
+
+def _varying(call: Call) -> str | None:
+    for name, tensor in call.tensors.items():
+        if any(not isinstance(size, int) for size in tensor.shape):
+            return f"{call.op}: {name} has sizes that vary, and its converter was registered for static ones"
+    return None
+
+
+def _validated(validator: Callable[..., bool]) -> Condition:
+    def check(call: Call) -> str | None:
+        try:
+            taken = validator(call.node, CompilationSettings())
+        except TypeError:
+            taken = validator(call.node)
+        return None if taken else f"{call.op}: its capability_validator does not take this call"
+
+    return Condition("TP205", "its capability_validator takes the call", check)
+
+
+def _adapted(function: Callable[..., Any]) -> Callable[[ConverterContext, Call], Any]:
+    def convert(ctx: ConverterContext, call: Call) -> Any:
+        def given(argument: Any) -> Any:
+            return _given(ctx, argument)
+
+        args = torch.fx.node.map_aggregate(call.node.args, given)
+        kwargs = torch.fx.node.map_aggregate(call.node.kwargs, given)
+        before = ctx.network.num_layers
+        theirs = ConversionContext(ctx.network, CompilationSettings(), ctx)
+        made = function(theirs, call.node.target, args, kwargs, call.node.name)
+        for index in range(before, ctx.network.num_layers):
+            ctx.enter(ctx.network.get_layer(index))
+        if isinstance(call.out, torch.Tensor):
+            return _result(ctx, made[0] if isinstance(made, list | tuple) else made, call.out)
+        return tuple(_result(ctx, item, value) for item, value in zip(made, call.out, strict=True))
+
+    return convert
+
+
+def _given(ctx: ConverterContext, argument: Any) -> Any:
+    """An argument as such converters take it: weights as PyTorch's tensors, what is computed as TensorRT's."""
+    if not isinstance(argument, Node):
+        return argument
+    weight = ctx.constant_value(argument)
+    if weight is not None:
+        return weight.detach().cpu()
+    if not isinstance(argument.meta.get("val"), torch.Tensor):
+        return ctx.tensor(argument).trt if not isinstance(argument.meta.get("val"), int) else argument.meta["val"]
+    return ctx.tensor(argument).trt
+
+
+def _result(ctx: ConverterContext, made: Any, value: torch.Tensor) -> Tensor:
+    if isinstance(made, torch.Tensor):
+        return ctx.constant(made)
+    if not hasattr(made, "is_network_input"):
+        raise InvalidType(f"a converter returned a {type(made).__name__}: it must return tensors of the network.")
+    return ctx.check(made, dims_of(value.shape))
+
+
+def get_trt_tensor(ctx: ConversionContext, value: Any, name: str, dtype: Any = None, min_rank: int = 0) -> Any:
+    """A tensor of the network for a number, a tensor of PyTorch's or NumPy's, or one of the network already.
+
+    Args:
+        ctx: what the converter was given.
+        value: what to make a tensor of.
+        name: what it is for.
+        dtype: that it must have, if it is no tensor of the network.
+        min_rank: dimensions that it must have at least; ones are put in front.
+    """
+    if hasattr(value, "is_network_input"):
+        return value
+    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+    if dtype is not None:
+        tensor = tensor.to(DType._from(dtype).to(torch.dtype))
+    elif tensor.dtype == torch.float64:
+        tensor = tensor.float()  # NumPy's and Python's usual type, which TensorRT lacks
+    tensor = tensor.reshape((1,) * max(0, min_rank - tensor.dim()) + tuple(tensor.shape))
+    return ctx.own.constant(tensor, name.rpartition(".")[2] or "constant").trt
+
+
+def set_layer_name(layer: Any, target: Any, name: str, source_ir: Any = None, is_acc: bool = True) -> None:
+    """Nothing: layers are named after their node when the converter is done."""
