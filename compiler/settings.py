@@ -37,7 +37,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 """Other names that an option may be given by, and the name it has here."""
 
 _PLACES = frozenset({"dump_dir", "cache_dir", "runtime_cache_path"})
-_OBJECTS = frozenset({"check"})
+_OBJECTS = frozenset({"check", "converters"})
 
 _PRECISIONS = MappingProxyType(
     {
@@ -291,8 +291,6 @@ def _default_of(item: Field[Any]) -> Any:
 
 
 def _to_json(value: Any) -> Any:
-    if getattr(value, "is_plugin", False):
-        return value.name
     if isinstance(value, frozenset | set):
         return sorted(_to_json(item) for item in value)
     if isinstance(value, tuple):

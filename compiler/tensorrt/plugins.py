@@ -82,7 +82,8 @@ def overloads_of(targets: Iterable[Any]) -> tuple[Any, ...]:
         if isinstance(target, str):
             target = _named(target)
         if isinstance(target, torch._ops.OpOverloadPacket):
-            found += [getattr(target, name) for name in target.overloads()]
+            packet: Any = target
+            found += [getattr(packet, name) for name in packet.overloads()]
         elif isinstance(target, torch._ops.OpOverload):
             found.append(target)
         else:

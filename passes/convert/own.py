@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -46,14 +48,14 @@ def converter(
     rules: list[Condition] = []
     rules += [dtype_of(name, tuple(kinds)) for name, kinds in (dtypes or {}).items()]
     rules += [rank_of(name, low, high) for name, (low, high) in (ranks or {}).items()]
-    rules += [static_dims(name, lambda call, name=name: _dims(call, name), "all") for name in static]  # type: ignore[misc]
+    rules += [static_dims(name, functools.partial(_dims, name), "all") for name in static]
     for name, allowed in (values or {}).items():
-        rules.append(value_is(name, lambda value, allowed=tuple(allowed): value in allowed, f"one of {allowed!r}"))
+        rules.append(value_is(name, functools.partial(operator.contains, tuple(allowed)), f"one of {allowed!r}"))
     rules += [item if isinstance(item, Condition) else _condition(item) for item in conditions]
     return lambda function: Converter(overloads, function, tuple(rules), composite)
 
 
-def _dims(call: Call, name: str) -> Sequence[int]:
+def _dims(name: str, call: Call) -> Sequence[int]:
     value = call.value(name)
     return range(value.dim()) if isinstance(value, torch.Tensor) else ()
 

@@ -32,6 +32,7 @@ def test_json_holds_every_option_but_the_folder() -> None:
         "cache_dir",
         "runtime_cache_path",
         "check",
+        "converters",
     }
     assert values["enabled_precisions"] == ["float16"]
 
