@@ -10,7 +10,7 @@ import torch
 from .errors import UserError
 from .ir.input import Input
 
-_DECLARES = re.compile(r"(\w+=)?\s*(scalar|[-x.\s]*\d[-x.\s\d]*)(:.*)?")
+_DECLARES = re.compile(r"(\w+=)?\s*(scalar|[-x./\s]*\d[-x./\s\d]*)(:.*)?")
 
 
 def declares_input(value: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch.utils import _pytree as pytree
 
 from ..compiler.api import compile as compile_model
 from ..compiler.api import trace
@@ -34,7 +35,7 @@ def compile_for_generation(
 
     The result is a model of the same kind: `generate` is transformers' own, with sampling, beams, streamers, stopping
     criteria, and batches with padding on the left. Prompts of every length, and steps of one token, run in the same
-    engine. `tp.save` writes it to one file.
+    engine, which has its weights once and an optimization profile for each. `tp.save` writes it to one file.
 
     Args:
         model: a decoder with a language modeling head, such as `AutoModelForCausalLM` gives, or an encoder with such a
@@ -110,16 +111,42 @@ def _kind(model: Any) -> str:
     return type(model).__name__ if isinstance(model, torch.nn.Module) else repr(type(model).__name__)
 
 
-def _sizes(*dims: tuple[int, int] | int, dtype: torch.dtype = torch.int64) -> Input:
-    """Sizes and ranges of sizes, which are usually at their lower ends."""
-    low = [dim if isinstance(dim, int) else dim[0] for dim in dims]
-    high = [dim if isinstance(dim, int) else dim[1] for dim in dims]
-    return Input(min_shape=low, opt_shape=low, max_shape=high, dtype=dtype)
+Size = tuple[int, int, int] | int
+"""A size, or smallest, usual and largest size."""
+
+
+def _sizes(*dims: Size, dtype: torch.dtype = torch.int64) -> Input:
+    low, usual, high = ([dim if isinstance(dim, int) else dim[corner] for dim in dims] for corner in range(3))
+    return Input(min_shape=low, opt_shape=usual, max_shape=high, dtype=dtype)
+
+
+def _together(*inputs: Input) -> Input:
+    """One input with the profiles of several."""
+    shapes = [profile for item in inputs for profile in item.profiles]
+    return Input(shapes=shapes, dtype=inputs[0].dtype)
 
 
 def _inputs(plan: Plan) -> dict[str, Any]:
-    """The inputs of a step: usually one token of one sequence."""
-    layout, batch, tokens = plan.layout, (1, plan.batch), (1, plan.prefill)
+    """The inputs of a step."""
+    inputs: dict[str, Any] = pytree.tree_map(_together, *(_inputs_of(plan, *sizes) for sizes in _profiles(plan)))
+    return inputs
+
+
+def _profiles(plan: Plan) -> list[tuple[Size, Size]]:
+    """Sequences and tokens of each optimization profile: one token of one sequence, one of each of several, a prompt.
+
+    Each has kernels of its own; a step takes the first that has its sizes.
+    """
+    found: list[tuple[Size, Size]] = [(1, 1)]
+    if plan.batch > 1:
+        found.append(((1, plan.batch, plan.batch), 1))
+    if plan.prefill > 1:
+        found.append(((1, 1, plan.batch), (1, plan.prefill, plan.prefill)))
+    return found
+
+
+def _inputs_of(plan: Plan, batch: Size, tokens: Size) -> dict[str, Any]:
+    layout = plan.layout
     inputs: dict[str, Any] = {
         "input_ids": _sizes(batch, tokens),
         "attention_mask": _sizes(batch, layout.positions),
@@ -141,13 +168,14 @@ def _inputs(plan: Plan) -> dict[str, Any]:
     return inputs
 
 
-def _source_length(source: Source) -> tuple[int, int] | int:
+def _source_length(source: Source) -> Size:
     """The positions that an encoder gives: one for each token, or for two frames of sound."""
-    return (1, source.shape[0]) if source.has_tokens else source.shape[-1] // 2
+    return (1, 1, source.shape[0]) if source.has_tokens else source.shape[-1] // 2
 
 
 def _source_inputs(plan: Plan, source: Source) -> dict[str, Any]:
-    batch = (1, plan.batch)
+    batch = (1, 1, plan.batch)
     if not source.has_tokens:
         return {"source": _sizes(batch, *source.shape, dtype=plan.dtype)}
-    return {"source": _sizes(batch, (1, source.shape[0])), "mask": _sizes(batch, (1, source.shape[0]))}
+    length = _source_length(source)
+    return {"source": _sizes(batch, length), "mask": _sizes(batch, length)}

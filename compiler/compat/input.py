@@ -24,7 +24,7 @@ class Input:
     Args:
         shape: the static shape, by position or by name.
         min_shape, opt_shape, max_shape: likewise, for sizes that vary.
-        profiles: several ranges, each a dict of "min", "opt" and "max"; the input takes what any of them takes.
+        profiles: several ranges, each a dict of "min", "opt" and "max": the optimization profiles of an engine.
         dtype: of the tensor, as PyTorch, TensorRT, NumPy or `torch_tensorrt.dtype` has it; float32 unless said.
         format: contiguous or channels_last.
         tensor_domain: the smallest value of examples, and the one that all of them are below; [0, 2) unless said.
@@ -111,11 +111,12 @@ class Input:
         shapes = self.shape if isinstance(self.shape, dict) else dict.fromkeys(_CORNERS, self.shape)
         if self.is_shape_tensor:
             shapes = {key: (len(shape),) for key, shape in shapes.items()}
+        given: Any = {"shapes": self.profiles} if self.profiles and not self.is_shape_tensor else shapes
         chosen: Any = {"dtype": self.dtype.try_to(torch.dtype), "format": self.format.try_to(torch.memory_format)}
         for key, value in chosen.items():
             if value is None:
                 raise UserError(f"the {key} of an Input is {getattr(self, key)!s}, which no tensor of PyTorch has.")
-        return Declared(**shapes, **chosen, name=self.name if self.name.isidentifier() else None)
+        return Declared(**given, **chosen, name=self.name if self.name.isidentifier() else None)
 
     def example_tensor(self, optimization_profile_field: str | None = None) -> torch.Tensor:
         """A tensor with random numbers of the domain, on the CPU.
@@ -170,7 +171,7 @@ class Input:
     @staticmethod
     def equivalent_spec(a: Input, b: Input) -> bool:
         """Whether an engine for one input takes the other too."""
-        return (a.shape, a.dtype, a.format) == (b.shape, b.dtype, b.format)
+        return (a.shape, a.profiles, a.dtype, a.format) == (b.shape, b.profiles, b.dtype, b.format)
 
     def __str__(self) -> str:
         shape = ", ".join(f"{key}={value}" for key, value in self.shape.items()) if self.is_dynamic else self.shape

@@ -12,10 +12,13 @@ from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from ..errors import UserError
 from ..ir.annotations import annotate_node
-from ..ir.input import Input
+from ..ir.input import Input, profile_count
 from ..ir.program import Program
 from ..ir.symbols import example_size, finite
 from .size_decisions import advice_on_number, line_of_limit, line_of_number
+
+Declared = tuple[tuple[int, int, int], ...]
+"""Smallest, usual and largest size of a dimension in every optimization profile."""
 
 
 def own_inputs(exported: ExportedProgram) -> tuple[Input, ...]:
@@ -94,8 +97,9 @@ def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...], tried: boo
     nodes = [node for node in program.user_inputs if isinstance(node.meta.get("val"), torch.Tensor)]
     if len(nodes) != len(inputs):
         raise UserError(f"the model takes {len(nodes)} tensors, but {len(inputs)} inputs are given.")
+    count = profile_count(inputs)
     named: list[Input] = []
-    seen: dict[sympy.Expr, tuple[str, tuple[int, int, int]]] = {}
+    seen: dict[sympy.Expr, tuple[str, Declared]] = {}
     for node, item in zip(nodes, inputs, strict=True):
         name = item.name or node.name
         value = node.meta["val"]
@@ -108,21 +112,14 @@ def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...], tried: boo
                 f"input {name!r} is declared as {item.dtype}, but the model was exported with {value.dtype}."
             )
         for dim, size in enumerate(value.shape):
-            declared = (item.min_shape[dim], item.opt_shape[dim], item.max_shape[dim])
+            profiles = item.profiles * (count // len(item.profiles))
+            declared = tuple((low[dim], usual[dim], high[dim]) for low, usual, high in profiles)
             _check_dimension(exported, f"input {name!r} dimension {dim}", size, declared, seen, tried)
-        named.append(
-            Input(
-                min_shape=item.min_shape,
-                opt_shape=item.opt_shape,
-                max_shape=item.max_shape,
-                dtype=item.dtype,
-                name=name,
-                format=item.format,
-            )
-        )
+        named.append(Input(shapes=item.profiles, dtype=item.dtype, name=name, format=item.format))
     stamped_program = stamped(Program(exported, tuple(named)))
     constraints = stamped_program.exported.range_constraints
-    for symbol, (_, (low, _, _)) in seen.items():
+    for symbol, (_, profiles) in seen.items():
+        low = min(profile[0] for profile in profiles)
         limits = constraints.get(symbol)
         # torch.export assumes sizes of at least 2 while tracing; a declared 0 or 1 holds as much as with Dim(min=…).
         if limits is not None and low <= 1 and limits.lower <= 2:
@@ -142,11 +139,11 @@ def _check_dimension(
     exported: ExportedProgram,
     what: str,
     size: int | torch.SymInt,
-    declared: tuple[int, int, int],
-    seen: dict[sympy.Expr, tuple[str, tuple[int, int, int]]],
+    declared: Declared,
+    seen: dict[sympy.Expr, tuple[str, Declared]],
     tried: bool,
 ) -> None:
-    low, _, high = declared
+    low, high = min(profile[0] for profile in declared), max(profile[2] for profile in declared)
     text = f"{low}..{high}" if low != high else str(low)
     fixed = size if isinstance(size, int) else (int(size) if size.node.expr.is_Integer else None)
     if fixed is not None:
@@ -178,8 +175,10 @@ def _check_dimension(
             )
     other = seen.setdefault(symbol, (what, declared))
     if other[1] != declared:
-        first = f"{other[1][0]}..{other[1][2]} (usual {other[1][1]})"
-        second = f"{low}..{high} (usual {declared[1]})"
+        first, second = (
+            " or ".join(f"{least}..{most} (usual {usual})" for least, usual, most in ranges)
+            for ranges in (other[1], declared)
+        )
         raise UserError(
             f"conflicting ranges: {other[0]} is {first} and {what} is {second}, but the model needs them to be equal: "
             "declare the same range for both."

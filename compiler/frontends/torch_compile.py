@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from ..errors import UserError
 from ..instruments.dump_files import remove_graphs
 from ..instruments.protocol import Instrument
-from ..ir.input import Input
+from ..ir.input import Input, profile_count
 from ..manager import compile_program
 from ..pass_base import Pass
 from ..pipeline import Pipeline
@@ -134,6 +134,11 @@ def compiled_when_called(
     on_gpu = backend.settings.executor == "tensorrt" and torch.cuda.is_available()
     args, named = example_arguments(module, inputs or (), kwargs or {}, "cuda" if on_gpu else "cpu")
     declared = pytree.tree_leaves((tuple(inputs or ()), dict(kwargs or {})), is_leaf=is_declared)
+    if profile_count(item for item in declared if isinstance(item, Input)) > 1:
+        raise UserError(
+            "ir='torch_compile' has one range of sizes for a graph, and the inputs declare several profiles: use "
+            "ir='dynamo', or give one range."
+        )
     mark_dynamic: Any = torch._dynamo.mark_dynamic
     for item, example in zip(declared, pytree.tree_leaves((args, named)), strict=True):
         for dim in item.dynamic_dims if isinstance(item, Input) else ():

@@ -11,10 +11,14 @@ import torch
 
 from ..errors import UserError
 from .dtypes import from_short_name, short_name
+from .input import Profile
 from .strict_json import strict_json
 
-SCHEMA = 1
-"""Version of the JSON form of an `EngineSpec`."""
+SCHEMA = 2
+"""Version of the JSON form of an `EngineSpec` that has what earlier releases know nothing of: several profiles."""
+
+_FIRST = 1
+"""Version of one without."""
 
 Dim = int | str
 """A size: a number, or sympy text over the program's symbols, such as "s0" or "2*s0 + 1"."""
@@ -25,8 +29,9 @@ class Binding:
     """One tensor that crosses the border of an engine.
 
     `shape` holds numbers, and sympy text for symbolic sizes. `min_shape`, `opt_shape` and `max_shape` are the sizes at
-    the corners of the optimization profile; all three equal `shape` when it is static. The dtype is the one that the
-    engine reads or writes, so never float64.
+    the corners of the optimization profile; all three equal `shape` when it is static. If there are several profiles,
+    `profiles` has the corners in each of them, and the others are those of what holds all of them. The dtype is the one
+    that the engine reads or writes, so never float64.
     """
 
     name: str
@@ -35,9 +40,11 @@ class Binding:
     min_shape: tuple[int, ...]
     opt_shape: tuple[int, ...]
     max_shape: tuple[int, ...]
+    profiles: tuple[Profile, ...] = ()
 
     def __post_init__(self) -> None:
         ranks = {len(self.shape), len(self.min_shape), len(self.opt_shape), len(self.max_shape)}
+        ranks |= {len(shape) for profile in self.profiles for shape in profile}
         if len(ranks) != 1:
             raise ValueError(f"binding {self.name!r} has shapes of different ranks: {self}")
 
@@ -56,6 +63,8 @@ class Binding:
         row: dict[str, Any] = {"name": self.name, "dtype": short_name(self.dtype), "shape": list(self.shape)}
         if self.is_dynamic:
             row |= {"min": list(self.min_shape), "opt": list(self.opt_shape), "max": list(self.max_shape)}
+        if self.profiles:
+            row["profiles"] = [[list(shape) for shape in profile] for profile in self.profiles]
         return row
 
     @classmethod
@@ -69,7 +78,8 @@ class Binding:
         if all(isinstance(size, int) for size in shape):
             return cls.static(_text(row["name"]), from_short_name(row["dtype"]), tuple(_list_of(row["shape"], int)))
         low, usual, high = (tuple(_list_of(row[key], int)) for key in ("min", "opt", "max"))
-        return cls(_text(row["name"]), from_short_name(row["dtype"]), shape, low, usual, high)
+        profiles = tuple(_profile(item) for item in _list_of(row.get("profiles", []), list))
+        return cls(_text(row["name"]), from_short_name(row["dtype"]), shape, low, usual, high, profiles)
 
 
 @dataclass(frozen=True)
@@ -88,10 +98,15 @@ class EngineSpec:
     compute_capabilities: tuple[str, ...] = ()
     tf32: bool = True
 
+    @property
+    def profiles(self) -> int:
+        """How many optimization profiles the engine has; one that takes fixed sizes only has one."""
+        return max((len(binding.profiles) for binding in self.inputs), default=0) or 1
+
     def to_json(self) -> dict[str, Any]:
         """The JSON object that `from_json` reads."""
         return {
-            "schema": SCHEMA,
+            "schema": _FIRST if self.profiles == 1 else SCHEMA,
             "name": self.name,
             "flavor": self.flavor,
             "version": self.version,
@@ -116,11 +131,14 @@ class EngineSpec:
                     f"the engine was saved with schema {data['schema']}, but this release of trt-passes reads up to "
                     f"{SCHEMA}: upgrade trt-passes."
                 )
+            inputs = tuple(Binding.from_json(row) for row in _list_of(data["inputs"], dict))
+            if len({len(binding.profiles) for binding in inputs if binding.is_dynamic}) > 1:
+                raise ValueError("inputs have different numbers of profiles")
             return cls(
                 name=_text(data["name"]),
                 flavor=_text(data["flavor"]),
                 version=_text(data["version"]),
-                inputs=tuple(Binding.from_json(row) for row in _list_of(data["inputs"], dict)),
+                inputs=inputs,
                 outputs=tuple(Binding.from_json(row) for row in _list_of(data["outputs"], dict)),
                 compute_capabilities=tuple(_list_of(data["compute_capabilities"], str)),
                 tf32=bool(data["tf32"]),
@@ -148,6 +166,11 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable():
         raise ValueError(f"{value!r} is no name")
     return value
+
+
+def _profile(row: list[Any]) -> Profile:
+    low, usual, high = (tuple(_list_of(shape, int)) for shape in row)
+    return low, usual, high
 
 
 def _list_of(values: Any, kind: Any) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,11 @@ from .dtypes import UnknownDType, from_short_name, short_name
 
 Shape = tuple[int, ...]
 
-_KEYWORDS = ("shape", "min_shape", "opt_shape", "max_shape", "dtype", "name", "format")
+Profile = tuple[Shape, Shape, Shape]
+"""Smallest, usual and largest shape of an input in one optimization profile."""
+
+_KEYWORDS = ("shape", "min_shape", "opt_shape", "max_shape", "shapes", "profiles", "dtype", "name", "format")
+_CORNERS = ("min", "opt", "max")
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -27,6 +31,11 @@ class Input:
         shape: the static shape. Leave it out to give the three others.
         min_shape, opt_shape, max_shape: smallest, usual and largest sizes, of one rank; a dimension in which min and
             max differ is dynamic. TensorRT tunes for `opt_shape`.
+        shapes: several such ranges, each (min, opt, max), or one shape: the optimization profiles of an engine, which
+            tunes its kernels for each of them and has its weights once. A call takes the first profile that has its
+            sizes; the first of one input belongs to the first of all others. `min_shape` and `max_shape` are then the
+            smallest and largest sizes of all profiles, `opt_shape` is that of the first.
+        profiles: another name for `shapes`; a profile may be a dict of "min", "opt" and "max".
         dtype: of the tensor; float32 unless said.
         name: what errors and pictures call it; by default the name of the model's argument.
         format: `torch.contiguous_format` or `torch.channels_last` (rank 4).
@@ -35,6 +44,7 @@ class Input:
     min_shape: Shape
     opt_shape: Shape
     max_shape: Shape
+    profiles: tuple[Profile, ...]
     dtype: torch.dtype
     name: str | None
     format: torch.memory_format
@@ -46,6 +56,8 @@ class Input:
         min_shape: Sequence[int] | None = None,
         opt_shape: Sequence[int] | None = None,
         max_shape: Sequence[int] | None = None,
+        shapes: Sequence[Any] | None = None,
+        profiles: Sequence[Any] | None = None,
         dtype: torch.dtype = torch.float32,
         name: str | None = None,
         format: torch.memory_format = torch.contiguous_format,
@@ -56,23 +68,32 @@ class Input:
         if unknown:
             first = next(iter(unknown))
             raise UserError(f"an Input has no {first!r}.{did_you_mean(first, _KEYWORDS)}")
-        ranged = (min_shape, opt_shape, max_shape)
-        if shape is not None and any(item is not None for item in ranged):
-            raise UserError("an Input has either a shape or min_shape, opt_shape and max_shape, not both.")
-        if shape is None and any(item is None for item in ranged):
-            raise UserError("an Input needs a shape, or all three of min_shape, opt_shape and max_shape.")
-        shapes = [_shape(item) for item in ((shape,) * 3 if shape is not None else ranged)]  # type: ignore[arg-type]
         if not isinstance(name, str | None):
             raise UserError(f"the name of an Input is {name!r}: give a text.")
-        _check_range(name, *shapes)
+        if shapes is not None and profiles is not None:
+            raise UserError("shapes and profiles are two names of one argument of an Input: give one of them.")
+        several = profiles if shapes is None else shapes
+        ranged = (min_shape, opt_shape, max_shape)
+        if sum((shape is not None, any(item is not None for item in ranged), several is not None)) > 1:
+            raise UserError(
+                "an Input has a shape, or min_shape, opt_shape and max_shape, or shapes for several profiles: give one."
+            )
+        if several is None:
+            if shape is None and any(item is None for item in ranged):
+                raise UserError("an Input needs a shape, or all three of min_shape, opt_shape and max_shape.")
+            taken = (_profile(name, (shape,) * 3 if shape is not None else ranged),)
+        else:
+            taken = _profiles(name, several)
+        lows, usual, highs = zip(*taken, strict=True)
+        corners = [tuple(map(min, zip(*lows, strict=True))), usual[0], tuple(map(max, zip(*highs, strict=True)))]
         if not isinstance(dtype, torch.dtype):
             raise UserError(f"the dtype of an Input is {dtype!r}: give a torch.dtype such as torch.float16.")
         if format not in _FORMATS.values():
             raise UserError(f"the format of an Input is {format}: give contiguous_format or channels_last.")
-        if format is torch.channels_last and len(shapes[0]) != 4:
-            raise UserError(f"an Input of shape {shapes[1]} cannot be channels_last: that needs rank 4.")
-        values = dict(zip(("min_shape", "opt_shape", "max_shape"), shapes, strict=True))
-        for key, value in {**values, "dtype": dtype, "name": name, "format": format}.items():
+        if format is torch.channels_last and len(usual[0]) != 4:
+            raise UserError(f"an Input of shape {usual[0]} cannot be channels_last: that needs rank 4.")
+        values = dict(zip(("min_shape", "opt_shape", "max_shape"), corners, strict=True))
+        for key, value in {**values, "profiles": taken, "dtype": dtype, "name": name, "format": format}.items():
             object.__setattr__(self, key, value)
 
     @classmethod
@@ -92,13 +113,12 @@ class Input:
         """An input from text, such as `2x3x224x224`, `1..8..32x3x224x224:f16` or `ids=1..8x16..64..128:i64`.
 
         Form: `[name=]SIZE x SIZE x …[:dtype[:channels_last]]`, where SIZE is a number, `min..max` or `min..opt..max`;
-        `scalar` stands for the shape of a 0-d tensor.
+        `scalar` stands for the shape of a 0-d tensor. Several profiles have `/` between them: `1x1/1x2..64..512:i64`.
         """
         name, _, rest = text.rpartition("=")
         shape_text, *tail = rest.split(":")
         if len(tail) > 2 or (name and not name.isidentifier()):
             raise UserError(f"input {text!r} is not of the form [name=]SIZExSIZE[:dtype[:format]].")
-        sizes = [] if shape_text.strip() == "scalar" else [_size(text, part) for part in shape_text.split("x")]
         dtype = torch.float32
         if tail:
             try:
@@ -109,9 +129,7 @@ class Input:
         if len(tail) == 2 and tail[1] not in _FORMATS:
             raise UserError(f"input {text!r} has an unknown format {tail[1]!r}.{did_you_mean(tail[1], _FORMATS)}")
         return cls(
-            min_shape=[size[0] for size in sizes],
-            opt_shape=[size[1] for size in sizes],
-            max_shape=[size[2] for size in sizes],
+            shapes=[_corners(text, part) for part in shape_text.split("/")],
             dtype=dtype,
             name=name or None,
             format=_FORMATS[tail[1]] if len(tail) == 2 else torch.contiguous_format,
@@ -127,6 +145,12 @@ class Input:
         """Dimensions in which the smallest and the largest shape differ."""
         pairs = enumerate(zip(self.min_shape, self.max_shape, strict=True))
         return tuple(index for index, (low, high) in pairs if low != high)
+
+    def profile(self, number: int) -> Input:
+        """The input as one of its profiles has it; where there is one only, as that has it."""
+        low, usual, high = self.profiles[number if len(self.profiles) > 1 else 0]
+        corners = {"min_shape": low, "opt_shape": usual, "max_shape": high}
+        return Input(**corners, dtype=self.dtype, name=self.name, format=self.format)  # type: ignore[arg-type]
 
     @property
     def is_dynamic(self) -> bool:
@@ -149,11 +173,67 @@ class Input:
         return tensor.to(device).contiguous(memory_format=self.format)
 
     def __str__(self) -> str:
-        ranges = zip(self.min_shape, self.opt_shape, self.max_shape, strict=True)
-        sizes = [str(low) if low == high else f"{low}..{opt}..{high}" for low, opt, high in ranges]
         name = f"{self.name}=" if self.name else ""
         last = ":channels_last" if self.format is torch.channels_last else ""
-        return f"{name}{'x'.join(sizes) or 'scalar'}:{short_name(self.dtype)}{last}"
+        return f"{name}{'/'.join(map(profile_text, self.profiles))}:{short_name(self.dtype)}{last}"
+
+
+def profile_text(profile: Profile) -> str:
+    """Sizes of a profile as `Input.parse` reads them: `1x2..64..512`."""
+    ranges = zip(*profile, strict=True)
+    return "x".join(str(low) if low == high else f"{low}..{opt}..{high}" for low, opt, high in ranges) or "scalar"
+
+
+def profile_count(inputs: Iterable[Input]) -> int:
+    """How many optimization profiles the inputs of a program have.
+
+    Raises:
+        UserError: two of them have several, and not equally many.
+    """
+    counts = {len(item.profiles): item for item in inputs if len(item.profiles) > 1}
+    if len(counts) > 1:
+        first, second = list(counts.values())[:2]
+        raise UserError(
+            f"input {first.name!r} has {len(first.profiles)} profiles and input {second.name!r} has "
+            f"{len(second.profiles)}: give every input as many, or one range for all of them."
+        )
+    return next(iter(counts), 1)
+
+
+def _profiles(name: str | None, several: Any) -> tuple[Profile, ...]:
+    """Profiles as (min, opt, max), of what may be triples, dicts or single shapes."""
+    called = f"input {name!r}" if name else "an Input"
+    if isinstance(several, str | Mapping) or not isinstance(several, Sequence) or not several:
+        raise UserError(f"the shapes of {called} are {several!r}: give a list with (min, opt, max) for every profile.")
+    found = []
+    for item in several:
+        corners = item
+        if isinstance(item, Mapping):
+            if set(item) != set(_CORNERS):
+                raise UserError(f"a profile of {called} is {item!r}: give 'min', 'opt' and 'max', or the three shapes.")
+            corners = [item[key] for key in _CORNERS]
+        elif not isinstance(item, Sequence) or isinstance(item, str):
+            raise UserError(f"a profile of {called} is {item!r}: give the three shapes (min, opt, max), or one shape.")
+        elif not any(isinstance(part, Sequence) for part in item):
+            corners = [item] * 3
+        if len(corners) != 3:
+            raise UserError(f"a profile of {called} has {len(corners)} shapes: give three, (min, opt, max).")
+        found.append(_profile(name, corners))
+    if len({len(low) for low, _, _ in found}) > 1:
+        raise UserError(f"the profiles of {called} have shapes of different ranks: {found}.")
+    return tuple(found)
+
+
+def _profile(name: str | None, corners: Sequence[Any]) -> Profile:
+    low, usual, high = map(_shape, corners)
+    _check_range(name, low, usual, high)
+    return low, usual, high
+
+
+def _corners(text: str, part: str) -> Profile:
+    sizes = [] if part.strip() == "scalar" else [_size(text, item) for item in part.split("x")]
+    low, usual, high = (tuple(size[index] for size in sizes) for index in range(3))
+    return low, usual, high
 
 
 def _shape(value: Sequence[int]) -> Shape:

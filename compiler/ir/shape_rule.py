@@ -22,6 +22,7 @@ from torch.utils._sympy import functions as sympy_functions
 
 from ..errors import UserError
 from .engine_spec import Binding, Dim, EngineSpec
+from .input import Profile, profile_text
 from .symbols import symbol_sources
 
 Shape = tuple[Any, ...]
@@ -86,6 +87,8 @@ _RESERVED = frozenset({*_ON_INTS, "inputs", "shapes"})
 _LONGEST = 20_000
 """Characters of a size."""
 _LARGEST_EXPONENT = 64
+_NAMED = 4
+"""Inputs in a message about profiles, at most."""
 
 _OPERATORS = (
     *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.USub, ast.UAdd, ast.BitAnd, ast.BitOr),
@@ -130,6 +133,7 @@ class ShapeRule:
         """Raise UserError, naming the input, its range and the size, unless the engine takes inputs of these shapes."""
         for binding, shape in zip(self.spec.inputs, shapes, strict=True):
             self._check_range(binding, shape)
+        self.profile_of(shapes)
         for binding, shape, expected in zip(self.spec.inputs, shapes, self._on_ints(shapes)[0], strict=True):
             if tuple(shape) != expected:
                 dim = next(i for i, (a, b) in enumerate(zip(shape, expected, strict=True)) if a != b)
@@ -137,6 +141,27 @@ class ShapeRule:
                     f"input {binding.name!r} has size {shape[dim]} in dimension {dim}, but the other inputs make it "
                     f"{expected[dim]} (= {binding.shape[dim]}): give inputs whose sizes belong together."
                 )
+
+    def profile_of(self, shapes: Sequence[Shape]) -> int:
+        """The number of the first optimization profile that has inputs of these shapes.
+
+        Raises:
+            UserError: none has, though each size alone is one that the engine takes.
+        """
+        ranged = [(i, binding.profiles) for i, binding in enumerate(self.spec.inputs) if binding.profiles]
+        for number in range(self.spec.profiles):
+            if all(_holds(profiles[number], shapes[index]) for index, profiles in ranged):
+                return number
+        del ranged[_NAMED:]
+        given = ", ".join(f"{self.spec.inputs[i].name}={_sizes_text(shapes[i])}" for i, _ in ranged)
+        texts = (
+            ", ".join(f"{self.spec.inputs[i].name}={profile_text(profiles[number])}" for i, profiles in ranged)
+            for number in range(self.spec.profiles)
+        )
+        raise UserError(
+            f"no profile of {self._taker} has inputs of {given}: give what one of them has ({'; '.join(texts)}), or "
+            "compile with a profile for these sizes."
+        )
 
     def _check_range(self, binding: Binding, shape: Shape) -> None:
         if len(shape) != len(binding.shape):
@@ -152,6 +177,15 @@ class ShapeRule:
                     f"input {binding.name!r} has size {size} in dimension {dim} (shape {tuple(shape)}), but "
                     f"{self._taker} takes {allowed}: give such a tensor, or compile for a range that has {size}."
                 )
+
+
+def _holds(profile: Profile, shape: Shape) -> bool:
+    low, _, high = profile
+    return all(a <= size <= b for a, size, b in zip(low, shape, high, strict=True))
+
+
+def _sizes_text(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "scalar"
 
 
 def _shape_text(binding: Binding) -> str:

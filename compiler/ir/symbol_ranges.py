@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import sympy
 import torch
 
 from .found_sizes import found_limits, is_data_dependent
+from .input import profile_count
 from .program import Program
 from .symbols import NO_LIMIT, UNBOUNDED_FACTOR, Range, example_size, expression, finite
 
@@ -40,6 +42,15 @@ def symbol_ranges(program: Program) -> Mapping[sympy.Symbol, Range]:
     limits = found_limits(program, ranges)
     dependent = [symbol for symbol in others if is_data_dependent(symbol) and symbol.is_integer]
     return ranges | {symbol: _dependent_range(program, symbol, limits.get(symbol)) for symbol in dependent}
+
+
+def profile_ranges(program: Program) -> tuple[Mapping[sympy.Symbol, Range], ...]:
+    """The range of every symbol in each optimization profile that the inputs declare; see `symbol_ranges`, of all."""
+    count = profile_count(program.inputs)
+    if count == 1:
+        return (symbol_ranges(program),)
+    inputs = (tuple(item.profile(number) for item in program.inputs) for number in range(count))
+    return tuple(symbol_ranges(replace(program, inputs=items)) for items in inputs)
 
 
 def _dependent_range(program: Program, symbol: sympy.Symbol, limit: int | None) -> Range:

@@ -67,7 +67,9 @@ class ConverterContext:
         use_fp32_acc: bool = True,
         ranges: Mapping[sympy.Symbol, Range] | None = None,
         nodes: Collection[str] = (),
+        several_profiles: bool = False,
     ) -> None:
+        self.several_profiles = several_profiles
         self.library, self.network, self.converter_of = library, network, converter_of
         self.use_fp32_acc, self.nodes = use_fp32_acc, frozenset(nodes)
         self.kept_alive: list[torch.Tensor] = []
@@ -331,23 +333,23 @@ class ConverterContext:
         self.unreadable[self._last_layer] = values
         return result
 
-    def transposed(self, argument: Any, rank: int, columns: int | None = None) -> Tensor | None:
-        """Like `with_rank`, a matrix with its dimensions exchanged: a copy of it, for as long as the network lives.
+    def copied_matrix(self, argument: Any, rank: int, rows: int, transposed: bool) -> Tensor | None:
+        """Like `with_rank`, a copy of a matrix, for as long as the network lives.
 
         Args:
             argument: a constant of two dimensions; for anything else there is no result.
             rank: of the result.
-            columns: of the result, if it shall have more than `argument` has rows; the others are zeros.
+            rows: at least those of `argument`; what is added are zeros.
+            transposed: exchange the dimensions, of the rows too.
         """
         values = self.constant_value(argument)
         if values is None or values.dim() != 2:
             return None
-        columns = columns or values.shape[0]
-        key = ("transposed", columns, view_key(values))
+        key = ("transposed" if transposed else "padded", rows, view_key(values))
         if key not in self._copies:
-            copy = values.new_empty(values.shape[1], columns, device="cpu")
-            copy[:, : values.shape[0]] = values.t()
-            copy[:, values.shape[0] :] = 0
+            shape = (values.shape[1], rows) if transposed else (rows, values.shape[1])
+            copy = values.new_zeros(shape, device="cpu")
+            (copy.t() if transposed else copy)[: values.shape[0]] = values
             self._copies[key] = copy
         return self._stored(argument.name, self._copies[key][(None,) * (rank - 2)])
 

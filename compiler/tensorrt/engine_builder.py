@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from ..errors import Cancelled, UserError, did_you_mean
 from ..ir.engine_spec import Binding, EngineArtifact, EngineSpec
+from ..ir.input import Profile
 from ..ir.network import Network
 from ..settings import Settings
 from .build_log import BuildLog, shown
@@ -170,17 +171,16 @@ def _config(trt: TensorRT, builder: Any, settings: Settings, inputs: Iterable[Bi
         config.num_compute_capabilities = len(settings.compute_capabilities)
         for index, capability in enumerate(settings.compute_capabilities):
             config.set_compute_capability(known[capability], index)
-    _add_profile(builder, config, inputs)
+    dynamic = [binding for binding in inputs if binding.is_dynamic]
+    ranges = [binding.profiles or ((binding.min_shape, binding.opt_shape, binding.max_shape),) for binding in dynamic]
+    for corners in zip(*ranges, strict=True):
+        _add_profile(builder, config, dict(zip(dynamic, corners, strict=True)))
     return config
 
 
-def _add_profile(builder: Any, config: Any, inputs: Iterable[Binding]) -> None:
-    dynamic = [binding for binding in inputs if binding.is_dynamic]
-    if not dynamic:
-        return
+def _add_profile(builder: Any, config: Any, inputs: Mapping[Binding, Profile]) -> None:
     profile = builder.create_optimization_profile()
-    for binding in dynamic:
-        corners = (binding.min_shape, binding.opt_shape, binding.max_shape)
+    for binding, corners in inputs.items():
         profile.set_shape(binding.name, *corners)
         # set_shape drops what it does not like, or keeps it until the build, without a word.
         taken = tuple(tuple(shape) for shape in profile.get_shape(binding.name)) == corners

@@ -13,7 +13,8 @@ from torch.fx import Node
 
 from ..ir.call import Call
 from ..ir.engine_spec import Binding
-from ..ir.symbols import Dim, Range, dim_range, dims_of, symbol_sources
+from ..ir.input import Profile
+from ..ir.symbols import Dim, Range, dim_range, dims_of, is_static, symbol_sources
 from .builders import builder_guard
 from .context import ConversionError, ConverterContext
 from .kernel_size import largest_kernel
@@ -81,6 +82,7 @@ class NetworkBuilder:
         converter_of: the function that converts calls of an operator, for graphs inside of operators; None if none.
         use_fp32_acc: whether the terms of matrix products of halves are added up in float32.
         nodes: the names of all nodes of the segment.
+        profiles: the ranges in each optimization profile; none if there is one only, which `ranges` has.
     """
 
     def __init__(
@@ -91,8 +93,10 @@ class NetworkBuilder:
         converter_of: Callable[[Any], Any] = lambda target: None,
         use_fp32_acc: bool = True,
         nodes: Collection[str] = (),
+        profiles: Sequence[Mapping[sympy.Symbol, Range]] = (),
     ) -> None:
         self._library, self._ranges = library, ranges
+        self._profiles = profiles if len(profiles) > 1 else ()
         self._log = collecting_logger(library.module)
         with builder_guard():
             self._builder = library.module.Builder(self._log)
@@ -100,7 +104,15 @@ class NetworkBuilder:
         self._inputs: list[Binding] = []
         self._names: set[str] = set()
         self.context = ConverterContext(
-            library, self._network, self._log, constants, converter_of, use_fp32_acc, ranges, nodes
+            library,
+            self._network,
+            self._log,
+            constants,
+            converter_of,
+            use_fp32_acc,
+            ranges,
+            nodes,
+            several_profiles=len(self._profiles) > 1,
         )
 
     def add_inputs(self, nodes: Iterable[Node]) -> None:
@@ -177,10 +189,10 @@ class NetworkBuilder:
     def _binding(self, node: Node) -> Binding:
         value = node.meta["val"]
         shape = dims_of(value.shape)
-        corners = [dim_range(size, self._ranges) for size in shape]
-        low, usual, high = (tuple(corner[index] for corner in corners) for index in range(3))
         sizes = tuple(size if isinstance(size, int) else str(size) for size in shape)
-        return Binding(self._binding_name(node.name), value.dtype, sizes, low, usual, high)
+        profiles = () if is_static(shape) else tuple(_corners(shape, ranges) for ranges in self._profiles)
+        name = self._binding_name(node.name)
+        return Binding(name, value.dtype, sizes, *_corners(shape, self._ranges), profiles=profiles)
 
     def _binding_name(self, name: str) -> str:
         wanted = re.sub(r"\W", "_", name)
@@ -190,3 +202,9 @@ class NetworkBuilder:
             unique = f"{wanted}_out" if count == 2 else f"{wanted}_out{count - 1}"
         self._names.add(unique)
         return unique
+
+
+def _corners(shape: Sequence[Dim], ranges: Mapping[sympy.Symbol, Range]) -> Profile:
+    corners = [dim_range(size, ranges) for size in shape]
+    low, usual, high = (tuple(corner[index] for corner in corners) for index in range(3))
+    return low, usual, high

@@ -87,7 +87,7 @@ def bias_of(ctx: ConverterContext, argument: Any) -> Any:
     aten.linear.default, conditions=[dtype_of("input", FLOATS), dtype_of("weight", FLOATS)], composite=True
 )
 def linear(ctx: ConverterContext, call: Call) -> Tensor:
-    """input @ weight.T + bias; the weight keeps its layout, but for one of halves."""
+    """input @ weight.T + bias; the weight keeps its layout, but for one of halves in a network with one profile."""
     x = ctx.tensor(call.arg("input"))
     if call.value("weight").dim() == 1 or x.rank == 1:
         return _vector_linear(ctx, call, x)
@@ -128,11 +128,15 @@ def _is_gated(node: Node) -> bool:
 def _times_weight(ctx: ConverterContext, call: Call, x: Tensor, role: str) -> Tensor:
     if x.dtype == torch.float16:
         # On an H200 kernels for the other layout take up to a tenth longer, and TensorRT does not exchange it itself.
+        # Except for a product of one row: if only some profiles have one, it would keep the weight in both layouts.
+        exchanged = not ctx.several_profiles
         columns = int(call.value("weight").shape[0])
         padded = columns if columns % 8 == 0 or columns < VOCABULARY else -(-columns // 64) * 64
-        weight = ctx.transposed(call.arg("weight"), x.rank, padded)
+        copied = exchanged or padded != columns
+        weight = ctx.copied_matrix(call.arg("weight"), x.rank, padded, exchanged) if copied else None
         if weight is not None:
-            result = product(ctx, x, weight, role=role if padded == columns else "padded")
+            wanted = (False, not exchanged)
+            result = product(ctx, x, weight, transposed=wanted, role=role if padded == columns else "padded")
             return shapes.slice_axis(ctx, result, -1, 0, columns, role=role)
     weight = shapes.operand_with_rank(ctx, call.arg("weight"), x.rank)
     assert weight is not None

@@ -9,8 +9,10 @@ import sympy
 from torch.fx import Node
 
 from ...compiler.ir.call import Call
+from ...compiler.ir.input import profile_count
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, Segment
+from ...compiler.ir.symbol_ranges import profile_ranges
 from ...compiler.ir.symbols import Range, UnderivableSize
 from ...compiler.ir.undecided import UndecidedSize, sizes_not_guessed
 from ...compiler.tensorrt.context import ConversionError
@@ -50,7 +52,8 @@ def convert_segment(
         converter = registry.get(target)
         return None if converter is None else converter.convert
 
-    builder = NetworkBuilder(library, program.constants, ranges, converter_of, use_fp32_acc, segment.nodes)
+    profiles = profile_ranges(program) if profile_count(program.inputs) > 1 else ()
+    builder = NetworkBuilder(library, program.constants, ranges, converter_of, use_fp32_acc, segment.nodes, profiles)
     builder.add_inputs(nodes[name] for name in segment.inputs)
     failures: dict[str, Reason] = {}
     for done, name in enumerate(segment.nodes):

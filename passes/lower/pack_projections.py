@@ -14,12 +14,13 @@ from torch.fx import Node
 from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.graph import insert_call, refresh_values
+from ...compiler.ir.input import profile_count
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from .casts import named
 from .head_views import Heads, heads_of
+from .joined_products import columns_of, constant_nodes, join_products, joined, parameters
 from .layout import Layout
-from .values import is_pure, remove_dead, same_sizes, tensor_of
+from .values import remove_dead, same_sizes, tensor_of
 
 aten = torch.ops.aten
 
@@ -32,7 +33,8 @@ class PackProjections(Pass):
     """Compute query, key and value of an attention by one product of halves, and cut it where its heads are apart.
 
     TensorRT-RTX moves each of the three by a kernel of its own otherwise, also if the model itself computes them by
-    one product. Scalings by numbers come after the cut.
+    one product. Scalings by numbers come after the cut. For an engine with several optimization profiles all linear
+    layers of one input become one, since the engine would have their weights twice otherwise.
 
     Before:
         %linear = aten.linear(%x, %p_query, %p_query_bias) : f16[2,5,32]
@@ -59,6 +61,8 @@ class PackProjections(Pass):
         if mutates(program.graph):
             return program
         packed = [node for group in _groups(program) for node in _pack(group)]
+        if profile_count(program.inputs) > 1:
+            packed += join_products(program)
         remove_dead(program.graph)
         refresh_values(program.graph, packed)
         return program
@@ -80,24 +84,17 @@ class _Projection:
     rows: Node
     parts: list[Heads]
 
-    @property
-    def columns(self) -> int:
-        """Of the product."""
-        tensor = tensor_of(self.product)
-        assert tensor is not None
-        return int(tensor.shape[-1])
-
 
 def _groups(program: Program) -> list[list[_Projection]]:
     """Products of the same input with heads of the same size: together, or alone if their parts are several."""
     alike: dict[Any, list[_Projection]] = {}
-    constants = _constant_nodes(program)
+    constants = constant_nodes(program)
     for node in program.op_nodes:
         projection = _projection(node)
         if projection is None:
             continue
         # Weights that are computed at run time would have to be put together in every call.
-        joins = node.target is aten.linear.default and constants.issuperset(_parameters(node))
+        joins = node.target is aten.linear.default and constants.issuperset(parameters(node))
         key = (projection.input, projection.parts[0].size) if joins else node
         alike.setdefault(key, []).append(projection)
     return [group for group in alike.values() if _is_packable([part for item in group for part in item.parts])]
@@ -137,20 +134,6 @@ def _is_packable(parts: Sequence[Heads]) -> bool:
     return len(parts) > 1 and all(part.size == first.size and same_sizes(part.rows, first.rows) for part in parts)
 
 
-def _parameters(linear: Node) -> list[Node]:
-    return [argument for argument in linear.args[1:] if isinstance(argument, Node)]
-
-
-def _constant_nodes(program: Program) -> set[Node]:
-    """Parameters, buffers and constants, and what is computed from nothing else."""
-    nodes = program.nodes_by_name
-    found = {nodes[name] for name in program.constants}
-    for node in program.op_nodes:
-        if node.all_input_nodes and is_pure(node) and found.issuperset(node.all_input_nodes):
-            found.add(node)
-    return found
-
-
 def _pack(group: Sequence[_Projection]) -> list[Node]:
     """Put one product in place of a group, and return what stands for its parts.
 
@@ -158,15 +141,21 @@ def _pack(group: Sequence[_Projection]) -> list[Node]:
     """
     first, part = group[0].product, group[0].parts[0]
     position = {node: index for index, node in enumerate(first.graph.nodes)}
-    if any(position[item] > position[first] for other in group[1:] for item in _parameters(other.product)):
+    if any(position[item] > position[first] for other in group[1:] for item in parameters(other.product)):
         return []
     behind = max(first, group[0].rows, key=lambda node: position[node])
     readers = (user for item in group for heads in item.parts for user in heads.node.users)
     if any(position[user] < position[behind] for user in readers):
         return []
-    starts = [total // part.size for total in itertools.accumulate((item.columns for item in group), initial=0)]
+    starts = [
+        total // part.size for total in itertools.accumulate((columns_of(item.product) for item in group), initial=0)
+    ]
     with first.graph.inserting_before(behind.next):
-        product = first if len(group) == 1 and group[0].input in first.args else _joined(group)
+        product = (
+            first
+            if len(group) == 1 and group[0].input in first.args
+            else joined([item.product for item in group], group[0].input)
+        )
         whole = _as_heads(product, part, group[0].rows, starts[-1])
         cuts = []
         for projection, start in zip(group, starts, strict=False):
@@ -174,29 +163,6 @@ def _pack(group: Sequence[_Projection]) -> list[Node]:
                 cuts.append(_cut(whole, item, start))
                 item.node.replace_all_uses_with(cuts[-1])
     return cuts
-
-
-def _joined(group: Sequence[_Projection]) -> Node:
-    """One linear layer in place of several of the same input."""
-    first, graph = group[0].product, group[0].product.graph
-    biases: list[Any] = [item.product.args[2] if len(item.product.args) > 2 else None for item in group]
-    args = [group[0].input, _concatenated([item.product.args[1] for item in group], first)]
-    if any(bias is not None for bias in biases):
-        tensor = tensor_of(first)
-        assert tensor is not None
-        kind = {"dtype": tensor.dtype, "device": tensor.device}
-        filled = [
-            insert_call(graph, aten.full.default, ([item.columns], 0.0), kind, like=first) if bias is None else bias
-            for item, bias in zip(group, biases, strict=True)
-        ]
-        args.append(_concatenated(filled, first))
-    return named(insert_call(graph, aten.linear.default, tuple(args), like=first), f"{first.name}_packed")
-
-
-def _concatenated(parts: list[Any], like: Node) -> Any:
-    if len(parts) == 1:
-        return parts[0]
-    return named(insert_call(like.graph, aten.cat.default, (parts,), like=like), f"{parts[0].name}_packed")
 
 
 def _as_heads(product: Node, part: Heads, rows: Node, count: int) -> Node:

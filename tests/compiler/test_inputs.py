@@ -80,7 +80,7 @@ def test_wrong_text_is_one_sentence(text: str, words: str) -> None:
     [
         ({}, "needs a shape"),
         ({"min_shape": (1,), "max_shape": (2,)}, "needs a shape"),
-        ({"shape": (1,), "min_shape": (1,)}, "not both"),
+        ({"shape": (1,), "min_shape": (1,)}, "give one"),
         ({"shape": (1, -2)}, "at least 0"),
         ({"shape": "ab"}, "whole numbers"),
         ({"shape": "24"}, "whole numbers"),

@@ -57,17 +57,22 @@ class Execution:
     has_run: bool = False
 
 
-Contexts = dict[tuple[int, int], Execution]
-"""Execution contexts by index of the device and address of the stream."""
+Contexts = dict[tuple[int, int, int], Execution]
+"""Execution contexts by index of the device, address of the stream and number of the optimization profile."""
 
 
 @dataclass
 class _PerThread(threading.local):
-    """`contexts` are in use: those of the thread, which are `usual`, or others, see `Engine.own_contexts`."""
+    """`contexts` are in use: those of the thread, which are `usual`, or others, see `Engine.own_contexts`.
+
+    `profile` is the optimization profile of the last call, and `shapes` those that it had.
+    """
 
     usual: Contexts = field(default_factory=dict)
     contexts: Contexts = field(init=False)
     specialization: str | None = None
+    shapes: list[Shape] | None = None
+    profile: int = 0
 
     def __post_init__(self) -> None:
         self.contexts = self.usual
@@ -108,6 +113,7 @@ class Engine:
         self._input_dtypes = tuple(binding.dtype for binding in spec.inputs)
         self._outputs = tuple((binding.name, binding.dtype) for binding in spec.outputs)
         self._dynamic = tuple(i for i, binding in enumerate(spec.inputs) if binding.is_dynamic)
+        self._profiles = spec.profiles
 
     def __copy__(self) -> Engine:
         # What is deserialized is read-only; execution contexts and outputs are not shared.
@@ -208,8 +214,9 @@ class Engine:
 
     def _enqueue(self, inputs: Sequence[torch.Tensor], device: torch.device, index: int) -> list[torch.Tensor]:
         stream = stream_address(index)
-        state = self._local.contexts.get((index, stream)) or self._create_context(index, stream)
         shapes: list[Shape] = [tensor.shape for tensor in inputs]
+        profile = self._profile_of(shapes) if self._profiles > 1 else 0
+        state = self._local.contexts.get((index, stream, profile)) or self._create_context(index, stream, profile)
         if shapes != state.shapes:
             self._set_shapes(state, shapes)
         # Copies must outlive the call that reads their addresses.
@@ -264,14 +271,21 @@ class Engine:
             state.kept_outputs = [like.new_empty(shape, dtype=dtype) for shape, dtype in pairs]
         return list(state.kept_outputs)
 
-    def _create_context(self, device: int, stream: int) -> Execution:
+    def _profile_of(self, shapes: list[Shape]) -> int:
+        local = self._local
+        if shapes != local.shapes:
+            self._rule.check(shapes)
+            local.shapes, local.profile = shapes, self._rule.profile_of(shapes)
+        return local.profile
+
+    def _create_context(self, device: int, stream: int, profile: int) -> Execution:
         self.prepare(device)
         with CAPTURING:
-            context = self._made(lambda: self._new_context(device))
+            context = self._made(lambda: self._new_context(device, stream, profile))
         if context is None:
             raise EngineUnavailable(f"{self.trt} has no execution context for it: {self._said()}")
         state = Execution(context, [-1] * len(self._input_names), [-1] * len(self._outputs))
-        self._local.contexts[device, stream] = state
+        self._local.contexts[device, stream, profile] = state
         return state
 
     def _made(self, make: Callable[[], Any]) -> Any:
@@ -285,16 +299,28 @@ class Engine:
             made = make()
         return made
 
-    def _new_context(self, device: int) -> Any:
+    def _new_context(self, device: int, stream: int, profile: int) -> Any:
         engine = self._engines[device][1]
+        context = self._context_of(engine, device)
+        if context is None or self._profiles == 1:
+            return context
+        return context if context.set_optimization_profile_async(profile, stream) else None
+
+    def _context_of(self, engine: Any, device: int) -> Any:
         if self.trt.has_runtime_cache:
             config = engine.create_runtime_config()
             strategies = self.trt.module.DynamicShapesKernelSpecializationStrategy
             wanted = self._local.specialization or self._options.dynamic_shapes_kernel_specialization_strategy
             config.dynamic_shapes_kernel_specialization_strategy = getattr(strategies, wanted.upper())
+            if self._profiles > 1:
+                # Its memory is then that of its profile, not that of the largest one.
+                allocation = self.trt.module.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
+                config.set_execution_context_allocation_strategy(allocation)
             if self._runtime_cache is not None:
                 self._runtime_cache.attach(config, device)
             return engine.create_execution_context(config)
+        if self._profiles > 1:
+            return engine.create_execution_context(self.trt.module.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE)
         return engine.create_execution_context()
 
     def _set_shapes(self, state: Execution, shapes: list[Shape]) -> None:

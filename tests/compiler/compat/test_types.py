@@ -107,6 +107,8 @@ def test_varying_inputs() -> None:
         ]
     )
     assert both.shape == {"min_shape": (1, 1), "opt_shape": (1, 1), "max_shape": (1, 9)}
+    assert both.declared().profiles == (((1, 1),) * 3, ((1, 1), (1, 6), (1, 9)))
+    assert not Input.equivalent_spec(both, Input(min_shape=(1, 1), opt_shape=(1, 1), max_shape=(1, 9)))
 
 
 def test_examples_are_of_the_domain() -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 import trt_passes as tp
 from torch import nn
+from trt_passes.passes.decompose import Decompose
 from trt_passes.passes.lower import FoldConstants, PackProjections
 
 from tests.passes.lower.lowering import Function, assert_same, lowered, ops, program_of
@@ -224,3 +225,50 @@ def test_leaves_graphs_that_write_to_their_tensors() -> None:
     before = tp.Program(exported)
     assert any("add_" in name for name in ops(before))
     assert ops(lowered(before, PackProjections())) == ops(before)
+
+
+class Gated(nn.Module):
+    """Three products of the same input, one with a bias; the fourth is of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.up = nn.Linear(16, 32, bias=False), nn.Linear(16, 32)
+        self.narrow, self.down = nn.Linear(16, 8, bias=False), nn.Linear(32, 16)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.down(F.silu(self.gate(x)) * self.up(x)), self.narrow(x)
+
+
+def declared(model: nn.Module, inputs: list[tp.Input]) -> tp.Program:
+    """The program of a model for declared inputs."""
+    return Decompose().run(tp.trace(model, inputs), tp.Context())
+
+
+ONE, SOME = ((1, 1, 16),) * 3, ((1, 2, 16), (2, 4, 16), (3, 8, 16))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_with_several_profiles_all_products_of_an_input_are_one(dtype: torch.dtype) -> None:
+    model = Gated().eval().to(dtype)
+    program = declared(model, [tp.Input(shapes=[ONE, SOME], dtype=dtype)])
+    packed = lowered(program, PackProjections(), FoldConstants())
+    assert ops(packed).count("aten.linear") == 2
+    for shape in ((1, 1, 16), (3, 8, 16)):
+        x = torch.randn(shape).to(dtype)
+        tolerance = {"rtol": 1e-3, "atol": 1e-3} if dtype is torch.float16 else {}
+        torch.testing.assert_close(packed.exported.module(check_guards=False)(x), model(x), **tolerance)
+    single = declared(model, [tp.Input(min_shape=ONE[0], opt_shape=SOME[1], max_shape=SOME[2], dtype=dtype)])
+    assert ops(lowered(single, PackProjections())).count("aten.linear") == 4
+
+
+def test_products_without_a_common_width_stay_apart() -> None:
+    class Uneven(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(16, 7), nn.Linear(16, 10)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.one(x), self.two(x)
+
+    program = declared(Uneven().eval(), [tp.Input(shapes=[ONE, SOME])])
+    assert ops(lowered(program, PackProjections())).count("aten.linear") == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import ctypes
+import dataclasses
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +37,11 @@ class FakeContext:
         self.shapes: list[tuple[str, tuple[int, ...]]] = []
         self.addresses: dict[str, int] = {}
         self.streams: list[int] = []
+        self.profile: tuple[int, int] | None = None
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        self.profile = profile, stream
+        return True
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes.append((name, shape))
@@ -61,6 +67,7 @@ class FakeTensorRT:
     def __init__(self, refuses: bool = False) -> None:
         self.refuses, self.deserialized, self.contexts = refuses, 0, list[FakeContext]()
         self.ILogger = type("ILogger", (), {})
+        self.ExecutionContextAllocationStrategy = SimpleNamespace(ON_PROFILE_CHANGE="on change")
         self.engine = SimpleNamespace(create_execution_context=self.context, streamable_weights_size=0)
 
     def Runtime(self, logger: Any) -> Any:
@@ -71,7 +78,7 @@ class FakeTensorRT:
 
         return SimpleNamespace(deserialize_cuda_engine=deserialize)
 
-    def context(self) -> FakeContext:
+    def context(self, strategy: str = "static") -> FakeContext:
         self.contexts.append(FakeContext())
         return self.contexts[-1]
 
@@ -324,7 +331,7 @@ def test_contexts_of_other_streams_and_cached_memory_are_given_back_where_memory
     stream.cuda_stream = 8
     torch.testing.assert_close(run(inputs)[0], inputs[0])
     assert freed == ["waited", "emptied"]
-    assert list(run._local.contexts) == [(None, 8)]
+    assert list(run._local.contexts) == [(None, 8, 0)]
     own: Contexts = {}
     with run.own_contexts(own):
         run(inputs)
@@ -339,3 +346,38 @@ def test_a_sparse_input_is_named(stream: SimpleNamespace) -> None:
 def test_a_refused_engine_gives_the_words_of_tensorrt(stream: SimpleNamespace) -> None:
     with pytest.raises(EngineUnavailable, match="refuses it: wrong version"):
         engine(FakeTensorRT(refuses=True))([torch.randn(3, 2), torch.zeros(2)])
+
+
+def test_each_profile_has_a_context(stream: SimpleNamespace) -> None:
+    one, many = ((1, 2),) * 3, ((2, 2), (4, 2), (8, 2))
+    x = Binding("x", torch.float32, ("s0", 2), (1, 2), (1, 2), (8, 2), (one, many))
+    spec = dataclasses.replace(SPEC, inputs=(x, SPEC.inputs[1]))
+    fake, b = FakeTensorRT(), torch.tensor([1.0, 2.0])
+    asked: list[str] = []
+    fake.engine.create_execution_context = lambda strategy: asked.append(strategy) or fake.context()
+    trt = TensorRT(fake, "tensorrt", "10.16.0.1")  # type: ignore[arg-type]
+    run = Engine(trt, torch.zeros(16, dtype=torch.uint8), spec, ShapeRule(spec), RuntimeOptions())
+    for rows in (5, 1, 1, 8, 1, 2):
+        given = torch.randn(rows, 2)
+        torch.testing.assert_close(run([given, b])[0], given + b)
+    # As many as profiles, and coming back to one tells TensorRT nothing that it knows.
+    assert [(item.profile, [shape[0] for _, shape in item.shapes]) for item in fake.contexts] == [
+        ((1, 7), [5, 8, 2]),
+        ((0, 7), [1]),
+    ]
+    assert asked == ["on change"] * 2
+    with pytest.raises(UserError, match="takes 1 to 8"):
+        run([torch.randn(9, 2), b])
+    stream.cuda_stream = 8
+    run([torch.randn(1, 2), b])
+    assert fake.contexts[2].profile == (0, 8)
+
+
+def test_a_context_without_its_profile_is_none(stream: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = Binding("x", torch.float32, ("s0", 2), (1, 2), (1, 2), (2, 2), (((1, 2),) * 3, ((2, 2),) * 3))
+    spec = dataclasses.replace(SPEC, inputs=(x, SPEC.inputs[1]))
+    monkeypatch.setattr(FakeContext, "set_optimization_profile_async", lambda self, profile, stream: False)
+    trt = TensorRT(FakeTensorRT(), "tensorrt", "10.16.0.1")  # type: ignore[arg-type]
+    run = Engine(trt, torch.zeros(16, dtype=torch.uint8), spec, ShapeRule(spec), RuntimeOptions())
+    with pytest.raises(EngineUnavailable, match="no execution context"):
+        run([torch.randn(2, 2), torch.zeros(2)])
