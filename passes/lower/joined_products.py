@@ -11,6 +11,7 @@ from torch.fx import Node
 
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.program import Program
+from ...compiler.ir.quantized_operators import DEQUANTIZE
 from .casts import named
 from .values import is_pure, tensor_of
 
@@ -26,7 +27,7 @@ def join_products(program: Program) -> list[Node]:
     For an engine with several optimization profiles. TensorRT-RTX joins such products itself, but in one layout of
     their weights where there is one row, and in another where there are several: the engine then has them twice.
     """
-    constants = constant_nodes(program)
+    constants = {node for node in constant_nodes(program) if not _is_quantised(node)}
     alike: dict[Any, list[Node]] = {}
     for node in program.op_nodes:
         weight = tensor_of(node.args[1]) if node.target is aten.linear.default and len(node.args) > 1 else None
@@ -34,6 +35,11 @@ def join_products(program: Program) -> list[Node]:
             alike.setdefault(node.args[0], []).append(node)
     order = {node: index for index, node in enumerate(program.graph.nodes)}
     return [part for group in alike.values() for part in _parts(group, order)]
+
+
+def _is_quantised(weight: Node) -> bool:
+    """Whether it is made of fewer bits, which the engine keeps: put together with others it would be kept in full."""
+    return weight.target == DEQUANTIZE or any(map(_is_quantised, weight.all_input_nodes))
 
 
 def _parts(group: Sequence[Node], order: dict[Node, int]) -> list[Node]:
