@@ -13,6 +13,8 @@ from ...compiler.ir.graph import fake_value, insert_call
 from ...compiler.ir.program import Program
 from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE, RANGES, spread
 from .known_values import KnownValues
+from .moved_zero_points import is_moved, move_to_zero
+from .single_precision import single_precision
 from .values import node_of, value_of
 
 aten = torch.ops.aten
@@ -40,21 +42,26 @@ class SettledSteps:
 
     def run(self) -> None:
         """Settle all calls."""
+        single_precision(self._program)
         for node in self._program.op_nodes:
-            if node.target is QUANTIZE and not self._stored(node):
+            if node.target is QUANTIZE:
+                self._stored(node)
+        for node in self._program.op_nodes:
+            if node.target is DEQUANTIZE and self._known.of(node.args[0]) is not None:
+                self._dequantize(node)
+        for node in self._program.op_nodes:
+            if node.target is QUANTIZE:
                 self._quantize(node)
         for node in self._program.op_nodes:
             if node.target is DEQUANTIZE:
                 self._dequantize(node)
 
     # --- weights ---------------------------------------------------------------------------------------------------
-    def _stored(self, node: Node) -> bool:
+    def _stored(self, node: Node) -> None:
         """Compute what is quantised from constants: a weight, in fewer bytes."""
         values = self._known.of(node)
-        if values is None or not node.users:
-            return False
-        self._replace(node, values)
-        return True
+        if values is not None and node.users:
+            self._replace(node, values)
 
     def _replace(self, node: Node, values: torch.Tensor) -> Node:
         constant = self._program.add_constant(node.name, values.detach())
@@ -103,6 +110,9 @@ class SettledSteps:
             return
         shift = 0.0 if zero_point is None else self._known.number(zero_point)
         reason = self._reason(node, shift, low, high, dtype)
+        if reason is not None and is_moved(node, self._known):
+            move_to_zero(node, self._known, self._program)
+            return
         if reason is not None:
             for user in node.users:
                 annotate_node(user, floats=reason)
