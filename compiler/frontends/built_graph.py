@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 
-from ..ir.memory import first_overlap
+from ..ir.memory import first_overlap, parts_of
 from .dynamo_graph import Traced
 
 _version = operator.attrgetter("_version")
@@ -22,8 +22,9 @@ Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 class BuiltGraph:
     """Runs `module` on the dynamo graph's arguments, as long as they fit what it was built for.
 
-    `constants` are the tensors in it, found at `positions` of the arguments, and `addresses` where they were in memory;
-    `versions` are those of the constants that count their writes, which tensors made under torch.inference_mode do not.
+    `constants` are the tensors in it, found at `positions` of the arguments; `parts` are the dense tensors that they
+    consist of, as quantised weights do, and `addresses` where those were in memory; `versions` are those of the parts
+    that count their writes, which tensors made under torch.inference_mode do not.
     Writes through `parameter.data` are counted nowhere. `limits` are position, dimension, smallest
     and largest size, and whether the largest may be raised by building again. `writes` says that arguments are written
     to, which must not share memory then, with one another or with the constants.
@@ -34,6 +35,7 @@ class BuiltGraph:
     pick_constants: Pick
     positions: tuple[int, ...]
     constants: tuple[torch.Tensor, ...]
+    parts: tuple[torch.Tensor, ...]
     addresses: tuple[int, ...]
     counted: tuple[torch.Tensor, ...]
     versions: tuple[int, ...]
@@ -44,14 +46,16 @@ class BuiltGraph:
     def of(cls, module: GraphModule, traced: Traced, args: Sequence[Any]) -> BuiltGraph:
         """The compiled module of a traced graph, which was traced with these arguments."""
         constants = tuple(args[index] for index in traced.constants)
-        counted = tuple(tensor for tensor in constants if not tensor.is_inference())
+        parts = tuple(part for tensor in constants for part in parts_of(tensor))
+        counted = tuple(tensor for tensor in parts if not tensor.is_inference())
         return cls(
             module,
             _picker(traced.positions),
             _picker(traced.constants),
             traced.constants,
             constants,
-            tuple(map(_address, constants)),
+            parts,
+            tuple(map(_address, parts)),
             counted,
             tuple(map(_version, counted)),
             tuple((*place, *limits, place in traced.grows) for place, limits in traced.limits.items()),
@@ -66,7 +70,7 @@ class BuiltGraph:
         """Whether the module computes what the graph would."""
         if not all(map(operator.is_, self.pick_constants(args), self.constants)):
             return False
-        if tuple(map(_address, self.constants)) != self.addresses:
+        if tuple(map(_address, self.parts)) != self.addresses:
             return False
         if tuple(map(_version, self.counted)) != self.versions:
             return False
@@ -76,14 +80,14 @@ class BuiltGraph:
 
     def changed(self, args: Sequence[Any]) -> set[int]:
         """Positions of the constants that were replaced, moved or written to."""
-        versions = {id(tensor): version for tensor, version in zip(self.counted, self.versions, strict=True)}
-        rows = zip(self.positions, self.pick_constants(args), self.constants, self.addresses, strict=True)
+        versions = {id(part): version for part, version in zip(self.counted, self.versions, strict=True)}
+        moved = {id(part) for part, place in zip(self.parts, self.addresses, strict=True) if _address(part) != place}
+        written = {id(part) for part in self.counted if part._version != versions[id(part)]}
+        rows = zip(self.positions, self.pick_constants(args), self.constants, strict=True)
         return {
             index
-            for index, now, before, address in rows
-            if now is not before
-            or _address(now) != address
-            or (id(now) in versions and now._version != versions[id(now)])
+            for index, now, before in rows
+            if now is not before or any(id(part) in moved | written for part in parts_of(now))
         }
 
     def can_grow(self, args: Sequence[Any]) -> bool:

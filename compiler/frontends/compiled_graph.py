@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import GraphModule
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..errors import UserError
 from ..ir.program import Program
@@ -103,8 +104,14 @@ class CompiledGraph:
         return None
 
     def _are_plain(self, args: Sequence[Any]) -> bool:
-        """Whether the arguments are what engines take; notes what else a caller uses, other than to trace."""
-        others = set(map(type, args)) - _PLAIN
+        """Whether the arguments are what engines take; notes what else a caller uses, other than to trace.
+
+        A weight may wrap other tensors, as quantised ones do: it is taken apart.
+        """
+        weights = set(self._graph.weights(args))
+        wrapped = {type(args[i]) for i in weights if is_traceable_wrapper_subclass(args[i])}
+        outside = {type(item) for i, item in enumerate(args) if i not in weights}
+        others = set(map(type, args)) - _PLAIN - (wrapped - outside)
         if others and not any(issubclass(kind, FakeTensor | torch.SymInt) for kind in others):
             self._leave(f"an argument is a {min(kind.__name__ for kind in others)}, which is no plain tensor")
         return not others

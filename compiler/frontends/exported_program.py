@@ -47,6 +47,7 @@ from .kept_state import kept_state, kept_values
 from .keyword_signature import named_keywords
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .plain_state import with_plain_state
+from .quantisers import exported_quantisers
 from .quiet import quiet_rejection
 from .reshaped_tensors import NothingRebound, check_not_reshaped
 from .size_decisions import lines_of_decisions
@@ -398,6 +399,7 @@ def _exported(
             unchanged_modules_left(),
             lines_of_decisions(__file__),
             kept_values(state_of(model)),
+            exported_quantisers(model),
             values or contextlib.nullcontext(),
         ):
             found = torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=strict)

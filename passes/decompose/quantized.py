@@ -229,7 +229,8 @@ def _choose_qparams_symmetric(input: torch.Tensor, qmin: int, qmax: int, eps: fl
 def _choose_qparams_per_token(input: torch.Tensor, dtype: torch.dtype) -> Any:
     scale = input.abs().amax(dim=-1, keepdim=True)
     scale = (scale.float() if scale.dtype == torch.float16 else scale).clamp(min=1e-5) / 127
-    return scale, torch.zeros_like(scale)
+    # Of the types that PyTorch says they have when it traces.
+    return scale.double(), torch.zeros_like(scale, dtype=torch.int64)
 
 
 @_rule("quantized_decomposed.choose_qparams_per_token_asymmetric.default")
@@ -341,8 +342,8 @@ def _fake_learnable_per_channel(
 
 
 def _learned(zero_point: torch.Tensor, low: int, high: int) -> torch.Tensor:
-    """A zero point that was trained: rounded as PyTorch's kernels round it."""
-    return (zero_point.float() + 0.5).clamp(low, high).trunc()
+    """A zero point that was trained, which is no whole number."""
+    return zero_point.float().round().clamp(low, high)
 
 
 def _mask(input: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor | None, low: int, high: int) -> Any:

@@ -37,9 +37,10 @@ class Quantisation(Pass):
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place."""
         known = KnownValues(program)
+        before = any(node.target in (QUANTIZE, DEQUANTIZE) for node in program.op_nodes)
         SettledSteps(program, known).run()
         StoredWeights(program, known).run()
-        if not any(node.target in (QUANTIZE, DEQUANTIZE) for node in program.op_nodes):
+        if not before and not any(node.target is DEQUANTIZE for node in program.op_nodes):
             return program
         products = QuantisedProducts(program, known, ctx.settings.compute_capabilities)
         products.run()

@@ -84,7 +84,9 @@ class QuantisedProducts:
             return
         quantize, (_, scale, _, dtype) = found.quantize, node.args
         steps = tensor_of(scale)
-        if len(quantize.users) != 1 or steps is None or math.prod(steps.shape) != 1 or quantize.args[1] is not scale:
+        if len(quantize.users) != 1 or steps is None or math.prod(steps.shape) != 1:
+            return
+        if quantize.args[1] is not scale and self._known.number(scale) != self._known.number(quantize.args[1]):
             return
         source = node_of(quantize.args[0])
         # The moves read what was quantised, and are read by what quantises now.

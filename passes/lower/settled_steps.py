@@ -124,7 +124,7 @@ class SettledSteps:
                 x = self._clamped(node, low, high)
             node.args = (x, scale, None, -128, 127, torch.int8)
         node.meta["val"] = fake_value(node)
-        for user in list(node.users):
+        for user in [user for user in node.users if user.target is DEQUANTIZE]:
             user.args = (node, user.args[1], None, user.args[3])
 
     def _reason(self, node: Node, shift: float | None, low: int, high: int, dtype: torch.dtype) -> str | None:

@@ -10,10 +10,10 @@ from torch.fx import Graph, Node
 
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import DEQUANTIZE
+from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
 from .known_values import KnownValues
 from .quantised_operands import MATRIX_PRODUCTS, MOVES, PRODUCTS, operands_of
-from .values import node_of, tensor_of
+from .values import node_of, tensor_of, value_of
 
 aten = torch.ops.aten
 
@@ -34,6 +34,7 @@ class StoredWeights:
         """Rewrite all of them."""
         for node in self._program.op_nodes:
             if node.target is aten._to_copy.default:
+                self._to_float8(node)
                 self._cast(node, node)
             elif node.target is aten.mul.Tensor:
                 for source in node.all_input_nodes:
@@ -74,6 +75,20 @@ class StoredWeights:
             node.graph.erase_node(node)
         else:
             reader.replace_input_with(node, new)
+
+    def _to_float8(self, node: Node) -> None:
+        """A cast to float8 of what lies within its range: quantised by a scale of 1, which saturates beyond it."""
+        source, result = node_of(node.args[0]), tensor_of(node)
+        if result is None or result.dtype != torch.float8_e4m3fn or not _is_within(source, 448.0):
+            return
+        if value_of(source).dtype not in _FLOATS:
+            return
+        with node.graph.inserting_before(node):
+            one = full_of(node.graph, 1.0, node)
+            args = (source, one, None, -448, 448, torch.float8_e4m3fn)
+            new = insert_call(node.graph, QUANTIZE, args, like=node)
+        node.replace_all_uses_with(new)
+        # The cast is read no more, and removed with all that is not.
 
     def _turned(self, node: Node) -> None:
         """A stored weight with its dimensions exchanged: stored so."""
@@ -203,6 +218,17 @@ def _combined(steps: torch.Tensor, factors: torch.Tensor, values: torch.Tensor) 
     if math.prod(sizes) * 8 > values.numel():
         return None
     return steps.float() * factors
+
+
+def _is_within(node: Node, limit: float) -> bool:
+    """Whether a value is clamped to at most a limit on both sides, moved and converted since or not."""
+    while node.target in MOVES or node.target is aten._to_copy.default:
+        node = node.all_input_nodes[0]
+    if node.target is not aten.clamp.default:
+        return False
+    low, high = (*node.args[1:], None, None)[:2]
+    low, high = node.kwargs.get("min", low), node.kwargs.get("max", high)
+    return isinstance(low, int | float) and isinstance(high, int | float) and -limit <= low and high <= limit
 
 
 def _is_multiplied(node: Node) -> bool:
