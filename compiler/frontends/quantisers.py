@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..ir.quantized_operators import fake_by_largest
 from .other_forward import other_forward
 
 
@@ -24,10 +25,44 @@ def exported_quantisers(model: nn.Module) -> Iterator[None]:
         modules = list(model.modules())
         if any(_is_of_modelopt(module) for module in modules):
             stack.enter_context(sys.modules["modelopt.torch.quantization.utils"].export_torch_mode())
+        for module in filter(_is_of_modelopt, modules):
+            stack.enter_context(_other_method(module, "_fake_quantize", _of_modelopt(module)))
         for module in modules:
             if _only_quantises(module):
                 stack.enter_context(other_forward(module, _Quantised(module)))
         yield
+
+
+@contextmanager
+def _other_method(owner: nn.Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    """While entered, an object has another method, which its class defines."""
+    object.__setattr__(owner, name, method)
+    try:
+        yield
+    finally:
+        object.__delattr__(owner, name)
+
+
+def _of_modelopt(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What one of modelopt's quantisers computes, without looking at values, as its code for CPUs does."""
+    quantiser: Any = module
+    original = quantiser._fake_quantize
+
+    def quantised(inputs: torch.Tensor) -> torch.Tensor:
+        bits, blocks = quantiser._num_bits, quantiser.block_sizes or {}
+        is_float8, is_whole = bits == (4, 3), isinstance(bits, int) and bits <= 8
+        static = blocks.get("type", "static") == "static" and not quantiser.is_mx_format
+        if quantiser.backend is not None or not static or not (is_float8 or is_whole):
+            result: torch.Tensor = original(inputs)
+            return result
+        amax, bias = quantiser._get_amax(inputs), quantiser._get_bias(inputs)
+        if bias is not None:
+            inputs = inputs - bias
+        unsigned, narrow = bool(quantiser._unsigned), bool(quantiser._narrow_range)
+        result = fake_by_largest(inputs, amax, None if is_float8 else bits, unsigned, narrow)
+        return result if bias is None else result + bias
+
+    return quantised
 
 
 def _is_of_modelopt(module: nn.Module) -> bool:

@@ -130,3 +130,30 @@ torch.library.register_fake("trt_passes::dequantize", _shape_of_dequantized, lib
 
 QUANTIZE = torch.ops.trt_passes.quantize.default
 DEQUANTIZE = torch.ops.trt_passes.dequantize.default
+
+
+def fake_by_largest(
+    input: torch.Tensor, amax: torch.Tensor, bits: int | None, unsigned: bool, narrow: bool
+) -> torch.Tensor:
+    """A tensor quantised and dequantised again, by the largest magnitudes that are held, as NVIDIA's modelopt does.
+
+    Args:
+        input: floats.
+        amax: the largest magnitude, or those of channels or blocks, with the rank of the input or of size 1.
+        bits: of whole numbers, at most 8; None for float8_e4m3fn.
+        unsigned: whether whole numbers start at 0.
+        narrow: whether they are as many on both sides of 0.
+    """
+    high = 448 if bits is None else 2**bits - 1 if unsigned else 2 ** (bits - 1) - 1
+    low = -448 if bits is None else 0 if unsigned else -high if narrow else -high - 1
+    dtype = torch.float8_e4m3fn if bits is None else torch.uint8 if unsigned and high > 127 else torch.int8
+    largest = amax.float().reshape(()) if amax.numel() == 1 else amax.float()
+    if largest.dim() not in (0, input.dim()):
+        largest = largest.reshape([*largest.shape, *[1] * (input.dim() - largest.dim())])
+    scale = torch.where(largest <= _SMALLEST, torch.ones_like(largest), largest / high)
+    result: torch.Tensor = DEQUANTIZE(QUANTIZE(input, scale, None, low, high, dtype), scale, None, input.dtype)
+    return result
+
+
+_SMALLEST = 1.0 / (1 << 24)
+"""The largest magnitude up to which everything is 0, so that the scale does not matter."""

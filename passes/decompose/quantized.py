@@ -12,11 +12,9 @@ from typing import Any
 import torch
 from torch.fx import Graph
 
-from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE, RANGES
+from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE, RANGES, fake_by_largest
 
 _RULES: dict[str, Callable[..., Any]] = {}
-
-_FLOAT8_MAX = 448.0
 
 
 def quantised_rules(graph: Graph) -> Mapping[Any, Callable[..., Any]]:
@@ -471,14 +469,6 @@ def _dequantize_affine_float8(
 def _quantize_op(
     input: torch.Tensor, amax: torch.Tensor, num_bits: int, exponent_bits: int, unsigned: bool, narrow_range: bool
 ) -> Any:
-    largest = amax.float()
-    largest = largest.reshape(()) if largest.numel() == 1 else largest.reshape(_blocks(largest, input))
-    if (num_bits, exponent_bits) == (8, 4):
-        scale = largest / _FLOAT8_MAX
-        data = QUANTIZE(input, scale, None, -448, 448, torch.float8_e4m3fn)
-        return DEQUANTIZE(data, scale, None, input.dtype)
-    if exponent_bits or num_bits > 8:
+    if (num_bits, exponent_bits) != (8, 4) and (exponent_bits or num_bits > 8):
         return NotImplemented
-    high = 2**num_bits - 1 if unsigned else 2 ** (num_bits - 1) - 1
-    low = 0 if unsigned else -high if narrow_range else -high - 1
-    return _fake(input, largest / high, None, low, high)
+    return fake_by_largest(input, amax, None if exponent_bits else num_bits, unsigned, narrow_range)

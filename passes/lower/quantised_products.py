@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.fx import Node
@@ -58,6 +59,9 @@ class QuantisedProducts:
     def run(self) -> None:
         """Bring what quantises next to each product, and take apart what TensorRT does not build."""
         for node in self._program.op_nodes:
+            if node.target is DEQUANTIZE:
+                self._quantise_last(node)
+        for node in self._program.op_nodes:
             if node.target in PRODUCTS:
                 for operand in dict.fromkeys(operands_of(node)):
                     self._bring(operand)
@@ -103,6 +107,43 @@ class QuantisedProducts:
             user.replace_input_with(operand, new)
         operand.graph.erase_node(node)
         operand.graph.erase_node(quantize)
+
+    def _quantise_last(self, node: Node) -> None:
+        """Move what is quantised before it is, not after: reshaping 8 bits keeps the product from reading them."""
+        path, source = [], node_of(node.args[0])
+        while source.target in MOVES and len(source.users) == 1:
+            path.append(source)
+            source = source.all_input_nodes[0]
+        if not path or source.target is not QUANTIZE or len(source.users) != 1:
+            return
+        x, scale = node_of(source.args[0]), node_of(source.args[1])
+        if math.prod(_sizes(scale)) != 1 and not self._rows_are_kept(x, scale, path):
+            return
+        if math.prod(_sizes(scale)) != 1:
+            with node.graph.inserting_after(scale):
+                for move in reversed(path):
+                    shape = [*node_list(move.args[1])[:-1], 1]
+                    scale = insert_call(node.graph, aten.view.default, (scale, shape), like=move)
+                    node.graph.inserting_after(scale)
+        path[-1].replace_input_with(source, x)
+        for move in reversed(path):
+            move.meta["val"] = fake_value(move)
+        with node.graph.inserting_before(node):
+            moved = insert_call(node.graph, QUANTIZE, (path[0], scale, *source.args[2:]), like=source)
+        node.replace_input_with(path[0], moved)
+        node.graph.erase_node(source)
+
+    def _rows_are_kept(self, x: Node, scale: Node, path: list[Node]) -> bool:
+        """Whether scales are one per row, of numbers that lie one after the other, and the moves are of whole rows."""
+        shapes = [value_of(item).shape for item in (x, *path)]
+        static = all(isinstance(size, int) for move in path for size in node_list(move.args[1])[:-1])
+        return (
+            all(move.target in (aten.view.default, aten.reshape.default) for move in path)
+            and static
+            and all(shape[-1] == shapes[0][-1] for shape in shapes)
+            and _is_one(value_of(scale).shape[-1])
+            and tuple(map(str, value_of(scale).shape[:-1])) == tuple(map(str, shapes[0][:-1]))
+        )
 
     def _scale_afterwards(self, node: Node) -> bool:
         """Multiply a product by scales that are computed per row, instead of its rows: it then reads eight bits.
@@ -260,6 +301,11 @@ def products_text(rows: Iterable[QuantisedProduct]) -> str:
         rest = f" and {len(group) - _NAMED} more" if len(group) > _NAMED else ""
         parts.append(f"Not in 8 bits, since {reason}: {names}{rest}.")
     return " ".join(parts)
+
+
+def node_list(argument: Any) -> list[Any]:
+    """An argument that is a list of sizes."""
+    return list(argument) if isinstance(argument, list | tuple) else []
 
 
 def _sizes(scale: object) -> tuple[int, ...]:

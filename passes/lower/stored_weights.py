@@ -10,7 +10,7 @@ from torch.fx import Graph, Node
 
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
+from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE, spread
 from .known_values import KnownValues
 from .quantised_operands import MATRIX_PRODUCTS, MOVES, PRODUCTS, operands_of
 from .values import node_of, tensor_of, value_of
@@ -21,6 +21,7 @@ SMALLEST = 1024
 """Elements from which on a weight is worth staying in eight bits: fewer are folded into floats."""
 
 _STORED = (torch.int8, torch.float8_e4m3fn)
+_SHAPED = frozenset({aten.view.default, aten.reshape.default, aten._unsafe_view.default})
 _TURNS = frozenset({aten.t.default, aten.transpose.int, aten.permute.default})
 
 
@@ -42,6 +43,8 @@ class StoredWeights:
         for node in self._program.op_nodes:
             if node.target in _TURNS:
                 self._turned(node)
+            elif node.target in _SHAPED:
+                self._shaped(node)
             elif node.target in (aten.mul.Tensor, aten.div.Tensor):
                 self._scaled(node)
             elif node.target is aten._to_copy.default:
@@ -101,6 +104,28 @@ class StoredWeights:
         name = node_of(data).name
         stored = self._constant(name, target(values, *node.args[1:]).contiguous())
         scales = self._constant(f"{name}_scale", target(steps, *node.args[1:]).contiguous() if steps.dim() else steps)
+        with node.graph.inserting_before(node):
+            new = insert_call(node.graph, DEQUANTIZE, (stored, scales, None, dtype), like=node)
+        node.replace_all_uses_with(new)
+        node.graph.erase_node(node)
+
+    def _shaped(self, node: Node) -> None:
+        """A stored weight in another shape: stored so, if its scales are for blocks of that shape's last dimension."""
+        weight = node.args[0]
+        if not isinstance(weight, Node) or not self._is_weight(weight):
+            return
+        data, scale, _, dtype = _arguments(weight)
+        values, steps, shape = self._value(data), self._value(scale), tuple(value_of(node).shape)
+        if steps.dim():
+            whole = spread(steps, values.shape).expand(values.shape).reshape(shape)
+            length = math.gcd(int(values.shape[-1]), int(shape[-1])) if values.dim() and shape else 1
+            blocks = whole.reshape(*shape[:-1], -1, length)
+            if not shape or not bool((blocks == blocks[..., :1]).all()):
+                return
+            steps = blocks[..., 0]
+            steps = steps[..., :1] if bool((steps == steps[..., :1]).all()) else steps
+        stored = self._constant(node_of(data).name, values.reshape(shape).contiguous())
+        scales = self._constant(f"{node_of(data).name}_scale", steps.contiguous())
         with node.graph.inserting_before(node):
             new = insert_call(node.graph, DEQUANTIZE, (stored, scales, None, dtype), like=node)
         node.replace_all_uses_with(new)
