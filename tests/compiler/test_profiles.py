@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 from trt_passes.compiler.ir.input import Input
 
+from tests.marks import gpu
+
 
 class Gated(nn.Module):
     """Products of the same input, as in a language model: x f32/f16[B,S,W], mask f32/f16[B,S]."""
@@ -199,3 +201,18 @@ def test_what_is_no_profile(options: dict[str, Any], words: str) -> None:
     with pytest.raises(tp.UserError, match=words) as caught:
         Input(**options)
     assert "\n" not in str(caught.value)
+
+
+@gpu
+@pytest.mark.parametrize("options", [{}, {"cuda_graphs": True}, {"reuse_outputs": True}])
+def test_every_profile_is_right_on_a_gpu(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = Gated(WIDTH, 32).eval().cuda()
+    compiled = tp.compile(
+        model, inputs(), min_block_size=1, executor="tensorrt", disable_tf32=True, use_fp32_acc=True, **options
+    )
+    for batch, tokens in [*SIZES, *reversed(SIZES), *SIZES]:
+        given = [tensor.cuda() for tensor in arguments(batch, tokens)]
+        torch.testing.assert_close(compiled(*given), model(*given), rtol=1e-4, atol=1e-5)
+    with pytest.raises(tp.UserError, match="no profile of the engine"):
+        compiled(*(tensor.cuda() for tensor in arguments(3, 2)))
