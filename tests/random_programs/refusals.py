@@ -22,6 +22,10 @@ def _always(program: Program) -> bool:
     return True
 
 
+def _has_wrappers(program: Program) -> bool:
+    return any(name in program.source() for name in ("Summed(", "quantized("))
+
+
 def _export_or_ranges_fail(program: Program) -> bool:
     return ranges_fail(program) or export_fails(program)
 
@@ -45,6 +49,8 @@ TRUE_REASONS: tuple[tuple[str, Callable[[Program], bool]], ...] = (
     # PyTorch's converter of TorchScript.
     (r"^the TorchScript model cannot be converted as a whole", conversion_fails),
     (r"^the TorchScript model raises when it is called with ", call_of_script_fails),
+    # Saving such a module, of which blocks are a copy, ends PyTorch 2.11 and its process.
+    (r"^TorchScript cannot save \S+, which is a (Summed|Quantized)", _has_wrappers),
     # What stays in PyTorch must be written as TorchScript there.
     (r"^\w+ is a part of the model that TorchScript cannot call: ", scripting_fails),
 )

@@ -161,7 +161,7 @@ _CONDITIONS = (
     "self.calls % 2 == 0",
     's.startswith("a")',
     "f > 0.2 and n < 4",
-    "o is not None or len(d) == 1",
+    "len(d) == 1",
     "factor > 1.0",
 )
 _LOOPS = (

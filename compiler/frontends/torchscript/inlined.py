@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ...errors import UserError
+from ...runtime.saving.output_formats import check_can_be_saved
 from .code import Origin, Place, class_name, function_graph
 from .twin import attribute_of, attributes
 
@@ -89,6 +90,7 @@ def copied(script: torch.jit.ScriptModule) -> Any:
     Raises:
         UserError: TorchScript cannot copy the module.
     """
+    check_can_be_saved(script)
     buffer = io.BytesIO()
     try:
         with warnings.catch_warnings():

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ...errors import UserError
 from ...ir.engine_operator import OPERATOR, engine_calls
@@ -141,6 +142,26 @@ def torchscript_of(module: GraphModule, program: ExportedProgram) -> torch.jit.S
     return script_module(twin, program)
 
 
+def check_can_be_saved(script: Any) -> None:
+    """Raise UserError for a ScriptModule with tensors that have no memory: saving them ends PyTorch 2.11 and Python.
+
+    Those are subclasses that wrap others, which a traced model may hold as constants too.
+    """
+    held = [*script.named_parameters(), *script.named_buffers()]
+    for module in script.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            for name in module._c._method_names():
+                constants = module._c._get_method(name).graph.findAllNodes("prim::Constant")
+                tensors = [node for node in constants if node.output().type().kind() == "TensorType"]
+                held += [("a constant", node.output().toIValue()) for node in tensors]
+    for name, tensor in held:
+        if is_traceable_wrapper_subclass(tensor):
+            raise UserError(
+                f"TorchScript cannot save {name}, which is a {type(tensor).__name__}: script or trace the model with "
+                "plain tensors."
+            )
+
+
 def save_torchscript(script: torch.jit.ScriptModule, path: Path, extra: dict[str, str]) -> None:
     """Write TorchScript, with texts to keep in the file, by name.
 
@@ -149,5 +170,7 @@ def save_torchscript(script: torch.jit.ScriptModule, path: Path, extra: dict[str
 
     Raises:
         OSError: the file cannot be written; what was at `path` is then still there.
+        UserError: it has tensors that cannot be saved.
     """
+    check_can_be_saved(script)
     write_whole(path, [script.save_to_buffer(_extra_files=extra)])

@@ -16,6 +16,7 @@ from trt_passes.compiler.manager import compile_program
 from trt_passes.compiler.settings import Settings
 
 from tests.compiler.frontends.torchscript.programs import programs
+from tests.subclasses import Summed
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::DeprecationWarning", "ignore::RuntimeWarning")
 
@@ -283,3 +284,21 @@ def test_a_method_and_the_others_of_its_module() -> None:
 def test_a_model_that_raises_for_its_inputs() -> None:
     with pytest.raises(tp.UserError, match="the TorchScript model raises when it is called with x: f32"):
         tp.compile(torch.jit.script(Counting().eval()), [torch.ones(2, 5)], **OPTIONS)
+
+
+class Wrapped(nn.Module):
+    """A weight that has no memory of its own, which PyTorch 2.11 does not survive saving."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(Summed(torch.randn(1, 4), torch.randn(1, 4)), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        print("")
+        return torch.relu(torch.cat([self.weight.expand(x.shape[0], -1), x]))
+
+
+def test_tensors_that_cannot_be_saved() -> None:
+    traced = torch.jit.trace(Wrapped(), torch.ones(2, 4), check_trace=False)
+    with pytest.raises(tp.UserError, match="TorchScript cannot save weight, which is a Summed"):
+        blocks(traced, [torch.ones(2, 4)])
