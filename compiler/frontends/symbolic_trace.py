@@ -18,13 +18,16 @@ from torch.utils import _pytree as pytree
 
 from ..errors import UserError
 from ..inputs import declares_input
-from ..ir.memory import times_written
+from ..ir.memory import memory_of, times_written
+from ..ir.source import source_of
 from .called_again import check_not_computed_with, python_state_watched
 from .dataclasses_in_results import register_dataclasses_in
 from .exported_program import example_arguments, state_of
 from .given_arguments import check_signature, hint_at_shapes, is_declared
 from .kept_state import kept_values
+from .made_tensors import Made, RecordedFactories, written_by
 from .module_view import ModuleView, run_with_lines
+from .python_state import Place
 
 
 def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Module:
@@ -41,26 +44,18 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
         return model
     signature = inspect.signature(model.forward)
     check_signature(model.forward, inputs, kwargs)
-    tracer = _CallTracer(signature.bind(*inputs, **kwargs))
-    state = state_of(model)
-    with kept_values(state), _unchanged(model), python_state_watched(model) as changed:
-        before = list(map(times_written, state))
-        _attributes_as_buffers(model)
+    given = signature.bind(*inputs, **kwargs)
+    try:
+        tracer = _CallTracer(given, records_factories=True)
+        module, changed = _graph_of(model, tracer)
+    except _Untraceable:
+        # Python may compute with tensors that it makes itself, as in `torch.arange(3).tolist()`, which fx runs then.
+        tracer = _CallTracer(given, records_factories=False)
         try:
-            graph = tracer.trace(model)
-            module = GraphModule(tracer.root, graph, class_name=type(model).__name__)
-        except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise UserError(
-                f"torch.fx cannot trace the model ({lines[0].rstrip('.')}): use ir='dynamo', which runs its Python."
-                + hint_at_shapes([*inputs, *kwargs.values()])
-            ) from error
-        _check_attributes(model, graph)
-        if list(map(times_written, state)) != before:
-            raise UserError(
-                "the model writes to a tensor of its own that it has from another object than a module, which torch.fx "
-                "does not record: use ir='dynamo', or the buffer itself."
-            )
+            module, changed = _graph_of(model, tracer)
+        except _Untraceable as error:
+            hint = hint_at_shapes([*inputs, *kwargs.values()])
+            raise UserError(f"{error}: use ir='dynamo', which runs its Python.{hint}") from error.__cause__
     if changed:
         check_not_computed_with(changed, model, *example_arguments(model, inputs, kwargs), nullcontext)
 
@@ -73,6 +68,36 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
     return ModuleView(module, forward)
 
 
+class _Untraceable(UserError):
+    """torch.fx cannot trace the model."""
+
+
+def _graph_of(model: nn.Module, tracer: _CallTracer) -> tuple[GraphModule, list[Place]]:
+    """The model's graph, and what a call changes of its Python state; the model is left as it was."""
+    state = state_of(model)
+    with kept_values(state), _unchanged(model), python_state_watched(model) as changed:
+        before = list(map(times_written, state))
+        _attributes_as_buffers(model)
+        try:
+            graph = tracer.trace(model)
+            module = GraphModule(tracer.root, graph, class_name=type(model).__name__)
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise _Untraceable(f"torch.fx cannot trace the model ({lines[0].rstrip('.')})") from error
+        _check_attributes(model, graph)
+        if list(map(times_written, state)) != before:
+            raise UserError(
+                "the model writes to a tensor of its own that it has from another object than a module, which torch.fx "
+                "does not record: use ir='dynamo', or the buffer itself."
+            )
+        tracer.check_constants(graph)
+    return module, [place for place in changed if not place.name.startswith(_CONSTANT)]
+
+
+_CONSTANT = "_tensor_constant"
+"""How fx calls the tensors that are no buffers."""
+
+
 class _CallTracer(Tracer):
     """Traces one call: every tensor in its arguments is an input of the graph, and every leaf of its result an output.
 
@@ -82,9 +107,12 @@ class _CallTracer(Tracer):
     paths: tuple[str, ...]
     structure: pytree.TreeSpec
 
-    def __init__(self, given: inspect.BoundArguments) -> None:
+    def __init__(self, given: inspect.BoundArguments, records_factories: bool) -> None:
         super().__init__()
         self._given = given
+        self._factories = RecordedFactories(self) if records_factories else nullcontext()
+        self._made = Made()
+        self._used: dict[int, tuple[torch.Tensor, int]] = {}
         self.paths = tuple(path for path, leaf in _leaves(given).items() if _is_tensor(leaf))
         self.record_stack_traces = True
         # Else a model that writes to a buffer does so while it is traced, and no more.
@@ -99,9 +127,29 @@ class _CallTracer(Tracer):
         """What stands for a node's result in the model's code."""
         return _RecordedProxy(node, self)
 
+    def create_arg(self, a: Any) -> Any:
+        """What stands for an argument of a call in the graph."""
+        if isinstance(a, torch.Tensor) and memory_of(a) in self._made.memories:
+            self._used.setdefault(memory_of(a), (a, times_written(a)))
+        return super().create_arg(a)
+
+    def check_constants(self, graph: Graph) -> None:
+        """Raise UserError if the model writes to a tensor that it made while it was traced, which is one for good."""
+        used = {memory_of(tensor) for tensor, _ in self._used.values()}
+        names = {name for name, item in vars(self.root).items() if isinstance(item, torch.Tensor)}
+        names = {name for name in names if memory_of(vars(self.root)[name]) in used}
+        written = [node for node in graph.nodes if any(arg.target in names for arg in written_by(node))]
+        if written or any(times_written(tensor) != times for tensor, times in self._used.values()):
+            line = source_of(written[0]) if written else None
+            raise UserError(
+                f"the model writes to a tensor that it makes itself{f' at {line}' if line else ''}, which torch.fx "
+                "takes for a constant: use ir='dynamo', or make it of an input, as in torch.zeros_like(x)."
+            )
+
     def _results(self, proxies: Sequence[Proxy]) -> list[Any]:
         args, keywords = _with_proxies(self._given, dict(zip(self.paths, proxies, strict=True)))
-        result = self.root.forward(*args, **keywords)
+        with self._factories, self._made:
+            result = self.root.forward(*args, **keywords)
         register_dataclasses_in(result)
         leaves, self.structure = pytree.tree_flatten(result)
         return leaves
