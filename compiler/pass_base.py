@@ -128,8 +128,13 @@ class Pass:
             value = getattr(self, item.name)
             default = item.default if item.default is not dataclasses.MISSING else _factory_default(item)
             if value != default:
-                changed[item.name.replace("_", "-")] = value
+                changed[option_name(item.name)] = value
         return changed
+
+
+def option_name(field_name: str) -> str:
+    """What users call the option of a field: "from" for `from_`, which Python cannot have as a name."""
+    return field_name.rstrip("_").replace("_", "-")
 
 
 def _factory_default(item: dataclasses.Field[Any]) -> Any:

@@ -14,7 +14,7 @@ from ..passes.decompose import CORE_ATEN
 from .errors import UserError, did_you_mean
 from .ir.facts import FACTS, Fact
 from .ir.program import Program
-from .pass_base import Pass
+from .pass_base import Pass, option_name
 
 STAGES = ("decompose", "lower", "annotate", "partition", "convert", "build", "splice")
 """The seven stages, in the order that works."""
@@ -232,7 +232,7 @@ def _instance(item: type[Pass] | Pass, options: Mapping[str, str]) -> Pass:
 
 def _converted(cls: type[Pass], options: Mapping[str, str]) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
-    names = {item.name.replace("_", "-"): item.name for item in dataclasses.fields(cls)}
+    names = {option_name(item.name): item.name for item in dataclasses.fields(cls)}
     values = {}
     for key, text in options.items():
         field_name = names.get(key.replace("_", "-"))

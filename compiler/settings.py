@@ -180,6 +180,11 @@ class Settings:
         "What `check` allows: the relative L2 distance of a result, or what the metric gives; None is 1e-3 for "
         "float32, 1e-2 for float16 and 5e-2 for bfloat16.",
     )
+    partition: str | None = _option(
+        None,
+        "A partition.json of a dump, or the dump, whose segments are taken instead of being searched. It may be "
+        "edited: segments, nodes that stay in PyTorch, the precision of nodes.",
+    )
     dump_dir: str | None = _option(None, "Folder that receives what every pass did; new, empty, or an earlier dump.")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -505,5 +510,6 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "check": _check,
         "tolerance": _tolerance,
         "dump_dir": _path,
+        "partition": _path,
     }
 )

@@ -226,7 +226,7 @@ def fallback_gains(program: Program, settings: Settings | None = None, most_grou
     """
     groups = fallback_groups(program)
     partition = program.partitioned_by
-    if not isinstance(partition, Partition):
+    if not isinstance(partition, Partition) or partition.from_ is not None:
         return Gains(tuple(FallbackGain(group, None) for group in groups), (), None, ())
     comparison = _Comparison(program, WhatIf(program, partition, settings or Settings()))
     size = max(1, len(program.op_nodes))
@@ -254,7 +254,7 @@ def smaller_block_gains(program: Program, min_block_size: int | None) -> tuple[G
         min_block_size: the setting that it was partitioned with.
     """
     partition = program.partitioned_by
-    if not isinstance(partition, Partition):
+    if not isinstance(partition, Partition) or partition.from_ is not None:
         return ()
     what_if = WhatIf(program, partition, Settings(min_block_size=min_block_size))
     return tuple(_Comparison(program, what_if).smaller_blocks())

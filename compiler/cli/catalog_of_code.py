@@ -10,7 +10,7 @@ import torch
 
 from ...passes.decompose import is_decomposed
 from ..ir.text import op_name
-from ..pass_base import Pass
+from ..pass_base import Pass, option_name
 from ..pipeline import known_passes
 from ..tensorrt.registry import Converter, default_registry
 from .catalog_file import Catalog, OperatorEntry, PassEntry
@@ -33,7 +33,7 @@ def options_of(item: type[Pass]) -> tuple[tuple[str, str, str], ...]:
     for field in dataclasses.fields(item):
         factory = field.default_factory
         default = field.default if factory is dataclasses.MISSING else factory()
-        found.append((field.name.replace("_", "-"), str(field.type), _default_text(default)))
+        found.append((option_name(field.name), str(field.type), _default_text(default)))
     return tuple(found)
 
 

@@ -17,11 +17,11 @@ from ...visualize.picture import Picture
 from ...visualize.render import Rendering
 from ...visualize.text import graph_text, program_text
 from ..ir.graph_diff import graph_diff
+from ..ir.partition_file import partition_text
 from ..ir.program import Program, Segment
 from ..ir.weightless import archive, save_without_rehearsal, weightless
 from .dump_files import StagedFolder
 from .protocol import Step
-from .reproducer import segment_json
 from .side_process import SideProcess
 
 MAX_SAVED_NODES = 2000
@@ -138,8 +138,7 @@ def _ops(segment: Segment) -> int:
 
 
 def _write_partition(folder: Path, program: Program) -> None:
-    partition = {"segments": [{"ops": _ops(segment), **segment_json(segment)} for segment in program.segments]}
-    _put(folder / "partition.json", f"{json.dumps(partition, indent=1)}\n")
+    _put(folder / "partition.json", partition_text(program))
     pictures = {"overview": overview_picture(program)}
     largest = sorted(program.segments, key=_ops, reverse=True)[:MAX_SEGMENT_PICTURES]
     for name, picture in segment_pictures(program, largest).items():

@@ -170,6 +170,12 @@ _ROWS = (
         "Remove the module from torch_executed_modules.",
     ),
     ReasonCode(
+        "TP403",
+        "left out by the partition file",
+        "The partition that was given (the setting partition, or partition{from=…}) puts the node into no segment.",
+        "Add the node to the nodes of a segment in that file, or leave the file out.",
+    ),
+    ReasonCode(
         "TP501",
         "conversion failed",
         "The converter for this node raised, or TensorRT refused the layer that it added.",

@@ -30,6 +30,7 @@ PLACES: Mapping[str, Place] = {
         ("cli/ · api · generation/ · compat/", "trt-passes, tp.compile, generate, torch_tensorrt"),
         ("cli", "api", "generation", "compat"),
     ),
+    "debug": Place(("debug/", "which operator is wrong, and a script that shows it"), ("debug",)),
     "torch_compile": Place(
         ("frontends/torch_compile", "a way in that compiles when it is called"),
         ("frontends.torch_compile", "frontends.compiled_graph"),

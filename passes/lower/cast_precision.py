@@ -10,6 +10,8 @@ from typing import ClassVar
 import torch
 from torch.fx import Node
 
+from ...compiler.errors import UserError
+from ...compiler.ir.partition_file import PartitionFile
 from ...compiler.ir.program import Program
 from ...compiler.ir.quantized_operators import QUANTIZE
 from ...compiler.ir.source import source_of
@@ -62,7 +64,7 @@ class CastPrecision(Pass):
         narrow = next(iter(ctx.settings.enabled_precisions - {torch.float32}), None)
         if narrow is None:
             return program
-        choice = _Choice(narrow, program.constants, ctx.lost(program, narrow))
+        choice = _Choice(narrow, program.constants, ctx.lost(program, narrow), pinned_by(ctx.settings.partition))
         for node in program.op_nodes:
             choice.decide(node)
         products = products_of(program, choice.kept, narrow)
@@ -80,6 +82,11 @@ class CastPrecision(Pass):
             f"{type_name(narrow)}, with {casts.count} casts between it and float32. {products_text(products)}"
         )
         return program
+
+
+def pinned_by(path: str | None) -> Mapping[str, str]:
+    """The precisions that a partition file gives to nodes; none without a file."""
+    return {} if path is None else PartitionFile.read(path).precision
 
 
 def _saved_text(choice: _Choice) -> str:
@@ -112,6 +119,7 @@ class _Choice:
     narrow: torch.dtype
     constants: Mapping[str, torch.Tensor]
     lost: Mapping[str, str] = field(default_factory=dict)
+    pinned: Mapping[str, str] = field(default_factory=dict)
     narrowed: set[Node] = field(default_factory=set)
     risky: set[Node] = field(default_factory=set)
     chosen: set[Node] = field(default_factory=set)
@@ -121,6 +129,8 @@ class _Choice:
 
     def decide(self, node: Node) -> None:
         """Put the node into `narrowed`, or into `risky` if it stays in float32 and its result may be large."""
+        if self._is_pinned(node):
+            return
         sources = [source for source in node.all_input_nodes if has_dtype(source, torch.float32)]
         chosen = self._is_chosen(node)
         if computes_narrow(node.target):
@@ -147,6 +157,28 @@ class _Choice:
                 self.risky.add(node)
         elif node.target not in BOUNDED and not self._is_literal(node):
             self.risky.add(node)
+
+    def _is_pinned(self, node: Node) -> bool:
+        """Whether the user decided for the node, which then is decided here."""
+        wanted = self.pinned.get(node.name)
+        if wanted is None or not has_dtype(node, torch.float32):
+            return False
+        if wanted == "float32":
+            self.risky.add(node)
+            if computes_narrow(node.target):
+                self.kept[node] = "the partition file says so"
+            return True
+        if wanted != str(self.narrow).removeprefix("torch."):
+            raise UserError(f"the precision of %{node.name} should be {wanted}: enabled_precisions does not name it.")
+        sources = [source for source in node.all_input_nodes if has_dtype(source, torch.float32)]
+        natural = computes_narrow(node.target) or (follows(node, self.narrow) and any(sources))
+        if not natural:
+            raise UserError(
+                f"the precision of %{node.name} should be {wanted}: {op_name(node.target)} is not computed in half "
+                "precision; leave it out of the partition file."
+            )
+        self.narrowed.add(node)
+        return True
 
     def _reason_to_stay(self, product: Node, sources: Sequence[Node], chosen: bool) -> str | None:
         if chosen:

@@ -8,16 +8,19 @@ from itertools import pairwise
 from typing import ClassVar
 
 import networkx as nx
+from torch.fx import Node
 
 from ...compiler.errors import UserError
-from ...compiler.ir.annotations import annotate_node, set_verdict, verdict_of
+from ...compiler.ir.annotations import annotate_node, reasons_of, set_verdict, verdict_of
 from ...compiler.ir.dependencies import dependency_graph, producer_of, reads_values
 from ...compiler.ir.ledger import Reason, Verdict
+from ...compiler.ir.partition_file import PartitionFile
 from ...compiler.ir.program import Program, Segment, is_symbolic
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.settings import Settings
 from .borders import border_refusals, segments_of
 from .full_compilation import check_full_compilation
+from .given import given_segments
 from .segmentation import Demotion, Segmentation, segment
 from .work import note_heavy
 
@@ -35,7 +38,8 @@ class Partition(Pass):
     a loop, a large product) are worth an engine by themselves. A segment of more than `max_segment_nodes` is split
     before TensorRT sees it, since build time grows faster than the number of layers. `merge_independent=false` keeps
     nodes that share no data in engines of their own. `cut_before` names nodes that begin a segment; `build` adds one
-    where an engine takes longer than the setting `build_seconds`.
+    where an engine takes longer than the setting `build_seconds`. `from` is a `partition.json` of a dump, as it is or
+    edited, whose segments are taken instead of being searched, whatever their size; the setting `partition` gives one.
 
     Before:
         %_linalg_svd = aten._linalg_svd(%x) : (f32[4,4], f32[4], f32[4,4])  # unsupported TP101
@@ -55,6 +59,7 @@ class Partition(Pass):
     max_segment_nodes: int = 2000
     merge_independent: bool = True
     cut_before: tuple[str, ...] = ()
+    from_: str | None = None
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Attach `segment` to the nodes that go to TensorRT, and verdict `demoted` to those that could but do not.
@@ -68,11 +73,14 @@ class Partition(Pass):
                 "give a min_block_size of at least 1 and a max_segment_nodes of at least twice that."
             )
         for node in program.op_nodes:
-            if verdict_of(node) in (Verdict.DEMOTED, Verdict.TRT):
+            if verdict_of(node) in (Verdict.DEMOTED, Verdict.TRT) or _is_left_by_file(node):
                 set_verdict(node, Verdict.TRT)
                 annotate_node(node, segment=None)
         wanted = {node.name for node in program.op_nodes if verdict_of(node) is Verdict.TRT}
         graph = dependency_graph(program, wanted)
+        given = self.from_ or ctx.settings.partition
+        if given is not None:
+            return self._given(program, graph, PartitionFile.read(given), wanted, ctx)
         result, segments, vetoes = self.segmented(program, graph, wanted, floor, count_work)
         small = {name: _too_small(demotion) for name, demotion in result.demoted.items() if name not in vetoes}
         _annotate(program, segments, {**vetoes, **small})
@@ -92,6 +100,27 @@ class Partition(Pass):
         if self.min_block_size is not None:
             return self.min_block_size, False
         return settings.block_floor, settings.min_block_size is None
+
+    def _given(
+        self, program: Program, graph: nx.DiGraph[str], file: PartitionFile, wanted: set[str], ctx: Context
+    ) -> Program:
+        """The program with the segments of a file, unless they have to be cut for `build`."""
+        segments, left = given_segments(program, graph, file, wanted)
+        groups = self._cut(program, [_leaders(program, segment) for segment in segments])
+        segments = segments_of(program, wanted, [part for group in groups for part in self._limited(group)])
+        for name, reason in left.items():
+            set_verdict(program.node(name), Verdict.EXCLUDED, [reason])
+        _annotate(program, segments, {})
+        made = replace(self, from_=file.path)
+        partitioned = replace(program, segments=segments, partitioned_by=made, compiled=None)
+        check_full_compilation(partitioned, ctx.settings)
+        return partitioned
+
+    def _limited(self, group: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """A group of a file in graph order, in pieces of at most `max_segment_nodes`."""
+        count = -(-len(group) // self.max_segment_nodes)
+        size = -(-len(group) // count)
+        return [group[start : start + size] for start in range(0, len(group), size)]
 
     def segmented(
         self, program: Program, graph: nx.DiGraph[str], wanted: set[str], floor: int, count_work: bool = False
@@ -151,6 +180,16 @@ def _nothing_left(demotions: Iterable[Demotion], floor: int) -> str:
         f"nothing goes to TensorRT: the largest engine would have {size} op node{'' if size == 1 else 's'}, and "
         f"min_block_size is {floor}; min_block_size={max(size, 1)} allows it."
     )
+
+
+def _leaders(program: Program, segment: Segment) -> tuple[str, ...]:
+    """The operators of a segment, in graph order."""
+    nodes = (program.node(name) for name in segment.nodes)
+    return tuple(node.name for node in nodes if producer_of(node) is node and not is_symbolic(node))
+
+
+def _is_left_by_file(node: Node) -> bool:
+    return verdict_of(node) is Verdict.EXCLUDED and [reason.code for reason in reasons_of(node)] == ["TP403"]
 
 
 def _annotate(program: Program, segments: Iterable[Segment], demoted: Mapping[str, Reason]) -> None:
