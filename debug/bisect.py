@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -105,7 +106,7 @@ class _Numbers:
 
     def bisect(self) -> Bisection:
         """See `bisect`."""
-        arguments = _moved(call_arguments(self.program), "cpu")
+        arguments = call_arguments(self.program)
         expected = _outputs(eager_module(self.program), arguments)
         steps = Steps()
         try:
@@ -192,7 +193,7 @@ class _Numbers:
     def _breaks(self, item: Pass, part: Part) -> bool:
         report = PassManager([item], ctx=self.ctx).run(part.program())
         with torch.no_grad():
-            found = eager_module(report.program)(*_moved(list(part.inputs.values()), "cpu"))
+            found = eager_module(report.program)(*_moved(list(part.inputs.values())))
         return any(self.measure(a, b) > self.tolerance for a, b in zip(part.expected, found, strict=True))
 
     # --- a segment ---------------------------------------------------------------------------------------------------
@@ -260,8 +261,9 @@ class _Numbers:
         settings = settings.updated({"torch_executed_ops": excluded, "executor": "tensorrt" if gpu else "reference"})
         report = PassManager(self.pipeline, ctx=replace(self.ctx, settings=settings)).run(self.program)
         compiled: Any = report.compiled
-        compiled = compiled.to("cuda") if gpu else compiled
-        found = _outputs(compiled, _moved(arguments, "cuda" if gpu else "cpu"))
+        # A copy, since the module shares its weights with the model, and moving would move these.
+        compiled = copy.deepcopy(compiled).to("cuda") if gpu else compiled
+        found = _outputs(compiled, _moved(arguments, "cuda" if gpu else None))
         return self._distance(expected, found)
 
     def _result(

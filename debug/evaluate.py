@@ -79,7 +79,7 @@ class ReferenceEvaluator(_Networks):
     def outputs(self, segment: Segment, values: Values) -> dict[str, torch.Tensor]:
         """See `Evaluator`."""
         built = self.network(segment)
-        feeds = {item.name: values[name] for item, name in zip(built.inputs, segment.inputs, strict=True)}
+        feeds = {item.name: values[name].cpu() for item, name in zip(built.inputs, segment.inputs, strict=True)}
         found = ReferenceExecutor(built.trt, built.network).run(feeds)
         return {name: found[item.name] for item, name in zip(built.outputs, segment.outputs, strict=True)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -123,7 +124,7 @@ class _Search:
         report = PassManager(ALONE, ctx=replace(self.ctx, settings=settings)).run(part.program())
         inputs = [x.cuda() if isinstance(x, torch.Tensor) else x for x in part.inputs.values()]
         compiled: Any = report.compiled
-        compiled, eager = compiled.cuda(), part.module.cuda()
+        compiled, eager = copy.deepcopy(compiled).cuda(), copy.deepcopy(part.module).cuda()
         with torch.no_grad():
             return seconds_of(lambda: compiled(*inputs)) - seconds_of(lambda: eager(*inputs))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -160,7 +161,7 @@ def output_errors(done: Done) -> Mapping[str, float]:
                 f"inputs: {on_one_line(error)}."
             ) from error
         if torch.cuda.is_available():
-            compiled = compiled.to("cuda")
+            compiled = copy.deepcopy(compiled).to("cuda")  # it shares its weights with the model
             arguments = pytree.tree_map(lambda x: x.cuda() if isinstance(x, torch.Tensor) else x, arguments)
         found = _outputs(compiled, arguments)
     return {name: distance(value, found[name])[1] for name, value in expected.items()}

@@ -26,15 +26,11 @@ class Deep(nn.Module):
         return x
 
 
-class Tagger(nn.Module):
-    """Words to tags, through an LSTM: i64[2,7] -> f32[2,7,5]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.words, self.lstm, self.tags = nn.Embedding(50, 8), nn.LSTM(8, 8, batch_first=True), nn.Linear(8, 5)
+class Small(nn.Module):
+    """Three operators, which are few for an engine: f32[2,8] -> f32[2,8]."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.tags(self.lstm(self.words(x))[0])
+        return torch.tanh(torch.relu(x) * 2)
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +86,11 @@ def test_a_dump_is_counted(tmp_path) -> None:
 
 
 def test_nothing_in_tensorrt_says_what_would_help() -> None:
-    report = tp.compile(Tagger().eval(), [torch.zeros(2, 7, dtype=torch.long)], dryrun=True).report
+    report = tp.compile(Small(), [torch.ones(2, 8)], dryrun=True).report
     (note,) = (note for note in report.notes if "nothing goes to TensorRT" in note)
     assert "min_block_size is 5; min_block_size=3 allows it" in note
     assert "note: nothing goes to TensorRT" in str(report)
-    again = tp.compile(Tagger().eval(), [torch.zeros(2, 7, dtype=torch.long)], dryrun=True, min_block_size=3).report
+    again = tp.compile(Small(), [torch.ones(2, 8)], dryrun=True, min_block_size=3).report
     assert again.coverage == 1.0
     assert again.notes == ()
 

@@ -191,9 +191,9 @@ def test_a_node_that_fails_leaves_its_segment(dumped: Path) -> None:
     def broken(ctx: Any, call: Any) -> Any:
         raise RuntimeError("never")
 
-    ctx = with_converters([Converter((torch.ops.aten.tanh.default,), broken)], tp.Settings(partition=str(dumped)))
-    settings = ctx.settings.updated({"torch_executed_ops": {"aten.cumprod"}, "min_block_size": 1})
-    ctx = with_converters(ctx.more, settings)  # type: ignore[attr-defined]
+    options = {"partition": dumped, "torch_executed_ops": {"aten.cumprod"}, "min_block_size": 1}
+    wrong = Converter((torch.ops.aten.tanh.default,), broken)
+    ctx = with_converters([wrong], tp.Settings.from_options(options))
     report = tp.PassManager("decompose,lower,annotate,partition,convert", ctx=ctx).run(tp.trace(made(), [X]))
     assert report.ledger["tanh"].verdict is tp.Verdict.FAILED
     assert {"linear"} in members(report)
