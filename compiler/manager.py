@@ -18,8 +18,6 @@ from torch.fx import GraphModule
 
 from .errors import PassFailure, UserError
 from .frontends.mutable_weights import with_mutable
-from .instruments.check import Checking, losses
-from .instruments.dump import Dump
 from .instruments.logged import LOGGER, Logged
 from .instruments.protocol import Failure, Instrument, Step
 from .instruments.verify import Verify
@@ -89,6 +87,8 @@ class PassManager:
         ctx = replace(self.ctx, note=notes.append)
         check = ctx.settings.check
         if check is not None:
+            from .instruments.check import losses
+
             ctx = replace(ctx, lost=functools.partial(losses, check))
         failure: str | None = None
         clock = _Clock()
@@ -241,10 +241,15 @@ def run(
     asked: list[Instrument] = [Verify(), *instruments]
     if LOGGER.isEnabledFor(logging.INFO):
         asked.append(Logged())
-    checking = None if settings.check is None else Checking(settings.check, settings.tolerance)
-    if checking is not None:
+    checking = None
+    if settings.check is not None:
+        from .instruments.check import Checking
+
+        checking = Checking(settings.check, settings.tolerance)
         asked.append(checking)
     if settings.dump_dir is not None:
+        from .instruments.dump import Dump
+
         asked.append(Dump(settings.dump_dir, checking=checking))
     return PassManager(pipeline, asked, settings, command=command, spent=spent).run(program)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -36,15 +36,16 @@ from .direct_calls import direct_forward, forward_of
 from .engine.runtime_cache import RuntimeCache, runtime_cache
 from .engine_graph import SEGMENTS, SPLICED, EngineGraph, compiled_segments, current_program, segments_of
 from .fallback import move_made_tensors
-from .measure.errors import Errors, module_errors
-from .measure.profile import Profile
-from .measure.profiling import no_gpu, profile_on_cpu, profile_on_gpu
 from .operator import attach_runner
 from .options import RuntimeOptions
 from .runner import Notice, Runner
 from .saving.allowed import Allowed
 from .saving.save import loaded, to_bytes
 from .spliced_graph import SegmentParts
+
+if TYPE_CHECKING:
+    from .measure.errors import Errors
+    from .measure.profile import Profile
 
 _LATER_CALLS = 3
 """Calls of `warm_up` after the first, as of a loop: until then large results get CUDA graphs that write to them."""
@@ -189,6 +190,8 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         Returns:
             `str` of it is a table of ten lines; `rows` has every node.
         """
+        from .measure.errors import module_errors
+
         program = getattr(vars(self).get("report"), "program", None)
         networks = {item.name: item.network for item in program.segments if item.network} if program else {}
         places = {name: (source, module) for name, (source, module, _) in self.joins.places.items()}
@@ -212,6 +215,8 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         Raises:
             UserError: the inputs are on a CPU, and the executor is another.
         """
+        from .measure.profiling import no_gpu, profile_on_cpu, profile_on_gpu
+
         leaves, segments, joins = self.leaves(args, kwargs), self.segments, self.joins
         on_gpu = any(isinstance(leaf, torch.Tensor) and leaf.is_cuda for leaf in leaves)
         twin = copy.deepcopy(self) if any(written_tensors(self.graph)) else self
