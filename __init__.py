@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .compiler.ir.input import Input
     from .compiler.ir.ledger import Ledger, Reason, Verdict
     from .compiler.ir.program import Program, Segment
+    from .compiler.ir.tuning import Tuning
     from .compiler.manager import PassManager
     from .compiler.pass_base import Context, Pass, graph_pass
     from .compiler.pipeline import Pipeline
@@ -71,6 +72,7 @@ _HOMES = {
     "Progress": "compiler.instruments.progress",
     "Instrument": "compiler.instruments.protocol",
     "Timing": "compiler.instruments.timing",
+    "Tuning": "compiler.ir.tuning",
     "Verify": "compiler.instruments.verify",
     "Ledger": "compiler.ir.ledger",
     "Reason": "compiler.ir.ledger",
@@ -115,6 +117,7 @@ __all__ = [
     "Settings",
     "Timing",
     "TorchCompileBackend",
+    "Tuning",
     "UserError",
     "Verdict",
     "Verify",

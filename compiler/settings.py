@@ -18,9 +18,11 @@ if TYPE_CHECKING:  # `trt-passes run --help` lists the options without waiting f
     import torch
 
     from .ir.check import Check
+    from .ir.tuning import Tuning
 
 Executor = Literal["auto", "tensorrt", "reference", "pytorch"]
 KernelSpecialization = Literal["lazy", "eager", "none"]
+Preset = Literal["fast", "exact"]
 
 DEFAULT_BLOCK_SIZE = 5
 """Op nodes that are worth an engine, where `min_block_size` is not given; one that does the work of many counts as
@@ -37,7 +39,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 """Other names that an option may be given by, and the name it has here."""
 
 _PLACES = frozenset({"dump_dir", "cache_dir", "runtime_cache_path"})
-_OBJECTS = frozenset({"check", "converters"})
+_OBJECTS = frozenset({"check", "converters", "tuning"})
 
 _PRECISIONS = MappingProxyType(
     {
@@ -169,6 +171,19 @@ class Settings:
     cache_size: int = _option(
         5 << 30,
         "Bytes of engines that `cache_dir` holds; the least recently used go first. Also: engine_cache_size.",
+    )
+    tuning: Tuning | None = _option(
+        None,
+        "What variants of operators took on a GPU: a file that `tp.tune` wrote, or a `tp.Tuning`. The best are taken, "
+        "on any machine; what was not measured keeps its default.",
+    )
+    preset: Preset | None = _option(
+        None,
+        "Which variants of operators to prefer: fast, or exact. None takes defaults and, of those measured, the "
+        "fastest whose error is at most twice that of PyTorch.",
+    )
+    max_error: float | None = _option(
+        None, "Largest relative error of the variants that are taken from a tuning; the most exact where none has less."
     )
     check: Check | None = _option(
         None,
@@ -458,6 +473,17 @@ def _check(name: str, value: Any) -> Check | None:
     return Check.of(name, _bool(name, value) if isinstance(value, str) else value)
 
 
+def _tuning(name: str, value: Any) -> Tuning | None:
+    if value is None or (isinstance(value, str) and value in ("none", "")):
+        return None
+    from .ir.tuning import Tuning
+
+    if isinstance(value, Tuning):
+        return value
+    path = _path(name, value)
+    return None if path is None else Tuning.load(path)
+
+
 def _tolerance(name: str, value: Any) -> float | None:
     if value in (None, "none", ""):
         return None
@@ -507,6 +533,9 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "mutable_weights": _patterns,
         "cache_dir": _path,
         "cache_size": lambda name, value: _int(name, value, 0),
+        "tuning": _tuning,
+        "preset": lambda name, value: None if value in (None, "none", "") else _one_of(Preset)(name, value),
+        "max_error": _tolerance,
         "check": _check,
         "tolerance": _tolerance,
         "dump_dir": _path,

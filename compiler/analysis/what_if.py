@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...passes.partition import Partition
 from ...passes.partition.levels import LevelGraph
-from ..ir.annotations import verdict_of
+from ..ir.annotations import stays_by_measure, verdict_of
 from ..ir.dependencies import dependency_graph
 from ..ir.ledger import Verdict
 from ..ir.program import Program, Segment, is_symbolic
@@ -41,7 +41,8 @@ class WhatIf:
         self._program, self._partition = program, partition
         self._nodes = program.nodes_by_name
         takeable = (Verdict.TRT, Verdict.DEMOTED)
-        self._wanted = frozenset(node.name for node in program.op_nodes if verdict_of(node) in takeable)
+        nodes = (node for node in program.op_nodes if not stays_by_measure(node))
+        self._wanted = frozenset(node.name for node in nodes if verdict_of(node) in takeable)
         self._graph = dependency_graph(program, self._wanted)
 
     def supporting(self, nodes: Iterable[str] = (), floor: int | None = None) -> Outcome:

@@ -59,6 +59,11 @@ def reasons_of(node: Node) -> tuple[Reason, ...]:
     return tuple(Reason(**reason) for reason in _known(node).get("reasons", ()))
 
 
+def stays_by_measure(node: Node) -> bool:
+    """Whether a node stays in PyTorch since that was measured to be better, which no partition changes."""
+    return any(reason["code"] == "TP305" for reason in _known(node).get("reasons", ()))
+
+
 def segment_of(node: Node) -> str | None:
     """The name of the segment that a node belongs to, or None."""
     value = _known(node).get("segment")

@@ -43,7 +43,8 @@ class Reason:
 class LedgerRow:
     """One op node: its verdict, all reasons, the node that caused it, its segment, and where the user wrote it.
 
-    `source` is "file:line" of the user's code, without absolute paths; `module` is the dotted path of the module.
+    `source` is "file:line" of the user's code, without absolute paths; `module` is the dotted path of the module;
+    `variant` names the way in which TensorRT computes it, where there are several.
     """
 
     node: str
@@ -54,6 +55,7 @@ class LedgerRow:
     segment: str | None = None
     module: str = ""
     source: str | None = None
+    variant: str | None = None
 
     def __str__(self) -> str:
         reason = f" {self.reasons[0].code}: {self.reasons[0].message}" if self.reasons else ""
@@ -71,6 +73,7 @@ class LedgerRow:
             "segment": self.segment,
             "module": self.module,
             "source": self.source,
+            **({} if self.variant is None else {"variant": self.variant}),
         }
 
     @classmethod

@@ -18,7 +18,7 @@ from .collector import collector_paused
 from .engine_spec import EngineArtifact
 from .graph import sync_signature
 from .input import Input
-from .ledger import Ledger, LedgerRow
+from .ledger import Ledger, LedgerRow, Verdict
 from .left_out import LeftOut
 from .network import Network
 from .notebook import ShownInNotebooks
@@ -216,7 +216,7 @@ class Program(ShownInNotebooks):
     def without_analysis(self) -> Program:
         """The program without verdicts and segments: they ended when the graph was rewritten. In place."""
         for node in self.graph.nodes:
-            clear(node, "verdict", "reasons", "because", "segment")
+            clear(node, "verdict", "reasons", "because", "segment", "variant")
         return replace(self, segments=(), partitioned_by=None, compiled=None)
 
     # --- verdicts --------------------------------------------------------------------------------------------------
@@ -238,6 +238,7 @@ class Program(ShownInNotebooks):
                     segment=segment_of(node),
                     module=module_of(node),
                     source=source_of(node),
+                    variant=annotations_of(node).get("variant") if verdict is Verdict.TRT else None,
                 )
 
     def with_segments(self, segments: tuple[Segment, ...]) -> Program:

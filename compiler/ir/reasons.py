@@ -158,6 +158,12 @@ _ROWS = (
         "Nothing to do, or make the value depend on an input of the model.",
     ),
     ReasonCode(
+        "TP305",
+        "faster or more exact in PyTorch",
+        "A tuning says that PyTorch's own kernel takes less time than TensorRT and its borders, or is more exact.",
+        "Nothing to do; compile without `tuning`, or with another `preset` or `max_error`, to have it in TensorRT.",
+    ),
+    ReasonCode(
         "TP401",
         "excluded by operator",
         "The operator is named in torch_executed_ops.",

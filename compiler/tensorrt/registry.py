@@ -97,6 +97,38 @@ class Requirement:
         return Reason(self.code, f"{call.op} needs {self.layer}, which {which} cannot build.")
 
 
+IsConstant = Callable[[Any], bool]
+"""Whether an argument of a call is a tensor that is known when the network is made."""
+
+PYTORCH = "pytorch"
+"""The variant that every operator has: it stays in PyTorch, with PyTorch's own kernel."""
+
+
+def _anywhere(call: Call, is_constant: IsConstant) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way of computing an operator in TensorRT, one of several.
+
+    Attributes:
+        name: unique among those of an operator, such as "patches-as-product".
+        doc: what it does, and when it applies, for the documentation.
+        convert: adds its layers.
+        applies: whether a call can be computed that way.
+        default: whether it is taken without a reason to take another, where it applies.
+        exact: whether it adds up in float32 what others may add up in halves; None where that is the same for all.
+    """
+
+    name: str
+    doc: str
+    convert: ConvertFunction
+    applies: Callable[[Call, IsConstant], bool] = _anywhere
+    default: bool = True
+    exact: bool | None = None
+
+
 @dataclass(frozen=True)
 class Converter:
     """The conversion of some operator overloads.
@@ -108,6 +140,8 @@ class Converter:
         conditions: what a call must meet.
         composite: whether `decompose` must keep the operators whole.
         requires: what the TensorRT at hand must be able to build.
+        variants: ways of computing it, the preferred ones first; the last applies to every call. None for the one way
+            that `convert` is.
     """
 
     targets: tuple[Any, ...]
@@ -115,12 +149,35 @@ class Converter:
     conditions: tuple[Condition, ...] = ()
     composite: bool = False
     requires: tuple[Requirement, ...] = ()
+    variants: tuple[Variant, ...] = ()
     is_plugin: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
         """The operators that it converts, as text."""
         return ", ".join(map(op_name, self.targets))
+
+    def possible(self, call: Call, is_constant: IsConstant) -> tuple[Variant, ...]:
+        """The variants that a call can be computed by."""
+        return tuple(variant for variant in self.variants if variant.applies(call, is_constant))
+
+    def chosen(
+        self, call: Call, is_constant: IsConstant, wanted: str | None = None, preset: str | None = None
+    ) -> Variant | None:
+        """The variant that a call is computed by; None where there is one way only.
+
+        Args:
+            call: the call.
+            is_constant: whether an argument is known when the network is made.
+            wanted: the name of a variant, which is taken if it applies.
+            preset: "exact" prefers what adds up in float32, "fast" what does not; None takes the defaults.
+        """
+        possible = self.possible(call, is_constant)
+        if not possible:
+            return None
+        named = next((variant for variant in possible if variant.name == wanted), None)
+        liked = [variant for variant in possible if variant.exact is (preset == "exact")] if preset else []
+        return named or next(iter(liked), None) or next(variant for variant in possible if variant.default)
 
     @property
     def rules(self) -> tuple[Requirement | Condition, ...]:
@@ -186,6 +243,7 @@ class Family:
 
     name: str
     converters: list[Converter] = field(default_factory=list)
+    waiting: list[Variant] = field(default_factory=list)
     is_plugin: ClassVar[bool] = True
 
     def converter(
@@ -195,22 +253,46 @@ class Family:
         composite: bool = False,
         requires: Iterable[Requirement] = (),
         wide: bool = False,
+        variant: str = "",
     ) -> Callable[[ConvertFunction], ConvertFunction]:
         """Register the decorated function as the converter of `targets`.
 
         With `wide`, it computes halves in float32 (see `in_float32`): for whatever takes several layers that round, or
-        adds up many elements.
+        adds up many elements. `variant` names the function as the last of the variants that were registered before it.
         """
 
         def register(function: ConvertFunction) -> ConvertFunction:
             convert = in_float32(function) if wide else function
-            self.converters.append(Converter(targets, convert, tuple(conditions), composite, tuple(requires)))
+            variants: tuple[Variant, ...] = ()
+            if variant:
+                variants = (*self.waiting, Variant(variant, _first_line(function), convert))
+            self.waiting = []
+            self.converters.append(Converter(targets, convert, tuple(conditions), composite, tuple(requires), variants))
+            return function
+
+        return register
+
+    def variant(
+        self,
+        name: str,
+        applies: Callable[[Call, IsConstant], bool] = _anywhere,
+        default: bool = True,
+        exact: bool | None = None,
+    ) -> Callable[[ConvertFunction], ConvertFunction]:
+        """Register the decorated function as a variant of the converter that is registered next."""
+
+        def register(function: ConvertFunction) -> ConvertFunction:
+            self.waiting.append(Variant(name, _first_line(function), function, applies, default, exact))
             return function
 
         return register
 
     def __iter__(self) -> Iterator[Converter]:
         return iter(self.converters)
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return " ".join((function.__doc__ or "").split("\n\n")[0].split())
 
 
 @functools.cache

@@ -40,6 +40,10 @@ def operators_page() -> str:
             ("operator", "kept whole", "conditions", "data types", "fixed sizes", "varying sizes"),
             map(functools.partial(_operator_row, measured["targets"]), default_registry().targets),
         ),
+        "## Variants",
+        "Operators that can be computed in several ways, see [Variants and tuning](tuning.md). Of those that are taken "
+        "without a tuning, the first that applies to a call is.",
+        table(("operator", "variant", "taken without a tuning", "what it is"), _variant_rows()),
         "## Core operators that stay in PyTorch",
         "Every other operator for inference that torch tags `core` has a converter or is decomposed.",
         table(
@@ -83,6 +87,15 @@ def _method(measured: Mapping[str, Any]) -> list[str]:
         f"Wrong samples, of all functions and data types: **{summary['wrong']}**.",
         *(f"- {line}" for line in measured["wrong"]),
     ]
+
+
+def _variant_rows() -> list[tuple[str, ...]]:
+    found = []
+    for target in default_registry().targets:
+        for variant in default_registry().converters[target].variants:
+            usual = "yes" if variant.default else ""
+            found.append((f"`{op_name(target)}`", f"`{variant.name}`", usual, variant.doc))
+    return found
 
 
 def _operator_row(targets: Mapping[str, Any], target: Any) -> tuple[str, ...]:

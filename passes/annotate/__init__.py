@@ -7,12 +7,13 @@ from typing import ClassVar
 
 from torch.fx import Node
 
-from ...compiler.ir.annotations import reasons_of, set_verdict, verdict_of
+from ...compiler.ir.annotations import annotate_node, reasons_of, set_verdict, verdict_of
 from ...compiler.ir.ledger import Verdict
 from ...compiler.ir.program import Program, is_getitem
 from ...compiler.ir.reasons import REASON_CODES
 from ...compiler.pass_base import Context, Kind, Pass
 from .judge import Judge
+from .variants import VariantChoice
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Annotate(Pass):
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Attach a verdict with all reasons to every op node."""
-        judge = Judge(program, ctx)
+        judge, choice = Judge(program, ctx), VariantChoice(program, ctx)
         for node in program.op_nodes:
             producer = node.args[0] if is_getitem(node) else None
             verdict = verdict_of(producer) if isinstance(producer, Node) else None
@@ -46,5 +47,9 @@ class Annotate(Pass):
                 set_verdict(node, verdict, reasons_of(producer), because)
                 continue
             reasons = judge.reasons(node)
+            chosen = None if reasons else choice.of(node)
+            if chosen is not None and chosen.reason is not None:
+                reasons = [chosen.reason]
             set_verdict(node, REASON_CODES[reasons[0].code].verdict if reasons else Verdict.TRT, reasons)
+            annotate_node(node, variant=None if chosen is None or reasons else chosen.name)
         return program

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from ...compiler.ir.call import Call
-from ...compiler.ir.symbols import dims_of
+from ...compiler.ir.symbols import Dim, dims_of
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
-from ...compiler.tensorrt.registry import Family
+from ...compiler.tensorrt.registry import Family, IsConstant
 from ...compiler.tensorrt.tensor import Tensor
 from .activation import normalized_exponential
 from .attention_mask import HIDDEN, mask_of
@@ -44,8 +45,44 @@ this they may reach 2.7e8, while numbers as small as 1/128 keep all their bits. 
 """
 
 
+def _is_causal_layer(call: Call, is_constant: IsConstant) -> bool:
+    is_long = upper_bound(call.value("key").shape[-2]) > LONG
+    return bool(call.value("is_causal")) and is_long and _takes_layer(call)
+
+
+@FAMILY.variant("causal-layer", _is_causal_layer)
+def _causal_attention(ctx: ConverterContext, call: Call) -> Tensor:
+    """TensorRT's layer for causal attention of bfloat16 over more than 512 keys, which skips what the mask hides."""
+    query, key, value = (ctx.tensor(call.arg(name)) for name in ("query", "key", "value"))
+    return _causal_layer(ctx, call, query, key, value)
+
+
+def _is_whole_layer(call: Call, is_constant: IsConstant) -> bool:
+    plain = call.arg("attn_mask") is None and not call.value("is_causal") and not call.value("enable_gqa")
+    return plain and _takes_layer(call) and dims_of(call.value("query").shape)[1] == dims_of(call.value("key").shape)[1]
+
+
+@FAMILY.variant("layer", _is_whole_layer, default=False)
+def _whole_layer(ctx: ConverterContext, call: Call) -> Tensor:
+    """TensorRT's layer for attention of bfloat16 without a mask."""
+    query, key, value = (ctx.tensor(call.arg(name)) for name in ("query", "key", "value"))
+    kind = ctx.trt.AttentionNormalizationOp.SOFTMAX
+    layer = ctx.network.add_attention(_times(ctx, query, _scale(call)).trt, key.trt, value.trt, kind, False)
+    if layer is not None:
+        layer.decomposable = True
+    return ctx.emit(layer, dims_of(call.out.shape))
+
+
+def _takes_layer(call: Call) -> bool:
+    query, key, value = (call.value(name) for name in ("query", "key", "value"))
+    if int(query.shape[-1]) < SMALLEST_HEAD or query.dtype != torch.bfloat16:
+        return False
+    return _fits_layer(*(dims_of(part.shape) for part in (query, key, value)))
+
+
 @FAMILY.converter(
     aten.scaled_dot_product_attention.default,
+    variant="single-layers",
     conditions=[
         dtype_of("query", FLOATS),
         value_is("dropout_p", lambda p: p == 0, "0: dropout is random", "TP207"),
@@ -54,13 +91,11 @@ this they may reach 2.7e8, while numbers as small as 1/128 keep all their bits. 
     composite=True,
 )
 def attention(ctx: ConverterContext, call: Call) -> Tensor:
-    """softmax(query @ key.T * scale + mask) @ value; rows whose mask hides every key are zero."""
+    """softmax(query @ key.T * scale + mask) @ value in single layers; rows whose mask hides every key are zero."""
     query, key, value = (ctx.tensor(call.arg(name)) for name in ("query", "key", "value"))
     if int(query.shape[-1]) < SMALLEST_HEAD:
         query, key, value = (ar.cast(ctx, part, torch.float32, "wide") for part in (query, key, value))
     is_long = upper_bound(call.value("key").shape[-2]) > LONG
-    if call.value("is_causal") and is_long and _fits_layer(query, key, value):
-        return _causal_layer(ctx, call, query, key, value)
     if call.value("enable_gqa"):
         key, value = (_repeated_heads(ctx, part, query) for part in (key, value))
     mask = mask_of(ctx, call, is_long)
@@ -106,13 +141,16 @@ def _times(ctx: ConverterContext, x: Tensor, scale: float) -> Tensor:
 
 
 # --- TensorRT's layer ------------------------------------------------------------------------------------------------
-def _fits_layer(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether TensorRT's attention layer takes the operands: four dimensions, and sizes that need no broadcast."""
-    if not query.rank == key.rank == value.rank == 4 or query.dtype != torch.bfloat16:
-        # TensorRT-RTX 1.6 holds the scores of its f16 layer in f16: on an H200 their rounding was an error of 2 % for
-        # scores around 300, and from 65,504 on they overflowed. It crashes while it decomposes f32 layers on one key.
+def _fits_layer(query: Sequence[Dim], key: Sequence[Dim], value: Sequence[Dim]) -> bool:
+    """Whether TensorRT's attention layer takes operands of these shapes: four dimensions that need no broadcast.
+
+    They are bfloat16. TensorRT-RTX 1.6 holds the scores of its f16 layer in f16: on an H200 their rounding was an error
+    of 2 % for scores around 300, and from 65,504 on they overflowed. It crashes while it decomposes f32 layers on one
+    key.
+    """
+    if not len(query) == len(key) == len(value) == 4:
         return False
-    return query.shape[0] == key.shape[0] == value.shape[0] and key.shape == value.shape
+    return query[0] == key[0] == value[0] and key == value
 
 
 def _causal_layer(ctx: ConverterContext, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

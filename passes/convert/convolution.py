@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...compiler.ir.call import Call
+from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.symbols import Dim, at_least, dims_of
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
-from ...compiler.tensorrt.registry import Family
+from ...compiler.tensorrt.in_float32 import in_float32
+from ...compiler.tensorrt.registry import Family, IsConstant
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of, rank_of, static_dims
-from .few_channels import better_form
+from .few_channels import has_blocks, has_patches, has_pixels, of_blocks, of_patches
 from .linear import bias_of
 from .per_axis import per_axis
 
@@ -25,8 +27,38 @@ aten = torch.ops.aten
 FAMILY = Family("convolution")
 
 
+@FAMILY.variant("patches-as-product", has_patches, exact=True)
+def _patches(ctx: ConverterContext, call: Call) -> Tensor:
+    """A convolution of halves of few channels whose windows lie side by side: one product of the patches."""
+    return of_patches(ctx, call, ctx.tensor(call.arg("input")), dims_of(call.out.shape))
+
+
+@FAMILY.variant("blocks-of-pixels", has_blocks)
+def _blocks(ctx: ConverterContext, call: Call) -> Tensor:
+    """A convolution of halves of few channels with large windows at steps: one of blocks of pixels as channels."""
+    return of_blocks(ctx, call, ctx.tensor(call.arg("input")), dims_of(call.out.shape))
+
+
+@FAMILY.variant("pixels-as-product", has_pixels, default=False, exact=True)
+def _pixels(ctx: ConverterContext, call: Call) -> Tensor:
+    """A convolution of single pixels: a product, which adds up halves in float32."""
+    return of_patches(ctx, call, ctx.tensor(call.arg("input")), dims_of(call.out.shape))
+
+
+def _is_of_halves(call: Call, is_constant: IsConstant) -> bool:
+    return call.value("input").dtype in HALVES
+
+
+@FAMILY.variant("in-float32", _is_of_halves, default=False, exact=True)
+def _in_float32(ctx: ConverterContext, call: Call) -> Tensor:
+    """A convolution of halves in float32, between casts: TensorRT-RTX adds up convolutions of halves in halves."""
+    result: Tensor = in_float32(convolution)(ctx, call)
+    return result
+
+
 @FAMILY.converter(
     aten.convolution.default,
+    variant="layer",
     conditions=[
         dtype_of("input", FLOATS),
         rank_of("weight", 3, 5),
@@ -37,10 +69,7 @@ FAMILY = Family("convolution")
     ],
 )
 def convolution(ctx: ConverterContext, call: Call) -> Tensor:
-    """A convolution; in one dimension as one of two, of which the first has size 1."""
-    form = better_form(ctx, call)
-    if form is not None:
-        return form(ctx, call, ctx.tensor(call.arg("input")), dims_of(call.out.shape))
+    """TensorRT's layer; a convolution in one dimension as one of two, of which the first has size 1."""
     x, weight = ctx.tensor(call.arg("input")), _kernel(ctx, call)
     spatial = weight.rank - 2
     flat = call.value("weight").dim() == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,7 @@ from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import IsConstant
 from ...compiler.tensorrt.tensor import Tensor
 from .linear import bias_of, product
 from .per_axis import per_axis
@@ -20,38 +21,58 @@ from .per_axis import per_axis
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
 
-Form = Callable[["ConverterContext", Call, Tensor, Sequence[Dim]], Tensor]
-"""Converts the convolution of a tensor [batch, channels, height, width] to one of a shape."""
-
 LARGE = 25
 """Elements of a window from which on its blocks are worth moving; with 9 that took 4 us longer than it saved."""
 
 
-def better_form(ctx: ConverterContext, call: Call) -> Form | None:
-    """Another form for a convolution of halves in two dimensions; None where it had better stay as it is.
+def _has_few_channels(call: Call, is_constant: IsConstant) -> bool:
+    """Whether a convolution of halves in two dimensions has channels for which TensorRT-RTX has no fast kernel.
 
-    TensorRT-RTX has fast kernels for multiples of 8 channels. On an H200 the first convolution of ViT-B/16 took 138 us
-    for 8 images and the product of its patches 13, that of ResNet-50 464 us for 32 images and of its blocks 138, all
-    with their moves. Those of EfficientNet with 4 to 28 channels and one pixel took 12 us each, and products 2.
+    It has fast kernels for multiples of 8 channels. On an H200 the first convolution of ViT-B/16 took 138 us for 8
+    images and the product of its patches 13, that of ResNet-50 464 us for 32 images and of its blocks 138, all with
+    their moves. Those of EfficientNet with 4 to 28 channels and one pixel took 12 us each, and products 2.
     """
-    x, weight = call.value("input"), ctx.constant_value(call.arg("weight"))
-    if (
-        weight is None
-        or not weight.dim() == x.dim() == 4
-        or x.dtype not in HALVES
-        or weight.shape[1] % 8 == 0
-        or not all(isinstance(size, int) for size in x.shape[2:])
-        or call.value("transposed")
-        or call.value("groups") != 1
-        or _pair(call, "dilation") != (1, 1)
-    ):
-        return None
-    window, steps = tuple(weight.shape[2:]), _pair(call, "stride")
-    whole = all(size % step == 0 for size, step in zip(x.shape[2:], window, strict=True))
-    if window == steps and whole and _pair(call, "padding") == (0, 0):
-        return _of_patches
+    few = call.value("weight").shape[1] % 8 != 0
+    return few and call.value("input").dtype in HALVES and _is_plain_image(call, is_constant)
+
+
+def _is_plain_image(call: Call, is_constant: IsConstant) -> bool:
+    """Whether a convolution is one of images of a static size, with a constant kernel, no groups and no dilation."""
+    x, weight = call.value("input"), call.value("weight")
+    return (
+        is_constant(call.arg("weight"))
+        and weight.dim() == x.dim() == 4
+        and all(isinstance(size, int) for size in x.shape[2:])
+        and not call.value("transposed")
+        and call.value("groups") == 1
+        and _pair(call, "dilation") == (1, 1)
+    )
+
+
+def _are_patches(call: Call) -> bool:
+    """Whether the windows lie side by side, and fill the image."""
+    window = tuple(call.value("weight").shape[2:])
+    whole = all(size % step == 0 for size, step in zip(call.value("input").shape[2:], window, strict=True))
+    return window == _pair(call, "stride") and whole and _pair(call, "padding") == (0, 0)
+
+
+def has_patches(call: Call, is_constant: IsConstant) -> bool:
+    """Whether a convolution of halves of few channels is a product of patches."""
+    return _has_few_channels(call, is_constant) and _are_patches(call)
+
+
+def has_pixels(call: Call, is_constant: IsConstant) -> bool:
+    """Whether a convolution reads single pixels, so that it is a product."""
+    return _is_plain_image(call, is_constant) and call.value("weight").shape[2:] == (1, 1) and _are_patches(call)
+
+
+def has_blocks(call: Call, is_constant: IsConstant) -> bool:
+    """Whether a convolution of halves of few channels has large windows that overlap, at steps of several pixels."""
+    if not _has_few_channels(call, is_constant):
+        return False
+    window, steps = tuple(call.value("weight").shape[2:]), _pair(call, "stride")
     overlaps = all(size > step > 1 for size, step in zip(window, steps, strict=True))
-    return _of_blocks if overlaps and window[0] * window[1] >= LARGE else None
+    return overlaps and window[0] * window[1] >= LARGE
 
 
 def _pair(call: Call, name: str) -> tuple[int, ...]:
@@ -64,7 +85,7 @@ def _weight(ctx: ConverterContext, call: Call) -> torch.Tensor:
     return weight
 
 
-def _of_patches(ctx: ConverterContext, call: Call, x: Tensor, out: Sequence[Dim]) -> Tensor:
+def of_patches(ctx: ConverterContext, call: Call, x: Tensor, out: Sequence[Dim]) -> Tensor:
     """Windows that lie side by side: one product of the patches of the image."""
     kernel = _weight(ctx, call)
     maps, channels, height, width = kernel.shape
@@ -80,7 +101,7 @@ def _of_patches(ctx: ConverterContext, call: Call, x: Tensor, out: Sequence[Dim]
     return shapes.reshape(ctx, shapes.swap(ctx, result, 1, 2, "maps"), out, "maps")
 
 
-def _of_blocks(ctx: ConverterContext, call: Call, x: Tensor, out: Sequence[Dim]) -> Tensor:
+def of_blocks(ctx: ConverterContext, call: Call, x: Tensor, out: Sequence[Dim]) -> Tensor:
     """Windows that overlap: blocks as large as the steps between them become channels, and the windows fewer pixels.
 
     The window gets zeros after it up to whole blocks, and the channels up to a multiple of 8.

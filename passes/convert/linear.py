@@ -14,7 +14,7 @@ from ...compiler.ir.symbols import Dim
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.in_float32 import in_float32
-from ...compiler.tensorrt.registry import Family
+from ...compiler.tensorrt.registry import Family, IsConstant
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of
 
@@ -83,26 +83,78 @@ def bias_of(ctx: ConverterContext, argument: Any) -> Any:
     return argument if values is None or values.any() else None
 
 
+def _of_matrices(call: Call) -> bool:
+    return call.value("weight").dim() == 2 and call.value("input").dim() > 1
+
+
+def _transposable(call: Call, is_constant: IsConstant) -> bool:
+    return _of_matrices(call) and call.value("input").dtype is torch.float16 and is_constant(call.arg("weight"))
+
+
+def _paddable(call: Call, is_constant: IsConstant) -> bool:
+    columns = int(call.value("weight").shape[0])
+    return _transposable(call, is_constant) and columns >= VOCABULARY and columns % 8 != 0
+
+
+def _is_flat(call: Call, is_constant: IsConstant) -> bool:
+    x = call.value("input")
+    plain = call.arg("bias") is None
+    return plain and _of_matrices(call) and x.dtype in HALVES and _is_one_sequence(x) and _is_gated(call.node)
+
+
+@FAMILY.variant("flat-rows", _is_flat)
+def _flat_rows(ctx: ConverterContext, call: Call) -> Tensor:
+    """The product of a single sequence of halves with a weight, whose result gates another product: as a matrix."""
+    x = ctx.tensor(call.arg("input"))
+    rows = shapes.reshape(ctx, x, x.shape[-2:], "rows")
+    result = _times_weight(ctx, call, rows, role="flat")
+    return shapes.reshape(ctx, result, (*x.shape[:-1], result.shape[-1]))
+
+
+@FAMILY.variant("padded-vocabulary", _paddable, exact=True)
+def _padded_vocabulary(ctx: ConverterContext, call: Call) -> Tensor:
+    """A float16 weight of 4,096 columns or more that are no multiple of 8, transposed, with zeros up to one of 64."""
+    return _linear(ctx, call)
+
+
+@FAMILY.variant("transposed-weight", _transposable, exact=True)
+def _transposed_weight(ctx: ConverterContext, call: Call) -> Tensor:
+    """A float16 weight whose dimensions are exchanged beforehand, unless its network has several profiles."""
+    return _linear(ctx, call, pad=False)
+
+
+@FAMILY.variant("sums-in-halves", _transposable, default=False, exact=False)
+def _sums_in_halves(ctx: ConverterContext, call: Call) -> Tensor:
+    """A float16 weight whose dimensions are exchanged beforehand, and terms that are added up in float16."""
+    return _linear(ctx, call, exact_sums=False)
+
+
 @FAMILY.converter(
-    aten.linear.default, conditions=[dtype_of("input", FLOATS), dtype_of("weight", FLOATS)], composite=True
+    aten.linear.default,
+    conditions=[dtype_of("input", FLOATS), dtype_of("weight", FLOATS)],
+    composite=True,
+    variant="weight-as-it-is",
 )
 def linear(ctx: ConverterContext, call: Call) -> Tensor:
-    """input @ weight.T + bias; the weight keeps its layout, but for one of halves in a network with one profile."""
+    """input @ weight.T + bias; the weight keeps its layout."""
     x = ctx.tensor(call.arg("input"))
     if call.value("weight").dim() == 1 or x.rank == 1:
         return _vector_linear(ctx, call, x)
     bias = shapes.operand_with_rank(ctx, bias_of(ctx, call.arg("bias")), x.rank)
-    if bias is None and x.dtype in HALVES and _is_one_sequence(x) and _is_gated(call.node):
-        rows = shapes.reshape(ctx, x, x.shape[-2:], "rows")
-        result = _times_weight(ctx, call, rows, role="flat")
-        return shapes.reshape(ctx, result, (*x.shape[:-1], result.shape[-1]))
-    result = _times_weight(ctx, call, x, role="product" if bias is not None else "")
+    result = _times_plain_weight(ctx, call, x, role="product" if bias is not None else "")
     return result if bias is None else ar.elementwise(ctx, "SUM", result, bias)
 
 
-def _is_one_sequence(x: Tensor) -> bool:
+def _linear(ctx: ConverterContext, call: Call, *, pad: bool = True, exact_sums: bool = True) -> Tensor:
+    x = ctx.tensor(call.arg("input"))
+    bias = shapes.operand_with_rank(ctx, bias_of(ctx, call.arg("bias")), x.rank)
+    result = _times_weight(ctx, call, x, "product" if bias is not None else "", pad, exact_sums)
+    return result if bias is None else ar.elementwise(ctx, "SUM", result, bias)
+
+
+def _is_one_sequence(x: Any) -> bool:
     """Whether a tensor is static and [1, ..., 1, rows, columns]."""
-    return x.rank > 2 and all(isinstance(size, int) for size in x.shape) and set(x.shape[:-2]) == {1}
+    return len(x.shape) > 2 and all(isinstance(size, int) for size in x.shape) and set(x.shape[:-2]) == {1}
 
 
 def _is_gated(node: Node) -> bool:
@@ -125,22 +177,28 @@ def _is_gated(node: Node) -> bool:
     )
 
 
-def _times_weight(ctx: ConverterContext, call: Call, x: Tensor, role: str) -> Tensor:
+def _times_weight(
+    ctx: ConverterContext, call: Call, x: Tensor, role: str, pad: bool = True, exact_sums: bool = True
+) -> Tensor:
     if x.dtype == torch.float16:
         # On an H200 kernels for the other layout take up to a tenth longer, and TensorRT does not exchange it itself.
         # Except for a product of one row: if only some profiles have one, it would keep the weight in both layouts.
         exchanged = not ctx.several_profiles
         columns = int(call.value("weight").shape[0])
-        padded = columns if columns % 8 == 0 or columns < VOCABULARY else -(-columns // 64) * 64
+        padded = columns if not pad or columns % 8 == 0 or columns < VOCABULARY else -(-columns // 64) * 64
         copied = exchanged or padded != columns
         weight = ctx.copied_matrix(call.arg("weight"), x.rank, padded, exchanged) if copied else None
         if weight is not None:
-            wanted = (False, not exchanged)
-            result = product(ctx, x, weight, transposed=wanted, role=role if padded == columns else "padded")
+            wanted, role_of_product = (False, not exchanged), role if padded == columns else "padded"
+            result = product(ctx, x, weight, transposed=wanted, role=role_of_product, exact_sums=exact_sums)
             return shapes.slice_axis(ctx, result, -1, 0, columns, role=role)
+    return _times_plain_weight(ctx, call, x, role, exact_sums)
+
+
+def _times_plain_weight(ctx: ConverterContext, call: Call, x: Tensor, role: str, exact_sums: bool = True) -> Tensor:
     weight = shapes.operand_with_rank(ctx, call.arg("weight"), x.rank)
     assert weight is not None
-    return product(ctx, x, weight, transposed=(False, True), role=role)
+    return product(ctx, x, weight, transposed=(False, True), role=role, exact_sums=exact_sums)
 
 
 def _vector_linear(ctx: ConverterContext, call: Call, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ...compiler.ir.call import Call
 from ...compiler.ir.symbols import Dim, dims_of, is_static, same, simplified
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
-from ...compiler.tensorrt.registry import Condition, Family
+from ...compiler.tensorrt.registry import Condition, Family, IsConstant
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS
 from .indexing import gathered
@@ -131,9 +131,19 @@ def _nearest_places(ctx: ConverterContext, axis: _Axis, exact: bool) -> Tensor:
 
 
 # --- linear and cubic ------------------------------------------------------------------------------------------------
-@FAMILY.converter(*_SMOOTH, conditions=[_FLOAT_INPUT, _CUBIC_FACTOR], composite=True)
+def _is_static(call: Call, is_constant: IsConstant) -> bool:
+    return all(axis.static for axis in _axes(call))
+
+
+@FAMILY.variant("products", _is_static, default=False)
+def _products(ctx: ConverterContext, call: Call) -> Tensor:
+    """Linear or cubic interpolation between static sizes as a product with a small matrix for each dimension."""
+    return _weighted(ctx, call, _cubic_matrix if _is_cubic(call) else _linear_matrix, narrow=True)
+
+
+@FAMILY.converter(*_SMOOTH, conditions=[_FLOAT_INPUT, _CUBIC_FACTOR], composite=True, variant="layer")
 def smooth(ctx: ConverterContext, call: Call) -> Tensor:
-    """Linear or cubic interpolation."""
+    """TensorRT's layer for linear or cubic interpolation, or products where it reads other places than PyTorch."""
     aligned = call.value("align_corners")
     if not aligned and not all(axis.whole for axis in _axes(call)):
         return _weighted(ctx, call, _cubic_matrix if _is_cubic(call) else _linear_matrix)
@@ -152,14 +162,24 @@ def antialiased(ctx: ConverterContext, call: Call) -> Tensor:
 _Matrix = Callable[["ConverterContext", Call, _Axis], Tensor]
 
 
-def _weighted(ctx: ConverterContext, call: Call, matrix: _Matrix) -> Tensor:
-    """Each dimension times its matrix [size, length], in f32."""
-    x = ar.cast(ctx, ctx.tensor(call.arg(_input(call))), torch.float32, "wide")
-    for axis in _axes(call):
+def _weighted(ctx: ConverterContext, call: Call, matrix: _Matrix, narrow: bool = False) -> Tensor:
+    """Each dimension times its matrix [size, length], in f32; with `narrow` in float16, with sums in f32.
+
+    With `narrow`, the last two dimensions are not moved: a matrix from the right, and one from the left.
+    """
+    x = ctx.tensor(call.arg(_input(call)))
+    x = x if narrow and x.dtype is torch.float16 else ar.cast(ctx, x, torch.float32, "wide")
+    for axis in reversed(_axes(call)) if narrow else _axes(call):
         if same(axis.length, axis.size) and axis.scale in (None, 1.0):
             continue
+        if narrow and axis.dim >= -2:
+            weights = shapes.with_rank(ctx, ar.cast(ctx, matrix(ctx, call, axis), x.dtype, "weights"), x.rank)
+            operands = (x, weights) if axis.dim == -1 else (weights, x)
+            x = product(ctx, *operands, transposed=(False, axis.dim == -1), role="interpolate")
+            continue
         moved = shapes.swap(ctx, x, axis.dim, -1, "move")
-        resized = product(ctx, moved, matrix(ctx, call, axis), transposed=(False, True), role="interpolate")
+        weights = ar.cast(ctx, matrix(ctx, call, axis), x.dtype, "weights")
+        resized = product(ctx, moved, weights, transposed=(False, True), role="interpolate")
         x = shapes.swap(ctx, resized, axis.dim, -1, "move")
     return ar.cast(ctx, x, call.out.dtype)
 

@@ -8,6 +8,7 @@ from typing import Any
 import sympy
 from torch.fx import Node
 
+from ...compiler.ir.annotations import annotate_node, annotations_of
 from ...compiler.ir.call import Call
 from ...compiler.ir.input import profile_count
 from ...compiler.ir.ledger import Reason
@@ -19,6 +20,9 @@ from ...compiler.tensorrt.context import ConversionError
 from ...compiler.tensorrt.loader import TensorRT
 from ...compiler.tensorrt.network import BuiltNetwork, NetworkBuilder
 from ...compiler.tensorrt.registry import Registry
+
+COPIED = "copied-slice"
+"""The variant of a node that reads a part of a tensor beside the whole, from a copy; see `slice_copies`."""
 
 
 class SegmentFailed(Exception):
@@ -64,7 +68,11 @@ def convert_segment(
             builder.substitute(Call(nodes[name]))
     if failures:
         raise SegmentFailed(failures)
-    return builder.finish(nodes[name] for name in segment.outputs)
+    built = builder.finish(nodes[name] for name in segment.outputs)
+    for layer, name in built.layer_nodes.items():
+        if layer.endswith(".copy") and name in nodes and "variant" not in annotations_of(nodes[name]):
+            annotate_node(nodes[name], variant=COPIED)
+    return built
 
 
 def _failure(builder: NetworkBuilder, registry: Registry, node: Node) -> Reason | None:
@@ -72,9 +80,14 @@ def _failure(builder: NetworkBuilder, registry: Registry, node: Node) -> Reason 
     call = Call(node)
     if converter is None:
         return Reason("TP101", f"{call.op} has no converter")
+    context = builder.context
     try:
         with sizes_not_guessed(node.graph):
-            builder.convert(call, converter.convert)
+            wanted = annotations_of(node).get("variant")
+            variant = converter.chosen(call, lambda item: context.constant_value(item) is not None, wanted)
+            if variant is not None:
+                annotate_node(node, variant=variant.name)
+            builder.convert(call, converter.convert if variant is None else variant.convert)
     except UndecidedSize as error:
         return Reason("TP501", f"{call.op}: the converter decides by sizes that vary: {error}")
     except UnderivableSize as error:

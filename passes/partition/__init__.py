@@ -11,7 +11,7 @@ import networkx as nx
 from torch.fx import Node
 
 from ...compiler.errors import UserError
-from ...compiler.ir.annotations import annotate_node, reasons_of, set_verdict, verdict_of
+from ...compiler.ir.annotations import annotate_node, reasons_of, set_verdict, stays_by_measure, verdict_of
 from ...compiler.ir.dependencies import dependency_graph, producer_of, reads_values
 from ...compiler.ir.ledger import Reason, Verdict
 from ...compiler.ir.partition_file import PartitionFile
@@ -73,7 +73,8 @@ class Partition(Pass):
                 "give a min_block_size of at least 1 and a max_segment_nodes of at least twice that."
             )
         for node in program.op_nodes:
-            if verdict_of(node) in (Verdict.DEMOTED, Verdict.TRT) or _is_left_by_file(node):
+            open_again = verdict_of(node) in (Verdict.DEMOTED, Verdict.TRT) or _is_left_by_file(node)
+            if open_again and not stays_by_measure(node):
                 set_verdict(node, Verdict.TRT)
                 annotate_node(node, segment=None)
         wanted = {node.name for node in program.op_nodes if verdict_of(node) is Verdict.TRT}

@@ -33,6 +33,7 @@ def test_json_holds_every_option_but_the_folder() -> None:
         "runtime_cache_path",
         "check",
         "converters",
+        "tuning",
     }
     assert values["enabled_precisions"] == ["float16"]
 

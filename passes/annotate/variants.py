@@ -1,0 +1,80 @@
+"""Which variant an operator is computed by: the default, what a preset prefers, or what was measured to be best."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from ...compiler.ir.call import Call
+from ...compiler.ir.ledger import Reason
+from ...compiler.ir.program import Program, is_symbolic
+from ...compiler.ir.tuning import PYTORCH, Tuning, pattern_of
+from ...compiler.ir.undecided import UndecidedSize, sizes_not_guessed
+from ...compiler.pass_base import Context
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The variant of a node: its name, if there are several; `reason` is set where it stays in PyTorch."""
+
+    name: str | None = None
+    reason: Reason | None = None
+
+
+class VariantChoice:
+    """Chooses variants for the nodes of one program."""
+
+    def __init__(self, program: Program, ctx: Context) -> None:
+        self._constants = program.constants
+        self._registry, self._settings = ctx.converters, ctx.settings
+        self._tuning: Tuning | None = ctx.settings.tuning
+        if self._tuning is not None:
+            problem = wrong_place(self._tuning)
+            if problem is not None:
+                ctx.note(problem)
+                warnings.warn(problem, RuntimeWarning, stacklevel=2)
+
+    def of(self, node: Node) -> Choice:
+        """The variant of a node that TensorRT can take."""
+        converter = self._registry.get(node.target)
+        if converter is None or is_symbolic(node):
+            return Choice()
+        call = Call(node)
+        try:
+            with sizes_not_guessed(node.graph):
+                possible = [variant.name for variant in converter.possible(call, self._is_constant)]
+                wanted = None
+                if self._tuning is not None:
+                    pattern = pattern_of(node, self._constants)
+                    # Where there is one way only, it is measured under the name of all such.
+                    ways = possible or [ONE_WAY]
+                    wanted = self._tuning.best(pattern, ways, self._settings.preset, self._settings.max_error)
+                    if wanted == PYTORCH:
+                        return Choice(reason=Reason("TP305", self._tuning.why_pytorch(pattern, ways)))
+                chosen = converter.chosen(call, self._is_constant, wanted, self._settings.preset)
+        except UndecidedSize:
+            return Choice()
+        return Choice(None if chosen is None else chosen.name)
+
+    def _is_constant(self, argument: Any) -> bool:
+        return isinstance(argument, Node) and argument.name in self._constants
+
+
+ONE_WAY = "tensorrt"
+"""What the way of an operator that has no variants is called in a tuning."""
+
+
+def wrong_place(tuning: Tuning) -> str | None:
+    """Why what a tuning says may not hold here, as far as that is known; None if it may."""
+    if torch.cuda.is_available():
+        here = torch.cuda.get_device_name()
+        if here != tuning.gpu:
+            return (
+                f"{tuning.name} was measured on {tuning.gpu}, and this machine has {here}, where other variants may be "
+                "faster: tune again."
+            )
+    return None
