@@ -33,13 +33,14 @@ ALIASES: Mapping[str, str] = MappingProxyType(
         "truncate_long_and_double": "truncate_double",
         "engine_cache_dir": "cache_dir",
         "engine_cache_size": "cache_size",
+        "custom_engine_cache": "engine_cache",
         "runtime_cache": "runtime_cache_path",
     }
 )
 """Other names that an option may be given by, and the name it has here."""
 
 _PLACES = frozenset({"dump_dir", "cache_dir", "runtime_cache_path"})
-_OBJECTS = frozenset({"check", "converters", "tuning"})
+_OBJECTS = frozenset({"check", "converters", "engine_cache", "tuning"})
 
 _PRECISIONS = MappingProxyType(
     {
@@ -200,11 +201,20 @@ class Settings:
         "A partition.json of a dump, or the dump, whose segments are taken instead of being searched. It may be "
         "edited: segments, nodes that stay in PyTorch, the precision of nodes.",
     )
+    engine_cache: Any = _option(
+        None,
+        "Where engines are kept instead of in a folder: an object with `save(key, blob)`, and `load(key)` that gives "
+        "the bytes or None. Also: custom_engine_cache.",
+    )
     dump_dir: str | None = _option(None, "Folder that receives what every pass did; new, empty, or an earlier dump.")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Converters are functions, which another process may not find by name; none of those that build asks for them.
-        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "converters"}
+        # Converters and caches are objects that another process may not have; none of those that build asks for them.
+        values = {
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if item.name not in ("converters", "engine_cache")
+        }
         return _settings_of, (values,)
 
     def __new__(cls, *values: Any, **options: Any) -> Settings:
@@ -416,6 +426,17 @@ def _module(name: str, text: str) -> types.ModuleType:
         raise UserError(f"option {name!r} names the module {text!r}, which cannot be imported: {error!r}.") from error
 
 
+def _store(name: str, value: Any) -> Any:
+    missing = [
+        method for method in ("save", "load") if value is not None and not callable(getattr(value, method, None))
+    ]
+    if missing:
+        raise UserError(
+            f"option {name!r} is a {type(value).__name__} without {missing[0]}: give an object that has it."
+        )
+    return value
+
+
 def _patterns(name: str, value: Any) -> frozenset[str]:
     words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
     if value is None or value == "" or (isinstance(value, str) and value.lower() in words):
@@ -532,6 +553,7 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "converters": _plugins,
         "mutable_weights": _patterns,
         "cache_dir": _path,
+        "engine_cache": _store,
         "cache_size": lambda name, value: _int(name, value, 0),
         "tuning": _tuning,
         "preset": lambda name, value: None if value in (None, "none", "") else _one_of(Preset)(name, value),

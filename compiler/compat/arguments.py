@@ -79,7 +79,7 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-_RENAMED = {"capability": "engine_capability", "refit": "make_refittable", "engine_cache": "custom_engine_cache"}
+_RENAMED = {"capability": "engine_capability", "refit": "make_refittable", "custom_engine_cache": "engine_cache"}
 """Options of the TorchScript front end, and old names, by what they are called elsewhere."""
 
 
@@ -134,9 +134,9 @@ def _cache(options: dict[str, Any]) -> dict[str, Any]:
     asked = [name for name in ("cache_built_engines", "reuse_cached_engines") if name in options]
     wanted = any(options.pop(name) for name in asked)
     if asked and not wanted:
-        for name in ("engine_cache_dir", "engine_cache_size", "custom_engine_cache"):
+        for name in ("engine_cache_dir", "engine_cache_size", "engine_cache"):
             options.pop(name, None)
-    if wanted and not options.keys() & {"engine_cache_dir", "cache_dir", "custom_engine_cache"}:
+    if wanted and not options.keys() & {"engine_cache_dir", "cache_dir", "engine_cache"}:
         return {"engine_cache_dir": default_folder("engine_cache")}
     return {}
 

@@ -136,6 +136,20 @@ class enable_output_allocator(_Changed):
         super().__init__(module)
 
 
+class optimization_profile(_Changed):
+    """Nothing changes meanwhile: a call takes the first profile of its engine that has its sizes.
+
+    Args:
+        module: what `compile` returned.
+        profile: the number of a profile, or "auto".
+    """
+
+    def __init__(self, module: Any, profile: int | str = "auto") -> None:
+        if not (profile == "auto" or (isinstance(profile, int) and profile >= 0)):
+            raise InvalidType(f"the profile is {profile!r}: give its number, or 'auto'.")
+        super().__init__(module)
+
+
 class set_multi_device_safe_mode(AbstractContextManager[Any]):
     """Nothing changes: an engine always runs on the device of its inputs."""
 

@@ -63,7 +63,6 @@ FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
         "version_compatible": ForeignOption(
             _OFF,
             "an engine runs with the version of TensorRT that built it, elsewhere its segment runs in PyTorch",
-            refused=True,
         ),
         "enable_cross_compile_for_windows": ForeignOption(_OFF, "engines are built for Linux only", refused=True),
         "device": ForeignOption(
@@ -94,7 +93,6 @@ FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
         "reuse_cached_engines": ForeignOption(
             _OFF, "give cache_dir, a folder that is both read and written", here="cache_dir"
         ),
-        "custom_engine_cache": ForeignOption("none", "give cache_dir, which may be on a shared file system"),
         "immutable_weights": ForeignOption(_ON, "False is mutable_weights=True", here="mutable_weights"),
         "make_refittable": ForeignOption(_OFF, "True is mutable_weights=True", here="mutable_weights"),
         "strip_engine_weights": ForeignOption(
@@ -152,6 +150,7 @@ SHARED_OPTIONS: Mapping[str, str] = MappingProxyType(
         "disable_tf32": "",
         "engine_cache_dir": "a given folder is both read and written",
         "engine_cache_size": "",
+        "custom_engine_cache": "an object with `save(key, blob)` and `load(key)`, such as a `BaseEngineCache`",
         "enable_weight_streaming": "`weight_streaming_budget` sets the bytes",
         "runtime_cache": "a path; see `RuntimeSettings` for an object",
         "dynamic_shapes_kernel_specialization_strategy": "",

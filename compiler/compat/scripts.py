@@ -37,4 +37,16 @@ def embed_engine_in_new_module(
     """
     if device is not None:
         Device._from(device)
-    return embedded_engine.embed_engine_in_new_module(serialized_engine, input_binding_names, output_binding_names)
+    return embedded_engine.embed_engine_in_new_module(
+        serialized_engine,
+        _by_place(input_binding_names, "input", getattr(serialized_engine, "arguments", ())),
+        _by_place(output_binding_names, "output", getattr(serialized_engine, "results", ())),
+    )
+
+
+def _by_place(names: Sequence[str] | None, kind: str, own: Sequence[str]) -> list[str] | None:
+    """Names of bindings, where "input_0" and the like stand for places, as engines of Torch-TensorRT call theirs."""
+    if names is None:
+        return None
+    places = {f"{kind}_{number}": name for number, name in enumerate(own)}
+    return [name if name in own else places.get(name, name) for name in names]

@@ -40,7 +40,8 @@ def execute_engine(
     Returns:
         New tensors, on the device of the inputs.
     """
-    return runner_of(engine, spec, fallback)(inputs, lambda: constants)
+    # A package of AOTInductor's gives None for an empty list.
+    return runner_of(engine, spec, fallback)(inputs, lambda: constants or ())
 
 
 def runner_of(engine: torch.Tensor, spec: str, fallback: torch.Tensor) -> Runner:

@@ -10,7 +10,7 @@ import torch
 from ...compiler.ir.engine_spec import EngineArtifact
 from ...compiler.ir.program import Segment
 from ...compiler.pass_base import Context
-from ...compiler.runtime.engine.cache import EngineCache
+from ...compiler.runtime.engine.cache import EngineCache, StoredEngines
 from ...compiler.tensorrt.network_key import network_key
 from .threads import Result, build_concurrently
 
@@ -18,12 +18,11 @@ from .threads import Result, build_concurrently
 def build_with_cache(segments: Sequence[Segment], ctx: Context) -> dict[str, Result]:
     """The engine or the error of each segment, by name, like `build_concurrently`; engines say if they were cached.
 
-    Without the setting `cache_dir` all are built.
+    Without one of the settings `cache_dir` and `engine_cache` all are built.
     """
-    folder = ctx.settings.cache_dir
-    if folder is None or not segments:
+    cache = _cache(ctx)
+    if cache is None or not segments:
         return build_concurrently(segments, ctx)
-    cache = EngineCache(folder, ctx.settings.cache_size)
     keys = {segment.name: _key(segment, ctx) for segment in segments}
     found: dict[str, Result] = {}
     for name, key in keys.items():
@@ -40,6 +39,13 @@ def build_with_cache(segments: Sequence[Segment], ctx: Context) -> dict[str, Res
     return found | built
 
 
+def _cache(ctx: Context) -> EngineCache | StoredEngines | None:
+    if ctx.settings.engine_cache is not None:
+        return StoredEngines(ctx.settings.engine_cache)
+    folder = ctx.settings.cache_dir
+    return None if folder is None else EngineCache(folder, ctx.settings.cache_size)
+
+
 def _key(segment: Segment, ctx: Context) -> str | None:
     assert segment.network is not None, "the fact 'converted' says that every segment has a network"
     trt = segment.network.trt
@@ -47,7 +53,7 @@ def _key(segment: Segment, ctx: Context) -> str | None:
     return network_key(segment.network, ctx.settings, target)
 
 
-def _keep(cache: EngineCache, key: str | None, engine: EngineArtifact, ctx: Context) -> None:
+def _keep(cache: EngineCache | StoredEngines, key: str | None, engine: EngineArtifact, ctx: Context) -> None:
     if key is None:
         problem: str | None = "it has weights that TensorRT does not give back"
     else:

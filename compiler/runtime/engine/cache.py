@@ -104,6 +104,38 @@ class EngineCache:
         return self._folder / f"{key}{_SUFFIX}"
 
 
+class StoredEngines:
+    """Engines by key in a user's own store, which keeps bytes.
+
+    Args:
+        store: has `save(key, blob)`, and `load(key)` that gives the bytes, or None for what it has not.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def get(self, key: str, name: str) -> EngineArtifact | None:
+        """The engine of that key, under the name of a segment; None if there is none, or what is there is damaged."""
+        started = time.perf_counter()
+        data = self._store.load(key)
+        if data is None:
+            return None
+        try:
+            found = _unpacked(memoryview(data).cast("B"), key)
+        except (ValueError, KeyError, TypeError, UserError):
+            return None
+        seconds = time.perf_counter() - started
+        return replace(found, spec=replace(found.spec, name=name), build_seconds=seconds, cached=True)
+
+    def put(self, key: str, engine: EngineArtifact) -> str | None:
+        """Give an engine to the store; None, since what the store does with it is its own affair."""
+        self._store.save(key, b"".join(_packed(engine, key)))
+        return None
+
+    def trim(self) -> None:
+        """Nothing: the store has limits of its own."""
+
+
 def _packed(engine: EngineArtifact, key: str) -> tuple[bytes | memoryview, ...]:
     """Magic line, SHA-256 of the rest, length of the header, header in JSON, serialized engine."""
     content = {"key": key, "spec": engine.spec.to_json(), "log": engine.log, "layers": engine.layers}

@@ -11,6 +11,7 @@ from trt_passes.compiler.compat.features import ENABLED_FEATURES
 from trt_passes.compiler.compat.files import load, save
 from trt_passes.compiler.compat.input import Input
 from trt_passes.compiler.compat.mutable import MutableTorchTensorRTModule
+from trt_passes.compiler.compat.windows import cross_compile_for_windows, load_cross_compiled_exported_program
 
 from . import dynamo, logging, runtime, ts
 
@@ -29,9 +30,11 @@ __all__ = [
     "Platform",
     "compile",
     "convert_method_to_trt_engine",
+    "cross_compile_for_windows",
     "dtype",
     "dynamo",
     "load",
+    "load_cross_compiled_exported_program",
     "logging",
     "memory_format",
     "runtime",

@@ -11,6 +11,7 @@ from trt_passes.compiler.compat.compilation import trace
 from trt_passes.compiler.compat.compilation_settings import CompilationSettings
 from trt_passes.compiler.compat.debugging import Debugger
 from trt_passes.compiler.compat.refit import refit_module_weights
+from trt_passes.compiler.compat.windows import cross_compile_for_windows, load_cross_compiled_exported_program
 
 from . import backend, conversion, runtime, utils
 
@@ -21,7 +22,9 @@ __all__ = [
     "compile",
     "conversion",
     "convert_exported_program_to_serialized_trt_engine",
+    "cross_compile_for_windows",
     "export",
+    "load_cross_compiled_exported_program",
     "refit_module_weights",
     "runtime",
     "trace",
