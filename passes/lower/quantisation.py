@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.program import Program
 from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
 from ...compiler.pass_base import Context, Pass
@@ -42,7 +43,8 @@ class Quantisation(Pass):
         StoredWeights(program, known).run()
         if not before and not any(node.target is DEQUANTIZE for node in program.op_nodes):
             return program
-        products = QuantisedProducts(program, known, ctx.settings.compute_capabilities)
+        halves = bool(ctx.settings.enabled_precisions & HALVES)
+        products = QuantisedProducts(program, known, ctx.settings.compute_capabilities, halves)
         products.run()
         remove_dead(program.graph)
         text = products_text(products.found())

@@ -12,7 +12,7 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.annotations import annotate_node, annotations_of
-from ...compiler.ir.dtypes import INT4
+from ...compiler.ir.dtypes import HALVES, INT4
 from ...compiler.ir.graph import fake_value, insert_call
 from ...compiler.ir.program import Program
 from ...compiler.ir.quantized_operators import DEQUANTIZE, INT4_RANGE, QUANTIZE
@@ -50,10 +50,17 @@ class QuantisedProduct:
 
 
 class QuantisedProducts:
-    """Rewrites the products of one program, in place."""
+    """Rewrites the products of one program, in place.
 
-    def __init__(self, program: Program, known: KnownValues, capabilities: Iterable[str]) -> None:
-        self._program, self._known = program, known
+    Args:
+        program: whose weights and steps are settled.
+        known: the values of its constants.
+        capabilities: of the GPUs that engines are built for.
+        halves: whether products in float32 will be computed in halves.
+    """
+
+    def __init__(self, program: Program, known: KnownValues, capabilities: Iterable[str], halves: bool) -> None:
+        self._program, self._known, self._halves = program, known, halves
         self._has_int4 = not lacking(INT4, capabilities)
 
     def run(self) -> None:
@@ -244,6 +251,8 @@ class QuantisedProducts:
         """Whether the numbers of a stored weight fit into four bits, and TensorRT builds products with such."""
         values = self._known.of(node.args[0])
         if not self._has_int4 or values is None or values.dtype != torch.int8 or values.numel() < SMALLEST:
+            return False
+        if node.args[3] not in HALVES and not self._halves:
             return False
         users = [user for user in node.users if user.target is not aten._assert_tensor_metadata.default]
         if values.dim() != 2 or values.shape[-1] % 2 or not users:

@@ -8,7 +8,9 @@ import trt_passes as tp
 from torch import nn
 from trt_passes.compiler.ir.quantized_operators import DEQUANTIZE, INT4_RANGE, QUANTIZE
 
-pytestmark = pytest.mark.gpu
+from tests.marks import GPU
+
+pytestmark = GPU
 
 
 class Product(nn.Module):

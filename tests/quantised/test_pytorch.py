@@ -95,7 +95,7 @@ def test_groups_of_a_weight() -> None:
 
     q, x = torch.randint(-8, 8, (64, 128), dtype=I8), torch.randn(3, 128)
     tensors = {"q": q, "s": torch.rand(64, 4) + 0.1, "z": torch.zeros(64, 4, dtype=torch.int64)}
-    assert "1 of 1 products with int4 weights" in products(whole(Function(function, **tensors), [x], (x,)))
+    assert "1 of 1 products with int8 weights" in products(whole(Function(function, **tensors), [x], (x,)))
 
 
 FAKE = {

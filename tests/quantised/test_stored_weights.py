@@ -73,8 +73,10 @@ def test_the_weight_stays_in_few_bits(kind: str, form: str, dtype: torch.dtype) 
         pytest.skip("a scale for each block is no factor that broadcasts")
     model, x = Layer(kind, dtype, FORMS[form]), torch.randn(2, 7, 512).to(dtype)
     compiled = whole(model, [x], (x,), within={torch.float32: 1e-5, HALF: 2e-3}.get(dtype, 1e-2))
-    assert f"1 of 1 products with {kind} weights" in products(compiled)
-    if kind in RATIOS:
+    # There are no kernels for float32 times four bits.
+    held = "int8" if kind == "int4" and dtype == torch.float32 else kind
+    assert f"1 of 1 products with {held} weights" in products(compiled)
+    if kind == held and kind in RATIOS:
         q, s = stored(kind)
         linear = nn.Linear(512, 512).to(dtype)
         linear.weight.data = DEQUANTIZE(q, s, None, dtype)
@@ -140,11 +142,11 @@ def test_few_numbers_are_folded_into_floats() -> None:
 
 def test_other_weights_have_another_key(tmp_path) -> None:
     """The cache of engines knows weights that TensorRT does not give back."""
-    x = torch.randn(3, 512)
+    x = torch.randn(3, 512).half()
     for kind in ("int4", "fp8"):
         made = []
         for change in (0, 0, 1):
-            model = Layer(kind, torch.float32, dequantised)
+            model = Layer(kind, HALF, dequantised)
             if change:
                 model.q[0, 0] = torch.tensor(-model.q[0, 0].float() - 1).to(model.q.dtype)
             compiled = tp.compile(model, [x], min_block_size=1, cache_dir=str(tmp_path / kind), executor="reference")

@@ -56,7 +56,9 @@ def quantised(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
 def test_one_engine(name: str, dtype: torch.dtype) -> None:
     x = torch.randn(2, 5, 256).to(dtype)
     compiled = whole(quantised(name, dtype), [x], (x,), within=1e-3 if dtype == torch.float32 else 2e-2)
-    assert CONFIGS[name][2] in products(compiled)
+    text = CONFIGS[name][2]
+    # There are no kernels for float32 times four bits.
+    assert (text.replace("int4", "int8") if dtype == torch.float32 else text) in products(compiled)
 
 
 @pytest.mark.parametrize("name", ["int8", "int8 weights", "int4 groups, asymmetric inputs"])
