@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .compiler.api import compile, convert_method_to_trt_engine, convert_to_engine
     from .compiler.errors import PassFailure, UserError
     from .compiler.frontends.exported_program import trace
+    from .compiler.frontends.pt2e_quantizer import TensorRTQuantizer
+    from .compiler.frontends.quantize import quantize
     from .compiler.frontends.torch_compile import TorchCompileBackend
     from .compiler.frontends.torchscript.op_support import check_method_op_support
     from .compiler.instruments.dump import Dump
@@ -61,6 +63,8 @@ _HOMES = {
     "convert_method_to_trt_engine": "compiler.api",
     "convert_to_engine": "compiler.api",
     "trace": "compiler.frontends.exported_program",
+    "quantize": "compiler.frontends.quantize",
+    "TensorRTQuantizer": "compiler.frontends.pt2e_quantizer",
     "TorchCompileBackend": "compiler.frontends.torch_compile",
     "check_method_op_support": "compiler.frontends.torchscript.op_support",
     "PassFailure": "compiler.errors",
@@ -115,6 +119,7 @@ __all__ = [
     "Report",
     "Segment",
     "Settings",
+    "TensorRTQuantizer",
     "Timing",
     "TorchCompileBackend",
     "Tuning",
@@ -132,6 +137,7 @@ __all__ = [
     "embed_engine_in_new_module",
     "graph_pass",
     "load",
+    "quantize",
     "save",
     "save_engine",
     "shapes",

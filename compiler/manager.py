@@ -82,7 +82,7 @@ class PassManager:
             return self._run(program)
 
     def _run(self, program: Program) -> Report:
-        notes: list[str] = []
+        notes = [] if program.quantisation is None else [program.quantisation.text()]
         records: list[PassRecord] = []
         ctx = replace(self.ctx, note=notes.append)
         check = ctx.settings.check

@@ -23,6 +23,7 @@ from ..ir.input import Input
 from ..ir.left_out import LeftOut
 from ..ir.memory import memory_of
 from ..ir.program import Program
+from ..ir.quantisation import Quantisation
 from ..ir.recurrent_operators import WholeRecurrentLayers
 from ..ir.retraced import HIDING_NAMES, with_plain_names
 from ..ir.source import frames_in
@@ -119,7 +120,12 @@ def trace(
     except UserError as rejection:
         program = _with_other_examples(model, spec, leaves, device, rejection)
     warn_of_training(program, model)
-    return replace(program, left_out=LeftOut.of(model.forward, inputs or (), kwargs or {}))
+    quantisation = getattr(model, "quantisation", None)
+    return replace(
+        program,
+        left_out=LeftOut.of(model.forward, inputs or (), kwargs or {}),
+        quantisation=quantisation if isinstance(quantisation, Quantisation) else None,
+    )
 
 
 def _checked(

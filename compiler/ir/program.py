@@ -22,6 +22,7 @@ from .ledger import Ledger, LedgerRow, Verdict
 from .left_out import LeftOut
 from .network import Network
 from .notebook import ShownInNotebooks
+from .quantisation import Quantisation
 from .source import module_of, source_of
 from .text import op_name
 
@@ -68,7 +69,8 @@ class Program(ShownInNotebooks):
     nodes (see `annotations`). `inputs` are the declared inputs in order of the flattened user inputs, with the ranges
     of dynamic dimensions; empty when only the exported program knows them. `segments` exist after `partition`.
     `partitioned_by` is the pass that made them, so that `convert` and `build` can repeat it without a node that failed.
-    `compiled` is set by `splice`. `left_out` are arguments that a call may have and the graph does not. `mutable` are
+    `compiled` is set by `splice`. `left_out` are arguments that a call may have and the graph does not.
+    `quantisation` is what `quantize` said of the model. `mutable` are
     the names of weights that may change after compiling, so that they are no constants.
     """
 
@@ -78,6 +80,7 @@ class Program(ShownInNotebooks):
     partitioned_by: Repeatable | None = field(default=None, repr=False, compare=False)
     compiled: GraphModule | None = field(default=None, repr=False, compare=False)
     left_out: LeftOut | None = field(default=None, repr=False, compare=False)
+    quantisation: Quantisation | None = field(default=None, repr=False, compare=False)
     mutable: frozenset[str] = field(default=frozenset(), repr=False)
 
     shown_by: ClassVar[str] = "program_bundle"

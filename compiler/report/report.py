@@ -16,6 +16,7 @@ from ..analysis.tensor_bytes import bytes_text
 from ..ir.ledger import Ledger
 from ..ir.notebook import ShownInNotebooks
 from ..ir.program import Program
+from ..ir.quantisation import Quantisation
 from ..ir.records import PassRecord, SegmentRecord
 from .coverage import ModuleCoverage, module_coverage
 from .dump_folder import SCHEMA
@@ -100,6 +101,11 @@ class Report(ShownInNotebooks):
         """Coverage by module; `module_coverage(report.ledger, errors, seconds)` adds what was measured."""
         return module_coverage(self.ledger)
 
+    @property
+    def quantisation(self) -> Quantisation | None:
+        """What `quantize` did to the model, and the error of each layer; None if it was not asked."""
+        return self.program.quantisation
+
     def table(self) -> Table:
         """One row per engine, and one per verdict of what stays in PyTorch: op nodes, bytes per call, engine size."""
         total = max(1, len(self.ledger))
@@ -160,6 +166,7 @@ class Report(ShownInNotebooks):
             "segments": [record.to_json() for record in self.segments],
             "boundary": self.boundary.to_json(),
             "notes": list(self.notes),
+            **({} if self.quantisation is None else {"quantisation": self.quantisation.to_json()}),
             "failure": self.failure,
         }
 
