@@ -47,7 +47,13 @@ def positional(inputs: Any, arg_inputs: Any = None, input_signature: Any = None)
     value = given[names[0]]
     if isinstance(value, torch.Tensor | Input | int | float) or not isinstance(value, Sequence):
         value = (value,)
-    return tuple(declared(list(value)))
+    return tuple(declared([Input(item) if _is_shape(item) else item for item in value]))
+
+
+def _is_shape(item: Any) -> bool:
+    """Whether an input is given as its shape."""
+    sizes = isinstance(item, list | tuple) and all(type(size) is int for size in item)
+    return isinstance(item, torch.Size) or (sizes and len(item) > 0)
 
 
 def named(kwarg_inputs: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -72,11 +78,35 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
         found["enabled_precisions"] = precisions
     if "device" in found:
         found["device"] = _device(found["device"])
-    for name, value in _cache(found).items():
-        found[name] = value
+    found.update(_cache(found))
+    if found.get("torch_executed_ops"):
+        found["torch_executed_ops"] = _with_other_forms(found["torch_executed_ops"])
     if isinstance(found.get("dryrun"), str | os.PathLike):
         found["dryrun"] = True
     return found
+
+
+_FORMS = (
+    ("aten.softmax", "aten._softmax"),
+    ("aten.log_softmax", "aten._log_softmax"),
+    ("aten.max_pool2d", "aten.max_pool2d_with_indices"),
+    ("aten.layer_norm", "aten.native_layer_norm"),
+    ("aten.group_norm", "aten.native_group_norm"),
+    ("aten.batch_norm", "aten._native_batch_norm_legit_no_training"),
+    ("aten.linear", "aten.addmm"),
+    ("aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution", "aten._convolution"),
+    ("aten.view", "aten.reshape", "aten._unsafe_view"),
+)
+"""Operators that do the same work: which of them a graph has depends on which are decomposed."""
+
+
+def _with_other_forms(operators: Any) -> list[Any]:
+    """Operators that are to stay in PyTorch, with the forms in which a graph here may have them instead."""
+    named = [operators] if isinstance(operators, str) else list(operators)
+    texts = {str(item).replace("torch.ops.", "").replace("::", ".") for item in named}
+    whole = {text if text.count(".") < 2 else text.rpartition(".")[0] for text in texts}
+    more = {other for forms in _FORMS if whole & set(forms) for other in forms if other not in whole}
+    return [*named, *sorted(more)]
 
 
 _RENAMED = {"capability": "engine_capability", "refit": "make_refittable", "custom_engine_cache": "engine_cache"}

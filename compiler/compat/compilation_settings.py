@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 import torch
 
+from .arguments import default_folder
 from .device import Device
 from .enums import EngineCapability
 from .enums import dtype as DType
@@ -73,8 +75,32 @@ class CompilationSettings:
 
     def options(self) -> dict[str, Any]:
         """The options that are not what they usually are, for `compile`."""
-        usual = {
-            item.name: item.default_factory() if item.default_factory is not MISSING else item.default
-            for item in fields(self)
-        }
+        usual = _usual()
         return {name: value for name, value in vars(self).items() if value != usual.get(name)}
+
+
+def _usual() -> dict[str, Any]:
+    return {
+        item.name: item.default_factory() if item.default_factory is not MISSING else item.default
+        for item in fields(CompilationSettings)
+    }
+
+
+def usual_value(name: str) -> Any:
+    """The usual value of an option, which Torch-TensorRT calls by its name in capitals.
+
+    Raises:
+        AttributeError: there is no such option.
+    """
+    others = {
+        "ENGINE_CACHE_DIR": default_folder("engine_cache"),
+        "ENGINE_CACHE_SIZE": 5 << 30,
+        "TIMING_CACHE_PATH": os.path.join(default_folder("engine_cache"), "timing_cache.bin"),
+        "DEBUG_LOGGING_DIR": default_folder("debug_logs"),
+    }
+    if name in others:
+        return others[name]
+    found = _usual()
+    if not name.isupper() or name.lower() not in found:
+        raise AttributeError(f"there is no option {name.lower()!r} of Torch-TensorRT")
+    return found[name.lower()]

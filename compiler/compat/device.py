@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -69,9 +70,15 @@ class Device:
 
     @classmethod
     def _from(cls, value: Any) -> Device:
-        """The device that a Device, torch.device, text or None (the current one) is."""
+        """The device that a Device, torch.device, text, dict of arguments or None (the current one) is."""
         if value is None:
             return cls._current_device()
+        if isinstance(value, Mapping):
+            dla = DeviceType._from(value.get("device_type", DeviceType.GPU)) is DeviceType.DLA
+            fallback = bool(value.get("allow_gpu_fallback", False))
+            if dla:
+                return cls(dla_core=value.get("dla_core", 0), allow_gpu_fallback=fallback)
+            return cls(gpu_id=value.get("gpu_id", 0), allow_gpu_fallback=fallback)
         return value if isinstance(value, cls) else cls(value)
 
     @classmethod

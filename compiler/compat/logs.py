@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..tensorrt.loader import load
+
 LOGGER = logging.getLogger("trt_passes")
 
 GRAPHS = 5
@@ -101,6 +103,12 @@ def get_reportable_log_level() -> Level:
 def set_reportable_log_level(chosen: Level) -> None:
     """Show messages of that level and more severe ones."""
     set_level(chosen)
+
+
+def trt_logger() -> Any:
+    """A logger of TensorRT's, for `tensorrt.Runtime`, that shows warnings and errors."""
+    module = load().module
+    return module.Logger(module.Logger.WARNING)
 
 
 def log(chosen: Level, message: str) -> None:

@@ -13,7 +13,7 @@ from trt_passes.compiler.compat.debugging import Debugger
 from trt_passes.compiler.compat.refit import refit_module_weights
 from trt_passes.compiler.compat.windows import cross_compile_for_windows, load_cross_compiled_exported_program
 
-from . import backend, conversion, runtime, utils
+from . import backend, conversion, lowering, runtime, utils
 
 __all__ = [
     "CompilationSettings",
@@ -25,6 +25,7 @@ __all__ = [
     "cross_compile_for_windows",
     "export",
     "load_cross_compiled_exported_program",
+    "lowering",
     "refit_module_weights",
     "runtime",
     "trace",

@@ -1,5 +1,7 @@
 """The names of `torch_tensorrt.ts.logging`, for the logger "trt_passes"."""
 
+from typing import Any
+
 from trt_passes.compiler.compat.logs import (
     GRAPHS,
     Level,
@@ -14,6 +16,7 @@ from trt_passes.compiler.compat.logs import (
     set_level,
     set_logging_prefix,
     set_reportable_log_level,
+    trt_logger,
     warnings,
 )
 
@@ -33,3 +36,10 @@ __all__ = [
     "set_reportable_log_level",
     "warnings",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # TensorRT is loaded when its logger is asked for.
+    if name == "TRT_LOGGER":
+        return trt_logger()
+    raise AttributeError(name)
