@@ -178,6 +178,10 @@ trust_option = click.option(
 @click.argument("model", shell_complete=complete_files)
 @click.option("--dump-dir", metavar="DIR", help="Folder for what every pass did: new, empty, or an earlier dump.")
 @click.option("-p", "--pipeline", metavar="PIPELINE", help="Passes to run, such as decompose,lower,annotate,partition.")
+@click.option(
+    "--from", "from_", metavar="STAGE", shell_complete=complete_stages, help="MODEL is a dump: continue it from here."
+)
+@click.option("--weights", metavar="MODEL", help="The model that was dumped, for --from; its weights are checked.")
 @click.option("--until", metavar="STAGE", shell_complete=complete_stages, help="Stop after this pass or stage.")
 @input_option
 @set_option
@@ -194,10 +198,12 @@ def run(started: float, /, model: str, **options: Any) -> None:
     """Compile MODEL and say what went to TensorRT, what did not, and why.
 
     MODEL is a .pt2 of torch.export, a TorchScript .pt, or file.py:factory or package.module:factory, where factory()
-    returns a module and its example inputs.
+    returns a module and its example inputs. With --from it is the folder of a dump.
     """
     from .run import Request, run_model
 
+    if options["weights"] is not None and options["from_"] is None:
+        raise UserError("--weights is the model of a dump that is continued: give --from, or leave it out.")
     run_model(Request(model=model, command=_command(), started=started, **options))
 
 

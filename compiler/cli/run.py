@@ -36,12 +36,15 @@ from ..ir.program import Program
 from ..manager import PassManager, compiled_module
 from ..pass_base import Context
 from ..pipeline import Pipeline, default_pipeline
+from ..report.dump_folder import DumpFolder
 from ..report.report import Report
 from ..report.script_report import ScriptReport
 from ..settings import Settings
 from .checks import Checks, with_checks
 from .defaults import TABLE, Defaults, project_defaults
 from .quiet import held_back
+
+Notes = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Request:
     output: str | None = None
     as_json: bool = False
     trust: bool = False
+    from_: str | None = None
+    weights: str | None = None
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -109,7 +114,7 @@ def perform(request: Request) -> Done:
         PassFailure: a pass failed.
     """
     spent = {"import": time.perf_counter() - request.started}
-    defaults = project_defaults()
+    defaults = project_defaults() if request.from_ is None else defaults_of_dump(request)
     settings = settings_of(request, defaults)
     pipeline = pipeline_of(request, settings)
     if request.output is not None:
@@ -125,6 +130,31 @@ def perform(request: Request) -> Done:
             raise
 
 
+def defaults_of_dump(request: Request) -> Defaults:
+    """The settings of the dump that is to be continued.
+
+    Raises:
+        UserError: it is no dump, or the request has options that a dump leaves no choice in.
+    """
+    run = DumpFolder(request.model).run
+    if request.inputs:
+        raise UserError("--input is for models: a dump is continued with the inputs that it was made with.")
+    if request.dump_dir is not None and Path(request.dump_dir).resolve() == Path(request.model).resolve():
+        raise UserError(f"--dump-dir is {request.dump_dir}, the dump that is continued: name another folder.")
+    settings = run.get("settings")
+    return Defaults(None, settings if isinstance(settings, dict) else {})
+
+
+def _resume(request: Request, settings: Settings, pipeline: Pipeline) -> tuple[LoadedModel, Program, Pipeline, Notes]:
+    """The model, program and passes with which a dump is continued."""
+    from ...debug.resume import resumed
+
+    weights = None if request.weights is None else load_model(request.weights, request.trust)
+    found = resumed(request.model, str(request.from_), pipeline, settings, weights, request.trust)
+    model = weights or LoadedModel(request.model, found.program.exported)
+    return model, found.program, Pipeline(found.passes), found.notes
+
+
 def _compile(
     request: Request,
     settings: Settings,
@@ -137,16 +167,23 @@ def _compile(
     with Progress(sys.stderr) as progress:
         if settings.dump_dir is not None:
             check_folder(Path(settings.dump_dir))
+        notes: Notes = ()
+        resuming = request.from_ is not None
         with _counted(spent, "load"):
-            model = load_model(request.model, request.trust).with_inputs(request.inputs)
+            if resuming:
+                model, program, pipeline, notes = _resume(request, settings, pipeline)
+            else:
+                model = load_model(request.model, request.trust).with_inputs(request.inputs)
         for name in sorted(settings.torch_executed_ops):
             check_operator(name)  # not before the model is loaded, which may define operators
         run = _Run(request, pipeline, progress, cancelled)
         try:
-            with held_back(), _counted(spent, "export"):
-                program = _trace(model)
-            check_modules(settings.torch_executed_modules, program, model.module)
+            if not resuming:
+                with held_back(), _counted(spent, "export"):
+                    program = _trace(model)
+                check_modules(settings.torch_executed_modules, program, model.module)
             report, dump = run.of(program, settings, checks, spent)
+            report = replace(report, notes=(*notes, *report.notes)) if notes else report
             compiled_module(report)  # which then knows its report
             if request.output is not None:
                 saving: dict[str, float] = {}
@@ -157,7 +194,7 @@ def _compile(
                     dump.finished(report)
             return Done(report, model, program, report.compiled, checks, defaults, dump)
         except NotWhole as error:
-            if not is_torchscript(model.module) or settings.require_full_compilation:
+            if resuming or not is_torchscript(model.module) or settings.require_full_compilation:
                 raise
             script = run.in_blocks(model, settings, str(error), checks, spent)
             return Done(vars(script)["report"], model, None, script, checks, defaults)
@@ -258,7 +295,10 @@ def settings_of(request: Request, defaults: Defaults) -> Settings:
 
 def pipeline_of(request: Request, settings: Settings) -> Pipeline:
     """The passes that were asked for; UserError if there are none such."""
-    pipeline = default_pipeline() if request.pipeline is None else Pipeline.parse(request.pipeline)
+    text = request.pipeline
+    if text is None and request.from_ is not None:
+        text = str(DumpFolder(request.model).run.get("pipeline", ""))
+    pipeline = default_pipeline() if text is None else Pipeline.parse(text)
     if settings.dryrun and request.pipeline is None:
         pipeline = pipeline.until("partition")
     return pipeline if request.until is None else pipeline.until(request.until)

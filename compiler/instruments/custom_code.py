@@ -94,7 +94,6 @@ def add_converters(code: SourceCode, converters: Sequence[Converter]) -> list[st
     """Define converters; the code that makes each."""
     made = []
     for item in converters:
-        code.import_line("from trt_passes.compiler.tensorrt.registry import Converter")
         wide = getattr(item.convert, "__wrapped__", None)
         function = code.add(wide or item.convert)
         if wide is not None:
@@ -102,8 +101,14 @@ def add_converters(code: SourceCode, converters: Sequence[Converter]) -> list[st
             function = f"in_float32({function})"
         targets = ", ".join(_target_code(target, code) for target in item.targets)
         more = ", composite=True" if item.composite else ""
-        made.append(f"Converter(({targets},), {function}{more})")
+        code.import_line("from trt_passes.compiler.instruments.custom_code import converter_of")
+        made.append(f"converter_of(({targets},), {function}{more})")
     return made
+
+
+def converter_of(targets: tuple[Any, ...], function: Any, composite: bool = False) -> Converter:
+    """The converter of a function for operators; what `tp.converter` made of the function already is one."""
+    return function if isinstance(function, Converter) else Converter(targets, function, composite=composite)
 
 
 def _target_code(target: Any, code: SourceCode) -> str:

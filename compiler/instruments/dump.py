@@ -94,7 +94,7 @@ class Dump(Instrument):
         with self._writing():
             clear_folder(self.folder)
             self._write_run()
-            self._text = self._new_stage(_INPUT, "input").write_program(program, "input", ())
+            self._text = self._new_stage(_INPUT, "input").write_program(program, "input", (), with_weights=True)
 
     def before_pass(self, index: int, item: Pass, program: Program) -> None:
         """Complete the folders of the passes before, if this one leaves Python: TensorRT can end the process."""

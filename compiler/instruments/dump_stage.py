@@ -20,6 +20,8 @@ from ..ir.graph_diff import graph_diff
 from ..ir.partition_file import partition_text
 from ..ir.program import Program, Segment
 from ..ir.weightless import archive, save_without_rehearsal, weightless
+from ..ir.weights_file import NAME as WEIGHTS
+from ..ir.weights_file import WeightsFile, tensors_of
 from .dump_files import StagedFolder
 from .protocol import Step
 from .side_process import SideProcess
@@ -60,12 +62,21 @@ class OpenStage:
             self._saving.stop()
         self._folder.discard()
 
-    def write_program(self, program: Program, title: str, touched: Collection[str], save: bool = True) -> str:
-        """Write a program as text, which is returned, as picture and, if `save`, as archive."""
+    def write_program(
+        self, program: Program, title: str, touched: Collection[str], save: bool = True, with_weights: bool = False
+    ) -> str:
+        """Write a program as text, which is returned, as picture and, if `save`, as archive.
+
+        With `with_weights`, also what its weights are known by; not their numbers.
+        """
         path = self._folder.path
+        weights = None
+        if with_weights and any(tensor.is_cuda for tensor in tensors_of(program.exported).values()):
+            weights = WeightsFile.of(program).text()  # a copy of the process has no GPU
+        elif with_weights:
+            weights = ""
         if save:
-            write = (path / "program.pt2").write_bytes
-            self._saving = SideProcess(lambda: write(archive(weightless(program.exported))), save_without_rehearsal)
+            self._saving = SideProcess(lambda: _save(path, program, weights), save_without_rehearsal)
         with _pictures(path, {"graph": program_picture(program, touched, title)}):
             text = program_text(program)
             _put(path / "graph.txt", text)
@@ -100,6 +111,13 @@ class OpenStage:
             done = "changed nothing" if step.undone is None else f"failed and was undone ({step.undone.message})"
             _put(path / "unchanged.txt", f"{step.item.name} {done}: the graph is that of {latest}.\n")
         return text
+
+
+def _save(path: Path, program: Program, weights: str | None) -> None:
+    """Write the program's archive, and `weights` about its weights if it is a text; "" stands for what is not known."""
+    (path / "program.pt2").write_bytes(archive(weightless(program.exported)))
+    if weights is not None:
+        _put(path / WEIGHTS, weights or WeightsFile.of(program).text())
 
 
 def _put(path: Path, text: str) -> None:

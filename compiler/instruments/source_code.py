@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch._library.custom_ops import CustomOpDef
 
+from ..tensorrt.registry import Converter
+
 _PLAIN = (int, float, str, bytes, bool, type(None))
 
 
@@ -54,6 +56,10 @@ class SourceCode:
             return wanted
         if isinstance(value, CustomOpDef):
             return self._operator(value, wanted)
+        if isinstance(value, Converter) and not _is_library(value.convert):
+            # A function that a decorator made a converter of: its text has the decorator.
+            self._copy(inspect.unwrap(value.convert), wanted)
+            return self._know(value, wanted)
         if isinstance(value, types.ModuleType):
             self._module(value, wanted)
         elif _is_library(value):

@@ -64,7 +64,7 @@ class PartitionFile:
         for index, row in enumerate(data["segments"]):
             name = row.get("name", f"segment {index}") if isinstance(row, dict) else None
             nodes = row.get("nodes") if isinstance(row, dict) else None
-            if not isinstance(name, str) or not _are_texts(nodes):
+            if not isinstance(name, str) or not isinstance(nodes, list) or not _are_texts(nodes):
                 raise UserError(f"{path}: segment {index} needs a 'name' and a list 'nodes' of names.")
             if name in segments:
                 raise UserError(f"{path} has two segments called {name}: give each a name of its own.")
@@ -130,8 +130,8 @@ def _found(path: Path) -> Path:
     return files[-1]
 
 
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _are_texts(items: list[Any]) -> bool:
+    return all(isinstance(item, str) for item in items)
 
 
 def _texts(path: str, data: Mapping[str, Any], key: str) -> dict[str, str]:

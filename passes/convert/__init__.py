@@ -55,7 +55,7 @@ class Convert(Pass):
         if is_weightless(program.exported):
             raise UserError(
                 "convert needs weights, and this program was saved without them, as every program.pt2 of a dump is: "
-                "run the pipeline on the model itself, or stop at partition."
+                "run the pipeline on the model itself, continue the dump with --weights, or stop at partition."
             )
         ranges = symbol_ranges(program)
         for symbol, place in unbounded_symbols(program).items():

@@ -65,7 +65,7 @@ def test_every_file_is_where_it_should_be(program: Program, tmp_path: Path) -> N
     report = run(program, tmp_path / "new" / "dump")
     graph = {"graph.txt", "graph.dot", "graph.svg", "program.pt2"}
     expected = {"index.html", "run.json", "why.txt", "ledger.jsonl", "coverage.csv"}
-    expected |= {f"00-input/{name}" for name in graph}
+    expected |= {f"00-input/{name}" for name in (*graph, "weights.json")}
     expected |= {f"01-decompose/{name}" for name in (*graph, "change.diff")}
     expected |= {"02-lower.remove-noops/unchanged.txt"}
     expected |= {f"03-annotate/{name}" for name in (*graph, "change.diff")}
