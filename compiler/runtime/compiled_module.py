@@ -109,7 +109,7 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         """
         if not (args or kwargs):
             args, kwargs = self.usual_arguments()
-        leaves = pytree.treeleaves((args, kwargs))
+        leaves = pytree.tree_leaves((args, kwargs))
         device = next((leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)), self._usual_device())
         with rehearsal(self, device):
             kept = [self(*args, **kwargs)]
