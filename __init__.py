@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .debug.bisection import Bisection
     from .generation.files import load, save
     from .passes.convert.own import converter
+    from .tuning.tune import tune
 
 _HOMES = {
     "bisect": "debug.bisect",
@@ -77,6 +78,7 @@ _HOMES = {
     "Instrument": "compiler.instruments.protocol",
     "Timing": "compiler.instruments.timing",
     "Tuning": "compiler.ir.tuning",
+    "tune": "tuning.tune",
     "Verify": "compiler.instruments.verify",
     "Ledger": "compiler.ir.ledger",
     "Reason": "compiler.ir.ledger",
@@ -142,6 +144,7 @@ __all__ = [
     "save_engine",
     "shapes",
     "trace",
+    "tune",
 ]
 
 

@@ -109,6 +109,7 @@ def compile(
             traced = traceable(model, chosen, inputs, kwarg_inputs)
             program = traced_program(model, traced, inputs, kwarg_inputs, decide_by_examples)
             check_modules(settings.torch_executed_modules, program, model)
+            settings = _tuned(settings, model, inputs, kwarg_inputs)
             spent = {"export": time.perf_counter() - started}
             compiled = compile_program(program, settings, pipeline, instruments, spent)
             owner = _owner(model)
@@ -183,6 +184,15 @@ def _with_methods(
 
     with tracing():
         return script_of_methods(model, given, Settings.from_options(dict(options)), run)
+
+
+def _tuned(settings: Settings, model: Any, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Settings:
+    """The settings with what the variants of the model's operators take here, if the option `tune` says so."""
+    if not settings.tune:
+        return settings
+    from ..tuning.tune import tuned_settings
+
+    return tuned_settings(settings, model, inputs, kwargs)
 
 
 def _owner(model: Any) -> torch.nn.Module | ExportedProgram | None:

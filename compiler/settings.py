@@ -178,6 +178,11 @@ class Settings:
         "What variants of operators took on a GPU: a file that `tp.tune` wrote, or a `tp.Tuning`. The best are taken, "
         "on any machine; what was not measured keeps its default.",
     )
+    tune: bool = _option(
+        False,
+        "Measure the variants of the model's operators on this GPU first, as `tp.tune` does, and compile with the "
+        "best; with `tuning`, only what that lacks.",
+    )
     preset: Preset | None = _option(
         None,
         "Which variants of operators to prefer: fast, or exact. None takes defaults and, of those measured, the "
@@ -556,6 +561,7 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "engine_cache": _store,
         "cache_size": lambda name, value: _int(name, value, 0),
         "tuning": _tuning,
+        "tune": _bool,
         "preset": lambda name, value: None if value in (None, "none", "") else _one_of(Preset)(name, value),
         "max_error": _tolerance,
         "check": _check,

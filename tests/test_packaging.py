@@ -12,7 +12,7 @@ import pytest
 from trt_passes.compiler.runtime.after_import import after_import
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("compiler", "debug", "generation", "passes", "visualize")
+PARTS = ("compiler", "debug", "generation", "passes", "tuning", "visualize")
 
 
 def test_every_package_is_listed() -> None:

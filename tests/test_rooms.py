@@ -47,11 +47,12 @@ ROOMS: Mapping[str, str] = {
     "frontends.compiled_graph": f"{ALL} manager",
     "frontends.torchscript.blocks": ALL,  # given what compiles; makes the report
     "frontends.torchscript.op_support": ALL,  # knows what is decomposed
-    "api": f"{ALL} manager",
+    "api": f"{ALL} manager tuning",
     "compat": f"{ALL} manager api generation",
     "generation": f"{ALL} manager api",
     "debug": f"{ALL} manager",
-    "cli": f"{ALL} manager api debug",
+    "tuning": f"{ALL} manager",
+    "cli": f"{ALL} manager api debug tuning",
 }
 """What a room may import besides itself; `=room` is what the room itself offers, and no file in it. The longest name
 holds, for a file as for what it imports."""
@@ -61,7 +62,7 @@ def modules(root: Path) -> dict[str, Path]:
     """The files of the package, by the name that the table gives them."""
     files = [
         path
-        for top in ("compiler", "debug", "generation", "passes", "visualize")
+        for top in ("compiler", "debug", "generation", "passes", "tuning", "visualize")
         for path in (root / top).rglob("*.py")
     ]
     names = [".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__") for path in files]

@@ -289,6 +289,22 @@ def bisect(started: float, /, model: str, **options: Any) -> None:
     bisect_model(Request(model=model, command=_command(), started=started, **options), **own)
 
 
+@main.command(short_help="Measure the ways of computing a model's operators on this GPU.")
+@click.argument("model", shell_complete=complete_files)
+@click.option("-o", "--output", metavar="FILE", default="tuning.json", help="File to write or continue: tuning.json.")
+@click.option("--seconds", metavar="N", default=300.0, show_default=True, help="Seconds to measure for.")
+@input_option
+@set_option
+@trust_option
+@click.pass_obj
+def tune(started: float, /, model: str, output: str, seconds: float, **options: Any) -> None:
+    """Measure the variants of MODEL's operators, for `compile(tuning=…)` and `run --set tuning=FILE` on any machine."""
+    from .run import Request
+    from .tune import tune_model
+
+    tune_model(Request(model=model, command=_command(), started=started, **options), output, seconds)
+
+
 @main.command(short_help="Explain a reason code, a dump's fallbacks, or a node.")
 @click.argument("what", metavar="CODE|DIR", shell_complete=complete_codes)
 @click.argument("node", required=False)

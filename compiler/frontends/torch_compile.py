@@ -96,6 +96,11 @@ def backend(
 
 def _settings(options: Mapping[str, Any]) -> Settings:
     settings = Settings.from_options(options)
+    if settings.tune:
+        raise UserError(
+            "option 'tune' is for models that are exported whole: call tp.tune on the model, and give its file as "
+            "tuning."
+        )
     if settings.check is not None and (settings.check.has_inputs or settings.check.metric is not None):
         raise UserError(
             "option 'check' with inputs or a metric is for models that are exported whole, and torch.compile makes "

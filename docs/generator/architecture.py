@@ -31,6 +31,7 @@ PLACES: Mapping[str, Place] = {
         ("cli", "api", "generation", "compat"),
     ),
     "debug": Place(("debug/", "which operator is wrong, and a script that shows it"), ("debug",)),
+    "tuning": Place(("tuning/", "measures variants on a GPU"), ("tuning",)),
     "torch_compile": Place(
         ("frontends/torch_compile", "a way in that compiles when it is called"),
         ("frontends.torch_compile", "frontends.compiled_graph"),
