@@ -28,7 +28,7 @@ from typing import Any
 
 BANDWIDTH = 4.3e12
 STEPS, PROMPTS, PROMPT = 50, 5, 512
-PEERS = ("ours", "ours-no-graphs", "reduce-overhead", "eager", "max-autotune")
+PEERS = ("ours", "ours-in-place", "ours-no-graphs", "reduce-overhead", "eager", "max-autotune")
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,18 @@ def bytes_read(model: Any) -> int:
 Step = Callable[[], Any]
 
 
-def ours(model: Any, row: Row, graphs: bool) -> tuple[Step, Step, dict[str, Any]]:
+def ours(model: Any, row: Row, graphs: bool, in_place: bool) -> tuple[Step, Step, dict[str, Any]]:
     """A step, a prompt, and what is copied."""
     from trt_passes.generation.step import cache_argument
     from trt_passes.transformers import compile_for_generation
 
     compiled = compile_for_generation(
-        model, max_cache_len=row.positions, batch=row.batch, prefill=_prompt(row), cuda_graphs=graphs
+        model,
+        max_cache_len=row.positions,
+        batch=row.batch,
+        prefill=_prompt(row),
+        cuda_graphs=graphs,
+        in_place=in_place,
     )
     name = cache_argument(type(model))
     cache, one, many = compiled.new_cache(), *_tokens(model, row)
@@ -197,7 +202,7 @@ def measure(name: str, peer: str) -> dict[str, Any]:
     with torch.no_grad():
         started = time.perf_counter()
         if peer.startswith("ours"):
-            step, prompt, more = ours(model, row, peer == "ours")
+            step, prompt, more = ours(model, row, peer != "ours-no-graphs", peer == "ours-in-place")
         else:
             step, prompt, more = pytorch(model, row, None if peer == "eager" else peer)
         step()

@@ -12,6 +12,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from ..compiler.errors import UserError
+from ..compiler.ir.cache_operator import WRITE_ROWS
 from ..compiler.ir.dtypes import from_short_name, short_name
 
 
@@ -36,12 +37,14 @@ class Slot:
 class Layout:
     """The tensors of a cache: keys and values of each layer, those of one size as parts of one tensor [G, B, H, M, D].
 
-    So a step's new rows are one result for each size, and are written by one copy.
+    So a step's new rows are one result for each size, and are written by one copy; unless `in_place` says that a step
+    writes them into the cache itself.
     """
 
     slots: tuple[Slot, ...]
     positions: int
     dtype: torch.dtype
+    in_place: bool = False
 
     @property
     def tensors(self) -> list[tuple[int, int]]:
@@ -63,13 +66,15 @@ class Layout:
     def to_json(self) -> dict[str, Any]:
         """JSON-able values."""
         slots = [asdict(slot) for slot in self.slots]
-        return {"slots": slots, "positions": self.positions, "dtype": short_name(self.dtype)}
+        named = {"positions": self.positions, "dtype": short_name(self.dtype), "in_place": self.in_place}
+        return {"slots": slots, **named}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Layout:
         """The layout that `to_json` wrote."""
         slots = tuple(Slot(**slot) for slot in data["slots"])
-        return cls(slots, int(data["positions"]), from_short_name(data["dtype"]))
+        in_place = bool(data.get("in_place", False))
+        return cls(slots, int(data["positions"]), from_short_name(data["dtype"]), in_place)
 
 
 class Layer(CacheLayerMixin):
@@ -109,10 +114,13 @@ class Layer(CacheLayerMixin):
 
 
 class TracedLayer(Layer):
-    """A layer whose tensors are inputs of a program, and whose new rows are its results."""
+    """A layer whose tensors are inputs of a program, and whose new rows, or tensors with these, are its results."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, start: torch.Tensor, sliding: bool) -> None:
+    def __init__(
+        self, keys: torch.Tensor, values: torch.Tensor, start: torch.Tensor, sliding: bool, in_place: bool = False
+    ) -> None:
         super().__init__(keys.shape[2], sliding)
+        self.in_place = in_place
         self.keys, self.values, self.length = keys, values, start
         self.rows: tuple[torch.Tensor, torch.Tensor] | None = None
 
@@ -120,6 +128,10 @@ class TracedLayer(Layer):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The keys and values of all positions, with the new rows in place."""
+        if self.in_place:
+            self.keys = WRITE_ROWS(self.keys, key_states, self.length)
+            self.values = WRITE_ROWS(self.values, value_states, self.length)
+            return self.keys, self.values
         self.rows = key_states, value_states
         return self._with(self.keys, key_states), self._with(self.values, value_states)
 
@@ -235,11 +247,19 @@ class CompiledCache(Cache):
             found.update(zip(numbers, block.unbind(0), strict=True))
         return [found[number] for number in range(len(found))]
 
-    def write(self, rows: Sequence[torch.Tensor]) -> None:
-        """Append a step's rows, one tensor [G, B, heads, S, dim] for each block."""
-        count = rows[0].shape[3]
-        for block, new in zip(self.blocks, rows, strict=True):
-            block[:, :, :, self.length : self.length + count].copy_(new)
+    def write(self, results: Sequence[torch.Tensor], count: int) -> None:
+        """Append what a step of `count` tokens returned.
+
+        That is one tensor [G, B, heads, S, dim] of rows for each block, or, in place, what `tensors` gives.
+        """
+        if self.layout.in_place:
+            for tensor, new in zip(self.tensors(), results, strict=True):
+                # Where no engine could write in place, the result is a cache of its own.
+                if new.data_ptr() != tensor.data_ptr():
+                    tensor.copy_(new)
+        else:
+            for block, new in zip(self.blocks, results, strict=True):
+                block[:, :, :, self.length : self.length + count].copy_(new)
         self.length += count
 
     def captured(self) -> Memory | None:

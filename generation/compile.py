@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ def compile_for_generation(
     prefill: int | None = None,
     max_source_len: int | None = None,
     all_logits: bool = False,
+    in_place: bool = False,
     **settings: Any,
 ) -> Any:
     """Compile a language model of transformers so that its `generate` runs in TensorRT.
@@ -45,6 +47,8 @@ def compile_for_generation(
         prefill: the most tokens that one step takes; longer prompts take several steps. By default `max_cache_len`.
         max_source_len: for a model with an encoder of tokens, the most of these; by default `max_cache_len`.
         all_logits: return the logits of all tokens of a step, which assisted decoding needs, not of the last one only.
+        in_place: let the engine write to the cache itself, by TensorRT's own layer (10.16 and later, and TensorRT-RTX);
+            otherwise it returns new keys and values, which PyTorch writes there.
         settings: as for `compile`, such as `enabled_precisions` and `cuda_graphs`.
 
     Returns:
@@ -72,6 +76,7 @@ def compile_for_generation(
             source, layout = source_of(model, max_cache_len, length)
         else:
             layout = layout_of(model, max_cache_len)
+        layout = replace(layout, in_place=in_place)
     except NotKeysAndValues as error:
         raise UserError(f"{error}: such models cannot be compiled for generation; use compile_config.") from error
     if max_source_len is not None and (source is None or not source.has_tokens):

@@ -235,7 +235,7 @@ class CompiledGeneration:
             cache.length += 1
             return logits
         logits, *rows = self.programs["step"](**inputs, caches=cache.tensors())
-        cache.write(rows)
+        cache.write(rows, inputs["input_ids"].shape[1])
         return logits
 
     def _graph_of(self, inputs: dict[str, torch.Tensor], cache: CompiledCache) -> StepGraph | None:

@@ -13,7 +13,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from .cache import Layer, Layout, Slot, TracedLayer
-from .step import NotKeysAndValues, cache_argument, slots_of, stacked_rows
+from .step import NotKeysAndValues, cache_argument, kept, slots_of
 
 CROSS = "cross_"
 """How the entries of an encoder's outputs begin that hold the keys and values of all positions of the source."""
@@ -138,7 +138,7 @@ class Seq2SeqStep(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """See the class."""
         pairs = zip(caches[::2], caches[1::2], self.layout.slots, strict=True)
-        layers = [TracedLayer(keys, values, start, slot.sliding) for keys, values, slot in pairs]
+        layers = [TracedLayer(keys, values, start, slot.sliding, self.layout.in_place) for keys, values, slot in pairs]
         found: dict[int, torch.Tensor] = {}
         for block, numbers in zip(cross, self.source.groups.values(), strict=True):
             found.update({number: block[:, place] for place, number in enumerate(numbers)})
@@ -157,7 +157,7 @@ class Seq2SeqStep(nn.Module):
         logits = self.model(
             encoder_outputs=outputs, decoder_input_ids=input_ids, decoder_attention_mask=attention_mask, **options
         ).logits
-        return (logits if self.all_logits else logits[:, -1:], *stacked_rows(layers, self.layout))
+        return (logits if self.all_logits else logits[:, -1:], *kept(layers, self.layout))
 
 
 def source_of(model: Any, positions: int, length: int) -> tuple[Source, Layout]:

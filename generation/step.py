@@ -30,7 +30,8 @@ class DecoderStep(nn.Module):
         position_ids: i64[B,S], if the model takes such.
         image_rows: [B,S,width], for a model of images and text: features, where the tokens are image tokens.
 
-    Returns the logits, f32/f16/bf16[B,1 or S,V], and the new rows, [G,B,H,S,D] for each size of `Layout.groups`.
+    Returns the logits, f32/f16/bf16[B,1 or S,V], and the new rows, [G,B,H,S,D] for each size of `Layout.groups`; if the
+    layout says that steps write in place, the caches instead, which engines have in the memory of those given.
     """
 
     def __init__(self, model: Any, layout: Layout, all_logits: bool, image_token: int | None = None) -> None:
@@ -52,7 +53,7 @@ class DecoderStep(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """See the class."""
         pairs = zip(caches[::2], caches[1::2], self.layout.slots, strict=True)
-        layers = [TracedLayer(keys, values, start, slot.sliding) for keys, values, slot in pairs]
+        layers = [TracedLayer(keys, values, start, slot.sliding, self.layout.in_place) for keys, values, slot in pairs]
         options: dict[str, Any] = {self.cache_argument: Cache(layers=layers), "use_cache": True, "return_dict": True}
         if position_ids is not None:
             options["position_ids"] = position_ids
@@ -66,11 +67,13 @@ class DecoderStep(nn.Module):
         logits = self.model(attention_mask=attention_mask, **options).logits
         if not self.all_logits:
             logits = logits[:, -1:]
-        return (logits, *stacked_rows(layers, self.layout))
+        return (logits, *kept(layers, self.layout))
 
 
-def stacked_rows(layers: Sequence[TracedLayer], layout: Layout) -> list[torch.Tensor]:
-    """The new rows of all layers, those of one size as one tensor."""
+def kept(layers: Sequence[TracedLayer], layout: Layout) -> list[torch.Tensor]:
+    """The new rows of all layers, those of one size as one tensor; in place, keys and values of every layer."""
+    if layout.in_place:
+        return [tensor for layer in layers for tensor in (layer.keys, layer.values)]
     rows = [part for layer in layers for part in layer.rows or ()]
     return [torch.stack([rows[number] for number in numbers]) for numbers in layout.groups.values()]
 

@@ -37,6 +37,7 @@ class StepGraph:
         if reason is not None:
             raise CannotCapture(reason)
         self._program, self._caches, self._blocks = program, cache.tensors(), cache.blocks
+        self._in_place = cache.layout.in_place
         # A captured graph needs execution contexts that nobody else uses.
         self._engines = program.engines_on(device)
         self._contexts: list[Contexts] = [{} for _ in self._engines]
@@ -67,8 +68,13 @@ class StepGraph:
             for engine, contexts in zip(self._engines, self._contexts, strict=True):
                 stack.enter_context(engine.own_contexts(contexts))
             logits, *rows = self._program(**self._inputs, caches=self._caches)
-        for block, new in zip(self._blocks, rows, strict=True):
-            block.index_copy_(3, self._inputs["start"], new)
+        if self._in_place:
+            for tensor, new in zip(self._caches, rows, strict=True):
+                if new.data_ptr() != tensor.data_ptr():
+                    tensor.copy_(new)
+        else:
+            for block, new in zip(self._blocks, rows, strict=True):
+                block.index_copy_(3, self._inputs["start"], new)
         result: torch.Tensor = logits
         return result
 

@@ -15,7 +15,7 @@ from .input import Profile
 from .strict_json import strict_json
 
 SCHEMA = 2
-"""Version of the JSON form of an `EngineSpec` that has what earlier releases know nothing of: several profiles."""
+"""Version of the JSON form of an `EngineSpec` with several profiles, or aliases, which earlier releases know not."""
 
 _FIRST = 1
 """Version of one without."""
@@ -31,7 +31,8 @@ class Binding:
     `shape` holds numbers, and sympy text for symbolic sizes. `min_shape`, `opt_shape` and `max_shape` are the sizes at
     the corners of the optimization profile; all three equal `shape` when it is static. If there are several profiles,
     `profiles` has the corners in each of them, and the others are those of what holds all of them. The dtype is the one
-    that the engine reads or writes, so never float64.
+    that the engine reads or writes, so never float64. `alias` is, of an output, the input in whose memory it is: the
+    engine writes there, and what was in it is gone.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Binding:
     opt_shape: tuple[int, ...]
     max_shape: tuple[int, ...]
     profiles: tuple[Profile, ...] = ()
+    alias: str | None = None
 
     def __post_init__(self) -> None:
         ranks = {len(self.shape), len(self.min_shape), len(self.opt_shape), len(self.max_shape)}
@@ -63,6 +65,8 @@ class Binding:
         row: dict[str, Any] = {"name": self.name, "dtype": short_name(self.dtype), "shape": list(self.shape)}
         if self.is_dynamic:
             row |= {"min": list(self.min_shape), "opt": list(self.opt_shape), "max": list(self.max_shape)}
+        if self.alias is not None:
+            row["alias"] = self.alias
         if self.profiles:
             row["profiles"] = [[list(shape) for shape in profile] for profile in self.profiles]
         return row
@@ -75,11 +79,14 @@ class Binding:
             ValueError: a field has another type, or a size is negative (KeyError where a field is missing).
         """
         shape = tuple(_list_of(row["shape"], int | str))
+        alias = None if row.get("alias") is None else _text(row["alias"])
+        name, dtype = _text(row["name"]), from_short_name(row["dtype"])
         if all(isinstance(size, int) for size in shape):
-            return cls.static(_text(row["name"]), from_short_name(row["dtype"]), tuple(_list_of(row["shape"], int)))
+            sizes = tuple(_list_of(row["shape"], int))
+            return cls(name, dtype, sizes, sizes, sizes, sizes, alias=alias)
         low, usual, high = (tuple(_list_of(row[key], int)) for key in ("min", "opt", "max"))
         profiles = tuple(_profile(item) for item in _list_of(row.get("profiles", []), list))
-        return cls(_text(row["name"]), from_short_name(row["dtype"]), shape, low, usual, high, profiles)
+        return cls(name, dtype, shape, low, usual, high, profiles, alias)
 
 
 @dataclass(frozen=True)
@@ -103,10 +110,16 @@ class EngineSpec:
         """How many optimization profiles the engine has; one that takes fixed sizes only has one."""
         return max((len(binding.profiles) for binding in self.inputs), default=0) or 1
 
+    @property
+    def aliases(self) -> dict[int, int]:
+        """The outputs that are in the memory of an input, by number, with the number of that."""
+        numbers = {binding.name: number for number, binding in enumerate(self.inputs)}
+        return {i: numbers[item.alias] for i, item in enumerate(self.outputs) if item.alias is not None}
+
     def to_json(self) -> dict[str, Any]:
         """The JSON object that `from_json` reads."""
         return {
-            "schema": _FIRST if self.profiles == 1 else SCHEMA,
+            "schema": _FIRST if self.profiles == 1 and not self.aliases else SCHEMA,
             "name": self.name,
             "flavor": self.flavor,
             "version": self.version,
@@ -134,12 +147,19 @@ class EngineSpec:
             inputs = tuple(Binding.from_json(row) for row in _list_of(data["inputs"], dict))
             if len({len(binding.profiles) for binding in inputs if binding.is_dynamic}) > 1:
                 raise ValueError("inputs have different numbers of profiles")
+            outputs = tuple(Binding.from_json(row) for row in _list_of(data["outputs"], dict))
+            shared = [binding.alias for binding in outputs if binding.alias is not None]
+            sides = {binding.name: (binding.dtype, binding.shape) for binding in inputs}
+            if len(set(shared)) < len(shared) or any(
+                item.alias is not None and sides.get(item.alias) != (item.dtype, item.shape) for item in outputs
+            ):
+                raise ValueError("an output is in the memory of no input, or of one that differs or has another")
             return cls(
                 name=_text(data["name"]),
                 flavor=_text(data["flavor"]),
                 version=_text(data["version"]),
                 inputs=inputs,
-                outputs=tuple(Binding.from_json(row) for row in _list_of(data["outputs"], dict)),
+                outputs=outputs,
                 compute_capabilities=tuple(_list_of(data["compute_capabilities"], str)),
                 tf32=bool(data["tf32"]),
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..ir import cache_operator as cache_operator
 from ..ir import quantized_operators as quantized_operators
 from ..ir import recurrent_operators as recurrent_operators
 from ..ir.engine_operator import LIBRARY

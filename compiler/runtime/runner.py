@@ -112,9 +112,16 @@ class Runner:
                     "process that compiled it: use executor='pytorch', or compile again."
                 )
             self._check(inputs)
-            return self.reference(inputs)
+            return self._in_place(inputs, self.reference(inputs))
         self._check(inputs)
-        return self._run_in_pytorch(inputs, constants())
+        return self._in_place(inputs, self._run_in_pytorch(inputs, constants()))
+
+    def _in_place(self, inputs: Tensors, results: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The results, those that an engine has in the memory of inputs there too."""
+        with torch.no_grad():
+            for number, position in self.spec.aliases.items():
+                results[number] = inputs[position].copy_(results[number])
+        return results
 
     def change(self, options: RuntimeOptions, runtime_cache: RuntimeCache | None) -> None:
         """Run in another way from now on; no other thread may be running the segment."""

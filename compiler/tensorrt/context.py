@@ -16,6 +16,7 @@ from torch.fx import Node
 from ..ir.call import Call
 from ..ir.dtypes import INT4, short_name
 from ..ir.memory import view_key
+from ..ir.program import is_symbolic
 from ..ir.symbols import Dim, Range, dims_of, expression
 from .dtypes import from_trt, to_trt
 from .loader import TensorRT, tensor_shape
@@ -55,6 +56,9 @@ class ConverterContext:
         converter_of: the function that converts calls of an operator, for graphs inside of operators; None if none.
         use_fp32_acc: whether the terms of matrix products of halves are added up in float32.
         nodes: the names of all nodes that this network is made of, those to come as well.
+        several_profiles: whether the engine has several optimization profiles.
+        outputs: the names of the nodes whose results leave the network.
+        aliases: the nodes whose results are in the memory of an input, with the name of that binding.
     """
 
     def __init__(
@@ -68,8 +72,10 @@ class ConverterContext:
         ranges: Mapping[sympy.Symbol, Range] | None = None,
         nodes: Collection[str] = (),
         several_profiles: bool = False,
+        outputs: Collection[str] = (),
     ) -> None:
-        self.several_profiles = several_profiles
+        self.several_profiles, self.outputs = several_profiles, frozenset(outputs)
+        self.aliases: dict[str, str] = {}
         self.library, self.network, self.converter_of = library, network, converter_of
         self.use_fp32_acc, self.nodes = use_fp32_acc, frozenset(nodes)
         self.kept_alive: list[torch.Tensor] = []
@@ -298,6 +304,22 @@ class ConverterContext:
     def is_constant(self, tensor: Tensor) -> bool:
         """Whether a tensor is the result of a constant layer."""
         return tensor.trt.name in self._constant_tensors
+
+    def writes_in_place(self, node: Node, written: Any, tensor: Tensor) -> bool:
+        """Whether the result of a node can be in the memory of a cache that it writes to, which is noted then.
+
+        Args:
+            node: whose result is the cache with what was written.
+            written: the node of the cache, which nothing else may read.
+            tensor: its value, [B,H,M,D].
+        """
+        fixed = tensor.rank == 4 and all(isinstance(size, int) for size in tensor.shape[1:])
+        able = hasattr(self.network, "add_kv_cache_update") and tensor.trt.is_network_input and not self._owners
+        readers = [user for user in written.users if not is_symbolic(user)]
+        if not (fixed and able and node.name in self.outputs and readers == [node]):
+            return False
+        self.aliases[node.name] = tensor.trt.name
+        return True
 
     def with_rank(self, argument: Any, rank: int) -> Tensor | None:
         """A parameter, buffer or constant of the model with dimensions of size 1 in front, up to `rank`; else None.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sympy
@@ -82,6 +82,7 @@ class NetworkBuilder:
         converter_of: the function that converts calls of an operator, for graphs inside of operators; None if none.
         use_fp32_acc: whether the terms of matrix products of halves are added up in float32.
         nodes: the names of all nodes of the segment.
+        outputs: the names of those that leave it.
         profiles: the ranges in each optimization profile; none if there is one only, which `ranges` has.
     """
 
@@ -94,6 +95,7 @@ class NetworkBuilder:
         use_fp32_acc: bool = True,
         nodes: Collection[str] = (),
         profiles: Sequence[Mapping[sympy.Symbol, Range]] = (),
+        outputs: Collection[str] = (),
     ) -> None:
         self._library, self._ranges = library, ranges
         self._profiles = profiles if len(profiles) > 1 else ()
@@ -113,6 +115,7 @@ class NetworkBuilder:
             ranges,
             nodes,
             several_profiles=len(self._profiles) > 1,
+            outputs=outputs,
         )
 
     def add_inputs(self, nodes: Iterable[Node]) -> None:
@@ -151,7 +154,7 @@ class NetworkBuilder:
         for node in outputs:
             self.context.begin(node.name)
             tensor = self._own_tensor(self.context.value(node.name))
-            binding = self._binding(node)
+            binding = replace(self._binding(node), alias=self.context.aliases.get(node.name))
             tensor.trt.name = binding.name
             self._network.mark_output(tensor.trt)
             bindings.append(binding)

@@ -9,6 +9,7 @@ from . import (
     batch_norm,
     bitwise,
     bounds,
+    caches,
     comparison,
     control_flow,
     convolution,
@@ -40,7 +41,7 @@ _MODULES = (
     *(pointwise, comparison, activation, reduction, linear, convolution, pooling, normalization),
     *(attention, shape, indexing, creation, resize, symbolic),
     *(scatter, bitwise, scan, distance, grid, batch_norm, strided, signs, bounds, recurrent, sorting, searching),
-    *(data_dependent, control_flow, experts, quantization),
+    *(data_dependent, control_flow, experts, quantization, caches),
 )
 
 

@@ -57,7 +57,9 @@ def convert_segment(
         return None if converter is None else converter.convert
 
     profiles = profile_ranges(program) if profile_count(program.inputs) > 1 else ()
-    builder = NetworkBuilder(library, program.constants, ranges, converter_of, use_fp32_acc, segment.nodes, profiles)
+    builder = NetworkBuilder(
+        library, program.constants, ranges, converter_of, use_fp32_acc, segment.nodes, profiles, segment.outputs
+    )
     builder.add_inputs(nodes[name] for name in segment.inputs)
     failures: dict[str, Reason] = {}
     for done, name in enumerate(segment.nodes):

@@ -52,7 +52,7 @@ class Execution:
     output_addresses: list[int]
     shapes: list[Shape] | None = None
     output_shapes: tuple[Shape, ...] = ()
-    kept_outputs: list[torch.Tensor] | None = None
+    kept_outputs: dict[int, torch.Tensor] | None = None
     given_outputs: dict[int, torch.Tensor] = field(default_factory=dict)
     has_run: bool = False
 
@@ -113,7 +113,7 @@ class Engine:
         self._input_dtypes = tuple(binding.dtype for binding in spec.inputs)
         self._outputs = tuple((binding.name, binding.dtype) for binding in spec.outputs)
         self._dynamic = tuple(i for i, binding in enumerate(spec.inputs) if binding.is_dynamic)
-        self._profiles = spec.profiles
+        self._profiles, self._aliases = spec.profiles, spec.aliases
 
     def __copy__(self) -> Engine:
         # What is deserialized is read-only; execution contexts and outputs are not shared.
@@ -223,7 +223,7 @@ class Engine:
         kept = []
         addresses = state.input_addresses
         # Results of the call before may be inputs of this one, which writes to them.
-        overwritten = [address_of_memory(tensor) for tensor in state.kept_outputs or ()]
+        overwritten = [address_of_memory(tensor) for tensor in (state.kept_outputs or {}).values()]
         for position, tensor in enumerate(inputs):
             if tensor.dtype != self._input_dtypes[position] or tensor.device != device or tensor.layout is not _DENSE:
                 raise self._misplaced(position, device, tensor)
@@ -236,7 +236,7 @@ class Engine:
             kept.append(tensor)
             if address != addresses[position] or not address:
                 self._tell(state, addresses, position, self._input_names[position], address)
-        outputs = (state.kept_outputs if self._reuses else None) or self._new_outputs(state, inputs[0])
+        outputs = self._outputs_of(state, kept)
         addresses = state.output_addresses
         for position, tensor in enumerate(outputs):
             address = tensor.data_ptr()
@@ -244,6 +244,11 @@ class Engine:
                 self._tell(state, addresses, position, self._outputs[position][0], address)
         if not state.context.execute_async_v3(stream):
             raise RuntimeError(f"{self.trt} could not run {self.spec.name}: {self._said()}")
+        for number, position in self._aliases.items():
+            # A copy was written to, where the memory of the input itself was not what TensorRT takes.
+            if kept[position] is not inputs[position]:
+                inputs[position].copy_(kept[position])
+            outputs[number] = inputs[position]
         if not state.has_run:
             state.has_run = True
             if self._runtime_cache is not None:
@@ -256,20 +261,33 @@ class Engine:
             raise RuntimeError(f"{self.trt} does not take the memory of {name!r} for {self.spec.name}: {self._said()}")
         addresses[position] = address
 
-    def _new_outputs(self, state: Execution, like: torch.Tensor) -> list[torch.Tensor]:
-        pairs = [(shape, dtype) for (_, dtype), shape in zip(self._outputs, state.output_shapes, strict=True)]
+    def _outputs_of(self, state: Execution, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What the engine writes to: new tensors, those of the call before, those given, and some inputs."""
+        found = state.kept_outputs if self._reuses else None
+        if not found:
+            found = self._new_outputs(state, inputs[0])
+        found = {**found, **{number: inputs[position] for number, position in self._aliases.items()}}
+        return [found[number] for number in range(len(self._outputs))]
+
+    def _new_outputs(self, state: Execution, like: torch.Tensor) -> dict[int, torch.Tensor]:
+        """All outputs by number, but those in the memory of inputs."""
+        own = {
+            number: (shape, dtype)
+            for number, ((_, dtype), shape) in enumerate(zip(self._outputs, state.output_shapes, strict=True))
+            if number not in self._aliases
+        }
         if state.given_outputs:
             given, state.given_outputs = state.given_outputs, {}
-            return [
-                given[number] if number in given else like.new_empty(shape, dtype=dtype)
-                for number, (shape, dtype) in enumerate(pairs)
-            ]
+            return {
+                number: given[number] if number in given else like.new_empty(shape, dtype=dtype)
+                for number, (shape, dtype) in own.items()
+            }
         if not self._reuses:
-            return [like.new_empty(shape, dtype=dtype) for shape, dtype in pairs]
+            return {number: like.new_empty(shape, dtype=dtype) for number, (shape, dtype) in own.items()}
         # Made in a call under torch.inference_mode, they could not be used outside of it later.
         with torch.inference_mode(False):
-            state.kept_outputs = [like.new_empty(shape, dtype=dtype) for shape, dtype in pairs]
-        return list(state.kept_outputs)
+            state.kept_outputs = {number: like.new_empty(shape, dtype=dtype) for number, (shape, dtype) in own.items()}
+        return state.kept_outputs
 
     def _profile_of(self, shapes: list[Shape]) -> int:
         local = self._local

@@ -381,3 +381,27 @@ def test_a_context_without_its_profile_is_none(stream: SimpleNamespace, monkeypa
     run = Engine(trt, torch.zeros(16, dtype=torch.uint8), spec, ShapeRule(spec), RuntimeOptions())
     with pytest.raises(EngineUnavailable, match="no execution context"):
         run([torch.randn(2, 2), torch.zeros(2)])
+
+
+def test_an_output_in_the_memory_of_an_input_is_that_input(stream: SimpleNamespace) -> None:
+    y = SPEC.outputs[0]
+    spec = dataclasses.replace(SPEC, outputs=(dataclasses.replace(y, alias="x"),))
+    fake, b = FakeTensorRT(), torch.tensor([1.0, 2.0])
+    for reuses in (False, True):
+        trt = TensorRT(fake, "tensorrt_rtx", "1.6.1.120")  # type: ignore[arg-type]
+        run = Engine(
+            trt, torch.zeros(16, dtype=torch.uint8), spec, ShapeRule(spec), RuntimeOptions(reuse_outputs=reuses)
+        )
+        given = aligned(3, 2)
+        before = given.clone()
+        for times in (1, 2):
+            (found,) = run([given, b])
+            assert found is given
+            torch.testing.assert_close(given, before + times * b)
+        assert fake.contexts[-1].addresses["x"] == fake.contexts[-1].addresses["y"] == given.data_ptr()
+        # At an address that TensorRT does not take, and across it: a copy is written, and what was given gets it.
+        for other in (aligned(4, 2)[1:], aligned(2, 3).t()):
+            before = other.clone()
+            (found,) = run([other, b])
+            assert found is other
+            torch.testing.assert_close(other, before + b)
