@@ -126,30 +126,41 @@ class PassManager:
             with clock.counting(instrument):
                 instrument.before_pass(index, item, program)
         asked: Instrument | None = None
+        left: list[Program] = []
         try:
             self._require(item, program)
-            step, after = self._ran(index, item, program, before, ctx, clock)
+            step, after = self._ran(index, item, program, before, ctx, clock, left)
             for asked in self.instruments:
                 with clock.counting(asked):
                     asked.after_pass(step)
         except BaseException as error:
             shown = self._shown(item, program, error)
             for instrument in self.instruments:
-                instrument.on_failure(Failure(index, item, program, shown, asked))
+                instrument.on_failure(Failure(index, item, program, shown, asked, left[-1] if left else None))
             if shown is error:
                 raise
             raise shown from error
         return step, after
 
     def _ran(
-        self, index: int, item: Pass, program: Program, before: Snapshot, ctx: Context, clock: _Clock
+        self,
+        index: int,
+        item: Pass,
+        program: Program,
+        before: Snapshot,
+        ctx: Context,
+        clock: _Clock,
+        left: list[Program],
     ) -> tuple[Step, Snapshot]:
-        """What a pass did; nothing, where it failed and can be undone."""
+        """What a pass did; nothing, where it failed and can be undone. `left` gets what it worked on and returned."""
         started = time.perf_counter()
         try:
-            result = item.run(program.copy(), ctx)
+            left.append(program.copy())
+            result = item.run(left[-1], ctx)
+            left.append(result)
             if item.kind == "transform":
                 result = _finished(program, before, result)
+            left.append(result)
             seconds = time.perf_counter() - started
             after = before if result is program else Snapshot.of(result)
             step = Step(index, item, program, result, Change.between(before, after), seconds)

@@ -46,7 +46,8 @@ class Dump(Instrument):
     """Writes a folder with the graph after every pass as text, picture, diff and program, and what became of it.
 
     The folder may be new, empty, or hold an earlier dump, which is replaced. Each pass's folder appears when it is
-    complete. A pass that changed nothing says so in `unchanged.txt`. Text files hold the same bytes for the same model
+    complete. A pass that changed nothing says so in `unchanged.txt`, one that failed in `failed.txt`, beside the graph
+    as it left it. Text files hold the same bytes for the same model
     and settings; only `run.json`, `index.html` and `build.log` hold seconds. After a failure, `repro/` has a script
     that repeats it. Of large programs, only that before all passes and the partitioned one are saved as archives.
 
@@ -124,6 +125,7 @@ class Dump(Instrument):
         self._failed = failure.item.name, getattr(error, "node", None) or ""
         if not self._broken:
             with self._writing():
+                self._write_failed(failure)
                 self._finish_stages()
         if self._broken or isinstance(error, UserError | Cancelled) or not isinstance(error, Exception):
             return
@@ -132,6 +134,16 @@ class Dump(Instrument):
         self._reproduce = self._write_reproducer(failure.index, failure.before, error, failure.instrument)
         if isinstance(error, PassFailure):
             error.reproduce = self._reproduce
+
+    def _write_failed(self, failure: Failure) -> None:
+        """Write the folder of a pass that failed: its graph, as far as it had come, what it changed, and why."""
+        if failure.after is None or not isinstance(failure.error, Exception):
+            return
+        name = f"{failure.index + 1:02d}-{failure.item.name}"
+        if name in {stage.name for stage in self._open} or (self.folder / name).exists():
+            return  # the pass itself did its work, and something that came after the dump found it wrong
+        stage = self._new_stage(name, failure.item.name)
+        stage.write_failed(failure, self._latest, self._text)
 
     def after_pipeline(self, report: Report) -> None:
         """Write what is known of the whole run."""

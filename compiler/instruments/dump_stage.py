@@ -16,6 +16,7 @@ from ...visualize.page import StageFiles
 from ...visualize.picture import Picture
 from ...visualize.render import Rendering
 from ...visualize.text import graph_text, program_text
+from ..ir.change import Change, Snapshot
 from ..ir.graph_diff import graph_diff
 from ..ir.partition_file import partition_text
 from ..ir.program import Program, Segment
@@ -23,7 +24,7 @@ from ..ir.weightless import archive, save_without_rehearsal, weightless
 from ..ir.weights_file import NAME as WEIGHTS
 from ..ir.weights_file import WeightsFile, tensors_of
 from .dump_files import StagedFolder
-from .protocol import Step
+from .protocol import Failure, Step
 from .side_process import SideProcess
 
 MAX_SAVED_NODES = 2000
@@ -81,6 +82,27 @@ class OpenStage:
             text = program_text(program)
             _put(path / "graph.txt", text)
         return text
+
+    def write_failed(self, failure: Failure, latest: str, before: str) -> None:
+        """Write what a pass that failed had made of the program, if that can be shown, and why it failed.
+
+        Args:
+            failure: of the pass.
+            latest: the last folder that had a graph.
+            before: the text of that graph.
+        """
+        path = self._folder.path
+        _put(path / "failed.txt", f"{failure.item.name} failed: {failure.error}\n")
+        if failure.after is None:
+            return
+        try:
+            touched = Change.between(Snapshot.of(failure.before), Snapshot.of(failure.after))
+            text = self.write_program(failure.after, "when it failed", {*touched.created, *touched.rewired}, save=False)
+        except Exception as error:  # a graph in the middle of being rewritten may be none
+            _put(path / "graph.txt", f"# the graph cannot be shown: {type(error).__name__}: {error}\n")
+            return
+        difference = graph_diff(before, text, (f"{latest}/graph.txt", f"{self.name}/graph.txt"))
+        _put(path / "change.diff", difference or "# nothing had changed when it failed\n")
 
     def write_step(self, step: Step, latest: str, before: str) -> str | None:
         """Write what a pass did.

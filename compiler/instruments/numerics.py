@@ -41,9 +41,13 @@ class Divergence:
     max_abs: float
     relative_l2: float
 
+    @property
+    def error(self) -> str:
+        """Both errors in words."""
+        return f"relative L2 {self.relative_l2:.2e}, largest difference {self.max_abs:.2e}"
+
     def __str__(self) -> str:
-        error = f"relative L2 {self.relative_l2:.2e}, largest difference {self.max_abs:.2e}"
-        return f"{self.pass_name}: {self.output}: {error}"
+        return f"{self.pass_name}: {self.output}: {self.error}"
 
 
 def node_errors(rows: Iterable[Divergence]) -> dict[str, float]:
@@ -117,7 +121,9 @@ class Numerics(Instrument):
         self.rows += rows
         worst = max(rows, key=lambda row: row.relative_l2, default=None)
         if self._stop and worst is not None and worst.relative_l2 > self._limit:
-            message = f"output {worst.output} diverged: {worst}, more than {self._limit:.0e}. {self._why(step.after)}"
+            why = self._why(step.after)
+            what = f"{_output_text(worst.output)} differs from the model's"
+            message = f"{what}: {worst.error}, more than {self._limit:.0e}. {why}"
             own = is_ours(step.item) and self._tolerance is None
             raise PassFailure(step.item.name, message.rstrip(), ours=own)
 
@@ -168,6 +174,14 @@ class Numerics(Instrument):
                 row = distance(values[name], results[binding.name])
                 rows.append(Divergence(pass_name, f"{segment.name}/{name}", *row))
         return rows
+
+
+def _output_text(output: str) -> str:
+    """An output in words: "the output", "output[1]", "%linear_2, which leaves the network of segment-00,"."""
+    if "/" not in output:
+        return "the output" if output == "output" else output
+    segment, _, node = output.rpartition("/")
+    return f"%{node}, which leaves the network of {segment},"
 
 
 class NumericsAgain(Numerics):

@@ -41,7 +41,8 @@ class Step:
 class Failure:
     """A pass that did not finish: the program it was given, and what it raised (KeyboardInterrupt included).
 
-    `instrument` is the one that raised, if the pass itself did not.
+    `instrument` is the one that raised, if the pass itself did not. `after` is what the pass returned, or how far it
+    had come with its copy of the program when it raised; it need not be valid.
     """
 
     index: int
@@ -49,6 +50,7 @@ class Failure:
     before: Program = field(repr=False)
     error: BaseException
     instrument: Instrument | None = None
+    after: Program | None = field(default=None, repr=False)
 
 
 class Instrument:

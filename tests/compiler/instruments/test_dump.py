@@ -9,10 +9,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
+import trt_passes as tp
 from trt_passes import (
     Context,
     Dump,
@@ -281,3 +282,55 @@ def test_weights_above_the_limit_stay_out_of_the_reproducer(program: Program, tm
     assert "holds zeros instead of the" in (tmp_path / "repro/reproduce.py").read_text()
     loaded = torch.export.load(tmp_path / "repro/program.pt2")
     assert all(not tensor.any() for tensor in loaded.state_dict.values())
+
+
+# --- passes that fail ----------------------------------------------------------------------------------------------
+@graph_pass("lower.half-done")
+def half_done(program: Program, ctx: Context) -> Program:
+    """Erase one relu's use, then raise."""
+    node = next(iter(program.graph.find_nodes(op="call_function", target=torch.ops.aten.relu.default)))
+    node.replace_all_uses_with(node.args[0])
+    raise ValueError("in the middle")
+
+
+@graph_pass("lower.wrong")
+def wrong(program: Program, ctx: Context) -> Program:
+    """Leave a relu out."""
+    node = next(iter(program.graph.find_nodes(op="call_function", target=torch.ops.aten.relu.default)))
+    node.replace_all_uses_with(node.args[0])
+    program.graph.erase_node(node)
+    return program
+
+
+@graph_pass("lower.broken")
+def broken(program: Program, ctx: Context) -> Program:
+    """Leave a graph that is none: a node that reads what is gone."""
+    node = next(iter(program.graph.find_nodes(op="call_function", target=torch.ops.aten.relu.default)))
+    node.meta.pop("val", None)
+    node.target = "nothing"
+    raise ValueError("in the middle")
+
+
+@pytest.mark.parametrize("item", [half_done, wrong], ids=lambda item: item.name)
+def test_the_graph_and_the_diff_of_the_pass_that_failed(item: Any, tmp_path: Path) -> None:
+    program = tp.trace(
+        torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4)), [torch.randn(2, 4)]
+    )
+    instruments = [tp.Numerics(), tp.Dump(tmp_path)]
+    with pytest.raises(PassFailure):
+        tp.PassManager([*tp.Pipeline.parse("decompose"), item], instruments).run(program)
+    folder = tmp_path / f"02-{item.name}"
+    assert item.name in (folder / "failed.txt").read_text()
+    assert "%linear_1 = aten.linear(%linear, " in (folder / "graph.txt").read_text()
+    assert any(
+        line.startswith(("~ ", "- ", "-")) and "relu" in line
+        for line in (folder / "change.diff").read_text().splitlines()
+    )
+    assert (tmp_path / "index.html").exists()
+
+
+def test_a_graph_that_cannot_be_shown_is_no_second_failure(tmp_path: Path) -> None:
+    program = tp.trace(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU()), [torch.randn(2, 4)])
+    with pytest.raises(PassFailure, match="in the middle"):
+        tp.PassManager([broken], [tp.Dump(tmp_path)]).run(program)
+    assert "in the middle" in (tmp_path / "01-lower.broken/failed.txt").read_text()

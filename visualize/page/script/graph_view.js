@@ -183,8 +183,8 @@ class GraphView {
         el(
           "span",
           { class: "scale" },
-          scale.text(scale.low),
-          Array.from({ length: SCALE_STEPS }, (_, step) => el("i", { class: `step-${step}` })),
+          scale.low === scale.high ? "all" : scale.text(scale.low),
+          scale.steps().map(({ step, value }) => el("i", { class: `step-${step}`, title: `about ${scale.text(value)}` })),
           scale.text(scale.high),
         ),
       );

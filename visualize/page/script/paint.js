@@ -31,13 +31,26 @@ class NumberScale {
     this.low = Math.min(...finite);
     this.high = Math.max(...finite);
     this.isLog = this.high / this.low > 100;
+    // As many digits as tell the least from the largest: errors of a model often lie close together.
+    this.digits = [1, 2, 3, 4, 5].find((digits) => this.low.toExponential(digits) !== this.high.toExponential(digits)) || 1;
+  }
+
+  // The values that the colours stand for, from the least to the largest; one, where all are the same.
+  steps() {
+    if (this.low === this.high) return [{ step: 3, value: this.low }];
+    return Array.from({ length: SCALE_STEPS }, (_, step) => {
+      const at = step / (SCALE_STEPS - 1);
+      const value = this.isLog ? this.low * (this.high / this.low) ** at : this.low + at * (this.high - this.low);
+      return { step, value };
+    });
   }
 
   of(nodes) {
     const values = nodes.map((node) => this.measure.values[node.name]).filter((value) => value !== undefined);
     if (!values.length) return null;
     const value = values.includes(null) ? Infinity : Math.max(...values);
-    if (value >= this.high || this.low === this.high) return { value, step: SCALE_STEPS - 1 };
+    if (this.low === this.high && value <= this.high) return { value, step: 3 };
+    if (value >= this.high) return { value, step: SCALE_STEPS - 1 };
     const at = this.isLog
       ? Math.log(Math.max(value, this.low) / this.low) / Math.log(this.high / this.low)
       : (value - this.low) / (this.high - this.low);
@@ -47,7 +60,7 @@ class NumberScale {
   text(value) {
     if (value === Infinity) return "not finite";
     if (this.measure.unit === "us") return `${value.toPrecision(3)} µs`;
-    return this.measure.unit === "s" ? secondsText(value) : `${value.toExponential(1)} ${this.measure.unit}`;
+    return this.measure.unit === "s" ? secondsText(value) : `${value.toExponential(this.digits)} ${this.measure.unit}`;
   }
 }
 
