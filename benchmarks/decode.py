@@ -104,6 +104,7 @@ def ours(model: Any, row: Row, graphs: bool, in_place: bool) -> tuple[Step, Step
         prefill=_prompt(row),
         cuda_graphs=graphs,
         in_place=in_place,
+        executor="tensorrt",
     )
     name = cache_argument(type(model))
     cache, one, many = compiled.new_cache(), *_tokens(model, row)

@@ -319,27 +319,30 @@ class Engine:
 
     def _new_context(self, device: int, stream: int, profile: int) -> Any:
         engine = self._engines[device][1]
-        context = self._context_of(engine, device)
-        if context is None or self._profiles == 1:
-            return context
-        return context if context.set_optimization_profile_async(profile, stream) else None
+        if self._profiles == 1:
+            return self._context_of(engine, device, "STATIC")
+        # Memory for its profile, where TensorRT can have that; else for the largest one.
+        for allocation in ("ON_PROFILE_CHANGE", "STATIC"):
+            context = self._context_of(engine, device, allocation)
+            if context is not None and context.set_optimization_profile_async(profile, stream):
+                return context
+        return None
 
-    def _context_of(self, engine: Any, device: int) -> Any:
-        if self.trt.has_runtime_cache:
-            config = engine.create_runtime_config()
-            strategies = self.trt.module.DynamicShapesKernelSpecializationStrategy
-            wanted = self._local.specialization or self._options.dynamic_shapes_kernel_specialization_strategy
-            config.dynamic_shapes_kernel_specialization_strategy = getattr(strategies, wanted.upper())
-            if self._profiles > 1:
-                # Its memory is then that of its profile, not that of the largest one.
-                allocation = self.trt.module.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
-                config.set_execution_context_allocation_strategy(allocation)
-            if self._runtime_cache is not None:
-                self._runtime_cache.attach(config, device)
-            return engine.create_execution_context(config)
-        if self._profiles > 1:
-            return engine.create_execution_context(self.trt.module.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE)
-        return engine.create_execution_context()
+    def _context_of(self, engine: Any, device: int, allocation: str) -> Any:
+        strategies = getattr(self.trt.module, "ExecutionContextAllocationStrategy", None)
+        if not self.trt.has_runtime_cache:
+            if allocation == "STATIC" or strategies is None:
+                return engine.create_execution_context()
+            return engine.create_execution_context(getattr(strategies, allocation))
+        config = engine.create_runtime_config()
+        specializations = self.trt.module.DynamicShapesKernelSpecializationStrategy
+        wanted = self._local.specialization or self._options.dynamic_shapes_kernel_specialization_strategy
+        config.dynamic_shapes_kernel_specialization_strategy = getattr(specializations, wanted.upper())
+        if allocation != "STATIC" and strategies is not None:
+            config.set_execution_context_allocation_strategy(getattr(strategies, allocation))
+        if self._runtime_cache is not None:
+            self._runtime_cache.attach(config, device)
+        return engine.create_execution_context(config)
 
     def _set_shapes(self, state: Execution, shapes: list[Shape]) -> None:
         self._rule.check(shapes)
