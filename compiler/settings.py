@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # `trt-passes run --help` lists the options without waiting f
 Executor = Literal["auto", "tensorrt", "reference", "pytorch"]
 KernelSpecialization = Literal["lazy", "eager", "none"]
 Preset = Literal["fast", "exact"]
+Islands = Literal["eager", "inductor"]
 
 DEFAULT_BLOCK_SIZE = 5
 """Op nodes that are worth an engine, where `min_block_size` is not given; one that does the work of many counts as
@@ -172,6 +173,11 @@ class Settings:
     cache_size: int = _option(
         5 << 30,
         "Bytes of engines that `cache_dir` holds; the least recently used go first. Also: engine_cache_size.",
+    )
+    islands: Islands = _option(
+        "eager",
+        "What runs the operators between engines: PyTorch as it is (eager), or compiled by Inductor, on each machine "
+        "when they are called first (inductor); where that fails, eager.",
     )
     tuning: Tuning | None = _option(
         None,
@@ -560,6 +566,7 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "cache_dir": _path,
         "engine_cache": _store,
         "cache_size": lambda name, value: _int(name, value, 0),
+        "islands": _one_of(Islands),
         "tuning": _tuning,
         "tune": _bool,
         "preset": lambda name, value: None if value in (None, "none", "") else _one_of(Preset)(name, value),

@@ -36,6 +36,7 @@ from .direct_calls import direct_forward, forward_of
 from .engine.runtime_cache import RuntimeCache, runtime_cache
 from .engine_graph import SEGMENTS, SPLICED, EngineGraph, compiled_segments, current_program, segments_of
 from .fallback import move_made_tensors
+from .islands import ISLANDS
 from .operator import attach_runner
 from .options import RuntimeOptions
 from .runner import Notice, Runner
@@ -96,7 +97,8 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         setattr(self, SEGMENTS, SimpleNamespace(**segments))
         vars(self)["_read"] = tuple(attributes_read(self))
         self._forget_captures()
-        cls.forward = forward_of(cls.forward, direct_forward(self, segments))
+        direct, _ = direct_forward(self, segments, self.options.islands == "inductor")
+        cls.forward = forward_of(cls.forward, direct)
         # GraphModule has another one, which only adds the place in generated code to errors.
         setattr(cls, "__call__", nn.Module.__call__)  # noqa: B010  (a method, which is not assigned otherwise)
         return code
@@ -170,7 +172,9 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         )
         for segment in self.segments.values():
             segment.runner.change(options, cache)
-        self.options = options
+        before, self.options = self.options, options
+        if before.islands != options.islands:
+            self.recompile()
         if same:
             self._forget_captures()
         else:
@@ -317,7 +321,7 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         for segment in segments_of(self).values():
             memo[id(segment.engine)] = _copied_engine(segment)
             memo[id(segment.fallback)] = segment.fallback
-        apart = ("meta", "report", "cuda_graphs", SEGMENTS)
+        apart = ("meta", "report", "cuda_graphs", SEGMENTS, ISLANDS)
         twin.__dict__.update(copy.deepcopy({k: v for k, v in vars(self).items() if k not in apart}, memo))
         twin.meta = {**self.meta, SPLICED: current_program(self.meta[SPLICED], twin)}
         vars(twin)["cuda_graphs"] = cuda_graphs_for(self.options)

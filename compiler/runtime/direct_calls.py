@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,7 @@ from ..ir.program import copy_graph
 from .autocast import autocast_off
 from .compiled_segment import CompiledSegment
 from .engine_graph import SEGMENTS
+from .islands import ISLANDS, Island, take_islands
 from .user_lines import note_user_line
 
 
@@ -31,10 +33,13 @@ class Called(Protocol):
 Forward = Callable[..., Any]
 
 
-def direct_forward(module: GraphModule, segments: Mapping[str, CompiledSegment]) -> Forward:
+def direct_forward(
+    module: GraphModule, segments: Mapping[str, CompiledSegment], compile_islands: bool = False
+) -> tuple[Forward, dict[str, Island]]:
     """A `forward` for the module in which the segments stand for the calls of the operator.
 
-    The module must have them as the attribute `SEGMENTS`.
+    The module must have them as the attribute `SEGMENTS`, and with `compile_islands` the islands that come with it as
+    the attribute `ISLANDS`.
     """
     graph = copy_graph(module.graph)
     pairs = zip(module.graph.nodes, graph.nodes, strict=True)
@@ -47,9 +52,16 @@ def direct_forward(module: GraphModule, segments: Mapping[str, CompiledSegment])
         for operand in operands:
             if operand.op == "get_attr" and not operand.users:
                 graph.erase_node(operand)
+    islands = take_islands(graph) if compile_islands else {}
     _simplify_signature(graph, module)
-    forward: Forward = type(GraphModule(module, graph)).forward
-    return forward
+    root = module if not islands else _with_islands(module, islands)
+    forward: Forward = type(GraphModule(root, graph)).forward
+    return forward, islands
+
+
+def _with_islands(module: GraphModule, islands: Mapping[str, Island]) -> GraphModule:
+    setattr(module, ISLANDS, SimpleNamespace(**islands))
+    return module
 
 
 def _simplify_signature(graph: Graph, module: GraphModule) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import UserError, did_you_mean
-from ..settings import ALIASES, Executor, KernelSpecialization, Settings
+from ..settings import ALIASES, Executor, Islands, KernelSpecialization, Settings
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class RuntimeOptions:
     runtime_cache_path: str | None = None
     dynamic_shapes_kernel_specialization_strategy: KernelSpecialization = "lazy"
     weight_streaming_budget: int | None = None
+    islands: Islands = "eager"
 
     @classmethod
     def of(cls, settings: Settings) -> RuntimeOptions:
