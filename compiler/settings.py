@@ -36,6 +36,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
         "engine_cache_size": "cache_size",
         "custom_engine_cache": "engine_cache",
         "runtime_cache": "runtime_cache_path",
+        "autocast_max_depth_of_reduction": "max_depth_of_reduction",
     }
 )
 """Other names that an option may be given by, and the name it has here."""
@@ -84,6 +85,14 @@ class Settings:
     enabled_precisions: frozenset[torch.dtype] = _option(
         lambda: frozenset({"float32"}),
         "Precisions that computations may use: {float32}, or with float16 or bfloat16 to cast where it is safe.",
+    )
+    keep_in_float32: frozenset[str] = _option(
+        frozenset,
+        "What enabled_precisions leaves in float32: operators such as aten.softmax, modules (a dotted path or a class "
+        "name) with all they contain, and regular expressions for whole names of nodes.",
+    )
+    max_depth_of_reduction: int | None = _option(
+        None, "The most numbers that a product in half precision may add up for one result; None is no limit."
     )
     truncate_double: bool = _option(
         False,
@@ -542,6 +551,8 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "torch_executed_ops": _names,
         "torch_executed_modules": _names,
         "enabled_precisions": _precisions,
+        "keep_in_float32": _names,
+        "max_depth_of_reduction": lambda name, value: None if value in (None, "none", "") else _int(name, value, 1),
         "truncate_double": _bool,
         "require_full_compilation": _bool,
         "disable_tf32": _bool,

@@ -79,12 +79,17 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
     if "device" in found:
         found["device"] = _device(found["device"])
     found.update(_cache(found))
+    kept = [item for name in _EXCLUDED for item in found.pop(name, None) or ()]
+    if kept:
+        found["keep_in_float32"] = kept
     if found.get("torch_executed_ops"):
         found["torch_executed_ops"] = _with_other_forms(found["torch_executed_ops"])
     if isinstance(found.get("dryrun"), str | os.PathLike):
         found["dryrun"] = True
     return found
 
+
+_EXCLUDED = ("autocast_excluded_nodes", "autocast_excluded_ops", "keep_in_float32")
 
 _FORMS = (
     ("aten.softmax", "aten._softmax"),

@@ -34,7 +34,7 @@ class ForeignOption:
 _OFF, _ON, _ANY = r"false|none|0|", r"true|none|1", r".*"
 _NOTHING = r"none|set\(\)|\[\]|\{\}|\(\)"
 _NO_DLA = "there is no DLA here"
-_AUTOCAST = "what stays in float32 is a fixed table; a pass in place of lower.cast-precision can decide otherwise"
+_MEASURED = "check=[inputs] keeps in float32 what half precision cannot hold on those inputs"
 _TIMING = "TensorRT's default is used"
 
 FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
@@ -48,11 +48,12 @@ FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
         "autocast_low_precision_type": ForeignOption(
             "none", "give enabled_precisions={torch.float16}", refused=True, here="enabled_precisions"
         ),
-        "autocast_excluded_nodes": ForeignOption(_NOTHING, _AUTOCAST, refused=True),
-        "autocast_excluded_ops": ForeignOption(_NOTHING, _AUTOCAST, refused=True),
-        "autocast_max_output_threshold": ForeignOption("none|512(.0)?", _AUTOCAST),
-        "autocast_max_depth_of_reduction": ForeignOption("none", _AUTOCAST),
-        "autocast_calibration_dataloader": ForeignOption("none", _AUTOCAST),
+        "autocast_excluded_nodes": ForeignOption(
+            _NOTHING, "give keep_in_float32, with regular expressions too", refused=True, here="keep_in_float32"
+        ),
+        "autocast_excluded_ops": ForeignOption(_NOTHING, "give keep_in_float32", refused=True, here="keep_in_float32"),
+        "autocast_max_output_threshold": ForeignOption("none|512(.0)?", _MEASURED, here="check"),
+        "autocast_calibration_dataloader": ForeignOption("none", _MEASURED, here="check"),
         "attn_bias_is_causal": ForeignOption(_ANY, "a mask is added as it is, whatever it holds"),
         "hardware_compatible": ForeignOption(
             _OFF,
@@ -137,6 +138,7 @@ SHARED_OPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "enabled_precisions": "networks are strongly typed: `{torch.float16}` casts where it is safe, as the pass "
         "`lower.cast-precision` shows",
+        "autocast_max_depth_of_reduction": "the numbers that a product adds up for one result",
         "use_fp32_acc": "on by default: products of float16 matrices are then as exact as PyTorch's",
         "truncate_double": "`truncate_long_and_double` is another name for it; int64 is never truncated",
         "min_block_size": "5, as there",

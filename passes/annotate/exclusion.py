@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,9 @@ from torch import nn
 from torch.fx import Node
 
 from ...compiler.errors import UserError, did_you_mean
+from ...compiler.ir.called_from import full_class_name, modules_around, operator_names
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program
-from ...compiler.ir.text import op_name
 from ...compiler.pass_base import Context
 
 
@@ -53,48 +52,18 @@ class Exclusion:
         return ops + [Reason("TP402", f"torch_executed_modules contains {name}.") for name in modules]
 
     def _matching_ops(self, node: Node) -> set[str]:
-        names = set(_names(node)) if self.ops else set()
+        names = set(operator_names(node)) if self.ops else set()
         return {name for name in self.ops if name in names}
 
     def _matching_modules(self, node: Node) -> set[str]:
         if not self.modules:
             return set()
-        words = {text for entry in _modules(node) for text in entry}
-        return {name for name in self.modules if name in words or _full_name(name) in words}
-
-
-def _names(node: Node) -> Iterator[str]:
-    """The names of a node's operator and of those it was decomposed from, with and without overload."""
-    texts = [op_name(node.target)]
-    sources = list(node.meta.get("from_node") or [])
-    while sources:
-        source = sources.pop()
-        texts.append(str(source.target).removeprefix("torch.ops.").removesuffix(".default"))
-        sources.extend(source.from_node or [])
-    for text in texts:
-        parts = text.split(".")
-        yield text
-        yield f"{text}.default"
-        yield ".".join(parts[:2])
-
-
-def _modules(node: Node) -> Iterator[tuple[str, str, str]]:
-    """Path, full class name and class name of every module that a node was called in."""
-    for path, kind in (node.meta.get("nn_module_stack") or {}).values():
-        full = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
-        if path:
-            yield path, full, full.rsplit(".", 1)[-1]
-
-
-def _full_name(name: str) -> str:
-    """The name of a class by the module that defines it, for one by a module that passes it on: torch.nn.Linear."""
-    owner, _, attribute = name.rpartition(".")
-    kind = getattr(sys.modules.get(owner), attribute, None)
-    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else name
+        words = {text for entry in modules_around(node) for text in entry}
+        return {name for name in self.modules if name in words or full_class_name(name) in words}
 
 
 def _called_modules(program: Program) -> set[str]:
-    return {text for node in program.op_nodes for entry in _modules(node) for text in entry}
+    return {text for node in program.op_nodes for entry in modules_around(node) for text in entry}
 
 
 def _modules_of(model: Any) -> Iterator[str]:
@@ -114,7 +83,7 @@ def check_modules(names: Iterable[str], program: Program, model: Any) -> None:
         model: what the program was traced from: its modules that compute nothing are not in the program.
     """
     known = {*_called_modules(program), *_modules_of(model)} - {""}
-    for name in sorted(name for name in names if not {name, _full_name(name)} & known):
+    for name in sorted(name for name in names if not {name, full_class_name(name)} & known):
         if not hasattr(nn, name.rpartition(".")[-1]):
             hint = did_you_mean(name, sorted(known)) if known else ""
             raise UserError(f"torch_executed_modules names {name!r}, which matches no module of the model.{hint}")

@@ -18,6 +18,7 @@ from ...compiler.ir.source import source_of
 from ...compiler.ir.text import op_name
 from ...compiler.pass_base import Context, Pass
 from .casts import Casts, has_dtype, retype
+from .float32_rules import kept_by_rule
 from .precision_table import ANGLES, BOUNDED, MOVE, computes_narrow, fits, follows, holds_tensor
 from .products import products_of, products_text, type_name
 from .values import tensor_of
@@ -44,7 +45,8 @@ class CastPrecision(Pass):
     range of float16 stay in float32 (see `precision_table`), with whatever uses their results before the next matrix
     product, unless those are bounded. Products with weights that the narrow type cannot hold, and of angles, stay there
     too. What the model computes from constants, and from tensors that it converts to float32 itself, stays in float32
-    up to and with the next product: angles of rotary positions, say.
+    up to and with the next product: angles of rotary positions, say. The settings `keep_in_float32` and
+    `max_depth_of_reduction` keep more.
 
     Before:
         %linear = aten.linear(%x, %p_w) : f32[2,4]
@@ -64,7 +66,9 @@ class CastPrecision(Pass):
         narrow = next(iter(ctx.settings.enabled_precisions - {torch.float32}), None)
         if narrow is None:
             return program
-        choice = _Choice(narrow, program.constants, ctx.lost(program, narrow), pinned_by(ctx.settings.partition))
+        rules = kept_by_rule(program, ctx)
+        lost = ctx.lost(program, narrow)
+        choice = _Choice(narrow, program.constants, lost, pinned_by(ctx.settings.partition), rules)
         for node in program.op_nodes:
             choice.decide(node)
         products = products_of(program, choice.kept, narrow)
@@ -112,6 +116,7 @@ class _Choice:
 
     `risky` are the float32 values that the narrow type may not be able to hold, and `chosen` those that the model
     computes in float32 by choice: from constants, and from what it converts to float32 itself, up to the next product.
+    `rules` are the user's own, with a reason for every node that they keep in float32.
     `kept` are the products that stay in float32, each with the reason. `lost` are values that were seen to be too large
     or too small for the narrow type, by the name of the node, and `saved` the nodes that stay in float32 for that.
     """
@@ -120,6 +125,7 @@ class _Choice:
     constants: Mapping[str, torch.Tensor]
     lost: Mapping[str, str] = field(default_factory=dict)
     pinned: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, str] = field(default_factory=dict)
     narrowed: set[Node] = field(default_factory=set)
     risky: set[Node] = field(default_factory=set)
     chosen: set[Node] = field(default_factory=set)
@@ -160,9 +166,11 @@ class _Choice:
 
     def _is_pinned(self, node: Node) -> bool:
         """Whether the user decided for the node, which then is decided here."""
-        wanted = self.pinned.get(node.name)
-        if wanted is None or not has_dtype(node, torch.float32):
+        if not has_dtype(node, torch.float32):
             return False
+        wanted = self.pinned.get(node.name)
+        if wanted is None:
+            return self._is_ruled(node)
         if wanted == "float32":
             self.risky.add(node)
             if computes_narrow(node.target):
@@ -178,6 +186,16 @@ class _Choice:
                 "precision; leave it out of the partition file."
             )
         self.narrowed.add(node)
+        return True
+
+    def _is_ruled(self, node: Node) -> bool:
+        """Whether the user's rules keep the node in float32."""
+        reason = self.rules.get(node.name)
+        if reason is None:
+            return False
+        self.risky.add(node)
+        if computes_narrow(node.target):
+            self.kept[node] = reason
         return True
 
     def _reason_to_stay(self, product: Node, sources: Sequence[Node], chosen: bool) -> str | None:
