@@ -198,11 +198,17 @@ class _Numbers:
 
     # --- a segment ---------------------------------------------------------------------------------------------------
     def _segments(self, program: Program, evaluator: Evaluator, values: Mapping[str, Any]) -> Bisection | None:
-        for segment in program.segments:
-            search = SegmentSearch(program, segment, evaluator, values, self.measure, self.tolerance)
+        searches = [
+            SegmentSearch(program, segment, evaluator, values, self.measure, self.tolerance)
+            for segment in program.segments
+        ]
+        for index, search in enumerate(searches):
             fault = search.fault()
             if fault is not None:
-                return self._segment(program, segment, evaluator, fault, values)
+                found = self._segment(program, search.segment, evaluator, fault, values)
+                also = [other.segment.name for other in searches[index + 1 :] if other.is_wrong()]
+                step = f"by themselves also wrong, once this is mended: {', '.join(also)}"
+                return replace(found, steps=(*found.steps, step)) if also else found
         return None
 
     def _segment(

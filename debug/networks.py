@@ -91,6 +91,10 @@ class SegmentSearch:
         alone = tuple(self.alone(group) for group in groups)
         return Fault(tuple(groups), errors[output], output, alone, self._how(groups, alone), tuple(self.steps))
 
+    def is_wrong(self) -> bool:
+        """Whether an output is beyond the tolerance."""
+        return max(self._errors(self.segment).values()) > self.tolerance
+
     def alone(self, names: Iterable[str]) -> float:
         """The error of some operators that are fed with PyTorch's values; 0 if they are no engine by themselves."""
         part = whole(self.program, names)

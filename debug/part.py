@@ -97,8 +97,9 @@ def ancestors(program: Program, name: str, levels: int, within: Collection[str])
 
 
 def _closed(program: Program, names: Collection[str]) -> set[str]:
-    """The names, with what else they need: sizes and what these are made of, and producers of picked results."""
+    """The names, with what else they need: sizes and what these are made of, producers of picked results, and picks."""
     nodes = program.nodes_by_name
+    names = {*names, *(user.name for name in names for user in nodes[name].users if is_getitem(user))}
     chosen, waiting = set(names), [nodes[name] for name in names]
     while waiting:
         node = waiting.pop()

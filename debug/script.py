@@ -178,7 +178,7 @@ class Script:
             if value != Settings().to_json()[key] and key not in _NOT_HERE
         }
         settings |= {"min_block_size": 1, "executor": self.executor}
-        settings |= {"strict": True, "pass_through_build_failures": True} if self.kind == "failure" else {}
+        settings |= {"strict": True, "pass_through_build_failures": True}  # what fails must not look right
         return (
             f"PIPELINE = tp.Pipeline.parse({str(Pipeline(self.passes))!r}, [{', '.join(names)}])\n"
             f"CONTEXT = with_converters([{', '.join(converters)}], tp.Settings.from_options({settings!r}))"

@@ -274,6 +274,7 @@ def profile(started: float, /, model: str, path: str | None, as_json: bool, **op
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @input_option
 @set_option
+@plugin_option
 @trust_option
 @click.pass_obj
 def bisect(started: float, /, model: str, **options: Any) -> None:

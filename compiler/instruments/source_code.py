@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch._library.custom_ops import CustomOpDef
 
-from ..tensorrt.registry import Converter
+from ..tensorrt.registry import Converter, default_registry
 
 _PLAIN = (int, float, str, bytes, bool, type(None))
 
@@ -56,7 +56,9 @@ class SourceCode:
             return wanted
         if isinstance(value, CustomOpDef):
             return self._operator(value, wanted)
-        if isinstance(value, Converter) and not _is_library(value.convert):
+        if isinstance(value, Converter) and self._is_of_package(value, wanted):
+            return self._know(value, wanted)
+        if isinstance(value, Converter):
             # A function that a decorator made a converter of: its text has the decorator.
             self._copy(inspect.unwrap(value.convert), wanted)
             return self._know(value, wanted)
@@ -137,6 +139,18 @@ class SourceCode:
             f"exec({text!r}, {name}.__dict__)",
         ]
         self._definitions.append("\n".join(lines))
+
+    def _is_of_package(self, value: Converter, name: str) -> bool:
+        """Define a converter that comes with this package, if it is one."""
+        target = next((key for key, item in default_registry().converters.items() if item is value), None)
+        text = None if target is None else repr(target) if isinstance(target, str) else _literal(target)
+        if text is None:
+            return False
+        self._imports["import torch"] = None
+        self._imports["import trt_passes.passes"] = None
+        self._imports["from trt_passes.compiler.tensorrt.registry import default_registry"] = None
+        self._definitions.append(f"{name} = default_registry().get({text})")
+        return True
 
     def _operator(self, value: CustomOpDef, name: str) -> str:
         """Define an operator that `torch.library.custom_op` made, with what was registered for it."""

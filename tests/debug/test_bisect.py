@@ -18,7 +18,7 @@ from trt_passes.compiler.instruments.numerics import node_values
 from trt_passes.compiler.pass_base import Context, with_converters
 from trt_passes.compiler.tensorrt import arithmetic as ar
 from trt_passes.compiler.tensorrt.loader import load
-from trt_passes.compiler.tensorrt.registry import Converter
+from trt_passes.compiler.tensorrt.registry import Converter, default_registry
 from trt_passes.debug.bisect import needed
 from trt_passes.debug.evaluate import ReferenceEvaluator
 from trt_passes.debug.networks import SegmentSearch, relative_l2, smallest_window
@@ -120,6 +120,66 @@ CASES = {
     "transformer": (Encoder, SENTENCE, aten.gelu.default, "aten.gelu"),
     "recurrent": (Tagger, STEPS, aten.tanh.default, "aten.tanh"),
 }
+
+
+class Branches(nn.Module):
+    """A branch, and what picks one of several results: f32[4,8], bool[] -> f32[4,8], f32[4,2]."""
+
+    def forward(self, x: torch.Tensor, flag: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = torch.cond(flag, lambda x: torch.tanh(x * 3), lambda x: torch.sigmoid(x), (x,))
+        return y, torch.topk(x, 2).values
+
+
+def times(target: Any, factor: float = 1.5) -> Context:
+    """A converter that multiplies what the right one yields; it keeps both in a closure."""
+    right = default_registry().get(target)
+    assert right is not None
+
+    def scaled(ctx: Any, call: Any) -> Any:
+        made = right.convert(ctx, call)
+        if isinstance(made, tuple):
+            return ar.binary(ctx, "PROD", made[0], factor), *made[1:]
+        return ar.binary(ctx, "PROD", made, factor)
+
+    return with_converters([Converter((target,), scaled, composite=right.composite)])
+
+
+@pytest.mark.parametrize(
+    ("ctx", "op"),
+    [
+        (with_wrong(aten.tanh.default), "higher_order.cond"),
+        (times(aten.topk.default), "aten.topk"),
+    ],
+    ids=["branch", "several results"],
+)
+def test_operators_with_graphs_or_several_results(ctx: Context, op: str, tmp_path: Path) -> None:
+    found = tp.bisect(Branches(), [X, torch.tensor(True)], ctx=ctx, min_block_size=1)
+    assert (found.stage, found.op) == ("convert", op)
+    code, said = run_script(found.script, tmp_path)
+    assert code == 1, said
+
+
+@pytest.mark.parametrize(
+    "target", [aten.linear.default, aten.layer_norm.default, aten.scaled_dot_product_attention.default]
+)
+def test_composite_operators(target: Any, tmp_path: Path) -> None:
+    found = tp.bisect(made(Encoder), [SENTENCE], ctx=times(target), min_block_size=1)
+    assert (found.stage, found.op) == ("convert", str(target).removesuffix(".default"))
+    code, said = run_script(found.script, tmp_path)
+    assert code == 1, said
+
+
+def test_segments_that_are_wrong_too_are_named() -> None:
+    class Chain(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for _ in range(3):
+                x = torch.tanh(x * 3).cumprod(-1)
+            return x
+
+    options = {"min_block_size": 1, "torch_executed_ops": {"aten.cumprod"}}
+    found = tp.bisect(Chain(), [X], ctx=with_wrong(aten.tanh.default), **options)
+    assert found.segment == "segment-00"
+    assert "segment-01, segment-02" in found.steps[-1]
 
 
 def run_script(script: str, folder: Path) -> tuple[int, str]:
