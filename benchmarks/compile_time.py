@@ -1,6 +1,10 @@
 """Seconds per pass, and peak memory above the loaded model, for ResNet-50 and BERT-base.
 
     python benchmarks/compile_time.py [--dump] [--torchscript] [MODEL ...]
+    python benchmarks/compile_time.py --graphs [--sizes 1000 2000 4000] [GRAPH ...]
+
+With `--graphs`, seconds of every pass before `convert` for made-up graphs (see `graphs.py`) of several sizes, and the
+exponents that fit them: 1 is linear.
 
 Each model runs in a process of its own, since the peak of a process never falls. `export` is torch.export's share;
 "ours" is everything except torch.export and TensorRT's own build.
@@ -112,16 +116,31 @@ def show(result: dict[str, object]) -> None:
     print(f"  peak memory above the model  {result['peak_mb_above_model']:8.0f} MB = {ratio:.2f} x the weights")
 
 
+def print_graphs(names: list[str] | None, sizes: list[int]) -> None:
+    """Print a table for every graph."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from graphs import GRAPHS, table
+
+    for name in names or GRAPHS:
+        print(table(name, sizes), flush=True)
+
+
 def main() -> None:
     """Run the models one after the other, each in a child process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=MODELS)
+    parser.add_argument("models", nargs="*", default=None)
+    parser.add_argument("--graphs", action="store_true", help="made-up graphs instead of models")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[1250, 2500, 5000, 10000], help="op nodes of --graphs")
     parser.add_argument("--dump", action="store_true", help="write the dump folder as well")
     parser.add_argument("--fp16", action="store_true")
     parser.add_argument("--cold", action="store_true", help="count imports and the loading of TensorRT's libraries too")
     parser.add_argument("--torchscript", action="store_true", help="compile the models as traced TorchScript")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.graphs:
+        print_graphs(arguments.models, arguments.sizes)
+        return
+    arguments.models = arguments.models or list(MODELS)
     options: dict[str, object] = {"enabled_precisions": "float32,float16"} if arguments.fp16 else {}
     if arguments.child:
         print(
