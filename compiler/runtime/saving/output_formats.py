@@ -6,6 +6,7 @@ import copy
 import json
 import operator
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from ...errors import UserError
+from ...errors import UserError, did_you_mean
 from ...ir.engine_operator import OPERATOR, engine_calls
 from ...ir.engine_spec import SerializedEngine
 from ...ir.program import copy_graph
@@ -27,14 +28,21 @@ from ..options import RuntimeOptions
 from ..options_in_graph import set_options
 from ..whole_file import path_of, remove_abandoned, whole_files, write_whole
 from .torchscript_output import script_module
+from .triton import CONFIG, PLAN, triton_config
 
 
-def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None:
+def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str], format: str = "engine") -> None:
     """Write the engine of a module that is one engine, for `trtexec`, Triton, or C++: as TensorRT deserializes it.
 
     `PATH.json` beside it has the bindings in the order in which the model takes and returns them, with data types,
     shapes and ranges, weights that are inputs by their names in the model, and the TensorRT that can run it. If one of
     the two cannot be written, both stay as they were.
+
+    Args:
+        compiled: what `compile` returned.
+        path: the file; for Triton the folder of the model, in its model repository, which is made if it is missing.
+        format: "engine", or "triton" for `config.pbtxt` and `1/model.plan` in a folder. If the first size of all inputs
+            and results is one that varies from 1 on, Triton puts requests together in it.
 
     Raises:
         UserError: more than one engine is in the module, or part of it runs in PyTorch; weights were changed since it
@@ -44,14 +52,46 @@ def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str]) -> None
     assert isinstance(compiled, EngineGraph)
     compiled.check_weights()
     target = path_of(path)
+    if format not in _FORMATS:
+        raise UserError(f"format is {format!r}.{did_you_mean(str(format), _FORMATS)}")
+    if format == "triton":
+        return _save_for_triton(compiled, segment, target)
     text = json.dumps({**segment.runner.spec.to_json(), **_order(compiled)}, indent=2) + "\n"
     remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
         with whole_files(target, f"{target}.json") as (engine_file, text_file):
             engine_file.write(engine_bytes(segment))
             text_file.write(text.encode())
+        return None
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}.") from error
+
+
+_FORMATS = ("engine", "triton")
+
+
+def _save_for_triton(compiled: EngineGraph, segment: CompiledSegment, folder: Path) -> None:
+    if "weights" in _order(compiled):
+        raise UserError(
+            "Triton gives an engine nothing but what a request has, and this one reads weights from outside: compile "
+            "without mutable_weights."
+        )
+    spec = segment.runner.spec
+    text = triton_config(folder.name, spec)
+    if spec.flavor != "tensorrt":
+        warnings.warn(
+            f"the engine is one of {spec.flavor} {spec.version}, and Triton's backend reads those of TensorRT: build it "
+            "with TensorRT, or serve the saved module by Triton's Python backend.",
+            UserWarning,
+            stacklevel=4,
+        )
+    try:
+        (folder / PLAN).parent.mkdir(parents=True, exist_ok=True)
+        with whole_files(folder / PLAN, folder / CONFIG) as (engine_file, text_file):
+            engine_file.write(engine_bytes(segment))
+            text_file.write(text.encode())
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
 
 
 def engine_bytes(segment: CompiledSegment) -> memoryview:
