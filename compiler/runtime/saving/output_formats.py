@@ -80,8 +80,8 @@ def _save_for_triton(compiled: EngineGraph, segment: CompiledSegment, folder: Pa
     text = triton_config(folder.name, spec)
     if spec.flavor != "tensorrt":
         warnings.warn(
-            f"the engine is one of {spec.flavor} {spec.version}, and Triton's backend reads those of TensorRT: build it "
-            "with TensorRT, or serve the saved module by Triton's Python backend.",
+            f"the engine is one of {spec.flavor} {spec.version}, and Triton's backend reads those of TensorRT: build "
+            "it with TensorRT, or serve the saved module by Triton's Python backend.",
             UserWarning,
             stacklevel=4,
         )
