@@ -62,7 +62,7 @@ def _specifications() -> tuple[Any, Any]:
         quant_min=-128,
         quant_max=127,
         qscheme=torch.per_tensor_symmetric,
-        observer_or_fake_quant_ctr=HistogramObserver.with_args(eps=2**-12),
+        observer_or_fake_quant_ctr=HistogramObserver,
     )
     weights = QuantizationSpec(
         dtype=torch.int8,
@@ -70,7 +70,7 @@ def _specifications() -> tuple[Any, Any]:
         quant_max=127,
         qscheme=torch.per_channel_symmetric,
         ch_axis=0,
-        observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=2**-12),
+        observer_or_fake_quant_ctr=PerChannelMinMaxObserver,
     )
     return inputs, weights
 
