@@ -186,6 +186,11 @@ trust_option = click.option(
 @input_option
 @set_option
 @plugin_option
+@click.option(
+    "--quantize",
+    metavar="MODE[:MAX_ERROR]",
+    help="Quantise first: fp8, int8, int8-weights or int4-weights, with the largest relative error of the results.",
+)
 @click.option("--check-numerics", is_flag=True, help="Compare outputs with the model's after every pass.")
 @click.option("--tolerance", metavar="NUMBER", help="What --check-numerics allows, such as 1e-2.")
 @click.option("--metric", metavar="FILE.py:NAME", help="A function (expected, found) that --check-numerics judges by.")

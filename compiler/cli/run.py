@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from ...passes.annotate.exclusion import check_modules, check_operator
 from ..api import traced_program
 from ..errors import Cancelled, NotWhole, UserError
 from ..frontends.choice import traceable
+from ..frontends.exported_program import example_arguments
 from ..frontends.load_model import load_model
 from ..frontends.loaded_model import LoadedModel
 from ..frontends.module_view import is_torchscript
@@ -59,6 +61,7 @@ class Request:
     inputs: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
+    quantize: str | None = None
     check_numerics: bool = False
     tolerance: str | None = None
     metric: str | None = None
@@ -173,7 +176,7 @@ def _compile(
             if resuming:
                 model, program, pipeline, notes = _resume(request, settings, pipeline)
             else:
-                model = load_model(request.model, request.trust).with_inputs(request.inputs)
+                model = _loaded(request)
         for name in sorted(settings.torch_executed_ops):
             check_operator(name)  # not before the model is loaded, which may define operators
         run = _Run(request, pipeline, progress, cancelled)
@@ -265,9 +268,32 @@ def _counted(spent: dict[str, float], name: str) -> Iterator[None]:
     spent[name] = time.perf_counter() - started
 
 
+def _loaded(request: Request) -> LoadedModel:
+    """The model that was asked for, with its inputs, and quantised if that was asked too."""
+    model = load_model(request.model, request.trust).with_inputs(request.inputs)
+    if request.quantize is None:
+        return model
+    from ..frontends.quantize import quantize
+
+    mode, _, text = request.quantize.partition(":")
+    try:
+        max_error = float(text) if text else None
+    except ValueError as error:
+        raise UserError(f"--quantize {request.quantize!r}: {text!r} is no number: write {mode}:0.01, say.") from error
+    if not isinstance(model.module, torch.nn.Module) or is_torchscript(model.module):
+        kind = type(model.module).__name__
+        raise UserError(f"--quantize takes an nn.Module, and {model.name} is a {kind}: quantise before exporting it.")
+    args, kwargs = example_arguments(model.module, model.args, model.kwargs)
+    # By name, where some of the inputs are.
+    batch = dict(inspect.signature(model.module.forward).bind(*args, **kwargs).arguments) if kwargs else args
+    with held_back(), torch.no_grad():
+        module = quantize(model.module, mode, [batch], max_error=max_error)  # type: ignore[arg-type]
+    return replace(model, module=module)
+
+
 def traced(request: Request, settings: Settings) -> Program:
     """The model that was asked for as a program, with the modules and operators that settings name checked."""
-    model = load_model(request.model, request.trust).with_inputs(request.inputs)
+    model = _loaded(request)
     for name in sorted(settings.torch_executed_ops):
         check_operator(name)
     with held_back():

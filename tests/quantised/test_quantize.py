@@ -141,3 +141,28 @@ def test_export_quantisation_with_our_quantiser(rows: int) -> None:
     declared = [tp.Input(min_shape=(1, 64), opt_shape=(4, 64), max_shape=(16, 64))]
     assert "1 of 2 products in int8" in products(whole(quantised, declared, (x,), within=1e-5))
     assert float((quantised(x) - model(x)).norm() / model(x).norm()) < 0.05
+
+
+def test_the_example() -> None:
+    from examples.quantised import main
+
+    assert 0 < main("int8-weights", executor="reference") < 0.05
+
+
+def test_the_command_line(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    from trt_passes.compiler.cli.main import main
+
+    command = ["run", "examples/quantised.py:model", "--quantize", "int8-weights", "--set", "min_block_size=1"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--dump-dir", str(tmp_path / "dump"), "--json"])
+    assert ended.value.code == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["quantisation"]["mode"] == "int8-weights"
+    assert len(report["quantisation"]["layers"]) == 6
+    assert "quantised to int8-weights: 6 of 6 layers" in report["notes"][0]
+    assert (tmp_path / "dump" / "run.json").exists()
+    for text, message in {"int9": "mode is 'int9'", "int8:much": "'much' is no number"}.items():
+        with pytest.raises(SystemExit) as ended:
+            main(["run", "examples/quantised.py:model", "--quantize", text])
+        assert ended.value.code == 1
+        assert message in capsys.readouterr().err
