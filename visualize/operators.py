@@ -11,7 +11,7 @@ import torch
 from torch.export.graph_signature import InputKind
 from torch.fx import Graph, Node
 
-from ..compiler.ir.annotations import reasons_of, segment_of, verdict_of
+from ..compiler.ir.annotations import annotations_of, reasons_of, segment_of, verdict_of
 from ..compiler.ir.program import Program, Segment, is_getitem, is_symbolic
 from ..compiler.ir.source import module_of, source_of
 from ..compiler.ir.text import argument_text, node_text, op_name, type_text
@@ -127,7 +127,8 @@ def _box(node: Node, members: list[Node], parameters: Mapping[str, str], touched
     reads = [_parameter_text(source, parameters) for source in node.all_input_nodes if source.name in parameters]
     title, types = _title(node), _value_text(node)
     codes = " ".join(dict.fromkeys(reason.code for reason in reasons_of(node)))
-    lines = [line for line in (title, types, ", ".join(reads), codes) if line]
+    precision = f"in {name}" if (name := annotations_of(node).get("precision")) else ""
+    lines = [line for line in (title, types, precision, ", ".join(reads), codes) if line]
     judged = (member for member in members if member.op not in ("placeholder", "output"))
     verdicts = dict(Counter(str(verdict_of(member) or "") for member in judged))
     return Box(
@@ -136,7 +137,7 @@ def _box(node: Node, members: list[Node], parameters: Mapping[str, str], touched
         kind=kind,
         verdicts=verdicts,
         module="" if kind in ("input", "output") else module_of(node),
-        signature="|".join((_operator(node), types, *reads, codes, *_literals(node))),
+        signature="|".join((_operator(node), types, precision, *reads, codes, *_literals(node))),
         touched=any(member.name in touched for member in members),
         nodes=tuple(member.name for member in members),
         segment=segment_of(node),
@@ -187,6 +188,9 @@ def tooltip_of(node: Node) -> str:
     verdict, segment = verdict_of(node), segment_of(node)
     if verdict is not None:
         lines.append(f"{verdict}{f' in {segment}' if segment else ''}")
+    known = annotations_of(node)
+    lines += [f"computes in {known['precision']}"] if "precision" in known else []
+    lines += [f"not in 8 bits, since {known['floats']}"] if "floats" in known else []
     lines += [f"{reason.code}: {reason.message}" for reason in reasons_of(node)]
     text = "\n".join(lines)
     return text if len(text) <= _MAX_TOOLTIP else f"{text[: _MAX_TOOLTIP - 1]}…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -9,7 +10,7 @@ import torch
 from torch.export.graph_signature import InputKind, InputSpec
 from torch.fx import Graph, Node
 
-from ..compiler.ir.annotations import reasons_of, segment_of, verdict_of
+from ..compiler.ir.annotations import annotations_of, reasons_of, segment_of, verdict_of
 from ..compiler.ir.graph_diff import graph_diff
 from ..compiler.ir.ledger import Verdict
 from ..compiler.ir.program import Program
@@ -70,6 +71,8 @@ def _header(program: Program) -> list[str]:
     counts = program.ledger.counts
     if any(counts.values()):
         lines.append(f"# verdicts: {', '.join(f'{count} {name}' for name, count in counts.items() if count)}")
+    precisions = Counter(annotations_of(node).get("precision") for node in program.op_nodes)
+    lines += [f"# {count} products in {name}" for name, count in precisions.items() if name]
     lines += [
         f"# {segment.name}: {len(segment.nodes)} ops, in {_names(segment.inputs)}, out {_names(segment.outputs)}"
         for segment in program.segments

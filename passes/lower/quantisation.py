@@ -9,9 +9,11 @@ from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.program import Program
 from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
 from ...compiler.pass_base import Context, Pass
+from .few_rows import pad_few_rows
 from .known_values import KnownValues
 from .quantised_products import QuantisedProducts, products_text
 from .settled_steps import SettledSteps
+from .shared_steps import share_steps
 from .stored_weights import StoredWeights
 from .values import remove_dead
 
@@ -46,6 +48,8 @@ class Quantisation(Pass):
         halves = bool(ctx.settings.enabled_precisions & HALVES)
         products = QuantisedProducts(program, known, ctx.settings.compute_capabilities, halves)
         products.run()
+        share_steps(program, known)
+        pad_few_rows(program)
         remove_dead(program.graph)
         text = products_text(products.found())
         if text:

@@ -258,3 +258,20 @@ def test_one_scale_moves_behind_what_only_moves() -> None:
     lines = compiled.report.program.segments[0].network.text().splitlines()
     (place,) = (i for i, line in enumerate(lines) if "QUANTIZE" in line and "DEQUANTIZE" not in line)
     assert any("SHUFFLE" in line for line in lines[:place])
+
+
+def test_equal_scales_quantise_once() -> None:
+    def function(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        parts = []
+        for step, weight in ((self.one, self.q), (self.two, self.k)):
+            data = qd.quantize_per_tensor.tensor(x, step, self.none, -128, 127, I8)
+            y = qd.dequantize_per_tensor.tensor(data, step, self.none, -128, 127, I8)
+            parts.append(nn.functional.linear(y, qd.dequantize_per_tensor(weight, 0.01, 0, -128, 127, I8)))
+        return torch.cat(parts, 1)
+
+    tensors = {name: torch.randint(-127, 128, (48, 64), dtype=I8) for name in ("q", "k")}
+    tensors |= {name: torch.tensor(0.02) for name in ("one", "two")}
+    x = torch.randn(9, 64)
+    compiled = whole(Function(function, none=torch.tensor(0), **tensors), [x], (x,))
+    assert sum(row.op == "trt_passes.quantize" for row in compiled.report.ledger) == 1
+    assert "2 of 2 products in int8" in products(compiled)

@@ -184,3 +184,22 @@ def test_four_bits_become_eight_for_a_gpu_without_them() -> None:
     model, x = Layer("int4", HALF, dequantised), torch.randn(3, 512).half()
     compiled = whole(model, [x], (x,), within=2e-3, compute_capabilities=["7.5"])
     assert "1 of 1 products with int8 weights" in products(compiled)
+
+
+@pytest.mark.parametrize("shape", [(1, 512), (3, 512), (1, 1, 512), (1, 7, 512)])
+def test_few_rows_are_padded_to_eight(shape: tuple[int, ...]) -> None:
+    model, x = Layer("int8", HALF, dequantised), torch.randn(shape).half()
+    compiled = whole(model, [x], (x,), within=2e-3)
+    assert any("[8,512]" in line or "[1,8,512]" in line for line in _products_of(compiled))
+
+
+@pytest.mark.parametrize("shape", [(8, 512), (2, 3, 512)])
+def test_others_are_not(shape: tuple[int, ...]) -> None:
+    model, x = Layer("int8", HALF, dequantised), torch.randn(shape).half()
+    compiled = whole(model, [x], (x,), within=2e-3)
+    assert not [row for row in compiled.report.ledger if row.op == "aten.constant_pad_nd"]
+
+
+def _products_of(compiled: tp.Program) -> list[str]:
+    lines = compiled.report.program.segments[0].network.text().splitlines()
+    return [line for line in lines if "MATRIX_MULTIPLY" in line]

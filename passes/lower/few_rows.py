@@ -1,0 +1,53 @@
+"""Products of a few rows with weights in eight bits: padded to eight rows, for which TensorRT has faster kernels.
+
+On an H200, TensorRT-RTX 1.6: one row times 14336 x 4096 of int8 takes 170 us, and eight rows take 34.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.fx import Node
+
+from ...compiler.ir.graph import fake_value, insert_call
+from ...compiler.ir.program import Program
+from ...compiler.ir.quantized_operators import DEQUANTIZE
+from .quantised_operands import operands_of
+from .values import value_of
+
+aten = torch.ops.aten
+
+ROWS = 8
+
+
+def pad_few_rows(program: Program) -> None:
+    """Add rows of zeros to the left operand of such products, and cut their results, in place."""
+    for node in program.op_nodes:
+        if node.target not in (aten.linear.default, aten.mm.default):
+            continue
+        left, right = operands_of(node)
+        if right.target is not DEQUANTIZE or value_of(right.args[0]).dtype != torch.int8:
+            continue
+        shape = tuple(value_of(left).shape)
+        if len(shape) < 2 or not all(isinstance(size, int) for size in shape) or not _are_few(left, shape):
+            continue
+        _pad(node, left, shape)
+
+
+def _are_few(left: Node, shape: tuple[int, ...]) -> bool:
+    """Whether there are fewer than eight rows, all in the last dimension but one, and not quantised by a constant."""
+    return math.prod(shape[:-2]) == 1 and shape[-2] < ROWS and left.target is not DEQUANTIZE
+
+
+def _pad(node: Node, left: Node, shape: tuple[int, ...]) -> None:
+    graph, rows = node.graph, shape[-2]
+    with graph.inserting_before(node):
+        more = insert_call(graph, aten.constant_pad_nd.default, (left, [0, 0, 0, ROWS - rows]), like=left)
+    node.replace_input_with(left, more)
+    node.meta["val"] = fake_value(node)
+    readers = list(node.users)
+    with graph.inserting_after(node):
+        cut = insert_call(graph, aten.slice.Tensor, (node, -2, 0, rows), like=node)
+    for reader in readers:
+        reader.replace_input_with(node, cut)

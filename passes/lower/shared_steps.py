@@ -1,0 +1,37 @@
+"""Equal scales as one constant: what quantises one tensor several times in the same way does it once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import torch
+from torch.fx import Node
+
+from ...compiler.ir.memory import fingerprint
+from ...compiler.ir.program import Program
+from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
+from .known_values import KnownValues
+
+_LARGEST = 4096
+"""Numbers up to which scales are compared."""
+
+
+def share_steps(program: Program, known: KnownValues) -> None:
+    """Let calls read one constant for scales of the same numbers, and merge those that are the same then, in place."""
+    first: dict[Hashable, Node] = {}
+    calls: dict[Hashable, Node] = {}
+    for node in program.op_nodes:
+        if node.target not in (QUANTIZE, DEQUANTIZE):
+            continue
+        values = known.of(node.args[1])
+        if values is not None and values.numel() <= _LARGEST:
+            shared = first.setdefault(_key(values), node.args[1])  # type: ignore[arg-type]
+            node.args = (node.args[0], shared, *node.args[2:])
+        same = calls.setdefault((node.target, node.args), node)
+        if same is not node:
+            node.replace_all_uses_with(same)
+            program.graph.erase_node(node)
+
+
+def _key(values: torch.Tensor) -> Hashable:
+    return values.dtype, tuple(values.shape), fingerprint(values)
