@@ -12,9 +12,9 @@ from torch.fx import Node
 
 from ...compiler.ir.graph import fake_value, insert_call
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import DEQUANTIZE
+from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
 from .quantised_operands import operands_of
-from .values import value_of
+from .values import node_of, value_of
 
 aten = torch.ops.aten
 
@@ -36,15 +36,27 @@ def pad_few_rows(program: Program) -> None:
 
 
 def _are_few(left: Node, shape: tuple[int, ...]) -> bool:
-    """Whether there are fewer than eight rows, all in the last dimension but one, and not quantised by a constant."""
-    return math.prod(shape[:-2]) == 1 and shape[-2] < ROWS and left.target is not DEQUANTIZE
+    """Whether there are fewer than eight rows, all in the last dimension but one."""
+    if left.target is DEQUANTIZE and node_of(left.args[0]).target is not QUANTIZE:
+        return False
+    return math.prod(shape[:-2]) == 1 and shape[-2] < ROWS
 
 
 def _pad(node: Node, left: Node, shape: tuple[int, ...]) -> None:
     graph, rows = node.graph, shape[-2]
+    more = [0, 0, 0, ROWS - rows]
     with graph.inserting_before(node):
-        more = insert_call(graph, aten.constant_pad_nd.default, (left, [0, 0, 0, ROWS - rows]), like=left)
-    node.replace_input_with(left, more)
+        if left.target is DEQUANTIZE:
+            quantize = node_of(left.args[0])
+            x = insert_call(graph, aten.constant_pad_nd.default, (quantize.args[0], more), like=left)
+            scale = node_of(quantize.args[1])
+            if value_of(scale).dim() > 1 and value_of(scale).shape[-2] == rows and rows > 1:
+                scale = insert_call(graph, aten.constant_pad_nd.default, (scale, more, 1.0), like=left)
+            data = insert_call(graph, QUANTIZE, (x, scale, *quantize.args[2:]), like=quantize)
+            padded = insert_call(graph, DEQUANTIZE, (data, *left.args[1:]), like=left)
+        else:
+            padded = insert_call(graph, aten.constant_pad_nd.default, (left, more), like=left)
+    node.replace_input_with(left, padded)
     node.meta["val"] = fake_value(node)
     readers = list(node.users)
     with graph.inserting_after(node):

@@ -275,3 +275,22 @@ def test_equal_scales_quantise_once() -> None:
     compiled = whole(Function(function, none=torch.tensor(0), **tensors), [x], (x,))
     assert sum(row.op == "trt_passes.quantize" for row in compiled.report.ledger) == 1
     assert "2 of 2 products in int8" in products(compiled)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("chosen", ["known", "per token"])
+def test_few_rows_of_int8_are_padded(chosen: str, rows: int) -> None:
+    def function(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if chosen == "known":
+            x = per_tensor(0.02, 0, -128, 127, I8)(self, x)
+        else:
+            s, z = qd.choose_qparams_per_token(x, I8)
+            q = qd.quantize_per_token(x, s, z, -128, 127, I8)
+            x = qd.dequantize_per_token(q, s, z, -128, 127, I8, torch.float32)
+        return nn.functional.linear(x, qd.dequantize_per_tensor(self.q, 0.01, 0, -128, 127, I8), self.bias)
+
+    model = Function(function, q=torch.randint(-127, 128, (48, 64), dtype=I8), bias=torch.randn(48))
+    x = torch.randn(rows, 64)
+    compiled = whole(model, [x], (x,))
+    assert "1 of 1 products in int8" in products(compiled)
+    assert [row.op for row in compiled.report.ledger if "pad" in row.op]
