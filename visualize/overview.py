@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import networkx as nx
 from torch.fx import Node
 
-from ..compiler.analysis import Crossing, TensorBytes, boundary_bill
+from ..compiler.analysis import Crossing, TensorBytes, boundary_bill, islands
 from ..compiler.analysis.tensor_bytes import bytes_text
 from ..compiler.ir.annotations import reasons_of, segment_of, verdict_of
 from ..compiler.ir.program import Program, is_getitem, is_symbolic
@@ -25,11 +25,12 @@ _LABELLED = 2
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a partitioned program: a segment, or op nodes connected to each other that stay in PyTorch."""
+    """A part of a partitioned program: a segment, a PyTorch island, or what is neither (arithmetic on sizes)."""
 
     name: str
     nodes: tuple[Node, ...]
     is_segment: bool
+    is_island: bool
 
 
 def overview_picture(program: Program, title: str = "overview", limit: int = LIMIT) -> Picture:
@@ -53,7 +54,7 @@ def overview_picture(program: Program, title: str = "overview", limit: int = LIM
 
 def _summary(program: Program, parts: Iterable[Region]) -> str:
     parts = list(parts)
-    engines, others = sum(part.is_segment for part in parts), sum(not part.is_segment for part in parts)
+    engines, others = sum(part.is_segment for part in parts), sum(part.is_island for part in parts)
     coverage = f"{program.ledger.coverage:.1%} of {len(program.op_nodes):,} op nodes in TensorRT"
     return f"{coverage}: {_count(engines, 'engine')}, {_count(others, 'PyTorch island')}"
 
@@ -65,12 +66,13 @@ def _count(number: int, word: str) -> str:
 def regions(program: Program) -> tuple[Region, ...]:
     """The segments and islands of a partitioned program, in an order in which they can run.
 
-    An island is a set of connected nodes with as many borders before them, so that islands and segments never depend on
-    each other in a circle.
+    Islands are those of the report. What is in neither is a region where it is connected and has as many borders before
+    it, so that regions never depend on each other in a circle.
     """
     nodes_by_name = program.nodes_by_name
-    by_name = {segment.name: [nodes_by_name[name] for name in segment.nodes] for segment in program.segments}
-    home = {node: name for name, nodes in by_name.items() for node in nodes}
+    parts = [(item.name, item.nodes, True) for item in program.segments if item.nodes]
+    parts += [(item.name, item.nodes, False) for item in islands(program)]
+    home = {nodes_by_name[node]: name for name, nodes, _ in parts for node in nodes}
     level = _levels(program, home)
     together: nx.Graph[Node] = nx.Graph()
     for node in program.op_nodes:
@@ -81,12 +83,16 @@ def regions(program: Program) -> tuple[Region, ...]:
             if source in together and level[source] == level[node]:
                 together.add_edge(source, node)
     position = {node: index for index, node in enumerate(program.graph.nodes)}
-    found = [(level[nodes[0]], position[nodes[0]], name, nodes, True) for name, nodes in by_name.items() if nodes]
+    found = []
+    for name, names, is_segment in parts:
+        nodes = tuple(nodes_by_name[item] for item in names)
+        found.append((level[nodes[0]], position[nodes[0]], Region(name, nodes, is_segment, not is_segment)))
     for members in nx.connected_components(together):
-        nodes = sorted(members, key=position.__getitem__)
-        found.append((level[nodes[0]], position[nodes[0]], f"pytorch:{nodes[0].name}", nodes, False))
+        nodes = tuple(sorted(members, key=position.__getitem__))
+        region = Region(f"pytorch:{nodes[0].name}", nodes, is_segment=False, is_island=False)
+        found.append((level[nodes[0]], position[nodes[0]], region))
     found.sort(key=lambda item: item[:2])
-    return tuple(Region(name, tuple(nodes), is_segment) for _, _, name, nodes, is_segment in found)
+    return tuple(region for _, _, region in found)
 
 
 def _levels(program: Program, home: Mapping[Node, str]) -> dict[Node, int]:

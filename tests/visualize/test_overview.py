@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from trt_passes.compiler.ir.ledger import Verdict
+from trt_passes.compiler.ir.program import Program
 from trt_passes.visualize import overview_picture, regions, segment_picture, to_dot
 
 from ..conftest import Golden
@@ -21,9 +22,9 @@ def test_overview_of_two_engines_and_an_island(golden: Golden) -> None:
 
 def test_crossing_tensors_and_bytes() -> None:
     edges = {(edge.source, edge.target): edge for edge in overview_picture(chain()).edges}
-    crossing = edges["segment-00", "pytorch:sort"]
+    crossing = edges["segment-00", "pytorch-00"]
     assert (crossing.label, crossing.nbytes) == ("f32[2,8]\n64 B", 2 * 8 * 4)
-    back = edges["pytorch:sort", "segment-01"]
+    back = edges["pytorch-00", "segment-01"]
     assert back.nbytes == 2 * 8 * (4 + 8)
 
 
@@ -107,3 +108,27 @@ def test_a_thousand_segments_fit_into_the_limit() -> None:
     assert len(picture.boxes) <= 150
     assert picture.counts == {"trt": 1201}
     assert any("drawn, the rest collapsed" in text for text in picture.remarks)
+
+
+class Scattered(nn.Module):
+    """Three parts that stay in PyTorch, of which two share no data, and sizes that are worked out."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(x)
+        first, second = y.sort(1).values, y.sort(0).values
+        z = (first + second).reshape(x.shape[0] * 2, -1)
+        return z.sort(1).values.reshape(x.shape[0], -1) + first
+
+
+def test_it_has_as_many_islands_as_the_report() -> None:
+    sizes = {"x": {0: torch.export.Dim("n", min=2, max=8)}}
+    program = Program(torch.export.export(Scattered(), (torch.ones(4, 6),), dynamic_shapes=sizes))
+    settings = tp.Settings(min_block_size=1, torch_executed_ops=frozenset({"aten.sort"}))
+    report = tp.PassManager("decompose,annotate,partition", settings=settings).run(program)
+    found = [region for region in regions(report.program) if region.is_island]
+    assert {region.name: [node.name for node in region.nodes] for region in found} == {
+        island.name: list(island.nodes) for island in report.islands
+    }
+    assert len(found) >= 2
+    remark = overview_picture(report.program).remarks[0]
+    assert f"{len(report.islands)} PyTorch islands" in remark

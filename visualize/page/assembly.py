@@ -41,6 +41,7 @@ SCRIPTS = (
     "graph_view.js",
     "rows.js",
     "diff.js",
+    "query.js",
     "text_view.js",
     "ledger_view.js",
     "why_view.js",

@@ -12,9 +12,26 @@ function textWidth(text, font) {
   return measuring.measureText(text).width;
 }
 
+// The width of a text from that of its characters, which is quick for thousands of texts.
+const FONT_CODE = "12px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace";
+const FONT_CELL = "14px system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
+const characterWidths = new Map();
+
+function quickWidth(text, font) {
+  if (!characterWidths.has(font)) characterWidths.set(font, new Map());
+  const widths = characterWidths.get(font);
+  let sum = 0;
+  for (const character of text) {
+    let width = widths.get(character);
+    if (width === undefined) widths.set(character, (width = textWidth(character, font)));
+    sum += width;
+  }
+  return sum;
+}
+
 function measureBox(box) {
-  const title = textWidth(box.group ? `+ ${box.title}` : box.title, FONT_TITLE);
-  box.width = Math.ceil(Math.max(title, textWidth(box.note, FONT_NOTE), 44)) + 22;
+  const title = quickWidth(box.group ? `+ ${box.title}` : box.title, FONT_TITLE);
+  box.width = Math.ceil(Math.max(title, quickWidth(box.note, FONT_NOTE), 44)) + 22;
   box.height = box.note ? 38 : 26;
   if (box.group) box.height += 7;
 }

@@ -1,11 +1,15 @@
 // The ledger: one row per op node with its final verdict; sorted by any column, filtered by the search and by verdict.
+// Columns are as wide as what is in them, the sentence gets the rest and wraps, and columns without content are left out.
+
+const WIDEST_COLUMN = 230;
+const LEAST_SENTENCE = 230;
 
 const LEDGER_COLUMNS = [
-  ["node", (row) => row.node.name],
+  ["node", (row) => `%${row.node.name}`],
   ["op", (row) => row.node.op],
   ["verdict", (row) => row.fact.verdict],
   ["codes", (row) => [...new Set(row.fact.reasons.map((reason) => reason.code))].join(" ")],
-  ["why", (row) => row.fact.reasons[0]?.message || ""],
+  ["why", (row) => whyText(row.fact)],
   ["segment", (row) => row.fact.segment],
   ["module", (row) => row.node.module],
   ["source", (row) => row.node.source],
@@ -24,6 +28,7 @@ class LedgerView {
       type: "search",
       placeholder: "filter rows",
       "aria-label": "filter rows",
+      title: QUERY_HELP,
       oninput: () => this.show(),
     });
     this.chips = el("span", { class: "chips" });
@@ -39,27 +44,46 @@ class LedgerView {
   }
 
   show() {
-    const all = this.state.run.ledger,
-      words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = this.search.query ? this.search.matcher() : null;
-    this.shown = all.filter(({ node, fact }) => {
-      if (this.state.hidden.has(fact.verdict)) return false;
-      const text = `${this.state.run.searchText(node, fact)}\n${fact.reasons
-        .map((reason) => reason.message)
-        .join("\n")
-        .toLowerCase()}`;
-      return words.every((word) => text.includes(word)) && (!found || found(text));
-    });
+    const { run, hidden } = this.state,
+      all = run.ledger;
+    const own = new Query(this.filter.value),
+      searched = new Query(this.search.query);
+    this.shown = all.filter(
+      ({ node, fact }) => !hidden.has(fact.verdict) && own.accepts(run, node, fact) && searched.accepts(run, node, fact),
+    );
     this.sort();
+    this.layColumns(all);
     this.showHead();
     this.showChips(all);
-    const searched = found ? `, as searched for “${this.search.query}”` : "";
+    const because = this.search.query ? `, as searched for “${this.search.query}”` : "";
     this.summary.textContent = all.length
-      ? `${this.shown.length.toLocaleString("en")} of ${plural(all.length, "op node")}${searched}`
+      ? `${this.shown.length.toLocaleString("en")} of ${plural(all.length, "op node")}${because}`
       : "The run stopped before annotate: no op node has a verdict.";
-    this.rows.show(this.shown.length);
+    this.rows.show(this.shown.length, this.least, true);
     const chosen = this.shown.findIndex((row) => row.node.name === this.state.node);
     if (chosen >= 0) this.rows.reveal(chosen);
+  }
+
+  // The sentence takes the room that is left; where there is too little, the table is wider than the view.
+  layColumns(all) {
+    if (this.laidFor === all) return;
+    this.laidFor = all;
+    const widths = LEDGER_COLUMNS.map(([name, value]) => {
+      const font = name === "node" || name === "op" ? FONT_CODE : FONT_CELL;
+      const longest = all.reduce((most, row) => Math.max(most, quickWidth(value(row), font)), 0);
+      return longest && Math.ceil(Math.min(Math.max(longest, quickWidth(`${name} ↓`, FONT_TITLE)), WIDEST_COLUMN)) + 20;
+    });
+    this.columns = LEDGER_COLUMNS.map((column, index) => ({ column, index })).filter(({ index }) => widths[index]);
+    const text = this.columns.map(({ column: [name], index }) =>
+      name === "why" ? `minmax(${LEAST_SENTENCE}px, 1fr)` : `${widths[index]}px`,
+    );
+    const least = this.columns.reduce(
+      (sum, { column: [name], index }) => sum + (name === "why" ? LEAST_SENTENCE : widths[index]),
+      0,
+    );
+    this.least = `${least}px`;
+    this.rows.element.style.setProperty("--columns", text.join(" "));
+    this.head.style.minWidth = this.least;
   }
 
   sort() {
@@ -72,7 +96,7 @@ class LedgerView {
 
   showHead() {
     this.head.replaceChildren(
-      ...LEDGER_COLUMNS.map(([name], column) => {
+      ...this.columns.map(({ column: [name], index: column }) => {
         const active = this.order.column === column;
         return el(
           "button",
@@ -122,18 +146,8 @@ class LedgerView {
     );
   }
 
-  row({ node, fact }) {
-    const cell = (name, ...content) =>
-      el(
-        "div",
-        {
-          class: `cell c-${name}`,
-          role: "cell",
-          title: content.every((item) => typeof item === "string") ? content.join("") : null,
-        },
-        content,
-      );
-    const codes = [...new Set(fact.reasons.map((reason) => reason.code))];
+  row(row) {
+    const { node } = row;
     return el(
       "div",
       {
@@ -146,14 +160,13 @@ class LedgerView {
             node: node.name,
           }),
       },
-      cell("node", `%${node.name}`),
-      cell("op", node.op),
-      cell("verdict", verdictChip(fact.verdict)),
-      cell("codes", codes.join(" ")),
-      cell("why", fact.reasons[0]?.message || ""),
-      cell("segment", fact.segment),
-      cell("module", node.module),
-      cell("source", node.source),
+      this.columns.map(({ column: [name, value] }) =>
+        el("div", { class: `cell c-${name}`, role: "cell" }, name === "verdict" ? verdictChip(value(row)) : value(row)),
+      ),
     );
   }
+}
+
+function whyText(fact) {
+  return fact.reasons.map((reason) => reason.message).join("; ") || (fact.because ? `because of %${fact.because}` : "");
 }

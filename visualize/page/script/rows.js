@@ -1,44 +1,83 @@
-// A list of any length of which only the rows in sight exist.
+// A list of any length of which only the rows in sight exist. Rows may wrap: their heights are guessed, and put right
+// when they are first seen.
 
 const SPARE_ROWS = 12;
 
 class VirtualRows {
   constructor(rowHeight, makeRow, props = {}) {
-    Object.assign(this, { rowHeight, makeRow, count: 0, first: -1, last: -1 });
+    Object.assign(this, { rowHeight, makeRow, count: 0, first: -1, last: -1, wraps: false, tops: new Float64Array(1) });
     this.rows = el("div", { class: "rows" });
     this.element = el("div", { class: "scroller", tabindex: "0", ...props }, this.rows);
     this.element.addEventListener("scroll", () => this.draw());
-    new ResizeObserver(() => this.draw()).observe(this.element);
+    let width = 0;
+    new ResizeObserver(() => {
+      if (this.wraps && width !== this.element.clientWidth) this.forget();
+      width = this.element.clientWidth;
+      this.draw();
+    }).observe(this.element);
   }
 
-  show(count, width = "") {
-    this.count = count;
-    this.rows.style.height = `${count * this.rowHeight}px`;
+  // `wraps`: rows are as high as their text needs.
+  show(count, width = "", wraps = false) {
+    Object.assign(this, { count, wraps });
     this.rows.style.minWidth = width;
-    this.first = this.last = -1;
+    this.element.classList.toggle("wraps", wraps);
+    this.forget();
     this.draw();
+  }
+
+  forget() {
+    this.tops = Float64Array.from({ length: this.count + 1 }, (_, index) => index * this.rowHeight);
+    this.first = this.last = -1;
+  }
+
+  // The row at a height: the last that begins at or above it.
+  at(top) {
+    let low = 0,
+      high = this.count;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.tops[middle] <= top) low = middle;
+      else high = middle - 1;
+    }
+    return low;
   }
 
   draw() {
     const top = this.element.scrollTop,
       height = this.element.clientHeight;
-    const first = Math.max(0, Math.floor(top / this.rowHeight) - SPARE_ROWS);
-    const last = Math.min(this.count, Math.ceil((top + height) / this.rowHeight) + SPARE_ROWS);
+    const first = Math.max(0, this.at(top) - SPARE_ROWS);
+    const last = Math.min(this.count, this.at(top + height) + 1 + SPARE_ROWS);
+    this.rows.style.height = `${this.tops[this.count]}px`;
     if (first === this.first && last === this.last) return;
     this.first = first;
     this.last = last;
     const made = [];
     for (let index = first; index < last; index += 1) {
       const row = this.makeRow(index);
-      row.style.top = `${index * this.rowHeight}px`;
-      row.style.height = `${this.rowHeight}px`;
+      if (!this.wraps) row.style.height = `${this.rowHeight}px`;
       made.push(row);
     }
     this.rows.replaceChildren(...made);
+    if (this.wraps) this.measure(made);
+    made.forEach((row, place) => row.style.setProperty("top", `${this.tops[first + place]}px`));
+    this.rows.style.height = `${this.tops[this.count]}px`;
+  }
+
+  measure(made) {
+    const heights = made.map((row) => Math.max(row.offsetHeight, 1));
+    let shift = 0;
+    heights.forEach((height, place) => {
+      const index = this.first + place;
+      const before = this.tops[index + 1] - this.tops[index];
+      this.tops[index] += shift;
+      shift += this.element.offsetParent === null ? 0 : height - before;
+    });
+    if (shift) for (let index = this.last; index <= this.count; index += 1) this.tops[index] += shift;
   }
 
   reveal(index) {
-    const top = index * this.rowHeight,
+    const top = this.tops[index],
       view = this.element;
     if (top < view.scrollTop + this.rowHeight || top > view.scrollTop + view.clientHeight - 2 * this.rowHeight) {
       view.scrollTop = top - view.clientHeight / 3;

@@ -187,17 +187,19 @@ class Run {
     return `%${node.name} = ${node.kind} : ${node.type}${node.op && node.op !== node.name ? `  # ${node.op}` : ""}`;
   }
 
+  // All text of a node that a search without a field looks into, in lower case.
   searchText(node, fact) {
-    const parts = [
-      node.name,
-      `%${node.name}`,
-      node.op,
-      node.source,
-      node.module,
-      node.type,
-      this.sourceLine(node.source),
-    ];
-    if (fact) parts.push(fact.verdict, fact.segment, ...fact.reasons.map((reason) => reason.code));
-    return parts.join("\n").toLowerCase();
+    node.text ??= [`%${node.name}`, node.op, node.source, node.module, node.type, this.sourceLine(node.source)]
+      .join("\n")
+      .toLowerCase();
+    if (!fact) return node.text;
+    fact.text ??= [
+      fact.verdict,
+      fact.segment,
+      ...fact.reasons.flatMap((reason) => [reason.code, reason.message]),
+    ]
+      .join("\n")
+      .toLowerCase();
+    return `${node.text}\n${fact.text}`;
   }
 }

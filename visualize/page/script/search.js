@@ -1,4 +1,4 @@
-// Search by name, operator, source line, module, type, verdict or reason code; all words must occur.
+// The search: nodes of all passes that a query accepts (query.js), and what the query can be completed to.
 
 const MOST_RESULTS = 60;
 
@@ -9,7 +9,8 @@ class Search {
     this.at = -1;
     this.input = el("input", {
       type: "search",
-      placeholder: "Search: name, op, line, code …",
+      placeholder: "Search: a word, op:, verdict:, module: …",
+      title: QUERY_HELP,
       "aria-label": "search nodes",
       spellcheck: "false",
       autocomplete: "off",
@@ -25,21 +26,16 @@ class Search {
     });
   }
 
-  matcher() {
-    const words = this.query.toLowerCase().split(/\s+/).filter(Boolean);
-    return (text) => words.every((word) => text.includes(word));
-  }
-
   // Nodes of a pass that match, in graph order.
   matches(pass) {
-    if (!this.query) return [];
-    const matches = this.matcher();
-    return pass.graph.nodes.filter((node) => matches(this.state.run.searchText(node, pass.fact(node.name))));
+    const query = new Query(this.query);
+    if (!query.terms.length) return [];
+    return pass.graph.nodes.filter((node) => query.accepts(this.state.run, node, pass.fact(node.name)));
   }
 
   // Names found in the chosen pass; null when nothing is searched for.
   found() {
-    if (!this.query) return null;
+    if (!new Query(this.query).terms.length) return null;
     const key = `${this.query}\n${this.state.pass.index}`;
     if (this.foundKey !== key) {
       this.foundKey = key;
@@ -63,7 +59,11 @@ class Search {
     const here = this.matches(this.state.pass).map((node) => ({ node, pass: this.state.pass }));
     const known = new Set(here.map(({ node }) => node.name));
     const elsewhere = [];
+    const graphs = new Set([`${this.state.pass.graphIndex} ${this.state.pass.factsIndex}`]);
     for (const pass of this.state.run.passes) {
+      const key = `${pass.graphIndex} ${pass.factsIndex}`;
+      if (graphs.has(key)) continue;
+      graphs.add(key);
       if (here.length + elsewhere.length > MOST_RESULTS) break;
       for (const node of this.matches(pass)) {
         if (known.has(node.name)) continue;
@@ -86,8 +86,35 @@ class Search {
     const shown = this.items.slice(0, MOST_RESULTS).map((item, index) => this.result(item, index));
     if (this.items.length > MOST_RESULTS)
       shown.push(el("li", { class: "muted" }, `and ${this.items.length - MOST_RESULTS} more: add a word`));
-    if (!this.items.length) shown.push(el("li", { class: "muted" }, "Nothing matches all of these words in any pass."));
-    this.results.replaceChildren(...shown);
+    if (!this.items.length) shown.push(el("li", { class: "muted" }, "Nothing matches all of this in any pass."));
+    this.results.replaceChildren(...this.completionRows(), ...shown);
+  }
+
+  completionRows() {
+    return completions(this.input.value, this.state.pass).map((item, index) =>
+      el(
+        "li",
+        {},
+        el(
+          "button",
+          {
+            type: "button",
+            class: "completion",
+            title: index ? null : "Tab",
+            onclick: () => this.complete(item),
+          },
+          el("code", {}, item.text),
+          item.count !== null && el("span", { class: "muted" }, plural(item.count, "op node")),
+        ),
+      ),
+    );
+  }
+
+  complete({ piece, text }) {
+    const before = this.input.value;
+    this.input.value = `${before.slice(0, before.length - piece.length)}${text}${text.endsWith(":") ? "" : " "}`;
+    this.input.focus();
+    this.change();
   }
 
   result({ node, pass }, index) {
@@ -115,7 +142,10 @@ class Search {
   }
 
   key(event) {
-    if (event.key === "Escape") {
+    if (event.key === "Tab" && !event.shiftKey && completions(this.input.value, this.state.pass).length) {
+      event.preventDefault();
+      this.complete(completions(this.input.value, this.state.pass)[0]);
+    } else if (event.key === "Escape") {
       this.clear();
       this.input.blur();
     } else if (event.key === "Enter" || event.key === "ArrowDown" || event.key === "ArrowUp") {

@@ -125,13 +125,7 @@ class SegmentsView {
             class: "scroller code short",
           });
           details.append(rows.element);
-          rows.show(
-            items.length,
-            `${Math.min(
-              400,
-              items.reduce((most, item) => Math.max(most, text(item).length), 0),
-            )}ch`,
-          );
+          rows.show(items.length, "", true);
         },
       },
       el("summary", {}, title),

@@ -17,11 +17,19 @@ class TextView {
       el("option", { value: "plain" }, "without changes"),
     );
     this.against = el("select", { "aria-label": "compare with", onchange: () => this.compareWith(this.against.value) });
+    this.wrap = el("input", { type: "checkbox", checked: true, onchange: () => this.show() });
     this.summary = el("span", { class: "status" });
     this.element = el(
       "section",
       { class: "view text-view" },
-      el("div", { class: "toolbar" }, this.mode, el("label", {}, " compared with ", this.against), this.summary),
+      el(
+        "div",
+        { class: "toolbar" },
+        this.mode,
+        el("label", {}, " compared with ", this.against),
+        el("label", { title: "Break long lines, or scroll to their end" }, this.wrap, " wrap lines"),
+        this.summary,
+      ),
       this.rows.element,
     );
   }
@@ -59,8 +67,9 @@ class TextView {
       before === null
         ? plural(pass.graph.nodes.length, "line")
         : `${counts("+")} added, ${counts("-")} removed, ${plural(counts("~"), "verdict")} changed`;
-    const longest = this.lines.reduce((most, line) => Math.max(most, line.node ? this.width(line) : 0), 0);
-    this.rows.show(this.lines.length, `${Math.min(longest, 1500) + 12}ch`);
+    const wraps = this.wrap.checked;
+    const longest = wraps ? 0 : this.lines.reduce((most, line) => Math.max(most, line.node ? this.width(line) : 0), 0);
+    this.rows.show(this.lines.length, wraps ? "" : `${longest + 12}ch`, wraps);
     const chosen = this.lines.findIndex((line) => line.node && line.sign !== "-" && line.node.name === this.state.node);
     if (chosen >= 0) this.rows.reveal(chosen);
   }
