@@ -111,7 +111,7 @@ def _tables(report: Report | ScriptReport, divergences: Sequence[Divergence], to
         yield Titled(title, ("verdict", "op nodes>", "share>"), _verdict_rows(report))
     if segments:
         count = "1 segment" if len(segments) == 1 else f"{len(segments)} segments"
-        columns = ("segment", "op nodes>", "engine>", "seconds>", "bytes in>", "bytes out>", "inputs~", "outputs~")
+        columns = ("segment", "op nodes>", "engine>", "build s>", "bytes in>", "bytes out>", "inputs~", "outputs~")
         yield Titled(f"{count}; {report.boundary.total}", columns, _segment_rows(report))
     if segments and any(item.path and item.own_fallbacks for item in report.modules.walk()):
         yield _modules_table(report, divergences, top)
