@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -45,11 +46,20 @@ class Part:
         Raises:
             UserError: it cannot be exported alone.
         """
+        return trace(self.module, list(self.inputs.values())) if self._as_declared is None else self._as_declared
+
+    @cached_property
+    def _as_declared(self) -> Program | None:
         given = [self.inputs[name] if item is None else item for name, item in self.declared.items()]
         try:
             return trace(self.module, given)
         except UserError:
-            return trace(self.module, list(self.inputs.values()))
+            return None
+
+    @property
+    def varies(self) -> bool:
+        """Whether it can be exported for all declared sizes, and not only for those of `inputs`."""
+        return self._as_declared is not None
 
     @property
     def nbytes(self) -> int:

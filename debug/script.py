@@ -161,7 +161,7 @@ class Script:
         inputs = ",\n    ".join(tensor_code(value) for value in part.inputs.values())
         declared = [
             f"INPUTS[{index}]" if item is None else input_code(item)
-            for index, item in enumerate(part.declared.values())
+            for index, item in enumerate(part.declared.values() if part.varies else [None] * len(part.inputs))
         ]
         expected = ",\n    ".join(tensor_code(value) for value in part.expected)
         return (

@@ -41,7 +41,9 @@ def frames_in(text: str) -> list[str]:
 
 
 def _own_frames(text: str, folder: str) -> list[re.Match[str]]:
-    frames = (frame for frame in _FRAME.finditer(text) if not frame["file"].startswith(_COMPILER))
+    # Code that fx makes has names that count up from run to run.
+    made = (_COMPILER, "<eval_with_key>")
+    frames = (frame for frame in _FRAME.finditer(text) if not frame["file"].startswith(made))
     return [frame for frame in frames if not _LIBRARY.search(_relative(frame["file"], folder))]
 
 

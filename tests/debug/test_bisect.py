@@ -395,6 +395,25 @@ def test_an_operator_that_tensorrt_cannot_build(tmp_path: Path) -> None:
     assert code == 1, said
 
 
+def test_a_part_whose_sizes_depend_on_each_other(tmp_path: Path) -> None:
+    """The part cannot be exported for the sizes that it was declared for, so its script has one size each."""
+
+    class Joined(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            z = torch.cat([x, y], 0)
+            return torch.tanh(z * 3).reshape(z.shape[0] * 2, -1)
+
+    def broken(ctx: Any, call: Any) -> Any:
+        raise RuntimeError("never")
+
+    rows = [tp.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(8, 4)) for _ in range(2)]
+    ctx = with_wrong(aten.view.default, broken)
+    found = tp.bisect(Joined(), rows, metric="failure", ctx=ctx, min_block_size=1)
+    assert found.op == "aten.view"
+    code, said = run_script(found.script, tmp_path)
+    assert (code, "never" in said) == (1, True), said
+
+
 def test_a_pass_that_raises(tmp_path: Path) -> None:
     @tp.graph_pass("lower.fragile")
     def fragile(program: tp.Program, ctx: tp.Context) -> tp.Program:
