@@ -13,13 +13,14 @@ def _set(module: CompiledModule, settings: RuntimeSettings) -> None:
     apply_runtime_settings(module, settings)
 
 
-_RUNTIME_SETTINGS = property(settings_of, _set, doc="How the engines run, see `RuntimeSettings`.")
+# Of the class, so that copies have it; `trt_passes` itself has options, and knows nothing of these settings.
+setattr(  # noqa: B010
+    CompiledModule, "runtime_settings", property(settings_of, _set, doc="How the engines run, see `RuntimeSettings`.")
+)
 
 
 def remember(compiled: Any) -> Any:
-    """The same, which runs as the process's modes say from now on, and whose `runtime_settings` can be set."""
+    """The same, which runs as the process's modes say from now on."""
     for module in compiled_in(compiled):
-        # Every graph module has a class of its own.
-        setattr(type(module), "runtime_settings", _RUNTIME_SETTINGS)  # noqa: B010
         follow_modes(module)
     return compiled

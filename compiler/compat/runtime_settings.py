@@ -36,6 +36,10 @@ class RuntimeCache:
         if autosave_on_del and self.path:
             weakref.finalize(self, _written, self.kernels, self.path)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> RuntimeCache:
+        # A copy of a module shares it, as modules may.
+        return self
+
     def load(self, path: str | os.PathLike[str] | None = None) -> None:
         """Begin with the kernels in a file, if it is there; before engines use the cache."""
         place = Path(self._place(path))

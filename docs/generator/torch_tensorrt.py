@@ -11,7 +11,7 @@ from trt_passes.compiler.settings import ALIASES
 
 from .markdown import table
 
-MODULES = ("", "dynamo", "dynamo.runtime", "dynamo.conversion", "dynamo.utils", "runtime", "ts", "logging")
+MODULES = ("", "dynamo", "dynamo.runtime", "dynamo.conversion", "dynamo.utils", "runtime", "ts", "fx", "logging")
 """Modules whose names users have in their code, below `torch_tensorrt`."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,9 @@ def test_runtime_settings(compiled: Any, tmp_path: Path) -> None:
     assert runtime.apply_runtime_settings(compiled, runtime.RuntimeSettings(runtime_cache=cache)) == 1
     assert compiled.runtime_cache is cache.kernels
     assert compiled.options.runtime_cache_path is None
+    twin = copy.deepcopy(compiled)
+    twin.runtime_settings = runtime.RuntimeSettings(cuda_graph_strategy="whole_graph_capture")
+    assert (twin.options.cuda_graphs, compiled.options.cuda_graphs) == (True, False)
     with pytest.raises(RuntimeError, match="has no engines"):
         runtime.apply_runtime_settings(nn.ReLU(), usual)
     with pytest.raises(ValueError, match="cuda_graph_strategy is 'all'"):

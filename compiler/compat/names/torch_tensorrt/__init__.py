@@ -13,7 +13,7 @@ from trt_passes.compiler.compat.input import Input
 from trt_passes.compiler.compat.mutable import MutableTorchTensorRTModule
 from trt_passes.compiler.compat.windows import cross_compile_for_windows, load_cross_compiled_exported_program
 
-from . import dynamo, logging, runtime, ts
+from . import dynamo, fx, logging, runtime, ts
 
 __version__ = "2.12.0"
 """The release of Torch-TensorRT whose names these are."""
@@ -33,6 +33,7 @@ __all__ = [
     "cross_compile_for_windows",
     "dtype",
     "dynamo",
+    "fx",
     "load",
     "load_cross_compiled_exported_program",
     "logging",
