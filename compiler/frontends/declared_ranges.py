@@ -118,8 +118,8 @@ def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...], tried: boo
         named.append(Input(shapes=item.profiles, dtype=item.dtype, name=name, format=item.format))
     stamped_program = stamped(Program(exported, tuple(named)))
     constraints = stamped_program.exported.range_constraints
-    for symbol, (_, profiles) in seen.items():
-        low = min(profile[0] for profile in profiles)
+    for symbol, (_, ranges) in seen.items():
+        low = min(least for least, _, _ in ranges)
         limits = constraints.get(symbol)
         # torch.export assumes sizes of at least 2 while tracing; a declared 0 or 1 holds as much as with Dim(min=…).
         if limits is not None and low <= 1 and limits.lower <= 2:

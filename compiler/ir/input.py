@@ -81,7 +81,7 @@ class Input:
         if several is None:
             if shape is None and any(item is None for item in ranged):
                 raise UserError("an Input needs a shape, or all three of min_shape, opt_shape and max_shape.")
-            taken = (_profile(name, (shape,) * 3 if shape is not None else ranged),)
+            taken: tuple[Profile, ...] = (_profile(name, (shape,) * 3 if shape is not None else ranged),)
         else:
             taken = _profiles(name, several)
         lows, usual, highs = zip(*taken, strict=True)
@@ -150,7 +150,7 @@ class Input:
         """The input as one of its profiles has it; where there is one only, as that has it."""
         low, usual, high = self.profiles[number if len(self.profiles) > 1 else 0]
         corners = {"min_shape": low, "opt_shape": usual, "max_shape": high}
-        return Input(**corners, dtype=self.dtype, name=self.name, format=self.format)  # type: ignore[arg-type]
+        return Input(**corners, dtype=self.dtype, name=self.name, format=self.format)
 
     @property
     def is_dynamic(self) -> bool:

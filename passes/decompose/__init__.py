@@ -22,6 +22,7 @@ from ...compiler.ir.symbols import same_size
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.plugins import converters_in, rules_in
 from ...compiler.tensorrt.registry import default_registry
+from .cache_writes import unite_cache_writes
 from .expanded_call import sizes_stay_open
 from .expansion import Expansion, expandable, summary_of
 from .experts import group_experts
@@ -180,6 +181,7 @@ class Decompose(Pass):
         program = self._expanded(
             program, table, lambda item: item in rules or (item not in own and is_decomposed(item))
         )
+        program = unite_cache_writes(program, ctx.settings.require_full_compilation)
         for node in program.op_nodes:
             if node.target in own and is_decomposed(node.target):
                 annotate_node(node, own_converter=True)

@@ -22,15 +22,16 @@ def compiled_for(model: Any, **options: Any) -> Any:
 
 
 @gpu
+@pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("graphs", [False, True])
-def test_logits_are_as_exact_as_eager_ones_at_every_position(graphs: bool) -> None:
+def test_logits_are_as_exact_as_eager_ones_at_every_position(graphs: bool, in_place: bool) -> None:
     exact = decoder("llama")
     ids = tokens(2, POSITIONS)
     with torch.no_grad():
         wanted = exact(ids).logits
         half = decoder("llama").half().cuda()
         eager = half(ids.cuda()).logits.float().cpu()
-    compiled = compiled_for(half, cuda_graphs=graphs)
+    compiled = compiled_for(half, cuda_graphs=graphs, in_place=in_place, executor="tensorrt")
     cache = compiled.new_cache()
     found = [compiled(ids[:, :20].cuda(), **{cache_argument(type(half)): cache}).logits]
     for place in range(20, POSITIONS):

@@ -70,6 +70,8 @@ _INFIX = MappingProxyType(
 )
 """Functions on sizes, and how TorchScript writes them."""
 
+_ASSERTIONS = (torch.ops.aten._assert_async.msg, torch.ops.aten._assert_async.default)
+
 _TAKEN = frozenset({"self", "torch", "math", "abs", "float", "int", "max", "min", "getattr"})
 _LONG = 100
 
@@ -123,6 +125,10 @@ class _Writer:
         for node in self.graph.nodes:
             if node.op == "get_attr":
                 self.names[node] = self._attribute(node)
+            elif node.target in _ASSERTIONS:
+                # As an operator without a result TorchScript would drop it.
+                holds, *words = (self._text(argument) for argument in node.args)
+                lines.append(f"assert bool({holds}), {words[0] if words else literal('an assertion does not hold')}")
             elif node.op == "call_function":
                 self.names[node] = _local(node.name)
                 lines.append(f"{self.names[node]} = {self._call(node)}")
