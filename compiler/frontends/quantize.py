@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError, did_you_mean
+from ..ir.dtypes import INT4
 from ..ir.quantisation import Quantisation, QuantisedLayer
 
 Mode = Literal["fp8", "int8", "int8-weights", "int4-weights"]
@@ -142,7 +143,7 @@ def _by_torchao(torchao: Any, model: nn.Module, names: Sequence[str], mode: Mode
             groups.setdefault(_group(module) if mode == "int4-weights" else None, set()).add(name)
     for size, members in groups.items():
         if mode == "int4-weights":
-            config = torchao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=torchao.PerGroup(size))
+            config = torchao.IntxWeightOnlyConfig(weight_dtype=INT4, granularity=torchao.PerGroup(size))
         elif mode == "int8-weights":
             config = torchao.Int8WeightOnlyConfig()
         else:
@@ -155,7 +156,7 @@ def _by_torchao(torchao: Any, model: nn.Module, names: Sequence[str], mode: Mode
 def _by_modelopt(
     modelopt: Any, model: nn.Module, names: Sequence[str], mode: Mode, batches: list[Any] | None
 ) -> nn.Module:
-    quantised, chosen = copy.deepcopy(model), set(names)
+    copied, chosen = copy.deepcopy(model), set(names)
     name = "INT8_DEFAULT_CFG" if mode == "int8" else "FP8_DEFAULT_CFG" if batches else "FP8_PER_CHANNEL_PER_TOKEN_CFG"
 
     def calibrate(each: nn.Module) -> None:
@@ -163,7 +164,7 @@ def _by_modelopt(
             each(*args, **kwargs)
 
     with torch.no_grad():
-        quantised = modelopt.quantize(quantised, getattr(modelopt, name), calibrate if batches else None)
+        quantised: nn.Module = modelopt.quantize(copied, getattr(modelopt, name), calibrate if batches else None)
     modelopt.disable_quantizer(quantised, lambda quantiser: quantiser.rpartition(".")[0] not in chosen)
     return quantised
 
@@ -209,7 +210,7 @@ def _layer_errors(
 def _drawn(layer: nn.Module) -> torch.Tensor:
     """An input of normal numbers for a layer, always the same."""
     weight: Any = layer.weight
-    shape = (32, weight.shape[1])
+    shape: tuple[int, ...] = (32, int(weight.shape[1]))
     if isinstance(layer, _CONVOLUTIONS):
         shape = (1, layer.in_channels, *[4 * size for size in layer.kernel_size])
     generator = torch.Generator().manual_seed(0)

@@ -14,6 +14,7 @@ from .known_values import KnownValues
 from .quantised_products import QuantisedProducts, products_text
 from .settled_steps import SettledSteps
 from .shared_steps import share_steps
+from .stored_grids import store_grids
 from .stored_weights import StoredWeights
 from .values import remove_dead
 
@@ -43,6 +44,7 @@ class Quantisation(Pass):
         before = any(node.target in (QUANTIZE, DEQUANTIZE) for node in program.op_nodes)
         SettledSteps(program, known).run()
         StoredWeights(program, known).run()
+        store_grids(program, known)
         if not before and not any(node.target is DEQUANTIZE for node in program.op_nodes):
             return program
         halves = bool(ctx.settings.enabled_precisions & HALVES)
