@@ -95,7 +95,7 @@ def observe(models: Sequence[Inlined], rounds: Iterable[Sequence[Sequence[Any]]]
                 for number, function in enumerate(functions):
                     try:
                         function(module, *copy.deepcopy(list(arguments[number])))
-                    except RuntimeError as error:
+                    except (RuntimeError, jit.Error) as error:
                         raise CallFailed(number, watch.error or error) from error
     return found
 

@@ -70,9 +70,13 @@ _INFIX = MappingProxyType(
 )
 """Functions on sizes, and how TorchScript writes them."""
 
-_ASSERTIONS = (torch.ops.aten._assert_async.msg, torch.ops.aten._assert_async.default)
+_ASSERTIONS = (
+    torch.ops.aten._assert_async.msg,
+    torch.ops.aten._assert_async.default,
+    torch.ops.aten._assert_scalar.default,
+)
 
-_TAKEN = frozenset({"self", "torch", "math", "abs", "float", "int", "max", "min", "getattr"})
+_TAKEN = frozenset({"self", "torch", "math", "abs", "bool", "float", "int", "max", "min", "getattr"})
 _LONG = 100
 
 

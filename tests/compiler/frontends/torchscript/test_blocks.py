@@ -286,6 +286,17 @@ def test_a_model_that_raises_for_its_inputs() -> None:
         tp.compile(torch.jit.script(Counting().eval()), [torch.ones(2, 5)], **OPTIONS)
 
 
+class Long(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert x.shape[0] > 2, "too few rows"
+        return x * 2
+
+
+def test_a_model_that_raises_for_some_of_the_declared_sizes() -> None:
+    with pytest.raises(tp.UserError, match="the TorchScript model raises when it is called with .*: too few rows"):
+        tp.compile(torch.jit.script(Long().eval()), ["2..6x4"], **OPTIONS)
+
+
 class Wrapped(nn.Module):
     """A weight that has no memory of its own, which PyTorch 2.11 does not survive saving."""
 

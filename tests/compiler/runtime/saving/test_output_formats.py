@@ -194,6 +194,20 @@ def test_what_torchscript_returns(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.jit.load(tmp_path / "m.ts")(x), ((x.relu(), [x.relu() + 1, x.relu() * 2]), 5))
 
 
+def test_torchscript_checks_what_the_model_checks(tmp_path: Path) -> None:
+    class Checked(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            torch._assert_async((x > -100).all(), 'a "small" number')
+            return x * 2
+
+    module = tp.compile(Checked(), [BATCH], ir="ts", min_block_size=1)
+    tp.save(module, tmp_path / "m.ts")
+    for script in (module, torch.jit.load(tmp_path / "m.ts")):
+        torch.testing.assert_close(script(torch.ones(2, 4)), torch.full((2, 4), 2.0))
+        with pytest.raises(torch.jit.Error, match='a "small" number'):
+            script(torch.full((2, 4), -200.0))
+
+
 def test_what_torchscript_cannot_have_is_a_user_error(tmp_path: Path) -> None:
     class Nested(nn.Module):
         def forward(self, named: dict[str, Any]) -> Tensor:
