@@ -11,6 +11,7 @@ import torch
 from torch.fx import Node
 
 from ...compiler.errors import UserError
+from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.partition_file import PartitionFile
 from ...compiler.ir.program import Program
 from ...compiler.ir.quantized_operators import QUANTIZE
@@ -64,8 +65,8 @@ class CastPrecision(Pass):
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place; tells through `ctx.note` how much changed."""
         narrow = next(iter(ctx.settings.enabled_precisions - {torch.float32}), None)
-        if narrow is None:
-            return program
+        if narrow is None or mutates(program.graph):
+            return program  # a write to a copy of another type would be one to the copy alone
         rules = kept_by_rule(program, ctx)
         lost = ctx.lost(program, narrow)
         choice = _Choice(narrow, program.constants, lost, pinned_by(ctx.settings.partition), rules)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.graph import replace_node
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
@@ -42,6 +43,8 @@ class FoldBatchNorm(Pass):
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place; the folded weights are constants of the program."""
+        if mutates(program.graph):
+            return program
         constants = dict(program.constants)
         for node in program.op_nodes:
             norm = _batch_norm(node, constants)

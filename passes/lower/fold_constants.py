@@ -11,7 +11,7 @@ import torch
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from ...compiler.ir.aliasing import reaches_output
+from ...compiler.ir.aliasing import mutates, reaches_output
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.memory import fingerprint, view_key
 from ...compiler.ir.program import Program
@@ -54,6 +54,8 @@ class FoldConstants(Pass):
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place."""
+        if mutates(program.graph):
+            return program  # views of a constant that is written to are no constants, nor is what is read of them
         nodes = program.nodes_by_name
         known: dict[Node, Any] = {nodes[name]: tensor for name, tensor in program.constants.items()}
         read = {node: frozenset({node}) for node in known}

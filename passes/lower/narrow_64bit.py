@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.program import Program, is_getitem
 from ...compiler.pass_base import Context, Pass
 from .casts import Casts, has_dtype, retype
@@ -37,8 +38,8 @@ class Narrow64Bit(Pass):
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place; tells through `ctx.note` how much changed."""
         wide = [node for node in program.op_nodes if _computes_wide(node)]
-        if not ctx.settings.truncate_double or not wide:
-            return program
+        if not ctx.settings.truncate_double or not wide or mutates(program.graph):
+            return program  # a write to a copy of another type would be one to the copy alone
         casts = Casts(program.graph)
         whole = [node for node in program.op_nodes if _keeps_types(node)]
         borders = {node for node in program.graph.nodes if node.op in ("placeholder", "get_attr") or _is_whole(node)}

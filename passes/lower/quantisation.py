@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.program import Program
 from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
@@ -40,6 +41,8 @@ class Quantisation(Pass):
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place."""
+        if mutates(program.graph):
+            return program
         known = KnownValues(program)
         before = any(node.target in (QUANTIZE, DEQUANTIZE) for node in program.op_nodes)
         SettledSteps(program, known).run()

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
+import trt_passes as tp
 from torch.export import Dim
 from trt_passes.passes.lower import Deduplicate, FoldConstants
 
@@ -118,3 +122,24 @@ def test_a_value_laid_out_otherwise_than_traced_is_laid_out_anew() -> None:
     before.exported.state_dict.update({k: v.t() for k, v in before.exported.state_dict.items()})
     after = lowered(before, FoldConstants())
     assert ops(after) == ["aten.add.Tensor"]
+
+
+class Collects(torch.nn.Module):
+    """Writes to what it makes, beside an operator whose decomposition holds for one size only."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        diagonal = x.diagonal().roll(1, -1)
+        out = torch.zeros(2, 24)
+        out[0] = x.sum(0)
+        out[1] += x[0]
+        return out * 2, diagonal.take_along_dim(diagonal.argsort(-1), -1)
+
+
+@pytest.mark.parametrize("options", [{}, {"enabled_precisions": {torch.float16}}, {"truncate_double": True}])
+def test_what_is_written_to_in_place_is_no_constant(options: dict[str, Any]) -> None:
+    model, dtype = Collects(), torch.float64 if "truncate_double" in options else torch.float32
+    spec = tp.Input(min_shape=(9, 24), opt_shape=(12, 24), max_shape=(40, 24), dtype=dtype)
+    compiled = tp.compile(model, [spec], min_block_size=1, executor="reference", **options)
+    for rows in (9, 12, 40):
+        x = torch.randn(rows, 24, dtype=dtype)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-2, atol=1e-2, check_dtype=False)

@@ -293,7 +293,7 @@ class Long(nn.Module):
 
 
 def test_a_model_that_raises_for_some_of_the_declared_sizes() -> None:
-    with pytest.raises(tp.UserError, match="the TorchScript model raises when it is called with .*: too few rows"):
+    with pytest.raises(tp.UserError, match=r"the TorchScript model raises when it is called with .*: too few rows"):
         tp.compile(torch.jit.script(Long().eval()), ["2..6x4"], **OPTIONS)
 
 
