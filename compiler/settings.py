@@ -112,6 +112,11 @@ class Settings:
     optimization_level: int | None = _option(
         None, "TensorRT's builder optimization level, 0 to 5 (6 on TensorRT-RTX); None leaves TensorRT's default."
     )
+    cpu_memory_budget: int | None = _option(
+        None,
+        "Bytes of host memory that building one engine may take: segments with weights of more than a quarter of that "
+        "are split. None is no limit.",
+    )
     compute_capabilities: tuple[str, ...] = _option(
         (), 'GPU generations that engines are built for, such as "8.9" (TensorRT-RTX only); empty means portable.'
     )
@@ -559,6 +564,7 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "use_fp32_acc": _bool,
         "workspace_size": lambda name, value: _int(name, value, 0),
         "optimization_level": lambda name, value: None if value in (None, "none", "") else _int(name, value, 0, 6),
+        "cpu_memory_budget": _bytes,
         "compute_capabilities": _capabilities,
         "dryrun": _bool,
         "executor": _one_of(Executor),

@@ -79,6 +79,8 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
     if "device" in found:
         found["device"] = _device(found["device"])
     found.update(_cache(found))
+    if found.pop("enable_resource_partitioning", False) and found.get("cpu_memory_budget") is None:
+        found["cpu_memory_budget"] = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     kept = [item for name in _EXCLUDED for item in found.pop(name, None) or ()]
     if kept:
         found["keep_in_float32"] = kept

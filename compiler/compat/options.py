@@ -107,8 +107,9 @@ FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
         ),
         "offload_module_to_cpu": ForeignOption(_ANY, "compiling needs no GPU memory with TensorRT-RTX"),
         "dynamically_allocate_resources": ForeignOption(_OFF, "each execution context keeps the memory that it needs"),
-        "enable_resource_partitioning": ForeignOption(_OFF, "partition{max-segment-nodes=…} makes smaller engines"),
-        "cpu_memory_budget": ForeignOption("none", "partition{max-segment-nodes=…} makes smaller engines"),
+        "enable_resource_partitioning": ForeignOption(
+            _OFF, "give cpu_memory_budget, the bytes that building an engine may take", here="cpu_memory_budget"
+        ),
         "use_python_runtime": ForeignOption(
             _ANY, "there is one runtime, in Python behind a torch operator; tp.save and .ts files work with it"
         ),
@@ -150,6 +151,7 @@ SHARED_OPTIONS: Mapping[str, str] = MappingProxyType(
         "workspace_size": "",
         "optimization_level": "",
         "disable_tf32": "",
+        "cpu_memory_budget": "segments with weights of more than a quarter of it are split",
         "engine_cache_dir": "a given folder is both read and written",
         "engine_cache_size": "",
         "custom_engine_cache": "an object with `save(key, blob)` and `load(key)`, such as a `BaseEngineCache`",

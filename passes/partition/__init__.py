@@ -22,6 +22,7 @@ from .borders import border_refusals, segments_of
 from .full_compilation import check_full_compilation
 from .given import given_segments
 from .segmentation import Demotion, Segmentation, segment
+from .weight_cuts import weight_cuts
 from .work import note_heavy
 
 __all__ = ["Partition", "check_full_compilation", "cut_in_half", "segments_of"]
@@ -83,6 +84,16 @@ class Partition(Pass):
         if given is not None:
             return self._given(program, graph, PartitionFile.read(given), wanted, ctx)
         result, segments, vetoes = self.segmented(program, graph, wanted, floor, count_work)
+        made, budget = self, ctx.settings.cpu_memory_budget
+        cuts = () if budget is None else weight_cuts(program, segments, budget)
+        if cuts:
+            within = replace(self, cut_before=tuple(dict.fromkeys((*self.cut_before, *cuts))))
+            found = within.segmented(program, graph, wanted, floor, count_work)
+            if found[2].keys() <= vetoes.keys():
+                made, (result, segments, vetoes) = within, found
+                ctx.note(
+                    f"cpu_memory_budget: segments are cut in {len(cuts)} more places, for engines of fewer weights."
+                )
         small = {name: _too_small(demotion) for name, demotion in result.demoted.items() if name not in vetoes}
         _annotate(program, segments, {**vetoes, **small})
         for nodes, pieces in result.split:
@@ -92,7 +103,7 @@ class Partition(Pass):
             )
         if not segments and small:
             ctx.note(_nothing_left(result.demoted.values(), floor))
-        partitioned = replace(program, segments=segments, partitioned_by=self, compiled=None)
+        partitioned = replace(program, segments=segments, partitioned_by=made, compiled=None)
         check_full_compilation(partitioned, ctx.settings)
         return partitioned
 
