@@ -140,6 +140,11 @@ def defaults_of_dump(request: Request) -> Defaults:
         UserError: it is no dump, or the request has options that a dump leaves no choice in.
     """
     run = DumpFolder(request.model).run
+    if run.get("blocks"):
+        raise UserError(
+            f"{request.model} is the dump of TorchScript in blocks: continue that of one, such as "
+            f"{request.model}/block-00."
+        )
     if request.inputs:
         raise UserError("--input is for models: a dump is continued with the inputs that it was made with.")
     if request.dump_dir is not None and Path(request.dump_dir).resolve() == Path(request.model).resolve():
@@ -217,8 +222,10 @@ class _Run:
     ) -> tuple[Report, Dump | None]:
         """The report of a run, and what wrote its dump."""
         instruments: list[Instrument] = [Verify(), self.progress, *(checks.instruments if checks is not None else ())]
-        pair = {} if checks is None else {"numerics": checks.numerics, "checking": checks.results}
-        dump = None if settings.dump_dir is None else Dump(settings.dump_dir, **pair)
+        dump = None
+        if settings.dump_dir is not None:
+            numerics, results = (None, None) if checks is None else (checks.numerics, checks.results)
+            dump = Dump(settings.dump_dir, numerics=numerics, checking=results)
         instruments += [] if dump is None else [dump]
         ctx = self.progress.context(Context(settings=settings, cancelled=self.cancelled))
         manager = PassManager(self.pipeline, instruments, ctx=ctx, command=self.request.command, spent=spent)

@@ -46,6 +46,8 @@ class PartitionFile:
         Raises:
             UserError: there is no such file, or it is no partition; the message says what is wrong with it.
         """
+        if not path:
+            raise UserError("the partition is an empty text: give the path of a partition.json, or of a dump.")
         found = _found(Path(path).expanduser())
         try:
             data = strict_json(found.read_text(encoding="utf-8"))

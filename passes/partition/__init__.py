@@ -80,7 +80,7 @@ class Partition(Pass):
                 annotate_node(node, segment=None)
         wanted = {node.name for node in program.op_nodes if verdict_of(node) is Verdict.TRT}
         graph = dependency_graph(program, wanted)
-        given = self.from_ or ctx.settings.partition
+        given = self.from_ if self.from_ is not None else ctx.settings.partition
         if given is not None:
             return self._given(program, graph, PartitionFile.read(given), wanted, ctx)
         result, segments, vetoes = self.segmented(program, graph, wanted, floor, count_work)

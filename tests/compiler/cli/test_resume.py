@@ -146,3 +146,25 @@ def test_folders_that_are_no_dumps(home: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["run", str(tmp_path), "--from", "annotate"])
     assert result.exit_code == 1
     assert "holds no program" in result.stderr
+
+
+def test_torchscript_in_blocks_is_continued_block_by_block(tmp_path: Path) -> None:
+    class Halved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Sequential(*(nn.Linear(4, 4) for _ in range(6)))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            while bool(x.sum() > 100):
+                x = x / 2
+            return x
+
+    model, dump = str(tmp_path / "model.pt"), tmp_path / "dump"
+    torch.jit.script(Halved().eval()).save(model)
+    CliRunner().invoke(main, ["run", model, "--input", "2x4", "--until", "partition", "--dump-dir", str(dump)])
+    result = CliRunner().invoke(main, ["run", str(dump), "--from", "annotate"])
+    assert result.exit_code == 1
+    assert f"continue that of one, such as {dump}/block-00" in result.stderr
+    result = CliRunner().invoke(main, ["run", f"{dump}/block-00", "--from", "annotate", "--weights", model])
+    assert result.exit_code == 0, result.output

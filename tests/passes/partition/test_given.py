@@ -172,6 +172,8 @@ def test_what_cannot_be(edited: Any, change: Callable[[Data], object], words: st
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(tp.UserError, match="the partition is an empty text"):
+        tp.compile(made(), [X], pipeline="decompose,lower,annotate,partition{from=}")
     with pytest.raises(tp.UserError, match="there is no partition"):
         report_of(tmp_path / "nothing.json")
     with pytest.raises(tp.UserError, match=r"holds no partition\.json"):
