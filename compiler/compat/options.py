@@ -80,6 +80,11 @@ FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
         "num_avg_timing_iters": ForeignOption("none|1", _TIMING),
         "num_min_timing_iters": ForeignOption("none|[12]", _TIMING),
         "max_aux_streams": ForeignOption("none", _TIMING),
+        "optimization_profiles": ForeignOption(
+            _NOTHING,
+            "give each input its ranges, tp.Input(shapes=[(min, opt, max), …]), also as Input(profiles=[…])",
+            refused=True,
+        ),
         "max_batch_size": ForeignOption("none|0", "the sizes that inputs declare are what an engine takes"),
         "tiling_optimization_level": ForeignOption("none", _TIMING),
         "l2_limit_for_tiling": ForeignOption("none|-1", _TIMING),
