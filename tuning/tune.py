@@ -83,7 +83,7 @@ def tuned_settings(
     _require_gpu()
     program = usual_program(model, inputs, kwargs)
     if known is None or known.gpu != torch.cuda.get_device_name():
-        known = Tuning(torch.cuda.get_device_name(), versions(), {}, border_us=0.0)
+        known = Tuning(torch.cuda.get_device_name(), versions())
     found = tune_program(program, plain.updated({"executor": "tensorrt"}), known, timed, torch.device("cuda"))
     return plain.updated({"tuning": found})
 
@@ -114,14 +114,14 @@ def known_tuning(output: str | os.PathLike[str] | None, gpu: str, found: Mapping
     Raises:
         UserError: the file is of another GPU, which it would be a loss to overwrite.
     """
-    empty = Tuning(gpu, dict(found), {}, border_us=0.0)
+    empty = Tuning(gpu, dict(found))
     if output is None or not os.path.exists(output):
         return empty
     known = Tuning.load(output)
     if known.gpu != gpu:
         raise UserError(f"{output} was measured on {known.gpu}, and this is {gpu}: name another file.")
     same = all(known.versions.get(name) == found.get(name) for name in ("torch", "tensorrt", "tensorrt_rtx"))
-    return replace(known, border_us=0.0) if same else empty
+    return known if same else empty
 
 
 def tune_program(
@@ -171,10 +171,17 @@ def candidates(program: Program) -> list[tuple[str, Node, tuple[str, ...]]]:
             continue
         possible = converter.possible(Call(node), lambda item: isinstance(item, Node) and item.name in constants)
         variants = tuple(variant.name for variant in possible) or (ONE_WAY,)
-        if len(variants) > 1 or _nbytes(node) >= LARGE:
+        if len(variants) > 1 or (_nbytes(node) >= LARGE and not _is_fused(node)):
             found.setdefault(pattern_of(node, constants), (node, (*variants, PYTORCH)))
     rows = [(pattern, node, variants) for pattern, (node, variants) in found.items()]
     return sorted(rows, key=lambda row: -sum(_nbytes(item) for item in (row[1], *row[1].all_input_nodes)))
+
+
+def _is_fused(node: Node) -> bool:
+    """Whether TensorRT makes a part of a neighbour's kernel of a node: arithmetic, casts and moves."""
+    schema = getattr(node.target, "_schema", None)
+    moves = schema is not None and any(result.alias_info is not None for result in schema.returns)
+    return moves or torch.Tag.pointwise in getattr(node.target, "tags", ()) or "copy" in str(node.target)
 
 
 def _measured(

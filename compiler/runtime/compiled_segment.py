@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import ClassVar, get_args
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
 from ..errors import UserError, did_you_mean
 from ..ir.engine_operator import OPERATOR
@@ -52,6 +54,10 @@ class CompiledSegment(ShownInNotebooks):
             list(inputs), self.engine, self.spec_text, self.fallback, self.constants()
         )
         return outputs
+
+    def placed(self, inputs: Sequence[torch.Tensor]) -> tuple[GraphModule, Sequence[torch.Tensor]]:
+        """The segment's PyTorch graph, and the weights that it takes after the inputs, where these are."""
+        return self.runner.placed(inputs[0].device, self.constants())
 
     def constants(self) -> list[torch.Tensor]:
         """The weights that the module has now."""

@@ -207,14 +207,18 @@ class Runner:
 
     @torch.no_grad()
     def _run_in_pytorch(self, inputs: Tensors, constants: Tensors) -> list[torch.Tensor]:
-        device = inputs[0].device
+        module, weights = self.placed(inputs[0].device, constants)
+        # Not called as a module, on which hooks of the user's for all modules would look at weights as inputs.
+        results = module.forward(*inputs, *weights)
+        # A result of an engine never shares memory with an input, a weight or another result.
+        return _unshared(results, (*inputs, *constants))
+
+    def placed(self, device: torch.device, constants: Tensors) -> tuple[GraphModule, Tensors]:
+        """The PyTorch graph for inputs on a device, and its weights there."""
         module = self._placed.get(device)
         if module is None:
             module = self._placed[device] = on_device(self.fallback, device)
-        # Not called as a module, on which hooks of the user's for all modules would look at weights as inputs.
-        results = module.forward(*inputs, *self._constants_on(device, constants))
-        # A result of an engine never shares memory with an input, a weight or another result.
-        return _unshared(results, (*inputs, *constants))
+        return module, self._constants_on(device, constants)
 
     def _constants_on(self, device: torch.device, constants: Tensors) -> Tensors:
         if all(tensor.device == device for tensor in constants):

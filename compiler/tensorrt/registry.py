@@ -117,7 +117,7 @@ class Variant:
         doc: what it does, and when it applies, for the documentation.
         convert: adds its layers.
         applies: whether a call can be computed that way.
-        default: whether it is taken without a reason to take another, where it applies.
+        default: whether it is taken without a reason to take another, where it applies; of a call, if it depends.
         exact: whether it adds up in float32 what others may add up in halves; None where that is the same for all.
     """
 
@@ -125,8 +125,12 @@ class Variant:
     doc: str
     convert: ConvertFunction
     applies: Callable[[Call, IsConstant], bool] = _anywhere
-    default: bool = True
+    default: bool | Callable[[Call], bool] = True
     exact: bool | None = None
+
+    def is_default(self, call: Call) -> bool:
+        """Whether it is taken for a call, to which it applies, without a reason to take another."""
+        return self.default if isinstance(self.default, bool) else self.default(call)
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,7 @@ class Converter:
             return None
         named = next((variant for variant in possible if variant.name == wanted), None)
         liked = [variant for variant in possible if variant.exact is (preset == "exact")] if preset else []
-        return named or next(iter(liked), None) or next(variant for variant in possible if variant.default)
+        return named or next(iter(liked), None) or next(variant for variant in possible if variant.is_default(call))
 
     @property
     def rules(self) -> tuple[Requirement | Condition, ...]:
@@ -276,7 +280,7 @@ class Family:
         self,
         name: str,
         applies: Callable[[Call, IsConstant], bool] = _anywhere,
-        default: bool = True,
+        default: bool | Callable[[Call], bool] = True,
         exact: bool | None = None,
     ) -> Callable[[ConvertFunction], ConvertFunction]:
         """Register the decorated function as a variant of the converter that is registered next."""

@@ -93,7 +93,7 @@ def _variant_rows() -> list[tuple[str, ...]]:
     found = []
     for target in default_registry().targets:
         for variant in default_registry().converters[target].variants:
-            usual = "yes" if variant.default else ""
+            usual = ("yes" if variant.default else "") if isinstance(variant.default, bool) else "for large calls"
             found.append((f"`{op_name(target)}`", f"`{variant.name}`", usual, variant.doc))
     return found
 

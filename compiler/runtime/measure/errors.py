@@ -158,8 +158,9 @@ def module_errors(
     """
     called = {node.name for node in engine_calls(module)}
     on_gpu = any(isinstance(leaf, torch.Tensor) and leaf.is_cuda for leaf in leaves)
+    device = next((leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)), torch.device("cpu"))
     runners = {
-        name: _segment_graph(segment, networks.get(segment.spec.name), on_gpu)
+        name: _segment_graph(segment, networks.get(segment.spec.name), on_gpu, device)
         for name, segment in segments.items()
         if name in called
     }
@@ -180,19 +181,22 @@ def output_error(found: Any, exact: Any) -> float:
     return max((wide_distance(right, left) for left, right in tensors), default=0.0)
 
 
-def _segment_graph(segment: CompiledSegment, network: Network | None, on_gpu: bool) -> SegmentGraph:
+def _segment_graph(
+    segment: CompiledSegment, network: Network | None, on_gpu: bool, device: torch.device
+) -> SegmentGraph:
+    graph, constants = segment.runner.placed(device, segment.constants())
     outputs = [binding.name for binding in segment.spec.outputs]
 
     def values(inputs: Sequence[torch.Tensor]) -> Mapping[str, Any]:
         known: dict[str, Any] = {} if network is None else _network_values(network, inputs)
         engine = segment.runner.engine_on(inputs[0].device) if on_gpu else None
         if engine is not None:
-            graph_outputs = segment.runner.fallback.graph.output_node().args[0]
+            graph_outputs = graph.graph.output_node().args[0]
             for node, value in zip(graph_outputs, engine(inputs), strict=True):  # type: ignore[arg-type]
                 known[node.name] = value
         return known
 
-    return SegmentGraph(segment.spec.name, segment.runner.fallback, segment.constants(), outputs, values)
+    return SegmentGraph(segment.spec.name, graph, constants, outputs, values)
 
 
 def _network_values(network: Network, inputs: Sequence[torch.Tensor]) -> dict[str, Any]:

@@ -54,8 +54,9 @@ class Work(Interpreter):
 
     def _segment(self, segment: CompiledSegment, node: Node) -> Any:
         inputs = self.fetch_args_kwargs_from_env(node)[0][0]
-        inner = Work(segment.runner.fallback)
-        result = Interpreter.run(inner, *inputs, *segment.constants(), enable_io_processing=False)
+        graph, constants = segment.placed(inputs)
+        inner = Work(graph)
+        result = Interpreter.run(inner, *inputs, *constants, enable_io_processing=False)
         self.bytes |= inner.bytes
         self.operations |= inner.operations
         return list(result)

@@ -220,9 +220,10 @@ class _Timed(Interpreter):
             return super().run_node(n)
         if n.target is OPERATOR and n.name in self._segments:
             segment = self._segments[n.name]
-            inner = _Timed(segment.runner.fallback, {}, segment.spec.name)
             inputs = self.fetch_args_kwargs_from_env(n)[0][0]
-            result = inner.run(*inputs, *segment.constants(), enable_io_processing=False)
+            graph, constants = segment.placed(inputs)
+            inner = _Timed(graph, {}, segment.spec.name)
+            result = inner.run(*inputs, *constants, enable_io_processing=False)
             self.seconds_of |= inner.seconds_of
             return list(result)
         begin = time.perf_counter()

@@ -77,6 +77,8 @@ DEFAULTS = [
     (linear(4100, 8), [torch.randn(4, 8)], "padded-vocabulary"),
     (Call(gated, gate=torch.randn(8, 16) / 4, up=torch.randn(8, 16) / 4), [torch.randn(1, 3, 16)], "flat-rows"),
     (resize(scale_factor=2, mode="bilinear"), [MAPS], "layer"),
+    (resize(scale_factor=8, mode="bilinear"), [torch.randn(1, 64, 16, 16)], "products"),
+    (resize(scale_factor=8, mode="bicubic"), [torch.randn(1, 64, 16, 16)], "products"),
     (Call(attention), HEADS, "single-layers"),
 ]
 
@@ -211,4 +213,4 @@ def test_variants_have_unique_names_and_say_what_they_do() -> None:
         names = [variant.name for variant in converter.variants]
         assert len(set(names)) == len(names)
         assert all(variant.doc.endswith(".") and len(variant.doc) < 130 for variant in converter.variants)
-        assert all(converter.variants[-1].default for _ in names)
+        assert all(converter.variants[-1].default is True for _ in names)

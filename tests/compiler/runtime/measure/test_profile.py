@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,28 @@ def test_kernels_come_with_layers_nodes_and_lines() -> None:
     assert profile.islands_us == pytest.approx(11.0)
     assert profile.unknown_us == 0
     assert profile.idle_us == pytest.approx(10.0)
+
+
+def test_a_trace_that_was_recorded_on_a_gpu_is_joined_kernel_by_kernel() -> None:
+    """Two engines with a sort between them, three calls on an H200: TensorRT launched one kernel for each layer."""
+    data = json.loads(gzip.decompress(Path(__file__).with_name("recorded_trace.json.gz").read_bytes()))
+    nodes = {node for group in data["layers"].values() for layer in group for node in layer["nodes"]}
+    places = {name: (f"model.py:{index}", "", name) for index, name in enumerate(sorted(nodes | {"sort"}))}
+    segments = {"segment_00": "segment-00", "segment_01": "segment-01"}
+    profile = joined(data["events"], segments, data["layers"], places, {}, HEAD)
+    for name, layers in data["layers"].items():
+        rows = [row for row in profile.kernels if row.segment == name]
+        assert [row.layers for row in rows] == [(layer["name"],) for layer in layers]
+        for row in rows:
+            if row.name.startswith("__myl_"):
+                assert row.layers[0].startswith(row.name.rpartition("_0x")[0])
+    stays = [row for row in profile.kernels if row.segment is None]
+    assert {row.nodes for row in stays} == {("sort",)}
+    assert any(row.kind == "copy" for row in stays)
+    assert profile.unknown_us == 0
+    assert 250 < profile.busy_us < 400
+    (resize,) = (row for row in profile.kernels if "ResiCast" in row.name)
+    assert resize.nodes == ("upsample_bilinear2d", "upsample_bilinear2d_f32")
 
 
 def test_times_are_medians_over_the_calls_and_add_up() -> None:
