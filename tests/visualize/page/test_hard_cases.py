@@ -73,13 +73,59 @@ def test_the_work_is_bounded_whatever_the_size(open_data: Open, nodes: int, modu
     assert 0 < page.locator(".ledger-view .table-row").count() < 120
 
 
-def test_opening_all_of_a_large_program_stops_where_there_is_no_room(open_data: Open) -> None:
-    page = open_data(chain_data(3_000, 24))
+@pytest.mark.parametrize(("nodes", "modules"), [(900, 150), (3_000, 24), (10_000, 48), (10_000, 0)])
+def test_everything_opens_and_something_is_always_in_sight(open_data: Open, nodes: int, modules: int) -> None:
+    page = open_data(chain_data(nodes, modules))
     page.wait_for_selector(".scene")
     page.keyboard.press("Shift+E")
-    page.wait_for_selector(".graph-view .status:has-text('no room')")
-    assert 80 < page.locator(".box").count() <= 600
+    page.wait_for_selector(f".graph-view .status:has-text('{nodes:,} op nodes in {nodes + 2:,} boxes')")
+    page.wait_for_selector(".block")
+    assert seen(page) > 20
     assert page.evaluate("document.querySelectorAll('*').length") < 12_000
+    shares = page.locator(".block .share.v-unsupported, .box.v-unsupported").count()
+    assert shares > 0, "what stays in PyTorch is seen from afar"
+    canvas = page.locator(".canvas").bounding_box()
+    for _ in range(12):
+        page.mouse.move(canvas["x"] + canvas["width"] / 2, canvas["y"] + canvas["height"] / 2)
+        page.mouse.wheel(0, -400)
+        page.wait_for_timeout(40)
+    page.wait_for_selector(".box.operator text.title")
+    for delta in ((600, 0), (0, 500), (-2500, -2500), (-3000, 3000), (9000, 9000), (9000, -9000)):
+        page.mouse.move(canvas["x"] + 300, canvas["y"] + 300)
+        page.mouse.down()
+        page.mouse.move(canvas["x"] + 300 + delta[0], canvas["y"] + 300 + delta[1], steps=3)
+        page.mouse.up()
+        page.wait_for_timeout(60)
+        assert page.evaluate("document.querySelectorAll('*').length") < 12_000
+    page.keyboard.press("f")
+    page.wait_for_selector(".block")
+    assert seen(page) > 20
+    page.evaluate("location.hash = '#node=node_777'")
+    page.wait_for_selector(".box.chosen text.title:text-is('node_777')")
+    assert seen(page) > 0
+
+
+def seen(page: Any) -> int:
+    """How many boxes lie within the canvas."""
+    canvas = page.locator(".canvas").bounding_box()
+    inside = """(boxes, area) => boxes.map(box => box.getBoundingClientRect()).filter(box =>
+        box.left >= area.x - 1 && box.top >= area.y - 1 && box.right <= area.x + area.width + 1
+        && box.bottom <= area.y + area.height + 1 && box.width > 3 && box.height > 3).length"""
+    return int(page.locator(".box").evaluate_all(inside, canvas))
+
+
+@pytest.mark.parametrize("where", ["graph", "text"])
+def test_it_opens_in_the_middle_and_stays_there(open_data: Open, where: str) -> None:
+    page = open_data(chain_data(40, 4), f"#view={where}")
+    page.locator("[role=tab][data-view=graph]").click()
+    page.wait_for_selector(".scene")
+    for width in (1440, 1024, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(100)
+        canvas, drawn = page.locator(".canvas").bounding_box(), page.locator(".boxes").bounding_box()
+        middle = canvas["x"] + canvas["width"] / 2
+        assert abs(drawn["x"] + drawn["width"] / 2 - middle) < 0.15 * canvas["width"]
+        assert seen(page) > 3
 
 
 @pytest.mark.parametrize("renderer", ["dot", "pygraphviz", "none"])

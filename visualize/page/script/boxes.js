@@ -1,20 +1,15 @@
 // What is drawn of a tree: boxes, the frames around them, and the edges between them. Only this is ever laid out.
 
-const MOST_BOXES = 600;
-
 class Scene {
   constructor(pass, root, isOpen) {
     this.pass = pass;
     this.boxes = [];
     this.frames = [];
     this.owner = new Map();
-    this.hidden = 0;
-    this.room = MOST_BOXES - root.children.length;
     this.tree = this.walk(root, isOpen, null);
     this.edges = this.connect();
   }
 
-  // Wide levels first: if there is no room left for a group's children, it stays closed.
   walk(group, isOpen, frame) {
     const inside = [];
     const open = [];
@@ -23,13 +18,8 @@ class Scene {
         inside.push(this.leaf(child, frame));
         continue;
       }
-      if (isOpen(child) && this.room >= child.children.length - 1) {
-        this.room -= child.children.length - 1;
-        open.push([inside.push(null) - 1, child]);
-      } else {
-        if (isOpen(child)) this.hidden += 1;
-        inside.push(this.closed(child, frame));
-      }
+      if (isOpen(child)) open.push([inside.push(null) - 1, child]);
+      else inside.push(this.closed(child, frame));
     }
     for (const [place, child] of open) {
       const made = { id: `cluster_${this.frames.length}`, group: child, frame, inside: [] };
@@ -69,6 +59,14 @@ class Scene {
 
   boxOf(name) {
     return this.owner.get(this.pass.graph.maker(name)) || null;
+  }
+
+  // The box that stands for a node in what is drawn: its own, or the block of a frame around it.
+  shownBoxOf(name) {
+    const box = this.boxOf(name);
+    let item = box;
+    for (let frame = box?.frame; frame; frame = frame.frame) item = this.shown.blocks.get(frame) || item;
+    return item;
   }
 
   connect() {

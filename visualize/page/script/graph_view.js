@@ -2,6 +2,7 @@
 
 const BOXES_AT_FIRST = 70;
 const LEAST_SCALE_AT_FIRST = 0.85;
+const LARGE_GRAPH = 4000; // nodes
 
 class GraphView {
   constructor(state, search) {
@@ -16,7 +17,13 @@ class GraphView {
     this.status = el("span", { class: "status" });
     this.legend = el("div", { class: "legend" });
     this.element = el("section", { class: "view graph-view" }, this.toolbar(), this.canvas, this.busy, this.legend);
-    this.viewport = new Viewport(this.canvas, (event) => this.click(event));
+    this.viewport = new Viewport(
+      this.canvas,
+      (event) => this.click(event),
+      () => this.moved(),
+    );
+    new ResizeObserver(() => this.viewport.resized()).observe(this.canvas);
+    this.hover = new Hover(this);
     this.canvas.addEventListener("dblclick", (event) => this.doubleClick(event));
   }
 
@@ -42,7 +49,7 @@ class GraphView {
         "span",
         { class: "buttons" },
         button("fold all", "Fold everything up (Shift+C)", () => this.foldAll()),
-        button("open all", "Open everything that there is room for (Shift+E)", () => this.openAll()),
+        button("open all", "Open everything (Shift+E)", () => this.openAll()),
         button("fit", "Show everything (f)", () => this.viewport.fit()),
         button("−", "Zoom out (-)", () => this.viewport.zoom(1 / 1.3)),
         button("+", "Zoom in (+)", () => this.viewport.zoom(1.3)),
@@ -79,42 +86,94 @@ class GraphView {
     this.grouping.value = this.state.group;
     this.colour.value = this.state.color;
     this.ancestors = this.ancestorsOf(this.state.node);
-    const scene = new Scene(this.state.pass, this.tree().root, (group) => this.isOpen(group));
-    const dot = dotOf(scene);
+    const key = this.sceneKey();
     const turn = (this.turn += 1);
-    if (dot !== this.dot || this.scene.pass !== this.state.pass) {
-      const layout = await this.laidOut(dot);
+    if (key !== this.key) {
+      const scene = new Scene(this.state.pass, this.tree().root, (group) => this.isOpen(group));
+      const layout = await this.laidOut(scene);
       if (turn !== this.turn || layout === null) return; // something else is wanted by now
-      this.draw(scene, layout, dot);
+      this.draw(scene, layout, key);
     }
     this.busy.hidden = true;
     this.mark();
     this.element.dataset.ready = this.state.hash;
   }
 
-  async laidOut(dot) {
+  // What decides which boxes there are.
+  sceneKey() {
+    const { pass, group } = this.state;
+    const open = (parent) => groupsOf(parent).map((child) => (this.isOpen(child) ? `(${open(child)})` : "."));
+    return `${pass.index} ${group} ${open(this.tree().root).join("")}`;
+  }
+
+  // Small graphs are laid out by Graphviz, which routes edges better; large ones at once.
+  async laidOut(scene) {
+    const isLarge = scene.boxes.length > DRAWN_WHOLE || scene.pass.graph.nodes.length > LARGE_GRAPH;
+    return (!isLarge && (await this.byGraphviz(dotOf(scene)))) || (this.gaveUp && !isLarge ? null : nestedLayout(scene));
+  }
+
+  async byGraphviz(dot) {
+    this.gaveUp = false;
     const timer = setTimeout(() => {
       this.busy.hidden = false;
     }, 150);
     try {
-      return await this.engine.layout(dot);
-    } catch (error) {
-      this.busy.hidden = true;
-      this.status.textContent = `the graph could not be laid out: ${error.message}`;
-      return null;
+      const layout = await this.engine.layout(dot);
+      this.gaveUp = layout === null;
+      return layout;
+    } catch {
+      return null; // it is laid out without Graphviz then
     } finally {
       clearTimeout(timer);
     }
   }
 
-  draw(scene, layout, dot) {
-    const anchor = this.anchor(),
-      sameLayout = dot === this.dot;
-    this.scene = scene;
-    this.dot = dot;
-    this.viewport.show(drawScene(scene, layout), layout);
-    if (this.refit || (!sameLayout && !this.restore(anchor))) this.viewport.fit(LEAST_SCALE_AT_FIRST);
+  draw(scene, layout, key) {
+    const anchor = this.anchor();
+    place(scene, layout);
+    Object.assign(this, { scene, key });
+    this.viewport.size = layout;
+    this.drawn = null;
+    if (this.refit || !this.restore(anchor)) {
+      const top = scene.boxes.reduce((first, box) => (box.y < first.y ? box : first), scene.boxes[0]);
+      this.viewport.fit(scene.boxes.length > DRAWN_WHOLE ? 0 : LEAST_SCALE_AT_FIRST, top);
+    }
     this.refit = false;
+    this.drawPart();
+  }
+
+  // Draws what is in sight, and a little around it.
+  drawPart() {
+    const { scene, viewport } = this;
+    this.drawn = { region: viewport.region(0.12), scale: viewport.scale };
+    scene.shown = choose(scene, this.drawn.region, viewport.scale);
+    scene.shownById = new Map(scene.shown.boxes.map((box) => [box.id, box]));
+    viewport.show(drawScene(scene.shown, scene.layout, scene.whole ? 1 : viewport.scale));
+    this.paint();
+    markScene(scene, this.state, this.search.found());
+  }
+
+  paint() {
+    const { pass, color, hidden } = this.state;
+    this.painted = [pass.index, color, ...hidden].join(" ");
+    paintScene(this.scene, this.state);
+    this.showLegend();
+  }
+
+  moved() {
+    if (!this.scene || this.scene.whole || !this.drawn || this.waiting) return;
+    this.waiting = requestAnimationFrame(() => {
+      this.waiting = 0;
+      const now = this.viewport.region(),
+        { region, scale } = this.drawn,
+        ratio = this.viewport.scale / scale;
+      const inside =
+        now.x >= region.x &&
+        now.y >= region.y &&
+        now.x + now.width <= region.x + region.width &&
+        now.y + now.height <= region.y + region.height;
+      if (!inside || ratio > 1.25 || ratio < 0.8) this.drawPart();
+    });
   }
 
   // Something that stays where it is on the screen while the picture around it changes.
@@ -147,16 +206,17 @@ class GraphView {
   }
 
   mark() {
-    paintScene(this.scene, this.state);
+    const { pass, color, hidden } = this.state;
+    if (this.painted !== [pass.index, color, ...hidden].join(" ")) this.paint();
     markScene(this.scene, this.state, this.search.found());
-    this.showLegend();
     const chosen = this.state.node === null ? null : this.scene.boxOf(this.state.node);
     if (chosen && this.state.node !== this.centred && !this.viewport.isVisible(chosen)) this.viewport.center(chosen);
     this.centred = this.state.node;
     const drawn = this.scene.boxes.length,
+      groups = this.scene.shown.blocks.size,
       all = this.state.pass.graph.nodes.filter((node) => OPERATIONS.has(node.kind)).length;
-    const hidden = this.scene.hidden ? `; ${plural(this.scene.hidden, "group")} stay folded, there is no room` : "";
-    this.status.textContent = `${plural(all, "op node")} in ${plural(drawn, "box")}${hidden}`;
+    const afar = groups ? "; zoom in to see more" : "";
+    this.status.textContent = `${plural(all, "op node")} in ${plural(drawn, "box")}${afar}`;
   }
 
   showLegend() {
@@ -216,12 +276,13 @@ class GraphView {
 
   doubleClick(event) {
     const box = this.boxAt(event.target);
-    if (box && box.group) this.open(box.group.key);
+    if (box && box.block) this.viewport.zoomTo(box);
+    else if (box && box.group) this.open(box.group.key);
   }
 
   boxAt(target) {
     const element = target.closest("[data-box]");
-    return element ? this.scene.boxes[Number(element.dataset.box.slice(1))] : null;
+    return element ? this.scene.shownById.get(element.dataset.box) || null : null;
   }
 
   open(key) {

@@ -43,10 +43,9 @@ function space(text, font) {
 }
 
 function dotOf(scene) {
-  const large = scene.boxes.length > 250;
   const lines = [
     "digraph{",
-    `graph[rankdir=TB,nodesep=0.22,ranksep=0.36${large ? ",nslimit=2,nslimit1=2,mclimit=0.5" : ""}]`,
+    "graph[rankdir=TB,nodesep=0.22,ranksep=0.36]",
     'node[shape=box,fixedsize=true,label=""]',
     "edge[arrowsize=0.6]",
   ];
@@ -59,11 +58,11 @@ function dotOf(scene) {
         inside(child.inside);
         lines.push("}");
       } else {
-        measureBox(child);
         lines.push(`${child.id}[width=${(child.width / 72).toFixed(3)},height=${(child.height / 72).toFixed(3)}]`);
       }
     }
   };
+  for (const box of scene.boxes) measureBox(box);
   inside(scene.tree);
   for (const edge of scene.edges) {
     const extra = edge.label ? `[label=${space(edge.label, FONT_NOTE)}]` : edge.isSize ? "[weight=0]" : "";

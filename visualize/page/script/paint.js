@@ -14,6 +14,11 @@ function verdictCounts(pass, nodes) {
   return counts;
 }
 
+// Groups belong to a tree that is made for one pass and its verdicts.
+function countsOf(box, pass) {
+  return box.group ? (box.group.counts ??= verdictCounts(pass, box.nodes)) : verdictCounts(pass, box.nodes);
+}
+
 function worstVerdict(counts) {
   return WORST_FIRST.find((verdict) => counts.has(verdict)) || "";
 }
@@ -76,10 +81,11 @@ function paintScene(scene, state) {
   const measure = run.data.measures.find((item) => item.name === state.color);
   const scale = measure ? new NumberScale(measure) : null;
   const touched = pass.touched;
-  for (const box of scene.boxes) {
-    const counts = verdictCounts(pass, box.nodes);
+  for (const box of scene.shown.boxes) {
+    const counts = countsOf(box, pass);
     const verdict = worstVerdict(counts);
     const classes = ["box", box.group ? "closed" : box.node.kind];
+    if (box.block) classes.push("block");
     if (counts.size) classes.push(`line-${verdict || "unjudged"}`);
     const hue = state.color === "segment" ? hueOf(box, pass, run) : null;
     const number = scale ? scale.of(box.nodes) : null;
@@ -105,9 +111,9 @@ function hueOf(box, pass, run) {
 
 // Marks the boxes of chosen and found nodes, and the edges of the chosen one.
 function markScene(scene, state, found) {
-  const chosen = state.node === null ? null : scene.boxOf(state.node);
-  const same = new Set([...(state.homes ? state.homes[state.pass.index] : [])].map((name) => scene.boxOf(name)));
-  for (const box of scene.boxes) {
+  const chosen = state.node === null ? null : scene.shownBoxOf(state.node);
+  const same = new Set([...(state.homes ? state.homes[state.pass.index] : [])].map((name) => scene.shownBoxOf(name)));
+  for (const box of scene.shown.boxes) {
     box.element.classList.toggle(
       "chosen",
       box === chosen || Boolean(box.group && box.group.key === state.chosenGroup?.key),
@@ -116,7 +122,7 @@ function markScene(scene, state, found) {
     box.element.classList.toggle("found", found !== null && box.nodes.some((node) => found.has(node.name)));
     box.element.classList.toggle("not-found", found !== null && !box.nodes.some((node) => found.has(node.name)));
   }
-  for (const edge of scene.edges) {
+  for (const edge of scene.shown.edges) {
     edge.path.classList.toggle("into", chosen !== null && edge.to === chosen);
     edge.path.classList.toggle("from", chosen !== null && edge.from === chosen);
   }

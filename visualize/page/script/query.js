@@ -21,7 +21,7 @@ class Query {
 
   accepts(run, node, fact) {
     return this.terms.every(({ field, wanted, not }) => {
-      if (!field) return wanted.some((word) => run.searchText(node, fact).includes(word)) !== not;
+      if (!field) return wanted.some((word) => run.hasText(node, fact, word)) !== not;
       const values = FIELDS[field](node, fact, run).map((value) => value.toLowerCase());
       return wanted.some((word) => values.some((value) => matchesField(field, value, word))) !== not;
     });

@@ -187,19 +187,16 @@ class Run {
     return `%${node.name} = ${node.kind} : ${node.type}${node.op && node.op !== node.name ? `  # ${node.op}` : ""}`;
   }
 
-  // All text of a node that a search without a field looks into, in lower case.
-  searchText(node, fact) {
+  // Whether a word, in lower case, is in the text of a node that a search without a field looks into.
+  hasText(node, fact, word) {
     node.text ??= [`%${node.name}`, node.op, node.source, node.module, node.type, this.sourceLine(node.source)]
       .join("\n")
       .toLowerCase();
-    if (!fact) return node.text;
-    fact.text ??= [
-      fact.verdict,
-      fact.segment,
-      ...fact.reasons.flatMap((reason) => [reason.code, reason.message]),
-    ]
+    if (node.text.includes(word)) return true;
+    if (!fact) return false;
+    fact.text ??= [fact.verdict, fact.segment, ...fact.reasons.flatMap((reason) => [reason.code, reason.message])]
       .join("\n")
       .toLowerCase();
-    return `${node.text}\n${fact.text}`;
+    return fact.text.includes(word);
   }
 }

@@ -3,8 +3,9 @@
 const SCALES = [0.04, 4];
 
 class Viewport {
-  constructor(host, onclick) {
+  constructor(host, onclick, onmove) {
     this.host = host;
+    this.onmove = onmove;
     this.layer = svg("g", { class: "layer" });
     this.surface = svg(
       "svg",
@@ -30,7 +31,7 @@ class Viewport {
       this.layer,
     );
     host.append(this.surface);
-    Object.assign(this, { x: 0, y: 0, scale: 1, size: { width: 1, height: 1 }, pointers: new Map(), moved: 0 });
+    Object.assign(this, { x: 0, y: 0, scale: 1, size: { width: 1, height: 1 }, pointers: new Map(), moved: 0, least: SCALES[0] });
     host.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     host.addEventListener("pointerdown", (event) => this.down(event));
     host.addEventListener("pointermove", (event) => this.move(event));
@@ -41,20 +42,53 @@ class Viewport {
     });
   }
 
-  show(scene, size) {
-    this.size = size;
+  show(scene) {
     this.layer.replaceChildren(scene);
   }
 
+  // What is in the middle stays there when the view grows or shrinks.
+  resized() {
+    const { clientWidth: width, clientHeight: height } = this.host;
+    if (!width || !height) return;
+    if (this.seen) {
+      this.x += (width - this.seen[0]) / 2;
+      this.y += Math.min(0, (height - this.seen[1]) / 2);
+    }
+    this.seen = [width, height];
+    this.apply();
+  }
+
+  // The part of the picture that is seen, and `margin` times as much around it.
+  region(margin = 0) {
+    const width = this.host.clientWidth / this.scale,
+      height = this.host.clientHeight / this.scale;
+    return {
+      x: -this.x / this.scale - margin * width,
+      y: -this.y / this.scale - margin * height,
+      width: width * (1 + 2 * margin),
+      height: height * (1 + 2 * margin),
+    };
+  }
+
+  // Some of the picture is always in sight.
+  keepInSight() {
+    const { clientWidth: width, clientHeight: height } = this.host;
+    const rest = 60;
+    this.x = Math.min(Math.max(this.x, rest - this.size.width * this.scale), width - rest);
+    this.y = Math.min(Math.max(this.y, rest - this.size.height * this.scale), height - rest);
+  }
+
   apply() {
+    this.keepInSight();
     this.layer.setAttribute(
       "transform",
-      `translate(${this.x.toFixed(2)} ${this.y.toFixed(2)}) scale(${this.scale.toFixed(4)})`,
+      `translate(${this.x.toFixed(2)} ${this.y.toFixed(2)}) scale(${this.scale.toPrecision(5)})`,
     );
+    this.onmove();
   }
 
   zoom(factor, x = this.host.clientWidth / 2, y = this.host.clientHeight / 2) {
-    const scale = Math.min(SCALES[1], Math.max(SCALES[0], this.scale * factor));
+    const scale = Math.min(SCALES[1], Math.max(this.least, this.scale * factor));
     this.x = x - ((x - this.x) * scale) / this.scale;
     this.y = y - ((y - this.y) * scale) / this.scale;
     this.scale = scale;
@@ -67,14 +101,24 @@ class Viewport {
     this.apply();
   }
 
-  // Everything, but never so small that nothing can be read when it opens: then the upper end of it.
-  fit(least = 0) {
+  // Everything, but never smaller than `least`: then its upper end, with what is topmost (`top`) in the middle.
+  fit(least = 0, top = null) {
     const { clientWidth: width, clientHeight: height } = this.host;
     const whole = Math.min((width - 48) / this.size.width, (height - 96) / this.size.height, 1.25);
-    this.scale = Math.max(whole, least, SCALES[0]);
-    this.x = (width - this.size.width * this.scale) / 2;
+    this.least = Math.min(SCALES[0], whole);
+    this.scale = Math.max(whole, least);
+    const over = this.size.width * this.scale > width - 48 && top;
+    this.x = width / 2 - (over ? top.x + top.width / 2 : this.size.width / 2) * this.scale;
+    if (over) this.x = Math.max(Math.min(this.x, 24), width - 24 - this.size.width * this.scale);
     this.y = Math.max((height - this.size.height * this.scale) / 2, 44);
     this.apply();
+  }
+
+  // A part of the picture as large as it can be seen.
+  zoomTo(part) {
+    const { clientWidth: width, clientHeight: height } = this.host;
+    this.scale = Math.min((width - 48) / part.width, (height - 96) / part.height, 1.25);
+    this.center(part, this.scale);
   }
 
   center(box, least = 0.75) {
