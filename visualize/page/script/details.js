@@ -52,6 +52,7 @@ class Details {
         ["read by", pass.graph.users(node.name).length ? manyLinks(this.state, pass.graph.users(node.name)) : null],
         ...this.measures(node),
       ]),
+      this.state.edits.section([node]),
       this.life(),
       this.tensorrt(),
     ];

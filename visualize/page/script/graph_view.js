@@ -24,6 +24,8 @@ class GraphView {
     );
     new ResizeObserver(() => this.viewport.resized()).observe(this.canvas);
     this.hover = new Hover(this);
+    this.minimap = new Minimap(this.viewport);
+    this.element.append(this.minimap.canvas);
     this.canvas.addEventListener("dblclick", (event) => this.doubleClick(event));
   }
 
@@ -40,6 +42,13 @@ class GraphView {
       ["none", "flat"],
     ]);
     this.colour = choose("color", colourModes(this.state.run));
+    this.file = el("input", {
+      type: "file",
+      accept: ".json,.csv,.tsv,.txt",
+      hidden: true,
+      "aria-label": "data file",
+      onchange: () => this.importData(this.file.files[0]),
+    });
     return el(
       "div",
       { class: "toolbar" },
@@ -54,8 +63,41 @@ class GraphView {
         button("−", "Zoom out (-)", () => this.viewport.zoom(1 / 1.3)),
         button("+", "Zoom in (+)", () => this.viewport.zoom(1.3)),
       ),
+      el(
+        "span",
+        { class: "buttons" },
+        button("SVG", "Save what is seen as an SVG", () =>
+          saveFile("graph.svg", "image/svg+xml", exportedSvg(this.viewport)),
+        ),
+        button("PNG", "Save what is seen as a PNG", async () =>
+          saveFile("graph.png", "image/png", await exportedPng(this.viewport)),
+        ),
+        button("data …", "Colour by numbers of your own: JSON or CSV of node names and values", () => this.file.click()),
+      ),
+      this.file,
       this.status,
     );
+  }
+
+  // Numbers per node from a file: the first of them colours the graph at once.
+  async importData(file) {
+    if (!file) return;
+    const { run, pass } = this.state;
+    this.file.value = "";
+    try {
+      const found = readOverlay(file.name, await file.text());
+      const names = new Set(found.flatMap((measure) => Object.keys(measure.values)));
+      const known = [...names].filter((name) => run.passes.some((item) => item.graph.has(name)));
+      if (!known.length) throw new Error(`no name in ${file.name} is that of a node, such as ${pass.graph.nodes[0].name}`);
+      const old = new Set(found.map((measure) => measure.name));
+      run.data.measures = [...run.data.measures.filter((measure) => !old.has(measure.name)), ...found];
+      this.colour.replaceChildren(...colourModes(run).map(([value, text]) => el("option", { value }, text)));
+      this.said = `${plural(known.length, "node")} of ${file.name}, ${names.size - known.length} unknown names`;
+      this.state.set({ color: found[0].name });
+    } catch (error) {
+      this.said = `${file.name} cannot be read: ${error.message}`;
+      this.mark();
+    }
   }
 
   tree() {
@@ -140,6 +182,7 @@ class GraphView {
     }
     this.refit = false;
     this.drawPart();
+    this.minimap.show(scene);
   }
 
   // Draws what is in sight, and a little around it.
@@ -161,6 +204,7 @@ class GraphView {
   }
 
   moved() {
+    this.minimap.move();
     if (!this.scene || this.scene.whole || !this.drawn || this.waiting) return;
     this.waiting = requestAnimationFrame(() => {
       this.waiting = 0;
@@ -216,7 +260,8 @@ class GraphView {
       groups = this.scene.shown.blocks.size,
       all = this.state.pass.graph.nodes.filter((node) => OPERATIONS.has(node.kind)).length;
     const afar = groups ? "; zoom in to see more" : "";
-    this.status.textContent = `${plural(all, "op node")} in ${plural(drawn, "box")}${afar}`;
+    this.status.textContent = this.said || `${plural(all, "op node")} in ${plural(drawn, "box")}${afar}`;
+    this.said = "";
   }
 
   showLegend() {

@@ -2,7 +2,7 @@
 // Columns are as wide as what is in them, the sentence gets the rest and wraps, and columns without content are left out.
 
 const WIDEST_COLUMN = 230;
-const LEAST_SENTENCE = 230;
+const LEAST_SENTENCE = 190;
 
 const LEDGER_COLUMNS = [
   ["node", (row) => `%${row.node.name}`],
@@ -71,7 +71,7 @@ class LedgerView {
     const widths = LEDGER_COLUMNS.map(([name, value]) => {
       const font = name === "node" || name === "op" ? FONT_CODE : FONT_CELL;
       const longest = all.reduce((most, row) => Math.max(most, quickWidth(value(row), font)), 0);
-      return longest && Math.ceil(Math.min(Math.max(longest, quickWidth(`${name} ↓`, FONT_TITLE)), WIDEST_COLUMN)) + 20;
+      return longest && Math.ceil(Math.min(Math.max(longest, quickWidth(`${name} ↓`, FONT_TITLE)), WIDEST_COLUMN)) + 17;
     });
     this.columns = LEDGER_COLUMNS.map((column, index) => ({ column, index })).filter(({ index }) => widths[index]);
     const text = this.columns.map(({ column: [name], index }) =>
@@ -168,5 +168,5 @@ class LedgerView {
 }
 
 function whyText(fact) {
-  return fact.reasons.map((reason) => reason.message).join("; ") || (fact.because ? `because of %${fact.because}` : "");
+  return fact.reasons.map((reason) => reason.message).join(" ") || (fact.because ? `because of %${fact.because}` : "");
 }

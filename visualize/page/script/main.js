@@ -140,6 +140,7 @@ class App {
 
   toggleTheme() {
     toggleTheme();
+    if (this.graph.scene) this.graph.minimap.show(this.graph.scene);
   }
 
   togglePasses() {

@@ -32,10 +32,12 @@ function segmentHue(run, name) {
 class NumberScale {
   constructor(measure) {
     this.measure = measure;
-    const finite = Object.values(measure.values).filter((value) => value !== null && value > 0);
-    this.low = Math.min(...finite);
-    this.high = Math.max(...finite);
-    this.isLog = this.high / this.low > 100;
+    const finite = Object.values(measure.values).filter((value) => value !== null);
+    const least = (values) => values.reduce((low, value) => Math.min(low, value), Infinity);
+    this.high = finite.reduce((high, value) => Math.max(high, value), -Infinity);
+    const positive = least(finite.filter((value) => value > 0));
+    this.isLog = least(finite) >= 0 && this.high / positive > 100;
+    this.low = this.isLog ? positive : least(finite);
     // As many digits as tell the least from the largest: errors of a model often lie close together.
     this.digits = [1, 2, 3, 4, 5].find((digits) => this.low.toExponential(digits) !== this.high.toExponential(digits)) || 1;
   }
@@ -65,6 +67,7 @@ class NumberScale {
   text(value) {
     if (value === Infinity) return "not finite";
     if (this.measure.unit === "us") return `${value.toPrecision(3)} µs`;
+    if (!this.measure.unit) return String(Number(value.toPrecision(Math.max(4, this.digits + 1))));
     return this.measure.unit === "s" ? secondsText(value) : `${value.toExponential(this.digits)} ${this.measure.unit}`;
   }
 }

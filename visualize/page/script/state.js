@@ -7,6 +7,7 @@ class State {
   constructor(run) {
     this.run = run;
     this.lineage = new Lineage(run);
+    this.edits = new PartitionEdit(this);
     this.listeners = [];
     this.opened = new Set();
     this.closed = new Set();

@@ -54,6 +54,7 @@ class Summary {
             : null,
         ],
       ]),
+      this.state.edits.section(group.leaves),
       el("h3", {}, "Operators"),
       el(
         "ul",
@@ -91,6 +92,7 @@ class Summary {
         ["erased", touched.erased.size ? this.erased(pass, touched.erased) : null],
         ["files", pass.files.length ? fileLinks(pass) : null],
       ]),
+      this.state.edits.wishes.size > 0 && this.state.edits.section([]),
       ...this.run(run),
     ];
   }
