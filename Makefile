@@ -87,7 +87,7 @@ $(REAL)/.installed: benchmarks/real/requirements.txt $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check "$(TORCH)"
-	$(BIN)/python -m pip install --disable-pip-version-check -e ".[rtx,viz,examples,test,docs]"
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[rtx,viz,examples,quantisation,test,docs]"
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
