@@ -108,7 +108,8 @@ class EngineSpec:
     @property
     def profiles(self) -> int:
         """How many optimization profiles the engine has; one that takes fixed sizes only has one."""
-        return max((len(binding.profiles) for binding in self.inputs), default=0) or 1
+        # A list, since torch.export traces this in compiled modules, and knows no `default` of generators.
+        return max([1, *[len(binding.profiles) for binding in self.inputs]])
 
     @property
     def aliases(self) -> dict[int, int]:
