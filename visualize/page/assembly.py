@@ -38,6 +38,7 @@ SCRIPTS = (
     "layout.js",
     "nested_layout.js",
     "detail.js",
+    "pair.js",
     "drawing.js",
     "hover.js",
     "minimap.js",

@@ -63,10 +63,11 @@ class Scene {
 
   // The box that stands for a node in what is drawn: its own, or the block of a frame around it.
   shownBoxOf(name) {
-    const box = this.boxOf(name);
-    let item = box;
-    for (let frame = box?.frame; frame; frame = frame.frame) item = this.shown.blocks.get(frame) || item;
-    return item;
+    return shownFor(this, this.boxOf(name));
+  }
+
+  boxesOf(homes) {
+    return [...homes[this.pass.index]].map((name) => this.shownBoxOf(name));
   }
 
   connect() {

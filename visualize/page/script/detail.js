@@ -58,11 +58,17 @@ function isTooSmall(frame, scale) {
 }
 
 function blockOf(frame, scene) {
-  const { group, x, y, width, height } = frame;
-  const count = group.leaves.filter((node) => OPERATIONS.has(node.kind)).length;
+  const { group, x, y, width, height, pass } = frame,
+    nodes = frame.leaves || group.leaves,
+    change = ["gone", "made", "rewired", "judged"].find((kind) => holdsChange(frame, kind));
+  const count = nodes.filter((node) => OPERATIONS.has(node.kind)).length;
   const kind = scene.pass.run.data.modules[group.key] || "";
   const note = [kind, plural(count, "op")].filter(Boolean).join(" · ");
-  return { id: `k${frame.id}`, group, block: true, nodes: group.leaves, frame, title: group.label, note, x, y, width, height };
+  return { id: `k${frame.id}`, group, block: true, nodes, pass, change, frame, title: group.label, note, x, y, width, height };
+}
+
+function holdsChange(frame, kind) {
+  return frame.inside.some((child) => (child.inside ? holdsChange(child, kind) : child.change === kind));
 }
 
 // Edges between what is drawn, once for each pair; those that are seen in full come first if there are too many.

@@ -22,6 +22,9 @@ function drawScene(shown, layout, scale) {
     svg(
       "g",
       { class: "boxes" },
+      (layout.titles || []).map(({ x, text }) =>
+        svg("text", { x, y: -10, class: "side-title", style: { "font-size": `${layout.titleSize}px` } }, text),
+      ),
       shown.boxes.map((box) => (box.block ? drawBlock(box, scale) : drawBox(box, scale))),
     ),
   );

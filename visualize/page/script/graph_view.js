@@ -49,9 +49,23 @@ class GraphView {
       "aria-label": "data file",
       onchange: () => this.importData(this.file.files[0]),
     });
+    this.beside = el(
+      "select",
+      {
+        "aria-label": "beside",
+        title: "Another pass on the left, with the same nodes at the same places",
+        onchange: () => {
+          this.refit = true;
+          this.state.set({ beside: this.state.run.passById(this.beside.value) });
+        },
+      },
+      el("option", { value: "" }, "no other pass"),
+      this.state.run.passes.map((pass) => el("option", { value: pass.id }, pass.name)),
+    );
     return el(
       "div",
       { class: "toolbar" },
+      el("label", {}, "beside ", this.beside),
       el("label", {}, "group ", this.grouping),
       el("label", {}, "colour ", this.colour),
       el(
@@ -101,11 +115,14 @@ class GraphView {
   }
 
   tree() {
-    const { pass, group } = this.state;
-    const key = `${pass.graphIndex} ${pass.factsIndex} ${group}`;
+    const { pass, group, beside } = this.state;
+    const isPair = beside !== null && beside !== pass;
+    const key = `${pass.graphIndex} ${pass.factsIndex} ${group} ${isPair ? `${beside.index} ${pass.index}` : ""}`;
     if (!this.trees.has(key)) {
-      const root = groupTree(pass, group);
-      this.trees.set(key, { root, open: openAtFirst(root, pass, BOXES_AT_FIRST), around: groupsByLeaf(root) });
+      const shown = isPair ? new MergedPass(beside, pass) : pass,
+        root = groupTree(shown, group);
+      const open = openAtFirst(root, shown, BOXES_AT_FIRST);
+      this.trees.set(key, { root, open, around: groupsByLeaf(root), merged: isPair ? shown : null });
     }
     return this.trees.get(key);
   }
@@ -126,13 +143,16 @@ class GraphView {
 
   async show() {
     this.grouping.value = this.state.group;
+    this.beside.value = this.state.beside && this.state.beside !== this.state.pass ? this.state.beside.id : "";
     this.colour.value = this.state.color;
     this.ancestors = this.ancestorsOf(this.state.node);
     const key = this.sceneKey();
     const turn = (this.turn += 1);
     if (key !== this.key) {
-      const scene = new Scene(this.state.pass, this.tree().root, (group) => this.isOpen(group));
-      const layout = await this.laidOut(scene);
+      const { root, merged } = this.tree(),
+        isOpen = (group) => this.isOpen(group);
+      const scene = merged ? new PairScene(merged, root, isOpen) : new Scene(this.state.pass, root, isOpen);
+      const layout = merged ? scene.layout : await this.laidOut(scene);
       if (turn !== this.turn || layout === null) return; // something else is wanted by now
       this.draw(scene, layout, key);
     }
@@ -143,9 +163,9 @@ class GraphView {
 
   // What decides which boxes there are.
   sceneKey() {
-    const { pass, group } = this.state;
+    const { pass, group, beside } = this.state;
     const open = (parent) => groupsOf(parent).map((child) => (this.isOpen(child) ? `(${open(child)})` : "."));
-    return `${pass.index} ${group} ${open(this.tree().root).join("")}`;
+    return `${pass.index} ${beside?.index} ${group} ${open(this.tree().root).join("")}`;
   }
 
   // Small graphs are laid out by Graphviz, which routes edges better; large ones at once.
@@ -172,17 +192,17 @@ class GraphView {
 
   draw(scene, layout, key) {
     const anchor = this.anchor();
-    place(scene, layout);
+    if (!scene.pair) place(scene, layout);
     Object.assign(this, { scene, key });
     this.viewport.size = layout;
     this.drawn = null;
     if (this.refit || !this.restore(anchor)) {
       const top = scene.boxes.reduce((first, box) => (box.y < first.y ? box : first), scene.boxes[0]);
-      this.viewport.fit(scene.boxes.length > DRAWN_WHOLE ? 0 : LEAST_SCALE_AT_FIRST, top);
+      this.viewport.fit(scene.pair || scene.boxes.length > DRAWN_WHOLE ? 0 : LEAST_SCALE_AT_FIRST, top);
     }
     this.refit = false;
     this.drawPart();
-    this.minimap.show(scene);
+    setTimeout(() => scene === this.scene && this.minimap.show(scene));
   }
 
   // Draws what is in sight, and a little around it.
@@ -260,6 +280,8 @@ class GraphView {
       groups = this.scene.shown.blocks.size,
       all = this.state.pass.graph.nodes.filter((node) => OPERATIONS.has(node.kind)).length;
     const afar = groups ? "; zoom in to see more" : "";
+    const { pair } = this.scene;
+    if (pair) this.said ||= `${pair.before.name} on the left, ${pair.after.name} on the right`;
     this.status.textContent = this.said || `${plural(all, "op node")} in ${plural(drawn, "box")}${afar}`;
     this.said = "";
   }
@@ -300,7 +322,8 @@ class GraphView {
       if (state.run.segments.size > 12) extra.push(`and ${state.run.segments.size - 12} more`);
     }
     const touched = state.pass.touched;
-    if (touched.created.size + touched.rewired.size)
+    if (this.scene.pair) extra.push(changeKey("made"), changeKey("gone"), changeKey("rewired"));
+    else if (touched.created.size + touched.rewired.size)
       extra.push(el("span", { class: "chip touched-key" }, "changed by this pass"));
     this.legend.replaceChildren(...verdicts, ...extra);
   }
@@ -315,8 +338,15 @@ class GraphView {
       frame = event.target.closest(".frame-name");
     if (frame) this.fold(frame.dataset.group);
     else if (!box) this.state.set({ node: null, chosenGroup: null });
-    else if (box.node) this.state.set({ node: box.node.name, chosenGroup: null });
+    else if (box.node) this.state.set({ node: this.nameHere(box), chosenGroup: null });
     else this.state.set({ node: null, chosenGroup: box.group });
+  }
+
+  // The name of a box's node in the chosen pass: on the left there is what became of it.
+  nameHere({ node, pass }) {
+    const { state } = this;
+    if (!pass || state.pass.graph.has(node.name)) return node.name;
+    return [...state.lineage.homes(pass, node.name)[state.pass.index]][0] ?? state.node;
   }
 
   doubleClick(event) {
@@ -401,4 +431,8 @@ class GraphView {
 
 function allGroups(group) {
   return groupsOf(group).flatMap((child) => [child, ...allGroups(child)]);
+}
+
+function changeKey(kind) {
+  return el("span", { class: `chip change-key ${kind}` }, kind);
 }

@@ -51,6 +51,7 @@ class App {
     );
     document.body.append(this.root);
     this.state.listeners.push(() => this.show());
+    this.search.onchange = () => this.views[this.state.view].show();
     this.show();
   }
 

@@ -31,7 +31,7 @@ class Minimap {
       pen.fillRect(x, y, Math.max(w, least), Math.max(h, least));
     };
     for (const frame of scene.frames) draw(frame, colours("--frame-fill"), 1);
-    const worst = (box) => worstVerdict(countsOf(box, scene.pass));
+    const worst = (box) => worstVerdict(countsOf(box, box.pass || scene.pass));
     for (const box of scene.boxes) {
       const verdict = (box.worst ??= worst(box));
       draw(box, colours(verdict ? `--${verdict}-line` : "--faint"), verdict === "trt" || !verdict ? 1 : 3);

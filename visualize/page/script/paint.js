@@ -16,6 +16,7 @@ function verdictCounts(pass, nodes) {
 
 // Groups belong to a tree that is made for one pass and its verdicts.
 function countsOf(box, pass) {
+  if (box.pass) return (box.counts ??= verdictCounts(box.pass, box.nodes));
   return box.group ? (box.group.counts ??= verdictCounts(pass, box.nodes)) : verdictCounts(pass, box.nodes);
 }
 
@@ -83,20 +84,21 @@ function paintScene(scene, state) {
   const { pass, run } = state;
   const measure = run.data.measures.find((item) => item.name === state.color);
   const scale = measure ? new NumberScale(measure) : null;
-  const touched = pass.touched;
+  const { touched } = pass;
   for (const box of scene.shown.boxes) {
     const counts = countsOf(box, pass);
     const verdict = worstVerdict(counts);
     const classes = ["box", box.group ? "closed" : box.node.kind];
     if (box.block) classes.push("block");
     if (counts.size) classes.push(`line-${verdict || "unjudged"}`);
-    const hue = state.color === "segment" ? hueOf(box, pass, run) : null;
+    const hue = state.color === "segment" ? hueOf(box, box.pass || pass, run) : null;
     const number = scale ? scale.of(box.nodes) : null;
     if (number) classes.push(`scale-${number.step}`);
     else if (hue) classes.push("hued");
     else if (counts.size && state.color === "verdict" && !box.group) classes.push(`v-${verdict || "unjudged"}`);
     box.shape.style.setProperty("--hue", hue || "");
-    if (box.nodes.some((node) => touched.created.has(node.name) || touched.rewired.has(node.name)))
+    if (box.change) classes.push(`change-${box.change}`);
+    else if (!scene.pair && box.nodes.some((node) => touched.created.has(node.name) || touched.rewired.has(node.name)))
       classes.push("touched");
     if (counts.size && [...counts.keys()].every((name) => state.hidden.has(name))) classes.push("muted");
     box.element.setAttribute("class", classes.join(" "));
@@ -115,7 +117,7 @@ function hueOf(box, pass, run) {
 // Marks the boxes of chosen and found nodes, and the edges of the chosen one.
 function markScene(scene, state, found) {
   const chosen = state.node === null ? null : scene.shownBoxOf(state.node);
-  const same = new Set([...(state.homes ? state.homes[state.pass.index] : [])].map((name) => scene.shownBoxOf(name)));
+  const same = new Set(state.homes ? scene.boxesOf(state.homes) : []);
   for (const box of scene.shown.boxes) {
     box.element.classList.toggle(
       "chosen",

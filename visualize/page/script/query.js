@@ -83,7 +83,9 @@ function completions(text, pass, most = 8) {
 }
 
 function valueCounts(field, pass) {
-  const counts = new Map();
+  pass.fieldCounts ??= {};
+  if (pass.fieldCounts[field]) return pass.fieldCounts[field];
+  const counts = (pass.fieldCounts[field] = new Map());
   for (const node of pass.graph.nodes) {
     if (!OPERATIONS.has(node.kind)) continue;
     for (const value of new Set(FIELDS[field](node, pass.fact(node.name), pass.run))) {

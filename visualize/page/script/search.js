@@ -5,6 +5,7 @@ const MOST_RESULTS = 60;
 class Search {
   constructor(state) {
     this.state = state;
+    this.onchange = () => {}; // what shows the nodes that are found
     this.query = "";
     this.at = -1;
     this.input = el("input", {
@@ -26,11 +27,17 @@ class Search {
     });
   }
 
-  // Nodes of a pass that match, in graph order.
+  // Nodes of a pass that match, in graph order; remembered for as long as the query is the same.
   matches(pass) {
-    const query = new Query(this.query);
-    if (!query.terms.length) return [];
-    return pass.graph.nodes.filter((node) => query.accepts(this.state.run, node, pass.fact(node.name)));
+    if (this.matched?.query !== this.query) this.matched = { query: this.query, parsed: new Query(this.query), of: new Map() };
+    const { parsed, of } = this.matched,
+      key = `${pass.graphIndex} ${pass.factsIndex}`;
+    if (!of.has(key)) {
+      const { run } = this.state;
+      const accepts = (node) => parsed.accepts(run, node, pass.fact(node.name));
+      of.set(key, parsed.terms.length ? pass.graph.nodes.filter(accepts) : []);
+    }
+    return of.get(key);
   }
 
   // Names found in the chosen pass; null when nothing is searched for.
@@ -50,7 +57,7 @@ class Search {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       this.showResults();
-      this.state.notify();
+      this.onchange();
     }, 60);
   }
 
@@ -170,6 +177,6 @@ class Search {
   clear() {
     this.input.value = this.query = "";
     this.showResults();
-    this.state.notify();
+    this.onchange();
   }
 }

@@ -31,6 +31,7 @@ class State {
     this.pass = this.run.passById(params.get("pass")) || this.passWith(this.node) || this.run.mainPass;
     if (this.node !== null && !this.pass.graph.has(this.node)) this.node = null;
     this.view = VIEWS.includes(params.get("view")) ? params.get("view") : DEFAULTS.view;
+    this.beside = this.run.passById(params.get("beside"));
     this.color = params.get("color") || DEFAULTS.color;
     this.group = ["module", "segment", "none"].includes(params.get("group")) ? params.get("group") : DEFAULTS.group;
     this.findHomes();
@@ -49,6 +50,7 @@ class State {
     const params = [
       ["pass", this.pass.id],
       ["node", this.node],
+      ["beside", this.beside && this.beside !== this.pass ? this.beside.id : null],
     ];
     for (const key of Object.keys(DEFAULTS)) if (this[key] !== DEFAULTS[key]) params.push([key, this[key]]);
     return `#${params
