@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,14 +26,23 @@ _VIEWS = frozenset(
 class Work(Interpreter):
     """Runs a graph in PyTorch and notes what its nodes read, write and compute.
 
+    Args:
+        float32: the name of what products of float32 are computed in; engines take TF32.
+
     Attributes:
         bytes: read and written by a node, by name.
         operations: two for each multiplication and addition of matrix products, convolutions and attention, with the
             type that they are done in.
     """
 
-    def __init__(self, module: GraphModule, segments: Mapping[str, CompiledSegment] | None = None) -> None:
+    def __init__(
+        self,
+        module: GraphModule,
+        segments: Mapping[str, CompiledSegment] | None = None,
+        float32: str = "float32",
+    ) -> None:
         super().__init__(module)
+        self._float32 = float32
         self.bytes: dict[str, int] = {}
         self.operations: dict[str, tuple[int, str]] = {}
         self._segments = segments or {}
@@ -49,13 +59,14 @@ class Work(Interpreter):
         moved = 0 if _is_view(n) else sum(map(_nbytes, (*inputs, *outputs)))
         self.bytes[n.name] = moved
         dtype = next((str(leaf.dtype).removeprefix("torch.") for leaf in outputs if _is_float(leaf)), "float32")
-        self.operations[n.name] = (int(counter.get_total_flops()), dtype)
+        kind = self._float32 if dtype == "float32" else dtype
+        self.operations[n.name] = (int(counter.get_total_flops()), kind)
         return value
 
     def _segment(self, segment: CompiledSegment, node: Node) -> Any:
         inputs = self.fetch_args_kwargs_from_env(node)[0][0]
         graph, constants = segment.placed(inputs)
-        inner = Work(graph)
+        inner = Work(graph, float32="tf32")
         result = Interpreter.run(inner, *inputs, *constants, enable_io_processing=False)
         self.bytes |= inner.bytes
         self.operations |= inner.operations
@@ -78,11 +89,23 @@ def measured_limits(device: torch.device) -> Limits:
     other = torch.empty_like(large)
     bandwidth = 2 * large.numel() / _seconds(lambda: other.copy_(large))
     peak = {}
-    for name in ("float32", "float16", "bfloat16"):
-        size = 4096 if name == "float32" else 8192
-        matrix = torch.randn(size, size, device=device, dtype=getattr(torch, name))
-        peak[name] = 2 * size**3 / _seconds(lambda matrix=matrix: matrix @ matrix)  # type: ignore[misc]
+    for name in ("float32", "tf32", "float16", "bfloat16"):
+        size = 4096 if name.endswith("32") else 8192
+        dtype = torch.float32 if name == "tf32" else getattr(torch, name)
+        matrix = torch.randn(size, size, device=device, dtype=dtype)
+        with _tf32(name == "tf32"):
+            peak[name] = 2 * size**3 / _seconds(lambda matrix=matrix: matrix @ matrix)  # type: ignore[misc]
     return Limits(bandwidth, peak)
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def _seconds(call: Callable[[], Any], count: int = 10) -> float:
