@@ -48,11 +48,25 @@ def test_every_field_filters_graph_and_ledger(
     page.locator("[role=tab][data-view=graph]").click()
     page.wait_for_selector(".scene")
     found = set(page.locator(".box.found:not(.closed) text.title").all_text_contents())
-    assert found <= expected or query.startswith(("-tanh", "-verdict"))
+    assert found <= expected or query == "-tanh"
     page.locator(".search input").fill("")
     page.locator("[role=tab][data-view=ledger]").click()
     page.locator(".ledger-view input").fill(query)
     assert set(ledger_nodes(page)) == {f"%{name}" for name in expected}
+
+
+@pytest.mark.parametrize("width", [420, 1024, 1440])
+def test_what_is_found_stays_within_the_window(open_data: Open, run_data: dict[str, Any], width: int) -> None:
+    page = open_data(run_data, viewport={"width": width, "height": 900})
+    page.locator(".search input").fill("-verdict:trt")
+    page.wait_for_selector(".result b:text-is('%tanh')")
+    place = page.locator(".results").bounding_box()
+    assert place["x"] >= 0
+    assert place["x"] + place["width"] <= width
+    assert page.locator(".result", has_text="parameter").count() == 0
+    page.locator(".search input").fill("verdict:")
+    page.wait_for_selector(".completion")
+    assert "Nothing" not in page.locator(".results").inner_text()
 
 
 def rows_of(data: dict[str, Any]) -> list[dict[str, Any]]:

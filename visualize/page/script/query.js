@@ -10,6 +10,7 @@ const FIELDS = {
   type: (node) => [node.type],
   source: (node) => [node.source],
 };
+const OF_VERDICTS = new Set(["verdict", "segment", "code"]); // of op nodes only, with a minus too
 const QUERY_HELP =
   `Words, "several words", and ${Object.keys(FIELDS).join(":, ")}:, with commas for “or” and a minus for “not”: ` +
   "op:relu,gelu -verdict:trt module:layers.3";
@@ -22,6 +23,7 @@ class Query {
   accepts(run, node, fact) {
     return this.terms.every(({ field, wanted, not }) => {
       if (!field) return wanted.some((word) => run.hasText(node, fact, word)) !== not;
+      if (OF_VERDICTS.has(field) && !OPERATIONS.has(node.kind)) return false;
       const values = FIELDS[field](node, fact, run).map((value) => value.toLowerCase());
       return wanted.some((word) => values.some((value) => matchesField(field, value, word))) !== not;
     });

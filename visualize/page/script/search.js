@@ -93,7 +93,8 @@ class Search {
     const shown = this.items.slice(0, MOST_RESULTS).map((item, index) => this.result(item, index));
     if (this.items.length > MOST_RESULTS)
       shown.push(el("li", { class: "muted" }, `and ${this.items.length - MOST_RESULTS} more: add a word`));
-    if (!this.items.length) shown.push(el("li", { class: "muted" }, "Nothing matches all of this in any pass."));
+    if (!this.items.length && new Query(this.query).terms.length)
+      shown.push(el("li", { class: "muted" }, "Nothing matches all of this in any pass."));
     this.results.replaceChildren(...this.completionRows(), ...shown);
   }
 
