@@ -147,3 +147,16 @@ def test_long_lines_wrap_until_that_is_switched_off(open_data: Open) -> None:
     page.locator(".text-view label", has_text="wrap lines").click()
     assert view.evaluate(wide)
     assert len(set(lines.evaluate_all("lines => lines.map(line => line.offsetHeight)"))) == 1
+
+
+@pytest.mark.parametrize("view", ["text", "ledger"])
+def test_the_chosen_row_is_in_sight_though_rows_above_it_wrap(open_data: Open, view: str) -> None:
+    page = open_data(chain_data(600, 4, names=[f"{index:03d}{'n' * 150}" for index in range(500)]))
+    page.set_viewport_size({"width": 1024, "height": 900})
+    for name in ("node_7", "399" + "n" * 150, "020" + "n" * 150):
+        page.evaluate("hash => { location.hash = hash }", f"#view={view}&node={name}")
+        row = page.locator(f".{view}-view [data-node='{name}'].chosen")
+        row.wait_for()
+        place, host = row.bounding_box(), page.locator(f".{view}-view .scroller").bounding_box()
+        assert host["y"] <= place["y"]
+        assert place["y"] + place["height"] <= host["y"] + host["height"]

@@ -50,6 +50,8 @@ class VirtualRows {
     const last = Math.min(this.count, this.at(top + height) + 1 + SPARE_ROWS);
     this.rows.style.height = `${this.tops[this.count]}px`;
     if (first === this.first && last === this.last) return;
+    const anchor = this.at(top),
+      offset = top - this.tops[anchor];
     this.first = first;
     this.last = last;
     const made = [];
@@ -62,6 +64,7 @@ class VirtualRows {
     if (this.wraps) this.measure(made);
     made.forEach((row, place) => row.style.setProperty("top", `${this.tops[first + place]}px`));
     this.rows.style.height = `${this.tops[this.count]}px`;
+    if (this.tops[anchor] + offset !== top) this.element.scrollTop = this.tops[anchor] + offset;
   }
 
   measure(made) {
@@ -76,13 +79,17 @@ class VirtualRows {
     if (shift) for (let index = this.last; index <= this.count; index += 1) this.tops[index] += shift;
   }
 
+  // Rows that wrap move when those above them are measured: until the row is where it should be.
   reveal(index) {
-    const top = this.tops[index],
-      view = this.element;
-    if (top < view.scrollTop + this.rowHeight || top > view.scrollTop + view.clientHeight - 2 * this.rowHeight) {
-      view.scrollTop = top - view.clientHeight / 3;
+    const view = this.element;
+    for (let tries = 0; tries < 5; tries += 1) {
+      const top = this.tops[index];
+      if (top < view.scrollTop + this.rowHeight || top > view.scrollTop + view.clientHeight - 2 * this.rowHeight) {
+        view.scrollTop = top - view.clientHeight / 3;
+      }
+      this.first = -1;
+      this.draw();
+      if (this.tops[index] === top) return;
     }
-    this.first = -1;
-    this.draw();
   }
 }

@@ -10,7 +10,7 @@ class Search {
     this.at = -1;
     this.input = el("input", {
       type: "search",
-      placeholder: "Search: a word, op:, verdict:, module: …",
+      placeholder: "Search: word, op:, verdict: …",
       title: QUERY_HELP,
       "aria-label": "search nodes",
       spellcheck: "false",
