@@ -11,8 +11,13 @@ class VirtualRows {
     this.element.addEventListener("scroll", () => this.draw());
     let width = 0;
     new ResizeObserver(() => {
-      if (this.wraps && width !== this.element.clientWidth) this.forget();
-      width = this.element.clientWidth;
+      const now = this.element.clientWidth;
+      if (this.wraps && width && now && width !== now) {
+        const first = this.at(this.element.scrollTop);
+        this.forget();
+        this.element.scrollTop = this.tops[first];
+      }
+      width = now || width;
       this.draw();
     }).observe(this.element);
   }
