@@ -115,9 +115,10 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         device = next((leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)), self._usual_device())
         with rehearsal(self, device):
             kept = [self(*args, **kwargs)]
-            written_inputs = written_tensors(self.graph)[1]
-            if self.cuda_graphs is not None and self.cuda_graphs.has_direct_outputs and not written_inputs:
-                for _ in range(_LATER_CALLS):
+        written_inputs = written_tensors(self.graph)[1]
+        if self.cuda_graphs is not None and self.cuda_graphs.has_direct_outputs and not written_inputs:
+            for _ in range(_LATER_CALLS):
+                with rehearsal(self, device):
                     kept[0] = self(*args, **kwargs)
         if torch.cuda.is_available():
             torch.cuda.synchronize()

@@ -178,10 +178,12 @@ def _warm_up(module: EngineGraph, recorder: Recorder, given: Sequence[torch.Tens
     current = torch.cuda.current_stream()
     recorder.side.wait_stream(current)
     try:
-        with torch.cuda.stream(recorder.side), rehearsal(module, recorder.device):
+        with torch.cuda.stream(recorder.side):
             for _ in range(_WARM_UP_RUNS):
-                _copy(recorder.inputs, given)
-                recorder.call(module)
+                # Each from the state of the call: a cache that one more call would fill has no place for three.
+                with rehearsal(module, recorder.device):
+                    _copy(recorder.inputs, given)
+                    recorder.call(module)
     finally:
         # What a call that failed has started may still use the recorder's memory, which is freed then.
         current.wait_stream(recorder.side)

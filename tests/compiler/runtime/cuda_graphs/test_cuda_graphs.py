@@ -304,6 +304,24 @@ def test_calls_before_a_capture_leave_no_trace_even_if_one_fails(monkeypatch: py
     assert waits == ["side for current", "current for side"]
 
 
+def test_each_call_before_a_capture_begins_where_the_call_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what fills up, such as a cache, has a place for each of them."""
+    module, found = tp.compile(Counter(), [X], min_block_size=1, executor="pytorch"), list[float]()
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+
+    def call(module: Any) -> None:
+        found.append(module.calls.item())
+        module(X)
+
+    module(X)
+    recorder = SimpleNamespace(side=stream, inputs=[X.clone()], device=X.device, call=call)
+    graph_capture._warm_up(module, recorder, [X])  # type: ignore[arg-type]
+    assert found == [1, 1, 1]
+    assert module.calls.item() == 1
+
+
 def test_calls_without_tensors_and_on_the_cpu_run_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     call, module = graphs(), Module()
