@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs site operators halves fuzz fuzz-files cpp real clean
+.PHONY: demo test long check docs site operators halves fuzz fuzz-files cpp real clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,6 +26,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+# All models of every kind, too: some 10 minutes more.
+long: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q --long
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

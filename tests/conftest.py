@@ -22,6 +22,15 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bless", action="store_true", help="write the golden files under tests/golden/ anew")
+    parser.addoption("--long", action="store_true", help="run the tests that are marked `long` as well")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `long` are of one kind with others that always run."""
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="one of many of its kind, and long: pytest --long, make long"))
 
 
 @dataclass(frozen=True)

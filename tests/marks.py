@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,11 @@ GPU = [
     pytest.mark.skipif(loader.available() is None, reason="needs TensorRT"),
 ]
 """Of engines that run."""
+
+
+def some_long(names: Iterable[str], short: Collection[str]) -> list[Any]:
+    """Parameters of a test: those that are not `short` have the mark `long`."""
+    return [pytest.param(name, marks=[] if name in short else [pytest.mark.long]) for name in names]
 
 
 def gpu(test: Callable[..., None]) -> Callable[..., None]:

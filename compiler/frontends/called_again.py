@@ -34,6 +34,8 @@ def python_state_watched(model: nn.Module) -> Iterator[list[Place]]:
 
     @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_dynamo_compiling():  # it would trace what looks at the state; the model was called before
+            return original(*args, **kwargs)
         before = PythonState(model)
         try:
             return original(*args, **kwargs)

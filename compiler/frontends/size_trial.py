@@ -274,9 +274,8 @@ class OperatorLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _returned(results: Sequence[Any]) -> list[Any]:
-    """What stands at the end of a log for the numbers among the results; nothing without any."""
-    numbers = tuple(_number(value) for value in results if not isinstance(value, torch.Tensor))
-    return [(_RETURN, numbers, ())] if numbers else []
+    """What stands at the end of a log for the results: numbers, and shapes of tensors."""
+    return [(_RETURN, tuple(map(_number, results)), ())]
 
 
 def _is_same(given: Any, result: Any) -> bool:

@@ -30,13 +30,19 @@ def found_in_values(graph: Graph) -> set[Node]:
             continue
         sources = node.all_input_nodes
         if is_symbolic(node):
-            if node.target is aten._local_scalar_dense.default or any(
-                source in numbers or source in sized for source in sources
-            ):
+            if _reads_a_value(node) or any(source in numbers or source in sized for source in sources):
                 numbers.add(node)
         elif _finds_its_size(node) or any(source in sized or source in numbers for source in sources):
             sized.add(node)
     return numbers
+
+
+def _reads_a_value(node: Node) -> bool:
+    """Whether a node reads a number of a tensor that is not a size, as `torch.jit.trace` writes sizes into tensors."""
+    if node.target is not aten._local_scalar_dense.default:
+        return False
+    source = node.all_input_nodes[0]
+    return source.target is not aten.scalar_tensor.default
 
 
 def of_decided_numbers(graph: Graph) -> set[Node]:

@@ -27,14 +27,17 @@ class Quantisation(Pass):
     TensorRT quantises to int8 and float8 around 0. Other zero points are shifted where that is exact, or computed in
     floats. Weights stay stored in eight or four bits, whether the model dequantises or converts them, and their scales
     are gathered. Operands are quantised next to their product, and scales that are computed per row are multiplied
-    after it. The notes of the run say which products compute in int8 or fp8, and why the others do not.
+    after it. Fewer than eight rows are padded to eight. The notes of the run say which products compute in int8 or
+    fp8, and why the others do not.
 
     Before:
         %mul = aten.mul.Tensor(%b_q, %b_s) : f32[64,32]
         %linear = aten.linear(%x, %mul) : f32[2,64]
     After:
         %dequantize_1 = trt_passes.dequantize(%b_q, %c_b_q_scale, None, f32) : f32[64,32]
-        %linear = aten.linear(%x, %dequantize_1) : f32[2,64]
+        %constant_pad_nd = aten.constant_pad_nd(%x, [0, 0, 0, 6]) : f32[8,32]
+        %linear = aten.linear(%constant_pad_nd, %dequantize_1) : f32[8,64]
+        %slice_1 = aten.slice.Tensor(%linear, -2, 0, 2) : f32[2,64]
     """
 
     name: ClassVar[str] = "lower.quantisation"

@@ -9,6 +9,7 @@ pytest.importorskip("transformers", reason="the transformers package makes the a
 
 from benchmarks import models
 from benchmarks.architectures import ARCHITECTURES
+from tests.marks import some_long
 
 WRONG = 1e-4
 
@@ -54,7 +55,9 @@ def test_a_failure_is_shown_on_the_page(results):
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("name", ["RoBERTa", "T5 decoder", "Mixtral", "Wav2Vec2", "DETR", "DINOv2"])
+@pytest.mark.parametrize(
+    "name", some_long(["RoBERTa", "T5 decoder", "Mixtral", "Wav2Vec2", "DETR", "DINOv2"], short=("DINOv2", "Wav2Vec2"))
+)
 def test_rows_measured_again(name, results):
     row, kept = models.measure(name), results["models"][name]
     for kind in ("static", "dynamic"):

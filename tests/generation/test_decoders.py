@@ -10,6 +10,7 @@ import torch
 import trt_passes as tp
 from trt_passes.transformers import compile_for_generation
 
+from ..marks import some_long
 from .models import DECODERS, VOCABULARY, decoder
 
 GREEDY = {"do_sample": False, "pad_token_id": 0}
@@ -42,7 +43,7 @@ def check(model: Any, compiled: Any, new: int, *, whole: bool = True) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", some_long(DECODERS, short=("llama", "gemma2")))
 def test_the_same_tokens_as_eager(name: str, tmp_path: Path) -> None:
     model = decoder(name)
     compiled = compile_for_generation(

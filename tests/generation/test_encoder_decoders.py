@@ -10,6 +10,7 @@ import torch
 import trt_passes as tp
 from trt_passes.transformers import compile_for_generation
 
+from ..marks import some_long
 from .models import ENCODER_DECODERS, VOCABULARY, decoder, encoder_decoder
 
 LENGTH = 12
@@ -28,7 +29,7 @@ def sources(model: Any, length: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("name", ENCODER_DECODERS)
+@pytest.mark.parametrize("name", some_long(ENCODER_DECODERS, short=("whisper",)))
 def test_the_same_tokens_as_eager(name: str, tmp_path: Path) -> None:
     model = encoder_decoder(name)
     more = {} if name == "whisper" else {"max_source_len": LENGTH}

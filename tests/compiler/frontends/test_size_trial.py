@@ -12,6 +12,7 @@ import torch.nn.functional as F
 import trt_passes as tp
 
 from ...every_size import check_every_size, compiled_for
+from ...subclasses import Quantized
 
 FROM_ONE = {"n": (1, 4, 9)}
 FROM_THREE = {"n": (3, 5, 9)}
@@ -175,3 +176,21 @@ def test_a_size_that_the_model_raises_for_and_the_graph_does_not_is_refused():
     sizes = tp.Input(min_shape=(1, 4), opt_shape=(4, 4), max_shape=(8, 4))
     with pytest.raises(tp.UserError, match=r"the model raises RuntimeError: .* there, where the graph does not"):
         tp.compile(Calls(function), [sizes], min_block_size=1)
+
+
+class LastPart(torch.nn.Module):
+    """What a subclass among the weights makes of the graph are other operators than the model's, at every size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(Quantized.of(torch.randn(8, 24)), requires_grad=False)
+
+    def forward(self, x: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = torch.isin(z.int(), torch.tensor([0, 2]))
+        return x.abs().split(2)[-1], torch.nn.functional.linear(z, self.weight), found
+
+
+def test_results_of_other_shapes_tell_although_the_operators_are_never_the_same() -> None:
+    inputs = [tp.Input(min_shape=(4,), opt_shape=(4,), max_shape=(13,)), tp.Input((2, 24))]
+    with pytest.raises(tp.UserError, match="does not do the same for all declared sizes"):
+        tp.trace(LastPart().eval(), inputs)

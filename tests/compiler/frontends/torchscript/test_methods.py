@@ -11,6 +11,8 @@ import torch
 import trt_passes as tp
 from torch import Tensor, nn
 
+from tests.marks import gpu
+
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::DeprecationWarning", "ignore::RuntimeWarning")
 
 OPTIONS: dict[str, Any] = {"executor": "pytorch", "min_block_size": 1}
@@ -203,7 +205,7 @@ def test_names_of_bindings(tmp_path: Path) -> None:
         tp.embed_engine_in_new_module(tmp_path / "other.engine")
 
 
-@pytest.mark.gpu
+@gpu
 @torch.no_grad()
 def test_an_embedded_engine_runs() -> None:
     model = Net().eval().cuda()

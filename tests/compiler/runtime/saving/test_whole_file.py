@@ -35,7 +35,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         lambda path: write_whole(path, [b"new"]),
         lambda path: write_archive(path, lambda file: file.write(b"new")),
         lambda path: write_text(path, "new"),
-        lambda path: _Stored(path)._write(memoryview(b"new")),
+        lambda path: _Stored(path)._write(path, memoryview(b"new")),
     ],
     ids=["bytes", "archive", "text", "kernels"],
 )
