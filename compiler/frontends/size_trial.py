@@ -114,7 +114,7 @@ class GraphTrial:
             results = _Checked(self.exported, sizes).run(*inputs)
         specs = self.exported.graph_signature.output_specs
         kept = [value for value, spec in zip(results, specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
-        return [*log.calls, *_returned(kept)]
+        return [*log.calls, _returned(kept)]
 
     def _input(self, mode: FakeTensorMode, spec: Any, tensors: Any) -> Any:
         if spec.kind is not InputKind.USER_INPUT:
@@ -212,7 +212,7 @@ class SizeTrial(GraphTrial):
         # Dynamo, which torch.cond and while_loop call, would remember what it found under these modes.
         with self.traced(), torch.compiler.set_stance("force_eager"), torch.no_grad(), mode, log:
             results = pytree.tree_leaves(self.model(*args, **kwargs))
-        return [*log.calls, *_returned(results)]
+        return [*log.calls, _returned(results)]
 
     def _check_raises(self, sizes: Sizes, error: Exception) -> None:
         """Raise GraphDiffers if the graph computes something where the model raises."""
@@ -273,9 +273,9 @@ class OperatorLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _returned(results: Sequence[Any]) -> list[Any]:
+def _returned(results: Sequence[Any]) -> Any:
     """What stands at the end of a log for the results: numbers, and shapes of tensors."""
-    return [(_RETURN, tuple(map(_number, results)), ())]
+    return _RETURN, tuple(map(_number, results)), ()
 
 
 def _is_same(given: Any, result: Any) -> bool:

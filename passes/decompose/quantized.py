@@ -245,9 +245,7 @@ def _choose_qparams_per_token_asymmetric(input: torch.Tensor, dtype: torch.dtype
 def _fake_quant_per_channel(
     input: torch.Tensor, scales: torch.Tensor, zero_points: torch.Tensor, axis: int, quant_min: int, quant_max: int
 ) -> Any:
-    scale, zero_point = _per_channel(scales, input, axis), _per_channel(zero_points, input, axis)
-    assert scale is not None
-    return _fake(input, scale, zero_point, quant_min, quant_max)
+    return _fake_per_channel(input, scales, zero_points, axis, quant_min, quant_max)
 
 
 @_rule("quantized_decomposed.convert_element_type.no_fuse")

@@ -1,45 +1,5 @@
-"""The names of `torch_tensorrt.ts.logging`, for the logger "trt_passes"."""
+"""The names of `torch_tensorrt.ts.logging`, which are those of `torch_tensorrt.logging`."""
 
-from typing import Any
-
-from trt_passes.compiler.compat.logs import (
-    GRAPHS,
-    Level,
-    debug,
-    errors,
-    get_logging_prefix,
-    get_reportable_log_level,
-    graphs,
-    info,
-    internal_errors,
-    log,
-    set_level,
-    set_logging_prefix,
-    set_reportable_log_level,
-    trt_logger,
-    warnings,
-)
-
-__all__ = [
-    "GRAPHS",
-    "Level",
-    "debug",
-    "errors",
-    "get_logging_prefix",
-    "get_reportable_log_level",
-    "graphs",
-    "info",
-    "internal_errors",
-    "log",
-    "set_level",
-    "set_logging_prefix",
-    "set_reportable_log_level",
-    "warnings",
-]
-
-
-def __getattr__(name: str) -> Any:
-    # TensorRT is loaded when its logger is asked for.
-    if name == "TRT_LOGGER":
-        return trt_logger()
-    raise AttributeError(name)
+from ..logging import *  # noqa: F403
+from ..logging import __all__ as __all__
+from ..logging import __getattr__ as __getattr__
