@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 import re
@@ -48,17 +47,16 @@ class Builder:
         self._corners = list(corners)
         self._counts: dict[str, int] = {}
         self._module = load_module(program.source())
-        self._own: nn.Module = nn.Module()
+        self._seeds: list[int] = []
         self._restart()
 
     # What there is.
 
     def _restart(self) -> None:
         """Run all lines anew, as they were kept: a refused one may have written to tensors."""
-        self._model = copy.deepcopy(self._own)
         self.values: list[dict[str, Any]] = []
         for dims in self._corners:
-            self.values.append(self._names(self.program.tensors(dims), copy.deepcopy(self._own)))
+            self.values.append(self._names(self.program.tensors(dims), self._made()))
         for line in self.lines:
             for values in self.values:
                 _execute(line.text, values)
@@ -110,26 +108,34 @@ class Builder:
         """A new attribute of the module, such as "self.layer1", made by an expression."""
         name = self.new(prefix)
         statement = f'self.register_buffer("{name}", {text})' if text.startswith("torch.") else f"self.{name} = {text}"
-        torch.manual_seed(self.choice.randrange(1 << 30))
+        seed = self.choice.randrange(1 << 30)
         try:
-            self._attach(statement, name)
+            for values in self.values:
+                self._attach(values["self"], statement, seed)
         except Exception as error:
             raise Unfit(str(error)) from error
         self.layers.append(statement)
+        self._seeds.append(seed)
         return f"self.{name}"
 
-    def _attach(self, statement: str, name: str) -> None:
-        """Run a statement of `__init__` on the module and its copies, with the same weights."""
-        for owner in [self._own, *(values["self"] for values in self.values)]:
-            state = torch.get_rng_state()
-            _execute(statement, self._names({}, owner))
-            if owner is not self.values[-1]["self"]:
-                torch.set_rng_state(state)
-            part = getattr(owner, name)
-            if isinstance(part, nn.Module):
-                settled(part, self.program.dtype)
-            elif part.is_floating_point():
-                setattr(owner, name, part.to(getattr(torch, self.program.dtype)))
+    def _made(self) -> nn.Module:
+        """A new module with all layers, whose weights are always the same; not every module can be copied."""
+        module = nn.Module()
+        for statement, seed in zip(self.layers, self._seeds, strict=True):
+            self._attach(module, statement, seed)
+        return module
+
+    def _attach(self, owner: nn.Module, statement: str, seed: int) -> None:
+        """Run a statement of `__init__` on a module."""
+        before = {*vars(owner), *owner._modules, *owner._buffers, *owner._parameters}
+        torch.manual_seed(seed)
+        _execute(statement, self._names({}, owner))
+        (name,) = {*vars(owner), *owner._modules, *owner._buffers, *owner._parameters} - before
+        part = getattr(owner, name)
+        if isinstance(part, nn.Module):
+            settled(part, self.program.dtype)
+        elif part.is_floating_point():
+            setattr(owner, name, part.to(getattr(torch, self.program.dtype)))
 
     def line(self, text: str, *makes: str) -> None:
         """Add a statement, or raise Unfit and leave all as it was."""

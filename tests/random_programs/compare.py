@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -106,6 +107,13 @@ _EXACT = frozenset(
 """Operators that only move values, or whose results are exact."""
 
 
+_UNORDERED = frozenset({"topk", "kthvalue", "median", "mode", "sort"})
+"""Operators that do not say which of equal elements comes first."""
+
+_CHOOSE = frozenset({*_UNORDERED, "argmax", "argmin", "max", "min", "cummax", "cummin", "argsort"})
+"""Operators that give places of elements; in a lower precision more of these are equal."""
+
+
 class OtherRoundings(TorchDispatchMode):
     """Runs what PyTorch runs, with each inexact result off by a random error of the size of a rounding."""
 
@@ -116,8 +124,7 @@ class OtherRoundings(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.__name__.partition(".")[0]
-        if name in ("topk", "kthvalue", "median", "mode", "sort") and not (kwargs or {}).get("stable"):
-            # Which of equal elements comes first is not said.
+        if (name in _UNORDERED and not (kwargs or {}).get("stable")) or (name in _CHOOSE and self._least is not None):
             args = (self._disturbed(args[0]), *args[1:])
         result = func(*args, **(kwargs or {}))
         returns = func._schema.returns
@@ -135,7 +142,10 @@ class OtherRoundings(TorchDispatchMode):
     def _disturbed(self, item: Tensor) -> Tensor:
         if not item.is_floating_point() or not item.numel():
             return item
-        noise = torch.rand(item.shape, generator=self._generator, dtype=torch.float64) * 4 * _EPSILON[item.dtype]
+        size = _EPSILON[item.dtype]
+        if self._least is not None:
+            size = max(size, _EPSILON[self._least])
+        noise = torch.rand(item.shape, generator=self._generator, dtype=torch.float64) * 4 * size
         return (item.double() + noise * (item.double().abs() + 1e-3)).to(item.dtype)
 
     def _disturb(self, item: Tensor, product: bool) -> None:
@@ -187,7 +197,7 @@ def _some(item: Tensor) -> str:
 def is_rounding(
     found: Sequence[Any],
     expected: Sequence[Any],
-    run: Callable[[], Sequence[Any]],
+    run: Callable[[AbstractContextManager[Any]], Sequence[Any]],
     *,
     least: torch.dtype | None,
     tf32: bool,
@@ -196,15 +206,14 @@ def is_rounding(
 
     Args:
         found, expected: results, flat.
-        run: runs the program in PyTorch on new copies of its inputs, and gives its results.
+        run: runs the program in PyTorch within a context, on new copies of its inputs, and gives its results.
         least: the lower precision that the compiled program may compute in.
         tf32: whether products of float32 may be those of TF32.
     """
     others = []
     for seed in range(_RUNS):
         try:
-            with OtherRoundings(seed, least=least, tf32=tf32):
-                others.append(list(run()))
+            others.append(list(run(OtherRoundings(seed, least=least, tf32=tf32))))
         except Exception:
             # With other roundings it fails, or another branch is taken: nothing can be said.
             return True

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import os
 import re
 import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -116,41 +116,76 @@ def _judged(program: Program) -> Verdict:
 
 
 def _tried(program: Program, caught: list[warnings.WarningMessage]) -> tuple[Kind, str, str]:
-    model = program.model()
-    given, callee = _model_given(program, model)
+    given, beside = _model_given(program)
     compiled = _stopping("", lambda: _compiled(program, given))
     on_gpu = program.case.executor == "tensorrt"
     if on_gpu:
         compiled = compiled.cuda() if program.case.frontend not in ("torch_compile", "dynamic") else compiled
     for index, dims in enumerate(program.sizes()):
-        _compare(program, callee, compiled, dims, on_gpu)
+        _compare(program, beside, compiled, dims, on_gpu)
         if index == 0:
             _check_left(caught)
     _check_left(caught)
     if program.case.saved:
         loaded = _stopping("saving: ", lambda: _saved_and_loaded(program, compiled))
-        fresh = program.model()
-        _, callee = _model_given(program, fresh)
+        _, beside = _model_given(program)
         if on_gpu:
             loaded = loaded.cuda()
         for dims in program.sizes(3):
-            _compare(program, callee, loaded, dims, on_gpu)
+            _compare(program, beside, loaded, dims, on_gpu)
     return Kind.RIGHT, "", ""
 
 
-def _model_given(program: Program, model: nn.Module) -> tuple[Any, Any]:
-    """What is compiled, and what runs in PyTorch beside it: an equal model with weights of its own."""
-    if program.case.frontend == "script":
+class _Beside:
+    """The model as PyTorch runs it, call after call; what it keeps between calls can be had again.
+
+    Nothing is copied: not every module can be. Every model that `make` gives is the same.
+    """
+
+    def __init__(self, program: Program, make: Callable[[], Any]) -> None:
+        self._program, self._make = program, make
+        self._model = make()
+        self._calls: list[Mapping[str, int]] = []
+
+    def call(self, dims: Mapping[str, int]) -> tuple[list[Any], str]:
+        """The results at some sizes and the arguments after the call, as leaves, and the containers of the results."""
+        self._calls.append(dims)
+        return self._results(self._model, dims)
+
+    def again(self, rounding: contextlib.AbstractContextManager[Any]) -> list[Any]:
+        """What the last call gives where one rounds otherwise; those before it are made as they were."""
+        model = self._make()
+        *earlier, last = self._calls
+        for dims in earlier:
+            with contextlib.suppress(Exception):
+                self._results(model, dims)
+        with rounding:
+            return self._results(model, last)[0]
+
+    def _results(self, model: Any, dims: Mapping[str, int]) -> tuple[list[Any], str]:
+        tensors = self._program.tensors(dims)
+        args, kwargs = self._program.placed(tensors)
+        results = model(*args, **kwargs)
+        return [*pytree.tree_leaves(results), *tensors.values()], _structure(results)
+
+
+def _model_given(program: Program) -> tuple[Any, _Beside]:
+    """What is compiled, and an equal model that runs in PyTorch beside it."""
+    if program.case.frontend != "script":
+        return program.model(), _Beside(program, program.model)
+    try:
+        return torch.jit.script(program.model()), _Beside(program, lambda: torch.jit.script(program.model()))
+    except Exception:
         try:
-            return torch.jit.script(copy.deepcopy(model)), torch.jit.script(model)
-        except Exception:
-            twin, (args, _) = copy.deepcopy(model), program.placed(program.inputs(program.sizes(1)[0]))
-            twin = twin.cuda() if program.case.executor == "tensorrt" else twin
-            try:
-                return torch.jit.trace(twin, args, check_trace=False), model
-            except Exception as error:
-                raise _Stop(Kind.REFUSED, f"torch.jit: {type(error).__name__}: {_first(error)}") from error
-    return copy.deepcopy(model), model
+            return _traced(program), _Beside(program, program.model)
+        except Exception as error:
+            raise _Stop(Kind.REFUSED, f"torch.jit: {type(error).__name__}: {_first(error)}") from error
+
+
+def _traced(program: Program) -> torch.jit.ScriptModule:
+    model, (args, _) = program.model(), program.placed(program.inputs(program.sizes(1)[0]))
+    model = model.cuda() if program.case.executor == "tensorrt" else model
+    return torch.jit.trace(model, args, check_trace=False)
 
 
 def _compiled(program: Program, model: Any) -> Any:
@@ -242,12 +277,9 @@ def _check_left(caught: list[warnings.WarningMessage]) -> None:
             raise _Stop(Kind.REFUSED, f"left to PyTorch: {reason}")
 
 
-def _compare(program: Program, model: Any, compiled: Any, dims: Mapping[str, int], on_gpu: bool) -> None:
-    before = copy.deepcopy(model)
-    expected_inputs = program.tensors(dims)
-    args, kwargs = program.placed(expected_inputs)
+def _compare(program: Program, beside: _Beside, compiled: Any, dims: Mapping[str, int], on_gpu: bool) -> None:
     try:
-        expected = model(*args, **kwargs)
+        want, shape_expected = beside.call(dims)
     except Exception:
         # TorchScript reads some Python otherwise; then there is nothing to compare with.
         return
@@ -255,25 +287,19 @@ def _compare(program: Program, model: Any, compiled: Any, dims: Mapping[str, int
     args, kwargs = program.placed(inputs)
     where = f"at {dict(dims)}: " if dims else ""
     found = _stopping(where, lambda: compiled(*args, **kwargs))
-    shape_found, shape_expected = (_structure(results) for results in (found, expected))
+    shape_found = _structure(found)
     script = program.case.frontend in ("ts", "script")
     if shape_found != shape_expected and not script:
         raise _Stop(Kind.WRONG, f"{where}results {shape_found} instead of {shape_expected}")
     got = [*pytree.tree_leaves(found), *inputs.values()]
-    want = [*pytree.tree_leaves(expected), *expected_inputs.values()]
     if script:
-        want = [item for item in want if item is not None]
-        got = [item for item in got if item is not None]
+        want, got = ([item for item in items if item is not None] for items in (want, got))
     text = difference(got, want)
     if not text:
         return
 
-    def again() -> list[Any]:
-        twin = copy.deepcopy(before)
-        fresh = program.tensors(dims)
-        more, named = program.placed(fresh)
-        results = twin(*more, **named)
-        leaves = [*pytree.tree_leaves(results), *fresh.values()]
+    def again(rounding: contextlib.AbstractContextManager[Any]) -> list[Any]:
+        leaves = beside.again(rounding)
         return [item for item in leaves if item is not None] if script else leaves
 
     lower = [getattr(torch, name) for name in program.case.options.get("enabled_precisions", ())]
@@ -292,29 +318,31 @@ def _structure(results: Any) -> str:
 
 
 def _is_pytorchs_own(program: Program) -> bool:
-    """Whether PyTorch's own front end, without this package, fails as well or is as wrong."""
+    """Whether PyTorch's own front end, without this package, fails as well, is as wrong, or tells wrong sizes."""
     frontend = program.case.frontend
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = program.with_case(executor="pytorch")
-            model = program.model()
-            twin = copy.deepcopy(model)
             torch._dynamo.reset()
             if frontend in ("torch_compile", "dynamic"):
-                alone: Any = torch.compile(twin, backend="aot_eager", dynamic=frontend == "dynamic" or None)
+                dynamic = frontend == "dynamic" or None
+                alone: Any = torch.compile(program.model(), backend="aot_eager", dynamic=dynamic)
             elif frontend in ("dynamo", "exported", "ts"):
-                exported = _exported(program, twin)
+                exported = _exported(program, program.model())
                 alone = exported.run_decompositions({}).module()
+            elif frontend == "script":
+                alone = _model_given(program)[0]
             else:
                 return False
+            beside = _model_given(program)[1]
             for dims in program.sizes():
-                _compare(program, model, alone, dims, False)
+                _compare(program, beside, alone, dims, False)
+            return frontend in ("dynamo", "exported", "ts") and pytorch_alone.sizes_differ(program, alone)
     except _Stop as stop:
         return not stop.message.startswith("torch.export: ")
     except Exception:
         return True
-    return False
 
 
 def _first(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import warnings
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 from torch._export.converter import TS2EPConverter
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from .compare import difference
@@ -86,6 +86,20 @@ def branches_differ(program: Program) -> bool:
     return _fails(program, attempt)
 
 
+def sizes_differ(program: Program, alone: GraphModule) -> bool:
+    """Whether operators in a graph of torch.export's make other sizes, at some sizes of the program, than it says.
+
+    A few do where a tensor is empty: `pixel_unshuffle` then gives a tensor of the shape it was given.
+    """
+    for dims in program.sizes():
+        args, kwargs = program.placed(program.inputs(dims))
+        try:
+            _SizesAsWritten(alone).run(*pytree.tree_leaves((args, kwargs)))
+        except ValueError:
+            return True
+    return False
+
+
 class _SizesAsWritten(torch.fx.Interpreter):
     """Runs a graph, and raises where a tensor has another size than its node says."""
 
@@ -115,7 +129,7 @@ def symbolic_trace_fails(program: Program) -> bool:
     program = program.with_case(executor="pytorch")
 
     def attempt(model: nn.Module) -> None:
-        twin = copy.deepcopy(model)
+        twin = program.model()
         traced = torch.fx.symbolic_trace(model)
         # A second call shows what was written to the model.
         for dims in [*program.sizes(), program.sizes(1)[0]]:
@@ -139,7 +153,7 @@ def conversion_fails(program: Program) -> bool:
 
     def attempt(model: nn.Module) -> None:
         args, kwargs = program.placed(program.inputs(program.sizes(1)[0]))
-        TS2EPConverter(scripted(model, args), args, kwargs or None).convert()
+        TS2EPConverter(scripted(program, args), args, kwargs or None).convert()
 
     return _fails(program, attempt)
 
@@ -155,17 +169,17 @@ def call_of_script_fails(program: Program) -> bool:
 
     def attempt(model: nn.Module) -> None:
         args, kwargs = program.placed(program.inputs(program.sizes(1)[0]))
-        scripted(model, args)(*args, **kwargs)
+        scripted(program, args)(*args, **kwargs)
 
     return _fails(program, attempt)
 
 
-def scripted(model: nn.Module, args: tuple[Any, ...]) -> torch.jit.ScriptModule:
+def scripted(program: Program, args: tuple[Any, ...]) -> torch.jit.ScriptModule:
     """The model in TorchScript, traced where it cannot be scripted; what torch.jit.trace raises where neither."""
     try:
-        return torch.jit.script(copy.deepcopy(model))
+        return torch.jit.script(program.model())
     except Exception:
-        return torch.jit.trace(copy.deepcopy(model), args, check_trace=False)
+        return torch.jit.trace(program.model(), args, check_trace=False)
 
 
 def _fails(program: Program, attempt: Any) -> bool:
