@@ -137,6 +137,8 @@ def _names(values: Any) -> tuple[str, ...]:
 
 
 def _constant(node: Any) -> Any:
+    if node.kind() == "prim::ConstantMKLDNNTensor":  # of optimize_for_inference, in a format of the CPU's
+        return node.t("value").to_dense()
     if node.kind() != "prim::Constant" or node.output().type().kind() == "FunctionType":
         return None
     return node.output().toIValue()

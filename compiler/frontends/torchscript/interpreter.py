@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from ...errors import UserError
 from .code import Code, Op, Origin, function_graph, read_code
 from .decisions import DeclaredSizes, both
+from .mkldnn import in_mkldnn
 from .native import is_native, run_native
 from .twin import Twin, Unconverted
 from .values import ENUMS, VALUES
@@ -174,7 +175,7 @@ class Interpreter:
     # --- ops ---
     def _results(self, op: Op, values: list[Any], known: dict[str, Any]) -> Sequence[Any]:
         kind = op.kind
-        if kind == "prim::Constant":
+        if kind in ("prim::Constant", "prim::ConstantMKLDNNTensor"):
             return (op.value,)
         if kind == "prim::GetAttr":
             return (self._attribute(values[0], op.name),)
@@ -324,6 +325,9 @@ def call(op: Op, values: list[Any]) -> Any:
     Raises:
         Unconverted: it is none that can be traced.
     """
+    of_cpu = in_mkldnn(op.kind)
+    if of_cpu is not None:
+        return of_cpu(op.node, *values)
     if op.schema is None:
         if op.kind not in VALUES:
             raise Unconverted(f"it has {op.kind}, which has no counterpart in PyTorch's graphs")

@@ -281,6 +281,8 @@ VALUES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "prim::is_mkldnn": lambda _: False,
         "prim::is_meta": lambda _: False,
         "prim::requires_grad": lambda _: False,
+        "prim::EnumName": lambda member: member.name,
+        "prim::EnumValue": lambda member: member.value,
         "prim::rangelist": lambda length: list(range(length)),
         "prim::unchecked_cast": lambda value: value,
         "prim::unchecked_unwrap_optional": lambda value: value,

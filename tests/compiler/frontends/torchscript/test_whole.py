@@ -49,6 +49,22 @@ def test_state_is_kept_and_compiling_does_not_change_it() -> None:
     assert compiled.get_buffer("h").abs().sum() > 0
 
 
+class Sharp(nn.Module):
+    """Convolutions and activations that have forms for CPUs alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8, padding=1)
+        self.norm, self.swish, self.last = nn.BatchNorm2d(8), nn.Hardswish(), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.norm(self.a(x)))
+        y = self.swish(self.b(y)) * 2.0 + y
+        y = nn.functional.hardsigmoid(y) + nn.functional.hardtanh(y, -0.5, 2.0) + nn.functional.relu6(y)
+        return torch.softmax(self.last(y.mean((2, 3))), -1)
+
+
 @torch.no_grad()
 def test_frozen_optimised_half_and_saved_models() -> None:
     model, inputs = Attributes(bias=True).eval(), (torch.ones(2, 4),)
@@ -61,6 +77,16 @@ def test_frozen_optimised_half_and_saved_models() -> None:
     half = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.ReLU()).half().eval())
     x = torch.ones(2, 4).half()
     torch.testing.assert_close(tp.compile(half, [x], **OPTIONS)(x), half(x), rtol=1e-2, atol=1e-2)
+
+
+@torch.no_grad()
+def test_what_was_optimised_for_cpus() -> None:
+    x = torch.linspace(-2, 2, 2 * 3 * 12 * 12).reshape(2, 3, 12, 12)
+    script = torch.jit.optimize_for_inference(torch.jit.script(Sharp().eval()))
+    assert any("mkldnn" in node.kind() for node in script.graph.nodes())
+    compiled = tp.compile(script, [x], **OPTIONS)
+    assert compiled.report.coverage == 1
+    torch.testing.assert_close(compiled(x), script(x), rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

@@ -1,0 +1,123 @@
+"""TorchScript on a GPU: the original beside what `ir="ts"` makes of it.
+
+    python benchmarks/torchscript.py [NAME ...] [--width 256] [--rows 6] [--seconds 110] [--json FILE]
+
+The programs are those of tests/compiler/frontends/torchscript/mixed_programs.py, at the sizes of real models. Both run
+in the same process, in turns, after warm-up; times are medians of a call with the GPU waited for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import trt_passes as tp
+from torch.utils import _pytree as pytree
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.compiler.frontends.torchscript.mixed_programs import PROGRAMS, scripted
+
+OMITTED = frozenset({"optimised", "sorted"})
+"""Programs of the CPU alone: weights in its own format, lengths that have to be there."""
+
+
+def main() -> int:
+    """Time the named programs, or all, until the time is up; 0 unless a result is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--rows", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--calls", type=int, default=60)
+    parser.add_argument("--executor", default="tensorrt")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    until, rows, wrong = time.monotonic() + options.seconds, [], 0
+    warnings.simplefilter("ignore")
+    for name in options.names or [name for name in PROGRAMS if name not in OMITTED]:
+        if time.monotonic() > until:
+            break
+        try:
+            row = measured(name, options.width, options.rows, options.calls, options.executor)
+        except Exception as error:
+            row = {"name": name, "failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        wrong += "failed" in row or not row["right"]
+        rows.append(row)
+        print(text(row), flush=True)
+        if options.json is not None:
+            options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 1 if wrong else 0
+
+
+@torch.no_grad()
+def measured(name: str, width: int, count: int, calls: int, executor: str) -> dict[str, Any]:
+    """Times of one program, and whether the results are the same."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    program = PROGRAMS[name]
+    script = scripted(program, width).to(device)
+    original = copy.deepcopy(script)
+    began = time.monotonic()
+    declared = pytree.tree_map_only(torch.Tensor, lambda x: x.to(device), program.declared(width))
+    compiled = tp.compile(script, declared, executor=executor)
+    seconds = time.monotonic() - began
+    given = pytree.tree_map_only(torch.Tensor, lambda x: x.to(device), program.call(count, width))
+    right = True
+    for _ in range(12):  # TorchScript profiles its first calls, and compiles kernels of its own
+        expected, found = original(*copy.deepcopy(given)), compiled(*copy.deepcopy(given))
+        for ours, theirs in zip(pytree.tree_leaves(found), pytree.tree_leaves(expected), strict=True):
+            if isinstance(theirs, torch.Tensor) and theirs.is_floating_point():
+                right = right and torch.allclose(ours.float(), theirs.float(), rtol=3e-2, atol=3e-2, equal_nan=True)
+    before = milliseconds([lambda: original(*given), lambda: compiled(*given)], calls, device)
+    report = compiled.report
+    return {
+        "name": name,
+        "whole": not hasattr(report, "whole"),
+        "engines": len(report.segments),
+        "nodes": report.verdicts,
+        "right": right,
+        "original_ms": before[0],
+        "compiled_ms": before[1],
+        "compile_seconds": round(seconds, 1),
+    }
+
+
+def milliseconds(functions: Sequence[Callable[[], Any]], calls: int, device: torch.device) -> list[float]:
+    """Median times of functions that are called in turns."""
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(calls):
+        for function, own in zip(functions, times, strict=True):
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            began = time.perf_counter()
+            function()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            own.append((time.perf_counter() - began) * 1e3)
+    return [round(statistics.median(own), 4) for own in times]
+
+
+def text(row: dict[str, Any]) -> str:
+    """A row on one line."""
+    if "failed" in row:
+        return f"{row['name']:20} {row['failed']}"
+    ratio = row["original_ms"] / row["compiled_ms"]
+    way = "whole" if row["whole"] else "blocks"
+    return (
+        f"{row['name']:20} {way:6} {row['engines']:2} engines  {row['original_ms']:8.3f} ms -> "
+        f"{row['compiled_ms']:8.3f} ms  x{ratio:5.2f}  {'right' if row['right'] else 'WRONG'}  "
+        f"compiled in {row['compile_seconds']} s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

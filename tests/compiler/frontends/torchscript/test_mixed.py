@@ -1,0 +1,53 @@
+"""Thirty TorchScript programs that mix what people write, compiled as `ir="ts"` does: against the original."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+import trt_passes as tp
+from torch.utils import _pytree as pytree
+
+from tests.compiler.frontends.torchscript.mixed_programs import PROGRAMS, scripted
+from tests.marks import some_long
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::UserWarning", "ignore:`torch.jit", "ignore::RuntimeWarning"
+)
+
+SHORT = ("coloured", "averages", "named", "exits", "halves")
+SIZES = (3, 3, 1, 6, 2, 5, 3, 3, 4, 1)
+
+
+def reloaded(script: Any) -> Any:
+    buffer = io.BytesIO()
+    torch.jit.save(script, buffer)
+    buffer.seek(0)
+    return torch.jit.load(buffer)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", some_long(PROGRAMS, SHORT))
+def test_programs(name: str) -> None:
+    program = PROGRAMS[name]
+    script = scripted(program)
+    original = reloaded(script) if name != "optimised" else copy.deepcopy(script)
+    compiled = tp.compile(script, program.declared(8), executor="pytorch", min_block_size=1)
+    assert compiled.report.verdicts["trt"]
+    assert hasattr(compiled.report, "whole") is not program.whole
+    results = {"compiled": compiled, "loaded": reloaded(compiled)}
+    for call, count in enumerate(SIZES):
+        given = program.call(count, 8)
+        expected = original(*copy.deepcopy(given))
+        for way, result in results.items():
+            found = result(*copy.deepcopy(given))
+            first, second = pytree.tree_leaves(found), pytree.tree_leaves(expected)
+            assert list(map(type, first)) == list(map(type, second)), (way, call)
+            for ours, theirs in zip(first, second, strict=True):
+                if isinstance(theirs, str):
+                    assert ours == theirs, (way, call)
+                else:
+                    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3, msg=f"{way}, call {call}: {name}")
