@@ -28,7 +28,7 @@ from typing import Any
 
 BANDWIDTH = 4.3e12
 STEPS, PROMPTS, PROMPT = 50, 5, 512
-PEERS = ("ours", "ours-in-place", "ours-no-graphs", "reduce-overhead", "eager", "max-autotune")
+PEERS = ("ours", "ours-by-pytorch", "ours-no-graphs", "reduce-overhead", "eager", "max-autotune")
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def measure(name: str, peer: str) -> dict[str, Any]:
     with torch.no_grad():
         started = time.perf_counter()
         if peer.startswith("ours"):
-            step, prompt, more = ours(model, row, peer != "ours-no-graphs", peer == "ours-in-place")
+            step, prompt, more = ours(model, row, peer != "ours-no-graphs", peer != "ours-by-pytorch")
         else:
             step, prompt, more = pytorch(model, row, None if peer == "eager" else peer)
         step()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..compiler.api import compile as compile_model
 from ..compiler.api import trace
 from ..compiler.errors import UserError
 from ..compiler.ir.input import Input
+from ..compiler.tensorrt import loader
 from .images import ImageFeatures, images_of
 from .model import CompiledGeneration, Plan, assembled, class_named
 from .seq2seq import Encode, Seq2SeqStep, Source, source_of, takes_positions
@@ -30,7 +32,7 @@ def compile_for_generation(
     prefill: int | None = None,
     max_source_len: int | None = None,
     all_logits: bool = False,
-    in_place: bool = False,
+    in_place: bool | None = None,
     **settings: Any,
 ) -> Any:
     """Compile a language model of transformers so that its `generate` runs in TensorRT.
@@ -48,7 +50,8 @@ def compile_for_generation(
         max_source_len: for a model with an encoder of tokens, the most of these; by default `max_cache_len`.
         all_logits: return the logits of all tokens of a step, which assisted decoding needs, not of the last one only.
         in_place: let the engine write to the cache itself, by TensorRT's own layer (10.16 and later, and TensorRT-RTX);
-            otherwise it returns new keys and values, which PyTorch writes there.
+            otherwise it returns new keys and values, which PyTorch writes there. By default where that holds for all
+            of the cache.
         settings: as for `compile`, such as `enabled_precisions` and `cuda_graphs`.
 
     Returns:
@@ -76,7 +79,6 @@ def compile_for_generation(
             source, layout = source_of(model, max_cache_len, length)
         else:
             layout = layout_of(model, max_cache_len)
-        layout = replace(layout, in_place=in_place)
     except NotKeysAndValues as error:
         raise UserError(f"{error}: such models cannot be compiled for generation; use compile_config.") from error
     if max_source_len is not None and (source is None or not source.has_tokens):
@@ -90,26 +92,55 @@ def compile_for_generation(
         positions = takes_positions(model)
     images = images_of(model) if source is None else None
     plan = Plan(name, layout, batch, prefill, all_logits, positions, model.dtype, graphs, source, images)
-    modules: dict[str, tuple[torch.nn.Module, dict[str, Any]]] = {}
-    if source is None:
-        token = None if images is None else images.token
-        modules["step"] = DecoderStep(model, layout, all_logits, token), _inputs(plan)
-        if images is not None:
-            modules["images"] = ImageFeatures(model), {"pixel_values": _sizes(1, *images.shape, dtype=plan.dtype)}
-    else:
-        modules["encode"] = Encode(model, source, layout), _source_inputs(plan, source)
-        modules["step"] = Seq2SeqStep(model, source, layout, all_logits), _inputs(plan)
-    programs = {
-        key: compile_model(trace(module, None, inputs), **_dumped(settings, key, len(modules)))
-        for key, (module, inputs) in modules.items()
-    }
+    several = source is not None or images is not None
+    plan, step = _step(model, plan, in_place, _dumped(settings, "step", several))
+    programs = {"step": step}
+    if images is not None:
+        inputs = {"pixel_values": _sizes(1, *images.shape, dtype=plan.dtype)}
+        programs["images"] = _compiled(ImageFeatures(model), inputs, _dumped(settings, "images", several))
+    if source is not None:
+        encode = Encode(model, source, plan.layout)
+        programs["encode"] = _compiled(encode, _source_inputs(plan, source), _dumped(settings, "encode", several))
     return assembled(type(model), model.config, copy.deepcopy(model.generation_config), plan, programs, model.device)
 
 
-def _dumped(settings: dict[str, Any], name: str, count: int) -> dict[str, Any]:
+def _step(model: Any, plan: Plan, in_place: bool | None, settings: dict[str, Any]) -> tuple[Plan, Any]:
+    """The program of a step, and the plan that says whether its engine writes to the cache itself."""
+    if in_place is None:
+        library = loader.available()
+        in_place = library is not None and library.has_layer("add_kv_cache_update")
+        chosen = True
+    else:
+        chosen = False
+    plan = replace(plan, layout=replace(plan.layout, in_place=in_place))
+    step: torch.nn.Module
+    if plan.source is None:
+        step = DecoderStep(model, plan.layout, plan.all_logits, None if plan.images is None else plan.images.token)
+    else:
+        step = Seq2SeqStep(model, plan.source, plan.layout, plan.all_logits)
+    program = _compiled(step, _inputs(plan), settings)
+    copied = len(plan.layout.tensors) - sum(len(segment.spec.aliases) for segment in program.segments.values())
+    if in_place and copied:
+        if chosen:
+            return _step(model, plan, False, settings)
+        warnings.warn(
+            f"{copied} of the {len(plan.layout.tensors)} tensors of the cache are not written in place, because no "
+            "engine reads, writes and returns them: a step copies them. compiled.programs['step'].report says what "
+            "stays in PyTorch; without in_place a step returns its new rows only.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return plan, program
+
+
+def _compiled(module: torch.nn.Module, inputs: dict[str, Any], settings: dict[str, Any]) -> Any:
+    return compile_model(trace(module, None, inputs), **settings)
+
+
+def _dumped(settings: dict[str, Any], name: str, several: bool) -> dict[str, Any]:
     """The settings of one of several programs, each of which dumps into a folder of its own."""
     folder = settings.get("dump_dir")
-    return settings if folder is None or count == 1 else {**settings, "dump_dir": os.path.join(folder, name)}
+    return {**settings, "dump_dir": os.path.join(folder, name)} if several and folder is not None else settings
 
 
 def _kind(model: Any) -> str:

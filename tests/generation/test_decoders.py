@@ -51,6 +51,7 @@ def test_the_same_tokens_as_eager(name: str, tmp_path: Path) -> None:
     )
     report = compiled.programs["step"].report
     assert (len(report.segments), report.coverage) == (1, 1.0)
+    assert compiled.plan.layout.in_place
     check(model, compiled, 64)
     tp.save(compiled, tmp_path / "model.pt2")
     check(model, tp.load(tmp_path / "model.pt2", executor="pytorch"), 16, whole=False)

@@ -38,6 +38,7 @@ def test_the_same_tokens_as_eager(name: str, tmp_path: Path) -> None:
     )
     for program in compiled.programs.values():
         assert (len(program.report.segments), program.report.coverage) == (1, 1.0)
+    assert compiled.plan.layout.in_place
     for length in (1, 7, LENGTH) if more else (LENGTH,):
         given = sources(model, length)
         for options in ({}, {"num_beams": 2}) if length == LENGTH else ({},):

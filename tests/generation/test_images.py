@@ -21,6 +21,7 @@ def test_the_same_tokens_as_eager(tmp_path: Path) -> None:
     )
     for program in compiled.programs.values():
         assert (len(program.report.segments), program.report.coverage) == (1, 1.0)
+    assert compiled.plan.layout.in_place
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, VOCABULARY - 1, (2, 11), generator=generator)
     ids[:, 2:6] = VOCABULARY - 1

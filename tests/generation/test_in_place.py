@@ -1,4 +1,5 @@
-"""Caches that engines write to in place: the same tokens, to the last position and not beyond, and each its own."""
+"""Caches that engines write to in place, and those that PyTorch writes to: the same tokens, to the last position and
+not beyond, and each its own."""
 
 from __future__ import annotations
 
@@ -22,17 +23,32 @@ def model() -> Any:
     return decoder("gemma3")
 
 
-@pytest.fixture(scope="module")
-def compiled(model: Any) -> Any:
+def compiled_for(model: Any, **options: Any) -> Any:
     return compile_for_generation(
-        model, max_cache_len=POSITIONS, batch=2, prefill=8, min_block_size=1, executor="reference", in_place=True
+        model, max_cache_len=POSITIONS, batch=2, prefill=8, min_block_size=1, executor="reference", **options
     )
 
 
-def test_all_caches_are_written_in_place(model: Any, compiled: Any) -> None:
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(None, id="in place"), pytest.param(False, id="by PyTorch", marks=pytest.mark.long)],
+)
+def compiled(model: Any, request: pytest.FixtureRequest) -> Any:
+    return compiled_for(model, in_place=request.param)
+
+
+def test_all_caches_are_written_in_place_by_default(model: Any, compiled: Any) -> None:
     (segment,) = compiled.programs["step"].segments.values()
-    assert len(segment.spec.aliases) == 2 * model.config.num_hidden_layers
-    assert compiled.plan.layout.in_place
+    in_place = compiled.plan.layout.in_place
+    assert len(segment.spec.aliases) == (2 * model.config.num_hidden_layers if in_place else 0)
+
+
+@pytest.mark.long
+def test_what_no_engine_writes_is_not_in_place(model: Any) -> None:
+    options = {"torch_executed_ops": ["trt_passes.write_rows"]}
+    assert not compiled_for(model, **options).plan.layout.in_place
+    with pytest.warns(RuntimeWarning, match="4 of the 4 tensors of the cache are not written in place"):
+        assert compiled_for(model, in_place=True, **options).plan.layout.in_place
 
 
 @pytest.mark.parametrize(("batch", "length"), [(1, 3), (2, 11)])
@@ -64,10 +80,10 @@ def test_two_caches_take_turns(model: Any, compiled: Any) -> None:
     torch.testing.assert_close(found, model(rows[1:]).logits[:, -1], rtol=1e-3, atol=1e-3)
 
 
-def test_a_file_writes_in_place(model: Any, compiled: Any, tmp_path: Path) -> None:
+def test_a_file_writes_likewise(model: Any, compiled: Any, tmp_path: Path) -> None:
     tp.save(compiled, tmp_path / "model.pt2")
     loaded = tp.load(tmp_path / "model.pt2", executor="pytorch")
-    assert loaded.plan.layout.in_place
+    assert loaded.plan.layout.in_place == compiled.plan.layout.in_place
     ids = tokens(2, 5)
     options = {**GREEDY, "max_new_tokens": 9}
     assert torch.equal(loaded.generate(ids, **options), model.generate(ids, **options))
