@@ -28,6 +28,7 @@ from .expansion import Expansion, expandable, summary_of
 from .experts import group_experts
 from .flash_for_cpu import flash_attention_for_cpu
 from .in_float32 import in_float32
+from .memory_order import order_memory
 from .prims import rules
 from .quantized import is_quantised_operator, quantised_rules
 from .restate import restate
@@ -175,12 +176,14 @@ class Decompose(Pass):
         for node in filter(kept_whole, program.op_nodes):
             clear(node, "whole")
         restate(program.graph)
+        order_memory(program.graph)
         group_experts(program.graph)
         table = {**decompositions(), **quantised_rules(program.graph), **rules}
         table = {target: rule for target, rule in table.items() if target not in own}
         program = self._expanded(
             program, table, lambda item: item in rules or (item not in own and is_decomposed(item))
         )
+        order_memory(program.graph)
         program = unite_cache_writes(program, ctx.settings.require_full_compilation)
         for node in program.op_nodes:
             if node.target in own and is_decomposed(node.target):

@@ -7,12 +7,15 @@ from types import MappingProxyType
 import torch
 from torch.fx import GraphModule
 
+from ...ir.aliasing import mutates
 from ...ir.program import copy_graph
 
 _aten = torch.ops.aten
 _ANY_STRIDES = MappingProxyType(
     {_aten.view.default: _aten.reshape.default, _aten._unsafe_view.default: _aten.reshape.default}
 )
+
+_READ_MEMORY = frozenset({_aten.as_strided.default, _aten.as_strided_copy.default, _aten.as_strided_scatter.default})
 
 
 def take_any_strides(module: GraphModule) -> None:
@@ -22,8 +25,10 @@ def take_any_strides(module: GraphModule) -> None:
 
     Inputs may have other strides than the example, as they may in the model, and results of engines are contiguous,
     whatever they were when the model was exported. Nothing writes to a view in a graph without mutation. They may be
-    marked as conjugated, too, and then have no view as real numbers.
+    marked as conjugated, too, and then have no view as real numbers. What reads the memory behind a result reads it of
+    a copy in order, which the pass `decompose` has made it count in.
     """
+    writes = mutates(module.graph)
     for node in module.graph.nodes:
         if node.op == "call_function":
             node.target = _ANY_STRIDES.get(node.target, node.target)
@@ -32,6 +37,13 @@ def take_any_strides(module: GraphModule) -> None:
                 resolved = module.graph.call_function(_aten.resolve_conj.default, (node.args[0],))
             resolved.meta = {key: value for key, value in node.args[0].meta.items() if key == "val"}
             node.args = (resolved,)
+        if not writes and node.target in _READ_MEMORY and node.args[0].op != "placeholder":
+            with module.graph.inserting_before(node):
+                ordered = module.graph.call_function(
+                    _aten.clone.default, (node.args[0],), {"memory_format": torch.contiguous_format}
+                )
+            ordered.meta = {key: value for key, value in node.args[0].meta.items() if key == "val"}
+            node.args = (ordered, *node.args[1:])
     for name, body in list(module.named_children()):
         if isinstance(body, GraphModule):
             copy = GraphModule(body, copy_graph(body.graph))
