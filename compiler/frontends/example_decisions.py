@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
 from ..errors import UserError
 from ..ir.decisions import as_decision, is_always_so, line_of
@@ -32,7 +33,8 @@ def values_of_examples() -> Iterator[None]:
     """While entered, torch.export computes with the examples too, and numbers that Python asks for are theirs."""
     import torch._functorch.config as config
 
-    with config.patch(fake_tensor_propagate_real_tensors=True), _parameters_copied(), _NumbersOfExamples():
+    propagated = config.patch(fake_tensor_propagate_real_tensors=True)
+    with propagated, _parameters_copied(), _written_once(), _NumbersOfExamples():
         yield
 
 
@@ -51,6 +53,59 @@ def _parameters_copied() -> Iterator[None]:
         yield
     finally:
         setattr(meta_utils, "_safe_copy", original)  # noqa: B010
+
+
+@contextmanager
+def _written_once() -> Iterator[None]:
+    """While entered, an operator that writes to a tensor does so once to the example's, too.
+
+    PyTorch runs it there, and then again what it is made of, if it is made of others: `index_add_` would add twice.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    original = FakeTensorMode._dispatch_impl
+
+    def dispatched(mode: Any, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if not (mode.propagate_real_tensors and func._schema.is_mutable):
+            return original(mode, func, types, args, kwargs)
+        written = _written_by(func, args, kwargs)
+        result = original(mode, func, types, args, kwargs)
+        for real, values in written:
+            if real.shape == values.shape:  # it may have been resized
+                real.copy_(values)
+        return result
+
+    setattr(FakeTensorMode, "_dispatch_impl", dispatched)  # noqa: B010  (mypy takes functions for final)
+    try:
+        yield
+    finally:
+        setattr(FakeTensorMode, "_dispatch_impl", original)  # noqa: B010
+
+
+def _written_by(func: Any, args: Any, kwargs: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The tensors of the example that a call writes to, each with what it has there afterwards.
+
+    None where that cannot be tried on copies: what is random, or with examples unknown.
+    """
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    leaves, spec = pytree.tree_flatten((args, kwargs))
+    if torch.Tag.nondeterministic_seeded in func.tags or any(isinstance(leaf, torch.SymInt) for leaf in leaves):
+        return []
+    reals = {id(leaf): leaf.real_tensor for leaf in leaves if isinstance(leaf, FakeTensor)}
+    if any(real is None for real in reals.values()):
+        return []
+    copies = {key: real.clone() for key, real in reals.items()}
+    tried = pytree.tree_unflatten([copies.get(id(leaf), leaf) for leaf in leaves], spec)
+    try:
+        func(*tried[0], **tried[1])
+    except Exception:
+        return []  # it fails in PyTorch's own run, too
+    return [(reals[key], copy) for key, copy in copies.items() if not _same_bits(reals[key], copy)]
+
+
+def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
 
 
 class _NumbersOfExamples(TorchFunctionMode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import sympy
@@ -54,9 +55,30 @@ def _places(call: Call) -> torch.Tensor:
 
 @FAMILY.converter(aten.as_strided.default, aten.as_strided_copy.default, conditions=_MEMORY)
 def as_strided(ctx: ConverterContext, call: Call) -> Tensor:
-    """The elements at given strides in the memory of a tensor."""
-    flat = shapes.flatten(ctx, ctx.tensor(call.arg("self")), role="memory")
-    return gathered(ctx, flat, ctx.constant(_places(call), "places"), 0)
+    """The elements at given strides in the memory of a tensor, read in rows as long as they follow each other."""
+    x, size = ctx.tensor(call.arg("self")), tuple(call.value("size"))
+    flat = shapes.flatten(ctx, x, role="memory")
+    length = _row(call, flat.shape[0])
+    if length == 1:
+        return gathered(ctx, flat, ctx.constant(_places(call), "places"), 0)
+    rows = shapes.reshape(ctx, flat, (simplified(flat.shape[0] // length), length), "rows")
+    places = _places(call).flatten()[::length] // length
+    return shapes.reshape(ctx, gathered(ctx, rows, ctx.constant(places, "places"), 0), size, "shape")
+
+
+def _row(call: Call, numel: Dim) -> int:
+    """How many elements of the result follow each other in memory everywhere, at places that this number divides."""
+    size, stride = call.value("size"), call.value("stride")
+    if not isinstance(numel, int) or 0 in size:
+        return 1
+    best, block = 1, 1
+    for axis in reversed(range(len(size))):
+        if size[axis] != 1 and stride[axis] != block:
+            break
+        block *= size[axis]
+        starts = (step for length, step in zip(size[:axis], stride[:axis], strict=True) if length != 1)
+        best = max(best, math.gcd(block, numel, call.value("storage_offset") or 0, *starts))
+    return best
 
 
 @FAMILY.converter(aten.as_strided_scatter.default, conditions=_MEMORY)

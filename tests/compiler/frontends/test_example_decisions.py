@@ -37,6 +37,21 @@ class BlocksOfAList(nn.Module):
         return x @ mask + sum(torch.arange(3).tolist())
 
 
+class CountsInPlace(nn.Module):
+    """PyTorch runs `index_add_` twice where it computes with numbers while it traces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("sizes", torch.tensor([1.0, 2, 3]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        counts = torch.zeros(3)
+        counts.index_add_(0, torch.tensor([0, 1, 1]), self.sizes)
+        counts[1:].mul_(2)
+        torch.add(counts, 1, out=counts)
+        return x[: int(counts.sum())] * (2 if counts[1] == 11 else 5)
+
+
 class Padding(nn.Module):
     def forward(self, x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         mask = ids.eq(1)
@@ -86,7 +101,9 @@ class Random(nn.Module):
         return x * 2 if torch.rand(1) > 0.5 else x
 
 
-@pytest.mark.parametrize(("model", "shape"), [(PadsByBuffers(), (1, 2, 8)), (BlocksOfAList(), (2, 5))])
+@pytest.mark.parametrize(
+    ("model", "shape"), [(PadsByBuffers(), (1, 2, 8)), (BlocksOfAList(), (2, 5)), (CountsInPlace(), (20, 2))]
+)
 def test_what_constants_decide_is_followed(model: nn.Module, shape: tuple[int, ...], tmp_path: Path) -> None:
     x = torch.randn(shape)
     compiled = tp.compile(model, [x], executor="reference", min_block_size=1)
@@ -132,6 +149,13 @@ def test_experts_that_were_chosen() -> None:
     torch.testing.assert_close(compiled(x), model(x))
     with pytest.raises(RuntimeError):
         compiled(-x)
+
+
+def test_what_experts_wrote_in_place_decides_in_the_next_layer() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Experts(), Experts(), Experts()), torch.randn(6, 8)
+    compiled = tp.compile(model, [x], decide_by_examples=True, executor="reference", min_block_size=1)
+    torch.testing.assert_close(compiled(x), model(x))
 
 
 @pytest.mark.parametrize(("model", "inputs"), [(Counts(), [torch.ones(3)]), (Random(), [torch.ones(3)])])

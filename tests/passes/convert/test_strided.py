@@ -30,9 +30,23 @@ def test_memory():
 
 
 def test_memory_that_is_not_the_tensors_elements_is_refused():
-    (reason,) = reasons(lambda x: aten.as_strided_copy(x.t(), [2], [1]), [x])
+    padded = torch.randn(4, 8)[:, :6]
+    (reason,) = reasons(lambda x: aten.as_strided_copy(x, [2], [1]), [padded])
     assert reason.code == "TP205"
-    assert "self has the strides (1, 6)" in reason.message
+    assert "self has the strides (8, 1)" in reason.message
+
+
+def test_memory_is_read_in_rows():
+    chunks = torch.randn(2, 8, 4)
+
+    def function(x):
+        return x.as_strided((2, 3, 4, 4), (32, 8, 4, 1)) + 1, x.as_strided((3, 2, 2, 2), (16, 0, 2, 1), 4) + 1
+
+    gathers = [layer for layer in check(function, [chunks]).layers() if layer == "GATHER"]
+    assert len(gathers) == 2
+    converted = check(function, [chunks]).built
+    constants = [layer for layer in converted.network if layer.type.name == "CONSTANT"]
+    assert sorted(layer.get_output(0).shape[0] for layer in constants if layer.name.endswith("places")) == [6, 12]
 
 
 def test_slices():
