@@ -16,6 +16,7 @@ from .errors import NotWhole, UserError
 from .frontends.choice import front_end, traceable
 from .frontends.exported_program import trace
 from .frontends.module_view import is_torchscript, method_of
+from .frontends.profiles import with_profiles
 from .instruments.protocol import Instrument
 from .ir.engine_spec import SerializedEngine
 from .ir.program import Program
@@ -38,6 +39,7 @@ def compile(
     arg_inputs: Sequence[Any] | None = None,
     kwarg_inputs: Mapping[str, Any] | None = None,
     input_signature: Any = None,
+    profiles: Sequence[Any] | None = None,
     methods: Mapping[str, Any] | Sequence[str] | None = None,
     ir: str = "default",
     decide_by_examples: bool = False,
@@ -61,6 +63,10 @@ def compile(
         arg_inputs: another name for `inputs`.
         kwarg_inputs: keyword arguments, likewise.
         input_signature: another name for `inputs`, which may also be one `tp.Input` or tensor.
+        profiles: the sizes of the inputs for each of several optimization profiles, of which a call takes the first
+            that has its sizes: lists of all positional inputs, or dicts of some by name (the others are in all profiles
+            what `inputs` and `kwarg_inputs` say). A size is an `Input`, an example tensor, a text, a shape, or
+            (smallest, usual, largest). `tp.Input(shapes=…)` says the same for one input.
         methods: of a TorchScript module: names of methods, each with its inputs (a sequence of positional ones, or a
             mapping of keyword ones); or names alone, of methods that all take `inputs`. The result is the module with
             these methods compiled in blocks; they share its state, and the other methods stay as they are.
@@ -90,6 +96,10 @@ def compile(
     """
     inputs = _positional(inputs, arg_inputs, input_signature)
     chosen = front_end(ir, model)
+    if profiles is not None:
+        if methods is not None:
+            raise UserError("profiles are those of one method, and methods has several: compile each alone.")
+        inputs, kwarg_inputs = with_profiles(model, inputs, kwarg_inputs, profiles)
     if methods is not None:
         return _with_methods(model, chosen, methods, inputs, kwarg_inputs, pipeline, instruments, options)
     if chosen == "torch_compile":
@@ -238,13 +248,14 @@ def convert_to_engine(
     arg_inputs: Sequence[Any] | None = None,
     kwarg_inputs: Mapping[str, Any] | None = None,
     input_signature: Any = None,
+    profiles: Sequence[Any] | None = None,
     **options: Any,
 ) -> SerializedEngine:
     """Compile a model that converts whole to one TensorRT engine.
 
     Args:
-        model, inputs, arg_inputs, kwarg_inputs, input_signature, options: as for `compile`. The engine's bindings have
-            the names of the arguments; `save_engine` writes them to a file with the engine.
+        model, inputs, arg_inputs, kwarg_inputs, input_signature, profiles, options: as for `compile`. The engine's
+            bindings have the names of the arguments; `save_engine` writes them to a file with the engine.
 
     Returns:
         The serialized engine: bytes, which `embed_engine_in_new_module` takes too.
@@ -258,7 +269,7 @@ def convert_to_engine(
         raise UserError("convert_to_engine makes one engine of the whole model: leave out require_full_compilation.")
     whole = {**options, "require_full_compilation": True}
     inputs = _positional(inputs, arg_inputs, input_signature)
-    return serialized_engine(compile(model, inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", **whole))
+    return serialized_engine(compile(model, inputs, kwarg_inputs=kwarg_inputs, profiles=profiles, ir="dynamo", **whole))
 
 
 def convert_method_to_trt_engine(

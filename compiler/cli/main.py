@@ -148,6 +148,13 @@ input_option = click.option(
     multiple=True,
     help="An input: [name=]2x3x224x224[:f16]; a size may be min..max or min..opt..max. Once for each input.",
 )
+profile_option = click.option(
+    "--profile",
+    "profiles",
+    metavar="SPEC,…",
+    multiple=True,
+    help="The sizes of all inputs in an optimization profile, or name=SPEC for some. Once for each profile.",
+)
 set_option = click.option(
     "--set",
     "settings",
@@ -184,6 +191,7 @@ trust_option = click.option(
 @click.option("--weights", metavar="MODEL", help="The model that was dumped, for --from; its weights are checked.")
 @click.option("--until", metavar="STAGE", shell_complete=complete_stages, help="Stop after this pass or stage.")
 @input_option
+@profile_option
 @set_option
 @plugin_option
 @click.option(

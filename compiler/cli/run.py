@@ -59,6 +59,7 @@ class Request:
     pipeline: str | None = None
     until: str | None = None
     inputs: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
     quantize: str | None = None
@@ -145,8 +146,9 @@ def defaults_of_dump(request: Request) -> Defaults:
             f"{request.model} is the dump of TorchScript in blocks: continue that of one, such as "
             f"{request.model}/block-00."
         )
-    if request.inputs:
-        raise UserError("--input is for models: a dump is continued with the inputs that it was made with.")
+    if request.inputs or request.profiles:
+        given = "--input" if request.inputs else "--profile"
+        raise UserError(f"{given} is for models: a dump is continued with the inputs that it was made with.")
     if request.dump_dir is not None and Path(request.dump_dir).resolve() == Path(request.model).resolve():
         raise UserError(f"--dump-dir is {request.dump_dir}, the dump that is continued: name another folder.")
     settings = run.get("settings")
@@ -277,7 +279,7 @@ def _counted(spent: dict[str, float], name: str) -> Iterator[None]:
 
 def _loaded(request: Request) -> LoadedModel:
     """The model that was asked for, with its inputs, and quantised if that was asked too."""
-    model = load_model(request.model, request.trust).with_inputs(request.inputs)
+    model = load_model(request.model, request.trust).with_inputs(request.inputs).with_profiles(request.profiles)
     if request.quantize is None:
         return model
     from ..frontends.quantize import quantize

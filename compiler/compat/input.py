@@ -208,14 +208,15 @@ def _sizes(shape: Any) -> tuple[int, ...]:
 def _profiles(rows: Any) -> tuple[dict[str, tuple[int, ...]], ...]:
     if rows is None:
         return ()
-    words = {"min", "opt", "max"}
+    words = ("min_shape", "opt_shape", "max_shape")
+    kinds = (set(words), {word.removesuffix("_shape") for word in words})
     if (
         not isinstance(rows, list | tuple)
         or not rows
-        or not all(isinstance(r, Mapping) and set(r) == words for r in rows)
+        or not all(isinstance(row, Mapping) and set(row) in kinds for row in rows)
     ):
-        raise InvalidValue(f"profiles is {rows!r}: give a list of dicts with 'min', 'opt' and 'max'.")
-    return tuple({key: _sizes(shape) for key, shape in row.items()} for row in rows)
+        raise InvalidValue(f"profiles is {rows!r}: give a list of dicts with {', '.join(map(repr, words))}.")
+    return tuple({key.removesuffix("_shape"): _sizes(shape) for key, shape in row.items()} for row in rows)
 
 
 def _domain(given: Any, offset: float) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +12,8 @@ from torch.export import ExportedProgram
 from ..errors import UserError, did_you_mean
 from ..ir.dtypes import short_name
 from ..ir.input import Input
+from .parameter_names import parameter_names, parameters
+from .profiles import with_profiles
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class LoadedModel:
             return self
         if not (self.args or self.kwargs):
             return self._with_first_inputs(specs)
-        names = _parameter_names(self.module, len(self.args))
+        names = parameter_names(self.module, len(self.args))
         slots: dict[str, Any] = {**dict(zip(names, self.args, strict=True)), **self.kwargs}
         tensors = [name for name, value in slots.items() if isinstance(value, torch.Tensor | Input)]
         unnamed = [spec for spec in specs if "=" not in spec]
@@ -66,10 +67,39 @@ class LoadedModel:
         kwargs = {name: slots[name] for name in self.kwargs}
         return replace(self, args=tuple(slots[name] for name in names), kwargs=kwargs)
 
+    def profile(self, text: str) -> dict[str, str]:
+        """The inputs of one of several profiles by name, of sizes with commas between them: `1x1,1x64`, or `ids=1x1`.
+
+        Raises:
+            UserError: sizes without names are not as many as the model has tensors.
+        """
+        specs = [spec.strip() for spec in text.split(",")]
+        named = {name.strip(): sizes for name, equals, sizes in (spec.partition("=") for spec in specs) if equals}
+        if named and len(named) == len(specs):
+            return named
+        slots = {**dict(zip(parameter_names(self.module, len(self.args)), self.args, strict=True)), **self.kwargs}
+        tensors = [name for name, value in slots.items() if isinstance(value, torch.Tensor | Input)]
+        if not tensors and isinstance(self.module, ExportedProgram):
+            tensors, _ = parameters(self.module)
+        if named or len(specs) != len(tensors):
+            raise UserError(
+                f"--profile {text} has {_count(len(specs), 'input')}, and {self.name} {len(tensors)} "
+                f"({', '.join(tensors)}): give the sizes of each, with commas between them, or name all that you give."
+            )
+        return dict(zip(tensors, specs, strict=True))
+
+    def with_profiles(self, texts: Sequence[str]) -> LoadedModel:
+        """The model with inputs that have these sizes, one text for each profile; see `profile`."""
+        if not texts:
+            return self
+        given = [self.profile(text) for text in texts]
+        args, kwargs = with_profiles(self.module, self.args or None, self.kwargs, given)
+        return replace(self, args=tuple(args), kwargs=dict(kwargs))
+
     def _with_first_inputs(self, specs: Sequence[str]) -> LoadedModel:
         """Without examples: specs without names are positional inputs, in order; the others are keyword inputs."""
         args = tuple(Input.parse(spec) for spec in specs if "=" not in spec)
-        known, required = _parameters(self.module)
+        known, required = parameters(self.module)
         kwargs: dict[str, Input] = {}
         for spec in (spec for spec in specs if "=" in spec):
             name = spec.partition("=")[0].strip()
@@ -99,26 +129,6 @@ class LoadedModel:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _parameters(module: torch.nn.Module | ExportedProgram) -> tuple[list[str], list[str]]:
-    """Names of all inputs that can be given, and of those that must be."""
-    if isinstance(module, ExportedProgram):
-        names = [str(name) for name in module.graph_signature.user_inputs if isinstance(name, str)]
-        return names, names
-    if isinstance(module, torch.jit.ScriptModule):
-        schema: Any = module.forward.schema  # type: ignore[attr-defined]
-        arguments = schema.arguments[1:]  # without the module itself, whatever it is called
-        return [item.name for item in arguments], [item.name for item in arguments if not item.has_default_value()]
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = [item for item in inspect.signature(module.forward).parameters.values() if item.kind in kinds]
-    return [item.name for item in parameters], [item.name for item in parameters if item.default is item.empty]
-
-
-def _parameter_names(module: torch.nn.Module | ExportedProgram, count: int) -> tuple[str, ...]:
-    """Names of the first `count` positional inputs; those of `*args` are called args0, args1, …."""
-    known, _ = _parameters(module)
-    return (*known, *(f"args{index}" for index in range(count - len(known))))[:count]
 
 
 def _with_dtype(spec: str, example: torch.Tensor | Input) -> str:

@@ -35,7 +35,8 @@ class Input:
             tunes its kernels for each of them and has its weights once. A call takes the first profile that has its
             sizes; the first of one input belongs to the first of all others. `min_shape` and `max_shape` are then the
             smallest and largest sizes of all profiles, `opt_shape` is that of the first.
-        profiles: another name for `shapes`; a profile may be a dict of "min", "opt" and "max".
+        profiles: another name for `shapes`; a profile may be a dict of "min", "opt" and "max", or of "min_shape",
+            "opt_shape" and "max_shape".
         dtype: of the tensor; float32 unless said.
         name: what errors and pictures call it; by default the name of the model's argument.
         format: `torch.contiguous_format` or `torch.channels_last` (rank 4).
@@ -209,9 +210,10 @@ def _profiles(name: str | None, several: Any) -> tuple[Profile, ...]:
     for item in several:
         corners = item
         if isinstance(item, Mapping):
-            if set(item) != set(_CORNERS):
+            named = {str(key).removesuffix("_shape"): shape for key, shape in item.items()}
+            if set(named) != set(_CORNERS) or len(item) != len(named):
                 raise UserError(f"a profile of {called} is {item!r}: give 'min', 'opt' and 'max', or the three shapes.")
-            corners = [item[key] for key in _CORNERS]
+            corners = [named[key] for key in _CORNERS]
         elif not isinstance(item, Sequence) or isinstance(item, str):
             raise UserError(f"a profile of {called} is {item!r}: give the three shapes (min, opt, max), or one shape.")
         elif not any(isinstance(part, Sequence) for part in item):
