@@ -8,7 +8,6 @@ import json
 import os
 import zipfile
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from typing import Any, BinaryIO
 
 from ..compiler.errors import UserError, on_one_line
@@ -118,42 +117,72 @@ def load(
         raise UserError(f"{source} holds a model of transformers, which is not installed: pip install transformers.")
     from transformers import GenerationConfig
 
-    from .model import Plan, assembled, class_named
+    from .model import Plan, assembled, class_named, plain_config
 
     arguments: dict[str, Any] = {"trust": trust, "operators": operators, **options}
     chosen = {"cuda_graphs": bool(arguments.pop("cuda_graphs"))} if "cuda_graphs" in arguments else {}
     try:
         plan = Plan.from_json({**record["plan"], **chosen})
         base = class_named(plan.model_class)
-        config = base.config_class.from_dict(record["config"])
+        config = base.config_class.from_dict(record["config"] if trust else plain_config(record["config"]))
         generation_config = GenerationConfig.from_dict(record["generation_config"])
         names = [str(name) for name in record["programs"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # what is wrong in a configuration raises errors of a dozen kinds
         raise UserError(f"{source} is damaged ({on_one_line(error)}, in {RECORD_FILE}): save it again.") from error
     programs = {}
+    for name in names:
+        content = io.BytesIO(_program(source, name))
+        programs[name] = modules.load_from(content, f"{source} ({name})", executor, **arguments)
+    try:
+        return assembled(base, config, generation_config, plan, programs, "cpu")
+    except Exception as error:
+        raise UserError(f"{source} is damaged ({on_one_line(error)}, in its config): save it again.") from error
+
+
+def _program(source: Any, name: str) -> bytes:
     with zipfile.ZipFile(source) as archive:
-        for name in names:
-            content = io.BytesIO(archive.read(f"programs/{name}.pt2"))
-            programs[name] = modules.load_from(content, f"{source} ({name})", executor, **arguments)
-    return assembled(base, config, generation_config, plan, programs, "cpu")
+        try:
+            return archive.read(f"programs/{name}.pt2")
+        except KeyError:
+            raise UserError(f"{source} is damaged (it has no program {name!r}): save it again.") from None
 
 
 def _record(source: Any) -> dict[str, Any] | None:
     """What the file of a model that generates says; None for any other file, or none."""
-    with suppress(OSError, zipfile.BadZipFile, KeyError, NotImplementedError), zipfile.ZipFile(source) as archive:
-        content = archive.read(RECORD_FILE)
-        if archive.testzip() is not None:
-            raise UserError(f"{source} is damaged (a checksum is wrong): copy it or save it again.")
+    try:
+        archive = zipfile.ZipFile(source)
+    except Exception:  # damage in the list of entries raises errors of a dozen kinds; `load` of a module says which
+        return None
+    with archive:
+        entries = archive.infolist()
+        if not any(entry.filename == RECORD_FILE for entry in entries):
+            return None
         try:
-            record = strict_json(content)
-        except ValueError as error:
-            raise UserError(f"{source} is damaged ({on_one_line(error)}, in {RECORD_FILE}): save it again.") from error
-        if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
-            raise UserError(f"{source} is damaged (no schema, in {RECORD_FILE}): save it again.")
-        if record["schema"] > SCHEMA:
-            raise UserError(
-                f"{source} was saved with schema {record['schema']}, but this release of trt-passes reads up to "
-                f"{SCHEMA}: upgrade it."
-            )
-        return record
-    return None
+            problem = _problem(archive, os.stat(source).st_size)
+            record = None if problem else strict_json(archive.read(RECORD_FILE))
+        except Exception as error:
+            problem = f"{on_one_line(error)}, in {RECORD_FILE}"
+    if not problem and not (isinstance(record, dict) and isinstance(record.get("schema"), int)):
+        problem = f"no schema, in {RECORD_FILE}"
+    if problem or not isinstance(record, dict):
+        raise UserError(f"{source} is damaged ({problem}): copy it or save it again.")
+    if record["schema"] > SCHEMA:
+        raise UserError(
+            f"{source} was saved with schema {record['schema']}, but this release of trt-passes reads up to "
+            f"{SCHEMA}: upgrade it."
+        )
+    return record
+
+
+def _problem(archive: zipfile.ZipFile, size: int) -> str:
+    """What is wrong with an archive; "" if it is as `save` writes it."""
+    entries = archive.infolist()
+    if len({entry.filename for entry in entries}) != len(entries):
+        return "entries have the same name"
+    # Nothing is unpacked: a few bytes could become more than there is memory.
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size for entry in entries):
+        return "entries are compressed, or end behind the end of the file"
+    broken = archive.testzip()
+    return f"the checksum of {broken!r} is wrong" if broken is not None else ""

@@ -88,6 +88,22 @@ def class_named(name: str) -> type[Any]:
     return found
 
 
+_FETCHING = frozenset({"auto_map", "custom_pipelines", "quantization_config", "use_kernels", "kernel_config"})
+"""Fields by which transformers finds code elsewhere, to be downloaded and run, beside those of implementations."""
+
+
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a model from a file that anyone may have written: sizes and choices, without ways to code.
+
+    The model is made without weights, and its layers never compute, so that none of what is left out is needed.
+    """
+    return {
+        name: plain_config(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+        if name not in _FETCHING and "_implementation" not in name
+    }
+
+
 class CompiledGeneration:
     """What a compiled model has in place of its class's own: `forward`, the cache, and where it is.
 

@@ -57,10 +57,13 @@ def profile_model(request: Request, profile_path: str | None, as_json: bool) -> 
 
 def _is_compiled(name: str) -> bool:
     path = Path(name)
-    if path.suffix != ".pt2" or not path.is_file() or not zipfile.is_zipfile(path):
+    if path.suffix != ".pt2" or not path.is_file():
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(item.endswith(f"/extra/{RECORD_FILE}") for item in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(item.endswith(f"/extra/{RECORD_FILE}") for item in archive.namelist())
+    except Exception:  # damage raises errors of a dozen kinds; whoever reads it as a program says so
+        return False
 
 
 def _of_file(request: Request) -> Profile:

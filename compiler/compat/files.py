@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from ..api import trace
-from ..errors import did_you_mean
+from ..errors import did_you_mean, on_one_line
 from ..frontends.exported_program import example_arguments, export_module
 from ..frontends.given_arguments import is_declared
 from ..frontends.program_file import load_program
@@ -184,7 +184,9 @@ def _entries(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except zipfile.BadZipFile:
+    except OSError:
+        raise
+    except Exception:  # damage in the list of entries raises errors of a dozen kinds
         raise InvalidValue(
             f"{path} holds neither an exported program nor TorchScript: give the file that save wrote."
         ) from None
@@ -195,4 +197,7 @@ def _fill(path: Path, names: list[str], texts: dict[str, Any]) -> None:
         for name in names:
             key = name.partition("/extra/")[2]
             if key in texts:
-                texts[key] = archive.read(name).decode("utf-8")
+                try:
+                    texts[key] = archive.read(name).decode("utf-8")
+                except Exception as error:  # damage raises errors of a dozen kinds
+                    raise InvalidValue(f"{path} is damaged ({on_one_line(error)}, in {name}): save it again.") from None
