@@ -18,7 +18,8 @@ from collections.abc import Callable
 import torch
 import trt_passes as tp
 from torch import nn
-from trt_passes.compiler.ir.quantized_operators import DEQUANTIZE, INT4_RANGE, QUANTIZE
+from trt_passes.compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from trt_passes.compiler.ir.quantized_operators import INT4_RANGE
 
 HALF = torch.float16
 KINDS = ("f16", "int8-weights", "int4-weights", "fp8-weights", "int8", "int8-rows", "fp8")

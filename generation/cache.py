@@ -12,8 +12,8 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from ..compiler.errors import UserError
-from ..compiler.ir.cache_operator import WRITE_ROWS
 from ..compiler.ir.dtypes import from_short_name, short_name
+from ..compiler.ir.operators import WRITE_ROWS
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Each library has operators of its own, per tensor, channel, token and block. Here the shape of the scale says which it
 is: it has as many dimensions as the data, and each of its sizes divides the data's: 1 for one scale along a dimension,
-the whole size for one per element, anything between for blocks of equal length. Importing this module registers them.
+the whole size for one per element, anything between for blocks of equal length.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
-
-_LIBRARY = torch.library.Library("trt_passes", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 INT4_RANGE = (-8, 7)
 """The smallest and the largest whole number of four bits."""
@@ -95,43 +93,6 @@ def _is_one(size: int | torch.SymInt) -> bool:
     return isinstance(size, int) and size == 1
 
 
-def _shape_of_quantized(
-    input: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor | None, low: int, high: int, dtype: torch.dtype
-) -> torch.Tensor:
-    return torch.empty_like(input, dtype=dtype, memory_format=torch.contiguous_format)
-
-
-def _shape_of_dequantized(
-    input: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor | None, dtype: torch.dtype
-) -> torch.Tensor:
-    return torch.empty_like(input, dtype=dtype, memory_format=torch.contiguous_format)
-
-
-def _contiguous_quantize(*arguments: object) -> torch.Tensor:
-    return quantize(*arguments).contiguous()  # type: ignore[arg-type]
-
-
-def _contiguous_dequantize(*arguments: object) -> torch.Tensor:
-    return dequantize(*arguments).contiguous()  # type: ignore[arg-type]
-
-
-_TAGS = (torch.Tag.pt2_compliant_tag,)
-_LIBRARY.define(  # type: ignore[no-untyped-call]
-    "quantize(Tensor input, Tensor scale, Tensor? zero_point, int low, int high, ScalarType dtype) -> Tensor",
-    tags=_TAGS,
-)
-_LIBRARY.define(  # type: ignore[no-untyped-call]
-    "dequantize(Tensor input, Tensor scale, Tensor? zero_point, ScalarType dtype) -> Tensor", tags=_TAGS
-)
-_LIBRARY.impl("quantize", _contiguous_quantize, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-_LIBRARY.impl("dequantize", _contiguous_dequantize, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-torch.library.register_fake("trt_passes::quantize", _shape_of_quantized, lib=_LIBRARY)
-torch.library.register_fake("trt_passes::dequantize", _shape_of_dequantized, lib=_LIBRARY)
-
-QUANTIZE = torch.ops.trt_passes.quantize.default
-DEQUANTIZE = torch.ops.trt_passes.dequantize.default
-
-
 def fake_by_largest(
     input: torch.Tensor, amax: torch.Tensor, bits: int | None, unsigned: bool, narrow: bool
 ) -> torch.Tensor:
@@ -151,7 +112,8 @@ def fake_by_largest(
     if largest.dim() not in (0, input.dim()):
         largest = largest.reshape([*largest.shape, *[1] * (input.dim() - largest.dim())])
     scale = torch.where(largest <= _SMALLEST, torch.ones_like(largest), largest / high)
-    result: torch.Tensor = DEQUANTIZE(QUANTIZE(input, scale, None, low, high, dtype), scale, None, input.dtype)
+    ops = torch.ops.trt_passes
+    result: torch.Tensor = ops.dequantize(ops.quantize(input, scale, None, low, high, dtype), scale, None, input.dtype)
     return result
 
 

@@ -1,7 +1,7 @@
 """What the operator `trt_passes::execute_engine` does: find, or make, what runs the engine, and run it.
 
-Importing this module registers it (and the recurrent and quantising operators that a program may call), so that
-`torch.export.load` accepts compiled programs. It imports nothing but PyTorch until the operator is called.
+Importing this module registers it, and the other operators of the package, so that `torch.export.load` accepts compiled
+programs. It imports nothing but PyTorch until the operator is called.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..ir import cache_operator as cache_operator
-from ..ir import quantized_operators as quantized_operators
-from ..ir import recurrent_operators as recurrent_operators
-from ..ir.engine_operator import LIBRARY
+from ..ir.operators import LIBRARY
 
 if TYPE_CHECKING:
     from .runner import Runner

@@ -14,7 +14,7 @@ from ...compiler.ir.call import Call
 from ...compiler.ir.dependencies import data_dependent, new_sizes
 from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.ledger import Reason
-from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
+from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.symbols import NO_LIMIT, Range
 from ...compiler.ir.text import op_name
 from ...compiler.tensorrt.dtypes import is_representable

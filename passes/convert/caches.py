@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.ir.cache_operator import WRITE_ROWS
 from ...compiler.ir.call import Call
+from ...compiler.ir.operators import WRITE_ROWS
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.registry import Family

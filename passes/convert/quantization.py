@@ -9,7 +9,8 @@ import torch
 from ...compiler.ir.annotations import annotations_of
 from ...compiler.ir.call import Call
 from ...compiler.ir.dtypes import HALVES, INT4
-from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE, RANGES
+from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from ...compiler.ir.quantized_operators import RANGES
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.quantized_weights import QuantizedWeight, dequantized, quantized

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...compiler.ir.call import Call
-from ...compiler.ir.recurrent_operators import GRU, LSTM, RNN_RELU, RNN_TANH
+from ...compiler.ir.operators import GRU, LSTM, RNN_RELU, RNN_TANH
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.loops import Loop, stacked

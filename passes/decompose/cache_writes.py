@@ -10,8 +10,8 @@ import torch
 from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 
-from ...compiler.ir.cache_operator import WRITE_ROWS
 from ...compiler.ir.graph import insert_call
+from ...compiler.ir.operators import WRITE_ROWS
 from ...compiler.ir.program import Program, is_symbolic
 from ...compiler.ir.symbol_ranges import symbol_ranges
 from ...compiler.ir.symbols import Range, at_least, dims_of, expression, same, simplified

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch.fx import Graph
 
-from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE, RANGES, fake_by_largest
+from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from ...compiler.ir.quantized_operators import RANGES, fake_by_largest
 
 _RULES: dict[str, Callable[..., Any]] = {}
 

@@ -12,9 +12,9 @@ from torch.fx import Node
 
 from ...compiler.errors import UserError
 from ...compiler.ir.aliasing import mutates
+from ...compiler.ir.operators import QUANTIZE
 from ...compiler.ir.partition_file import PartitionFile
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import QUANTIZE
 from ...compiler.ir.source import source_of
 from ...compiler.ir.text import op_name
 from ...compiler.pass_base import Context, Pass

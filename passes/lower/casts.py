@@ -11,8 +11,8 @@ from torch.fx import Graph, Node
 
 from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.graph import insert_call
+from ...compiler.ir.operators import DEQUANTIZE
 from ...compiler.ir.program import fake_mode_of
-from ...compiler.ir.quantized_operators import DEQUANTIZE
 from .values import tensor_of
 
 aten = torch.ops.aten

@@ -14,8 +14,8 @@ from torch.fx.node import map_arg
 from ...compiler.ir.aliasing import mutates, reaches_output
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.memory import fingerprint, view_key
+from ...compiler.ir.operators import DEQUANTIZE
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import DEQUANTIZE
 from ...compiler.pass_base import Context, Pass
 from .constant_numbers import constant_numbers, write_numbers
 from .values import is_pure, remove_dead, same_sizes, static_bytes, tensor_of

@@ -10,8 +10,8 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.graph import insert_call
+from ...compiler.ir.operators import DEQUANTIZE
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import DEQUANTIZE
 from .casts import named
 from .values import is_pure, tensor_of
 

@@ -13,8 +13,8 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.graph import fake_value, insert_call
+from ...compiler.ir.operators import DEQUANTIZE
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import DEQUANTIZE
 from .known_values import KnownValues
 from .quantised_operands import operands_of
 from .values import node_of, value_of

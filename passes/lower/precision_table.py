@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from ...compiler.ir.recurrent_operators import GRU, LSTM, RNN_RELU, RNN_TANH
+from ...compiler.ir.operators import GRU, LSTM, RNN_RELU, RNN_TANH
 
 
 def _overloads(names: str) -> frozenset[Any]:

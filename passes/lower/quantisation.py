@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.dtypes import HALVES
+from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
 from ...compiler.pass_base import Context, Pass
 from .few_rows import pad_few_rows
 from .known_values import KnownValues

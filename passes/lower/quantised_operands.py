@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
+from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from .values import node_of, value_of
 
 aten = torch.ops.aten

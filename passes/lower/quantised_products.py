@@ -14,8 +14,9 @@ from torch.fx import Node
 from ...compiler.ir.annotations import annotate_node, annotations_of
 from ...compiler.ir.dtypes import HALVES, INT4
 from ...compiler.ir.graph import fake_value, insert_call
+from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import DEQUANTIZE, INT4_RANGE, QUANTIZE
+from ...compiler.ir.quantized_operators import INT4_RANGE
 from ...compiler.ir.source import source_of
 from ...compiler.tensorrt.targets import lacking
 from .known_values import KnownValues

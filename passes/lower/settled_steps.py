@@ -10,8 +10,9 @@ from torch.fx import Node
 
 from ...compiler.ir.annotations import annotate_node, annotations_of
 from ...compiler.ir.graph import fake_value, insert_call
+from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE, RANGES, spread
+from ...compiler.ir.quantized_operators import RANGES, spread
 from .known_values import KnownValues
 from .moved_zero_points import is_moved, move_to_zero
 from .single_precision import single_precision

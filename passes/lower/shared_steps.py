@@ -8,8 +8,8 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.memory import fingerprint
+from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
 from .known_values import KnownValues
 
 _LARGEST = 4096

@@ -9,8 +9,9 @@ import torch
 from torch.fx import Graph, Node
 
 from ...compiler.ir.graph import insert_call
+from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.program import Program
-from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE, spread
+from ...compiler.ir.quantized_operators import spread
 from .known_values import KnownValues
 from .quantised_operands import MATRIX_PRODUCTS, MOVES, PRODUCTS, operands_of
 from .values import node_of, tensor_of, value_of

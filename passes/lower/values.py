@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch.fx import Graph, Node
 
+from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.program import is_symbolic
-from ...compiler.ir.quantized_operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.symbols import same_size
 
 ASSERTIONS = frozenset(

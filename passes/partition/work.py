@@ -10,8 +10,8 @@ import networkx as nx
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.operators import GRU, LSTM, RNN_RELU, RNN_TANH
 from ...compiler.ir.program import Program, bodies_of
-from ...compiler.ir.recurrent_operators import GRU, LSTM, RNN_RELU, RNN_TANH
 from ...compiler.ir.symbols import example_size
 from ...compiler.settings import DEFAULT_BLOCK_SIZE
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
-from trt_passes.compiler.ir.quantized_operators import DEQUANTIZE, INT4_RANGE, QUANTIZE
+from trt_passes.compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from trt_passes.compiler.ir.quantized_operators import INT4_RANGE
 
 from .judged import plan_bytes, products, whole
 

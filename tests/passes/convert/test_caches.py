@@ -9,7 +9,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
-from trt_passes.compiler.ir.cache_operator import WRITE_ROWS
+from trt_passes.compiler.ir.operators import WRITE_ROWS
 
 from tests.marks import gpu
 from tests.oracle import TOLERANCES
