@@ -26,7 +26,6 @@ from .pass_base import Pass
 from .pipeline import Pipeline
 from .report.report import Report
 from .runtime.engine_graph import SPLICED, EngineGraph
-from .runtime.saving.output_formats import serialized_engine, torchscript_of
 from .settings import Settings
 
 __all__ = ["compile", "convert_method_to_trt_engine", "convert_to_engine", "trace"]
@@ -236,6 +235,8 @@ def traced_program(
 
 def _as_script(compiled: Any, report: Report) -> torch.jit.ScriptModule:
     try:
+        from .runtime.saving.output_formats import torchscript_of
+
         return torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
     except UserError as error:
         raise NotWhole(str(error)) from error
@@ -269,6 +270,8 @@ def convert_to_engine(
         raise UserError("convert_to_engine makes one engine of the whole model: leave out require_full_compilation.")
     whole = {**options, "require_full_compilation": True}
     inputs = _positional(inputs, arg_inputs, input_signature)
+    from .runtime.saving.output_formats import serialized_engine
+
     return serialized_engine(compile(model, inputs, kwarg_inputs=kwarg_inputs, profiles=profiles, ir="dynamo", **whole))
 
 

@@ -11,7 +11,6 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from .compat.options import asks_for_mutable_weights, take_foreign
 from .errors import UserError, did_you_mean
 
 if TYPE_CHECKING:  # `trt-passes run --help` lists the options without waiting for PyTorch
@@ -277,12 +276,14 @@ class Settings:
         renamed: dict[str, Any] = {}
         for name, value in options.items():
             target = ALIASES.get(name, name)
-            if asks_for_mutable_weights(name, value):
-                renamed["mutable_weights"] = True
-                continue
-            if target not in known and take_foreign(name, value, cached=cached):
-                continue
             if target not in known:
+                from .compat.options import asks_for_mutable_weights, take_foreign
+
+                if asks_for_mutable_weights(name, value):
+                    renamed["mutable_weights"] = True
+                    continue
+                if take_foreign(name, value, cached=cached):
+                    continue
                 raise UserError(f"unknown option {name!r}.{did_you_mean(name, [*known, *ALIASES])}")
             if target in renamed:
                 raise UserError(f"option {target!r} is given twice, once by another name: give it once.")

@@ -10,10 +10,15 @@ from torch.export.graph_signature import OutputKind
 
 from ..compiler.ir.program import Program
 from ..compiler.pass_base import Context, Kind, Pass
-from ..compiler.runtime.compiled_module import compiled_module
-from ..compiler.runtime.cuda_graphs.graph_capture import module_obstacle
+from ..compiler.runtime.compiled_module import CompiledModule, compiled_module
 from ..compiler.runtime.options import RuntimeOptions
 from ..compiler.runtime.spliced_graph import SegmentParts, spliced
+
+
+def _obstacle(compiled: CompiledModule) -> str | None:
+    from ..compiler.runtime.cuda_graphs.graph_capture import module_obstacle
+
+    return module_obstacle(compiled, None)
 
 
 def _copied_caches(program: Program) -> list[int]:
@@ -57,7 +62,7 @@ class Splice(Pass):
         exported = spliced(program, parts)
         options = RuntimeOptions.of(ctx.settings)
         compiled = compiled_module(exported, {item.segment.name: item for item in parts}, options, program.left_out)
-        reason = module_obstacle(compiled, None) if options.cuda_graphs else None
+        reason = _obstacle(compiled) if options.cuda_graphs else None
         if reason is not None:
             ctx.note(f"the module will run without CUDA graphs, because {reason}.")
         copied = _copied_caches(program)

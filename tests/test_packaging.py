@@ -52,6 +52,21 @@ def test_importing_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_small_model_does_not_wait_for_what_it_does_not_use() -> None:
+    code = (
+        "import sys, torch, trt_passes as tp\n"
+        "tp.compile(torch.nn.Linear(8, 8).eval(), [torch.ones(2, 8)], min_block_size=1)\n"
+        "print(*(name for name in sys.modules if name.startswith('trt_passes.')))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.removeprefix("trt_passes.").removeprefix("compiler.") for name in done.stdout.split()}
+    rooms = ("cli", "compat", "debug", "generation", "instruments.dump", "runtime.saving.save", "tensorrt.executor")
+    unused = (*rooms, "ir.partition_file", "ir.tuning", "runtime.cuda_graphs.cuda_graphs", "tuning", "visualize")
+    rewriting = ("few_rows", "quantised_products", "settled_steps", "stored_weights")
+    unused = (*unused, *(f"passes.lower.{name}" for name in rewriting))
+    assert {name for name in loaded if name.startswith(tuple(unused))} == set()
+
+
 def test_the_operator_is_there_whichever_is_imported_first() -> None:
     code = (
         "import importlib.util, sys, trt_passes\n"

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import networkx as nx
 from torch.fx import Node
 
-from ..compiler.analysis import Crossing, TensorBytes, boundary_bill, islands
-from ..compiler.analysis.tensor_bytes import bytes_text
+from ..compiler.analysis.boundary import Crossing, boundary_bill
+from ..compiler.analysis.islands import islands
+from ..compiler.analysis.tensor_bytes import TensorBytes, bytes_text
 from ..compiler.ir.annotations import reasons_of, segment_of, verdict_of
 from ..compiler.ir.program import Program, is_getitem, is_symbolic
 from ..compiler.ir.source import source_of

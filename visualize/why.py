@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..compiler.analysis import (
-    BoundaryBill,
-    FallbackGroup,
-    Gain,
-    Gains,
-    TensorBytes,
-    boundary_bill,
-    boundary_cost,
-    demoted_groups,
-    fallback_gains,
-    fallback_groups,
-)
+from ..compiler.analysis.boundary import BoundaryBill, boundary_bill
+from ..compiler.analysis.cost import boundary_cost
+from ..compiler.analysis.fallbacks import FallbackGroup, demoted_groups, fallback_groups
+from ..compiler.analysis.gains import Gain, Gains, fallback_gains
+from ..compiler.analysis.tensor_bytes import TensorBytes
 from ..compiler.ir.ledger import LedgerRow, Reason
 from ..compiler.ir.program import Program
 from ..compiler.ir.reasons import REASON_CODES

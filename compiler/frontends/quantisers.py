@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..ir.quantized_operators import fake_by_largest
 from .other_forward import other_forward
 
 
@@ -45,6 +44,8 @@ def _other_method(owner: nn.Module, name: str, method: Callable[..., Any]) -> It
 
 def _of_modelopt(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     """What one of modelopt's quantisers computes, without looking at values, as its code for CPUs does."""
+    from ..ir.quantized_operators import fake_by_largest
+
     quantiser: Any = module
     original = quantiser._fake_quantize
 

@@ -17,7 +17,7 @@ from ...visualize.operators import program_picture
 from ...visualize.page import Contents, Measure, Recording, StageFiles, index_html
 from ...visualize.render import Rendering
 from ...visualize.why import why_text
-from ..analysis import fallback_gains
+from ..analysis.gains import fallback_gains
 from ..errors import Cancelled, PassFailure, UserError
 from ..ir.collector import collector_paused
 from ..ir.program import Program

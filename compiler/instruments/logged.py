@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from ...visualize.text import program_text
 from ..ir.program import Program
 from ..pass_base import Context
 from ..pipeline import Pipeline
@@ -26,14 +25,14 @@ class Logged(Instrument):
 
     def before_pipeline(self, pipeline: Pipeline, program: Program, ctx: Context) -> None:
         if LOGGER.isEnabledFor(GRAPHS):
-            LOGGER.log(GRAPHS, "graph before %s:\n%s", pipeline, program_text(program))
+            LOGGER.log(GRAPHS, "graph before %s:\n%s", pipeline, _text(program))
 
     def after_pass(self, step: Step) -> None:
         LOGGER.debug("pass %s: %s in %.3f s", step.item.name, step.change, step.seconds)
         if step.undone is not None:
             LOGGER.warning("%s", step.undone)
         if step.change.graph_changed and LOGGER.isEnabledFor(GRAPHS):
-            LOGGER.log(GRAPHS, "graph after %s:\n%s", step.item.name, program_text(step.after))
+            LOGGER.log(GRAPHS, "graph after %s:\n%s", step.item.name, _text(step.after))
         for before, after in zip(step.before.segments, step.after.segments, strict=False):
             if after.engine is not None and before.engine is None:
                 LOGGER.debug("%s: %s", after.name, after.engine.log)
@@ -45,3 +44,9 @@ class Logged(Instrument):
         LOGGER.info("verdicts: %s; engines: %d", report.verdicts, len(report.segments))
         for note in report.notes:
             LOGGER.warning("%s", note)
+
+
+def _text(program: Program) -> str:
+    from ...visualize.text import program_text
+
+    return program_text(program)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.fx import GraphModule
 
-from ..analysis.boundary import BoundaryBill, boundary_bill
-from ..analysis.islands import Island, islands
 from ..analysis.tensor_bytes import bytes_text
 from ..ir.ledger import Ledger
 from ..ir.notebook import ShownInNotebooks
@@ -19,11 +17,13 @@ from ..ir.program import Program
 from ..ir.quantisation import Quantisation
 from ..ir.records import PassRecord, SegmentRecord
 from .coverage import ModuleCoverage, module_coverage
-from .dump_folder import SCHEMA
 from .table import Table
 
 if TYPE_CHECKING:
     import pandas
+
+    from ..analysis.boundary import BoundaryBill
+    from ..analysis.islands import Island
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Report(ShownInNotebooks):
     @property
     def schema(self) -> int:
         """Version of the layout of `run.json`."""
+        from .dump_folder import SCHEMA
+
         return SCHEMA
 
     @property
@@ -89,11 +91,15 @@ class Report(ShownInNotebooks):
     @cached_property
     def boundary(self) -> BoundaryBill:
         """The tensors that enter and leave each engine on every call, with bytes and casts."""
+        from ..analysis.boundary import boundary_bill
+
         return boundary_bill(self.program, self.islands)
 
     @cached_property
     def islands(self) -> tuple[Island, ...]:
         """What PyTorch runs between the engines, in an order in which they can run; none before `partition`."""
+        from ..analysis.islands import islands
+
         return islands(self.program) if self.program.segments else ()
 
     @cached_property

@@ -30,8 +30,6 @@ from .calls.argument_order import ArgumentOrder
 from .calls.usual_arguments import usual_arguments
 from .compiled_segment import CompiledSegment
 from .cuda_graphs.capturable import attributes_read
-from .cuda_graphs.cuda_graphs import CudaGraphs
-from .cuda_graphs.rehearsal import rehearsal
 from .direct_calls import direct_forward, forward_of
 from .engine.runtime_cache import RuntimeCache, runtime_cache
 from .engine_graph import SEGMENTS, SPLICED, EngineGraph, compiled_segments, current_program, segments_of
@@ -40,13 +38,13 @@ from .islands import ISLANDS
 from .operator import attach_runner
 from .options import RuntimeOptions
 from .runner import Notice, Runner
-from .saving.allowed import Allowed
-from .saving.save import loaded, to_bytes
 from .spliced_graph import SegmentParts
 
 if TYPE_CHECKING:
+    from .cuda_graphs.cuda_graphs import CudaGraphs
     from .measure.errors import Errors
     from .measure.profile import Profile
+    from .saving.allowed import Allowed
 
 _LATER_CALLS = 3
 """Calls of `warm_up` after the first, as of a loop: until then large results get CUDA graphs that write to them."""
@@ -111,6 +109,8 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         """
         if not (args or kwargs):
             args, kwargs = self.usual_arguments()
+        from .cuda_graphs.rehearsal import rehearsal
+
         leaves = pytree.tree_leaves((args, kwargs))
         device = next((leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)), self._usual_device())
         with rehearsal(self, device):
@@ -332,6 +332,8 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from .saving.save import to_bytes
+
         return from_bytes, (to_bytes(self),)
 
 
@@ -404,12 +406,19 @@ def _built_into_engines(compiled: CompiledModule, exported: ExportedProgram) -> 
 
 def from_bytes(data: bytes) -> CompiledModule:
     """The module that `load` would read from a file with these bytes, which came out of a pickle and are trusted."""
+    from .saving.allowed import Allowed
+    from .saving.save import loaded
+
     return loaded(io.BytesIO(data), "the pickled program", {}, Allowed(everything=True), compiled_module)
 
 
 def cuda_graphs_for(options: RuntimeOptions) -> CudaGraphs | None:
     """What captures a module with these options."""
-    return CudaGraphs(options.cuda_graph_limit, options.reuse_outputs) if options.cuda_graphs else None
+    if not options.cuda_graphs:
+        return None
+    from .cuda_graphs.cuda_graphs import CudaGraphs
+
+    return CudaGraphs(options.cuda_graph_limit, options.reuse_outputs)
 
 
 def _copied_engine(segment: CompiledSegment) -> torch.Tensor:

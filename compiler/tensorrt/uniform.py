@@ -14,8 +14,6 @@ from typing import Any
 import torch
 
 from .dtypes import from_trt
-from .executor.call import Call, ExecutorError
-from .executor.pointwise import HANDLERS
 from .layers import Layer
 from .loader import tensor_shape
 
@@ -67,6 +65,9 @@ class UniformTensors:
 def _computed(layer: Any, kind: str, inputs: list[Any], numbers: list[torch.Tensor | None]) -> torch.Tensor | None:
     if any(number is None for number in numbers):
         return None
+    from .executor.call import Call, ExecutorError
+    from .executor.pointwise import HANDLERS
+
     dtype = from_trt(layer.get_output(0).dtype)
     read = Layer(kind, layer.name, layer.metadata, layer, tuple(inputs), (layer.get_output(0),))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.fx import Node
@@ -12,9 +12,11 @@ from torch.fx import Node
 from ...compiler.ir.call import Call
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, is_symbolic
-from ...compiler.ir.tuning import PYTORCH, Tuning, pattern_of
 from ...compiler.ir.undecided import UndecidedSize, sizes_not_guessed
 from ...compiler.pass_base import Context
+
+if TYPE_CHECKING:
+    from ...compiler.ir.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class VariantChoice:
                 possible = [variant.name for variant in converter.possible(call, self._is_constant)]
                 wanted = None
                 if self._tuning is not None:
+                    from ...compiler.ir.tuning import PYTORCH, pattern_of
+
                     pattern = pattern_of(node, self._constants)
                     # Where there is one way only, it is measured under the name of all such.
                     ways = possible or [ONE_WAY]

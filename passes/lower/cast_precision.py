@@ -13,7 +13,6 @@ from torch.fx import Node
 from ...compiler.errors import UserError
 from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.operators import QUANTIZE
-from ...compiler.ir.partition_file import PartitionFile
 from ...compiler.ir.program import Program
 from ...compiler.ir.source import source_of
 from ...compiler.ir.text import op_name
@@ -91,7 +90,11 @@ class CastPrecision(Pass):
 
 def pinned_by(path: str | None) -> Mapping[str, str]:
     """The precisions that a partition file gives to nodes; none without a file."""
-    return {} if path is None else PartitionFile.read(path).precision
+    if path is None:
+        return {}
+    from ...compiler.ir.partition_file import PartitionFile
+
+    return PartitionFile.read(path).precision
 
 
 def _saved_text(choice: _Choice) -> str:

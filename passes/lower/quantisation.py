@@ -5,19 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
-from .few_rows import pad_few_rows
-from .known_values import KnownValues
-from .quantised_products import QuantisedProducts, products_text
-from .settled_steps import SettledSteps
-from .shared_steps import share_steps
-from .stored_grids import store_grids
-from .stored_weights import StoredWeights
-from .values import remove_dead
+from .values import remove_dead, tensor_of
 
 
 @dataclass(frozen=True)
@@ -44,8 +39,17 @@ class Quantisation(Pass):
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place."""
-        if mutates(program.graph):
+        if mutates(program.graph) or not _is_concerned(program):
             return program
+        # Most models are not quantised, and do not wait for what rewrites those that are.
+        from .few_rows import pad_few_rows
+        from .known_values import KnownValues
+        from .quantised_products import QuantisedProducts, products_text
+        from .settled_steps import SettledSteps
+        from .shared_steps import share_steps
+        from .stored_grids import store_grids
+        from .stored_weights import StoredWeights
+
         known = KnownValues(program)
         before = any(node.target in (QUANTIZE, DEQUANTIZE) for node in program.op_nodes)
         SettledSteps(program, known).run()
@@ -63,3 +67,18 @@ class Quantisation(Pass):
         if text:
             ctx.note(text)
         return program
+
+
+def _is_concerned(program: Program) -> bool:
+    """Whether anything is quantised, stored in whole numbers or few bits, or scaled by numbers in float64."""
+    if any(node.target in (QUANTIZE, DEQUANTIZE) for node in program.op_nodes):
+        return True
+    values = (tensor_of(node) for node in program.graph.nodes)
+    if any(value is not None and _is_rare(value.dtype) for value in values):
+        return True
+    whole = (value for value in program.constants.values() if not value.dtype.is_floating_point)
+    return any(value.dtype != torch.bool and value.numel() > 1 for value in whole)
+
+
+def _is_rare(dtype: torch.dtype) -> bool:
+    return dtype == torch.float64 or (dtype.itemsize == 1 and dtype != torch.bool)

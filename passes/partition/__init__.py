@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import networkx as nx
 from torch.fx import Node
@@ -14,16 +14,17 @@ from ...compiler.errors import UserError
 from ...compiler.ir.annotations import annotate_node, reasons_of, set_verdict, stays_by_measure, verdict_of
 from ...compiler.ir.dependencies import dependency_graph, producer_of, reads_values
 from ...compiler.ir.ledger import Reason, Verdict
-from ...compiler.ir.partition_file import PartitionFile
 from ...compiler.ir.program import Program, Segment, is_symbolic
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.settings import Settings
 from .borders import border_refusals, segments_of
 from .full_compilation import check_full_compilation
-from .given import given_segments
 from .segmentation import Demotion, Segmentation, segment
 from .weight_cuts import weight_cuts
 from .work import note_heavy
+
+if TYPE_CHECKING:
+    from ...compiler.ir.partition_file import PartitionFile
 
 __all__ = ["Partition", "check_full_compilation", "cut_in_half", "segments_of"]
 
@@ -82,6 +83,8 @@ class Partition(Pass):
         graph = dependency_graph(program, wanted)
         given = self.from_ if self.from_ is not None else ctx.settings.partition
         if given is not None:
+            from ...compiler.ir.partition_file import PartitionFile
+
             return self._given(program, graph, PartitionFile.read(given), wanted, ctx)
         result, segments, vetoes = self.segmented(program, graph, wanted, floor, count_work)
         made, budget = self, ctx.settings.cpu_memory_budget
@@ -117,6 +120,8 @@ class Partition(Pass):
         self, program: Program, graph: nx.DiGraph[str], file: PartitionFile, wanted: set[str], ctx: Context
     ) -> Program:
         """The program with the segments of a file, unless they have to be cut for `build`."""
+        from .given import given_segments
+
         segments, left = given_segments(program, graph, file, wanted)
         groups = self._cut(program, [_leaders(program, segment) for segment in segments])
         segments = segments_of(program, wanted, [part for group in groups for part in self._limited(group)])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...compiler.analysis import Gains
+from ...compiler.analysis.gains import Gains
 from ...compiler.ir.ledger import Verdict
 from ...compiler.ir.reasons import REASON_CODES
 from ...compiler.report.report import Report

@@ -214,7 +214,9 @@ class Profile:
             return cls(
                 str(data["measured"]),
                 str(data["device"]),
-                *(float(data[name]) for name in ("call_us", "host_us", "idle_us")),
+                float(data["call_us"]),
+                float(data["host_us"]),
+                float(data["idle_us"]),
                 tuple(
                     KernelTime(**{**row, "layers": tuple(row["layers"]), "nodes": tuple(row["nodes"])})
                     for row in data["kernels"]

@@ -8,7 +8,9 @@ import random
 import networkx as nx
 import pytest
 import torch
-from trt_passes.compiler.analysis import Cast, Crossing, TensorBytes, boundary_bill, islands
+from trt_passes.compiler.analysis.boundary import Cast, Crossing, boundary_bill
+from trt_passes.compiler.analysis.islands import islands
+from trt_passes.compiler.analysis.tensor_bytes import TensorBytes
 from trt_passes.compiler.ir.input import Input
 from trt_passes.compiler.ir.program import Program, is_symbolic
 

@@ -9,7 +9,10 @@ from collections import Counter
 
 import pytest
 import torch
-from trt_passes.compiler.analysis import Gain, boundary_cost, demoted_groups, fallback_gains, fallback_groups, gains
+from trt_passes.compiler.analysis import gains
+from trt_passes.compiler.analysis.cost import boundary_cost
+from trt_passes.compiler.analysis.fallbacks import demoted_groups, fallback_groups
+from trt_passes.compiler.analysis.gains import Gain, fallback_gains
 from trt_passes.compiler.ir.annotations import annotations_of, set_verdict
 from trt_passes.compiler.ir.ledger import Verdict
 from trt_passes.compiler.ir.program import Program

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,7 +84,28 @@ def test_fake_tensors_take_the_traced_path() -> None:
     assert (tuple(index.shape), index.dtype) == ((10,), torch.int64)
 
 
-def test_a_process_that_only_loads_has_all_operators_of_saved_programs() -> None:
-    lines = "import torch, trt_passes.compiler.runtime.operator\nprint(torch.ops.trt_passes.lstm.default)"
-    said = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True).stdout
+class CallsOwnOperators(torch.nn.Module):
+    def forward(self, x: torch.Tensor, rows: torch.Tensor, start: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        ops = torch.ops.trt_passes
+        scale = torch.full((), 0.1)
+        stored = ops.quantize(x, scale, None, -128, 127, torch.int8)
+        return ops.write_rows(x, rows, start), ops.dequantize(stored, scale, None, torch.float32)
+
+
+def test_a_process_that_only_imports_the_package_loads_programs_with_its_operators(tmp_path: Path) -> None:
+    inputs = (torch.randn(1, 2, 8, 4), torch.randn(1, 2, 3, 4), torch.tensor([2]))
+    program = torch.export.export(CallsOwnOperators(), inputs)
+    torch.export.save(program, tmp_path / "program.pt2")
+    torch.jit.save(torch.jit.trace(CallsOwnOperators(), inputs), tmp_path / "script.pt")
+    torch.save((inputs, CallsOwnOperators()(*inputs)), tmp_path / "values.pt")
+    code = (
+        "import sys, torch, trt_passes\n"
+        "inputs, expected = torch.load('values.pt')\n"
+        "program, script = torch.export.load('program.pt2'), torch.jit.load('script.pt')\n"
+        "assert not [name for name in sys.modules if name.startswith('trt_passes.passes')]\n"
+        "for loaded in (program.module(), script, program.run_decompositions().module()):\n"
+        "    torch.testing.assert_close(loaded(*inputs), expected)\n"
+        "print(torch.ops.trt_passes.lstm.default)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert said == "trt_passes.lstm.default\n"
