@@ -64,7 +64,7 @@ class PassManager:
                 raise UserError(
                     f"the instrument {item!r} is none: give objects of subclasses of trt_passes.Instrument."
                 )
-        self.ctx = ctx or Context(settings=settings or Settings())
+        self.ctx = _with_partition(ctx or Context(settings=settings or Settings()), self.pipeline)
         self.command, self.spent = command, spent
 
     def run(self, program: Program | ExportedProgram) -> Report:
@@ -287,6 +287,12 @@ def compiled_module(report: Report) -> GraphModule:
     object.__setattr__(compiled, "report", report)
     object.__setattr__(compiled, "_repr_mimebundle_", report._repr_mimebundle_)
     return compiled
+
+
+def _with_partition(ctx: Context, pipeline: Pipeline) -> Context:
+    """The context with the file of `partition{from=…}`, whose precisions a pass before that one needs."""
+    given = [path for item in pipeline.passes if item.name == "partition" and (path := item.options().get("from"))]
+    return replace(ctx, settings=ctx.settings.updated({"partition": given[-1]})) if given else ctx
 
 
 def _finished(before: Program, snapshot: Snapshot, after: Program) -> Program:

@@ -81,6 +81,16 @@ def is_kept_view(node: Node) -> bool:
     return bool(annotations_of(node).get("view"))
 
 
+def mark_cast(node: Node) -> None:
+    """Note that a node changes the type of a value between its neighbours, and comes and goes with their types."""
+    annotate_node(node, cast=node.name)
+
+
+def is_cast(node: Node) -> bool:
+    """Whether `mark_cast` marked the node itself, and not one that it was made like."""
+    return _known(node).get("cast") == node.name
+
+
 def clear(node: Node, *keys: str) -> None:
     """Remove annotations of a node."""
     annotate_node(node, **dict.fromkeys(keys))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import UserError, did_you_mean
+from .annotations import is_cast
 from .ledger import Verdict
+from .program import Program, is_getitem
 from .strict_json import strict_json
-
-if TYPE_CHECKING:
-    from .program import Program
 
 SCHEMA = 1
 """Version of the layout; it grows when a field changes its meaning."""
@@ -31,6 +30,7 @@ class PartitionFile:
         excluded: nodes that it keeps in PyTorch, whatever segment lists them.
         taken: nodes that it says TensorRT can take; those that are in no segment stay in PyTorch all the same.
         precision: of nodes, as the names of PyTorch's types.
+        casts: nodes that change types between others. Where precision changes, some of them are no longer there.
     """
 
     path: str
@@ -38,6 +38,20 @@ class PartitionFile:
     excluded: frozenset[str]
     taken: frozenset[str]
     precision: Mapping[str, str]
+    casts: frozenset[str] = frozenset()
+
+    def among(self, known: Collection[str]) -> PartitionFile:
+        """The file without the casts that a program no longer has.
+
+        Args:
+            known: names of the op nodes of the program.
+        """
+        gone = self.casts.difference(known)
+        kept = {name: tuple(node for node in nodes if node not in gone) for name, nodes in self.segments.items()}
+        precision = {node: text for node, text in self.precision.items() if node not in self.casts}
+        return replace(
+            self, segments=kept, excluded=self.excluded - gone, taken=self.taken - gone, precision=precision
+        )
 
     @classmethod
     def read(cls, path: str) -> PartitionFile:
@@ -83,7 +97,10 @@ class PartitionFile:
         excluded = frozenset(node for node, verdict in verdicts.items() if verdict == Verdict.EXCLUDED)
         _check_once(path, segments, excluded)
         taken = frozenset(node for node, verdict in verdicts.items() if verdict == Verdict.TRT)
-        return cls(path, segments, excluded, taken, precision)
+        casts = data.get("casts", [])
+        if not isinstance(casts, list) or not _are_texts(casts):
+            raise UserError(f"{path}: 'casts' needs to be a list of names of nodes.")
+        return cls(path, segments, excluded, taken, precision, frozenset(casts))
 
 
 def partition_json(program: Program) -> dict[str, Any]:
@@ -103,16 +120,22 @@ def partition_json(program: Program) -> dict[str, Any]:
         ],
         "verdicts": {row.node: str(row.verdict) for row in program.ledger},
         "precision": dict(precision_of(program)),
+        "casts": [node.name for node in program.op_nodes if is_cast(node)],
     }
 
 
 def precision_of(program: Program) -> Mapping[str, str]:
-    """The type of every op node that yields a tensor of float32, float16 or bfloat16, by name."""
+    """The type of every op node that yields tensors of float32, float16 or bfloat16, by name.
+
+    The type of a cast follows from those of its neighbours, and that of a `getitem` from its producer's.
+    """
     found = {}
     for node in program.op_nodes:
-        text = str(getattr(node.meta.get("val"), "dtype", "")).removeprefix("torch.")
-        if text in PRECISIONS:
-            found[node.name] = text
+        value = node.meta.get("val")
+        values = value if isinstance(value, list | tuple) else [value]
+        texts = {str(getattr(item, "dtype", "")).removeprefix("torch.") for item in values} & set(PRECISIONS)
+        if len(texts) == 1 and not is_cast(node) and not is_getitem(node):
+            found[node.name] = texts.pop()
     return found
 
 

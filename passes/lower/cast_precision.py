@@ -63,26 +63,29 @@ class CastPrecision(Pass):
 
     def run(self, program: Program, ctx: Context) -> Program:
         """Edit the graph in place; tells through `ctx.note` how much changed."""
-        narrow = next(iter(ctx.settings.enabled_precisions - {torch.float32}), None)
+        pinned = pinned_by(ctx.settings.partition)
+        enabled = next(iter(ctx.settings.enabled_precisions - {torch.float32}), None)
+        narrow = enabled or _pinned_type(program, pinned)
         if narrow is None or mutates(program.graph):
             return program  # a write to a copy of another type would be one to the copy alone
         rules = kept_by_rule(program, ctx)
         lost = ctx.lost(program, narrow)
-        choice = _Choice(narrow, program.constants, lost, pinned_by(ctx.settings.partition), rules)
+        choice = _Choice(narrow, program.constants, lost, pinned, rules, only_pinned=enabled is None)
         for node in program.op_nodes:
             choice.decide(node)
         products = products_of(program, choice.kept, narrow)
         if choice.saved:
             ctx.note(_saved_text(choice))
+        source = "the partition" if enabled is None else "enabled_precisions"
         if not choice.narrowed:
-            ctx.note(f"enabled_precisions: nothing computes in {type_name(narrow)}. {products_text(products)}")
+            ctx.note(f"{source}: nothing computes in {type_name(narrow)}. {products_text(products)}")
             return program
         casts = Casts(program.graph)
         for node in program.op_nodes:
             _adapt(node, choice, casts)
         casts.cast_arguments(program.output_node, narrow, torch.float32, choice.narrowed)
         ctx.note(
-            f"enabled_precisions: {len(choice.narrowed)} of {len(program.op_nodes) - casts.count} op nodes compute in "
+            f"{source}: {len(choice.narrowed)} of {len(program.op_nodes) - casts.count} op nodes compute in "
             f"{type_name(narrow)}, with {casts.count} casts between it and float32. {products_text(products)}"
         )
         return program
@@ -94,7 +97,17 @@ def pinned_by(path: str | None) -> Mapping[str, str]:
         return {}
     from ...compiler.ir.partition_file import PartitionFile
 
-    return PartitionFile.read(path).precision
+    file = PartitionFile.read(path)
+    return {name: text for name, text in file.precision.items() if name not in file.casts}
+
+
+def _pinned_type(program: Program, pinned: Mapping[str, str]) -> torch.dtype | None:
+    """The half type that a partition file names for nodes that compute in float32; it needs no other permission."""
+    nodes = (node for node in program.op_nodes if has_dtype(node, torch.float32))
+    asked = sorted({pinned[node.name] for node in nodes if node.name in pinned} - {"float32"})
+    if len(asked) > 1:
+        raise UserError(f"the partition file has nodes in {' and in '.join(asked)}: a program can have one of them.")
+    return getattr(torch, asked[0]) if asked else None
 
 
 def _saved_text(choice: _Choice) -> str:
@@ -120,7 +133,8 @@ class _Choice:
 
     `risky` are the float32 values that the narrow type may not be able to hold, and `chosen` those that the model
     computes in float32 by choice: from constants, and from what it converts to float32 itself, up to the next product.
-    `rules` are the user's own, with a reason for every node that they keep in float32.
+    `rules` are the user's own, with a reason for every node that they keep in float32. `pinned` are the types that a
+    partition file gives to nodes; with `only_pinned`, all others stay in float32.
     `kept` are the products that stay in float32, each with the reason. `lost` are values that were seen to be too large
     or too small for the narrow type, by the name of the node, and `saved` the nodes that stay in float32 for that.
     """
@@ -130,6 +144,7 @@ class _Choice:
     lost: Mapping[str, str] = field(default_factory=dict)
     pinned: Mapping[str, str] = field(default_factory=dict)
     rules: Mapping[str, str] = field(default_factory=dict)
+    only_pinned: bool = False
     narrowed: set[Node] = field(default_factory=set)
     risky: set[Node] = field(default_factory=set)
     chosen: set[Node] = field(default_factory=set)
@@ -140,6 +155,12 @@ class _Choice:
     def decide(self, node: Node) -> None:
         """Put the node into `narrowed`, or into `risky` if it stays in float32 and its result may be large."""
         if self._is_pinned(node):
+            return
+        if self.only_pinned:
+            if node.target is operator.getitem:
+                self._like(node, node.all_input_nodes[0])
+            elif computes_narrow(node.target) and has_dtype(node, torch.float32):
+                self.kept[node] = "the partition file names no other"
             return
         sources = [source for source in node.all_input_nodes if has_dtype(source, torch.float32)]
         chosen = self._is_chosen(node)
@@ -170,7 +191,7 @@ class _Choice:
 
     def _is_pinned(self, node: Node) -> bool:
         """Whether the user decided for the node, which then is decided here."""
-        if not has_dtype(node, torch.float32):
+        if not has_dtype(node, torch.float32) or node.target is operator.getitem:
             return False
         wanted = self.pinned.get(node.name)
         if wanted is None:

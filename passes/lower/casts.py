@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
+from ...compiler.ir.annotations import mark_cast
 from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.operators import DEQUANTIZE
@@ -42,14 +43,14 @@ class Casts:
                     node = insert_call(self.graph, DEQUANTIZE, (*source.args[:3], dtype), like=like)
                 else:
                     node = insert_call(self.graph, aten._to_copy.default, (source,), {"dtype": dtype}, like=like)
-                self._made[key] = named(node, f"{value.name}_{short_name(dtype)}")
+                self._made[key] = _marked(node, f"{value.name}_{short_name(dtype)}")
             self.count += 1
         return self._made[key]
 
     def _clamped(self, value: Node, dtype: torch.dtype, like: Node) -> Node:
         limit = torch.finfo(dtype).max / 2
         node = insert_call(self.graph, aten.clamp.default, (value, -limit, limit), like=like)
-        return named(node, f"{value.name}_clamped")
+        return _marked(node, f"{value.name}_clamped")
 
     def _behind(self, value: Node) -> Node:
         node = value.next
@@ -65,6 +66,12 @@ class Casts:
             value = tensor_of(source)
             if value is not None and value.dtype is old and (among is None or source in among):
                 node.replace_input_with(source, self.cast(source, new, node))
+
+
+def _marked(node: Node, name: str) -> Node:
+    named(node, name)
+    mark_cast(node)
+    return node
 
 
 def named(node: Node, name: str) -> Node:

@@ -13,6 +13,7 @@ from ...compiler.ir.ledger import Reason, Verdict
 from ...compiler.ir.partition_file import PartitionFile, precision_of
 from ...compiler.ir.program import Program, Segment, is_symbolic
 from .borders import border_refusals, segments_of
+from .given_casts import beside_readers, beside_sources
 
 Groups = list[tuple[str, ...]]
 
@@ -34,9 +35,12 @@ def given_segments(
     Raises:
         UserError: something in the file cannot be.
     """
+    file = file.among({node.name for node in program.op_nodes})
     _check_names(program, file)
     _check_precision(program, file)
     groups, lost = _groups(program, file, wanted)
+    able = wanted - file.excluded
+    groups = beside_sources(program, groups, able)
     if lost:
         groups = {
             f"{name}.{index}": part
@@ -46,6 +50,7 @@ def given_segments(
     cycle = _cycle(graph, groups)
     if cycle:
         raise UserError(f"{file.path} cannot be: an engine would wait for itself, since {cycle}.")
+    groups = beside_readers(program, groups, able, _places(graph, groups))
     segments = segments_of(program, wanted, _in_order(graph, groups))
     refused = border_refusals(program, segments)
     if refused and not lost:
@@ -82,8 +87,8 @@ def _check_precision(program: Program, file: PartitionFile) -> None:
         if found.get(name, wanted) != wanted:
             raise UserError(
                 f"{file.path}: the precision of %{name} should be {wanted} and is {found[name]}. It is decided by "
-                "lower.cast-precision, before partition: give the file as the setting partition, with "
-                "enabled_precisions, and not only as partition{from=…}."
+                "lower.cast-precision, which has to run before partition, and only where the model itself computes in "
+                "float32."
             )
 
 
@@ -153,6 +158,11 @@ def _place(group: str, node: str) -> str:
 
 def _in_order(graph: nx.DiGraph[str], groups: Mapping[str, tuple[str, ...]]) -> Groups:
     """The segments in an order in which they can run, those that may come first in order of the graph."""
+    return [groups[name] for name in _places(graph, groups) if name in groups]
+
+
+def _places(graph: nx.DiGraph[str], groups: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
+    """Where in such an order the segments come, by name, and the nodes that stay in PyTorch, by "%" and theirs."""
     quotient = _quotient(graph, groups)
     first = {f"segment:{name}": min(graph.nodes[node]["order"] for node in group) for name, group in groups.items()}
 
@@ -160,7 +170,10 @@ def _in_order(graph: nx.DiGraph[str], groups: Mapping[str, tuple[str, ...]]) -> 
         return first.get(name, graph.nodes[name]["order"] if name in graph else 0), name
 
     ordered = nx.lexicographical_topological_sort(quotient, key=order)
-    return [groups[name.removeprefix("segment:")] for name in ordered if name.startswith("segment:")]
+    return {
+        name.removeprefix("segment:") if name.startswith("segment:") else f"%{name}": place
+        for place, name in enumerate(ordered)
+    }
 
 
 def _convex(graph: nx.DiGraph[str], group: Iterable[str]) -> Groups:

@@ -44,6 +44,7 @@ SCRIPTS = (
     "minimap.js",
     "export.js",
     "overlay.js",
+    "categories.js",
     "viewport.js",
     "paint.js",
     "graph_view.js",

@@ -157,7 +157,9 @@ def append(node: str) -> Callable[[Data], object]:
         ),
         (lambda data: data["verdicts"].update(cumprod="trt"), "%cumprod cannot be in TensorRT, it is excluded .TP401"),
         (lambda data: data["precision"].update(tanh="half"), "the precision of tanh is 'half'"),
-        (lambda data: data["precision"].update(tanh="float16"), "should be float16 and is float32"),
+        (lambda data: data["precision"].update(cumprod="float16"), "aten.cumprod is not computed in half"),
+        (lambda data: data["precision"].update(tanh="float16", linear="bfloat16"), "in bfloat16 and in float16"),
+        (lambda data: data.update(casts={}), "'casts' needs to be a list"),
         (lambda data: data["precision"].update(tan="float32"), "%tan, which the program has not"),
         (lambda data: data.update(segments=3), "it needs a list 'segments'"),
         (lambda data: data.update(segments=[{"nodes": 3}]), "needs a 'name' and a list 'nodes'"),
@@ -207,7 +209,8 @@ HALF = {"enabled_precisions": {torch.float16}}
 
 
 def types_of(report: tp.Report) -> dict[str, torch.dtype]:
-    return {node.name: node.meta["val"].dtype for node in report.program.op_nodes}
+    values = {node.name: node.meta["val"] for node in report.program.op_nodes}
+    return {name: value.dtype for name, value in values.items() if isinstance(value, torch.Tensor)}
 
 
 def test_precision_of_a_node(tmp_path: Path) -> None:
@@ -236,3 +239,107 @@ def test_precision_that_cannot_be(tmp_path: Path) -> None:
     path.write_text(json.dumps({"segments": [], "precision": {"linear": "bfloat16"}}))
     with pytest.raises(tp.UserError, match="enabled_precisions does not name it"):
         report_of(path, **HALF)
+
+
+class Split(nn.Module):
+    """A norm and two projections of halves of its result, one after a cumprod: f32[2,8] -> f32[2,8]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.left, self.right = nn.LayerNorm(8), nn.Linear(4, 8), nn.Linear(4, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = torch.split(torch.tanh(self.norm(x)), 4, -1)
+        return torch.relu(self.left(a)) + torch.sigmoid(self.right(torch.cumprod(b, -1)))
+
+
+@pytest.fixture(scope="module")
+def half_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dump of a run in float16."""
+    folder = tmp_path_factory.mktemp("half") / "dump"
+    tp.compile(Split().eval(), [X], dryrun=True, dump_dir=folder, **OPTIONS, **HALF)
+    return folder
+
+
+def split_report(path: Path, **options: Any) -> tp.Report:
+    return tp.compile(Split().eval(), [X], dryrun=True, partition=path, **{**OPTIONS, **options}).report
+
+
+def test_a_dump_in_half_precision_says_all_of_it(half_dump: Path) -> None:
+    """It needs no other option: the nodes that it has in float16 are computed in it, and only those."""
+    first, again = split_report(half_dump, **HALF), split_report(half_dump)
+    assert torch.float16 in types_of(first).values()
+    assert types_of(again) == types_of(first)
+    assert again.program.segments == first.program.segments
+
+
+@pytest.mark.parametrize("node", ["linear", "linear_1", "relu", "sigmoid", "add"])
+def test_one_line_of_a_dump_changes_the_precision_of_one_node(half_dump: Path, tmp_path: Path, node: str) -> None:
+    """Casts that it makes needless are gone from their segments, and those that it needs are where they belong."""
+    (path,) = half_dump.glob("*-partition/partition.json")
+    data = json.loads(path.read_text())
+    was = data["precision"][node]
+    data["precision"][node] = "float32" if was == "float16" else "float16"
+    edited = tmp_path / "edited.json"
+    edited.write_text(json.dumps(data))
+    report = split_report(edited, **HALF)
+    types, before = types_of(report), types_of(split_report(half_dump, **HALF))
+    casts = {item.name for item in report.program.op_nodes if item.target is torch.ops.aten._to_copy.default}
+    assert str(types[node]) == f"torch.{data['precision'][node]}"
+    assert {name: types[name] for name in before if name not in casts | {node} and name in types} == {
+        name: before[name] for name in before if name not in casts | {node} and name in types
+    }
+    assert len(report.segments) == len(data["segments"])
+    assert {name for name, row in ((row.node, row) for row in report.ledger) if row.verdict is not tp.Verdict.TRT} == {
+        "cumprod"
+    }
+
+
+@pytest.mark.parametrize("given", ["setting", "option of the pass"])
+def test_a_file_is_enough_to_compute_one_node_in_half(tmp_path: Path, given: str) -> None:
+    path = tmp_path / "p.json"
+    nodes = ["linear", "tanh", "sigmoid"]
+    path.write_text(json.dumps({"segments": [{"name": "a", "nodes": nodes}], "precision": {"linear": "bfloat16"}}))
+    if given == "setting":
+        report = report_of(path)
+    else:
+        pipeline = f"decompose,lower,annotate,partition{{from={path}}}"
+        report = tp.compile(made(), [X], pipeline=pipeline, **OPTIONS).report
+    types = types_of(report)
+    assert types["linear"] is torch.bfloat16
+    assert {types[name] for name in ("tanh", "sigmoid", "linear_1", "relu", "add")} == {torch.float32}
+    (segment,) = report.program.segments
+    assert {"linear", "tanh", "sigmoid", "linear_f32"} <= set(segment.nodes)
+    assert any(note.startswith("the partition: 1 of ") for note in report.notes)
+
+
+def test_a_model_that_is_in_half_itself_is_not_made_float32(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({"segments": [], "precision": {"linear": "float32"}}))
+    with pytest.raises(tp.UserError, match=r"should be float32 and is float16.*only where the model itself computes"):
+        tp.compile(made().half(), [X.half()], dryrun=True, partition=path, **OPTIONS)
+
+
+def test_casts_are_where_no_engine_waits_for_itself(tmp_path: Path) -> None:
+    """`shared` is read in half by two engines, of which the second is before the first in the graph."""
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            shared = torch.cumprod(x, -1)
+            first = self.a(shared)
+            second = torch.cumprod(self.b(shared), -1)
+            return first + self.c(second)
+
+    path = tmp_path / "p.json"
+    segments = [{"name": "late", "nodes": ["linear", "linear_2", "add"]}, {"name": "early", "nodes": ["linear_1"]}]
+    half = dict.fromkeys(("linear", "linear_1", "linear_2"), "float16")
+    path.write_text(json.dumps({"segments": segments, "precision": half}))
+    model = Two().eval()
+    compiled = tp.compile(model, [X], dryrun=True, partition=path, **OPTIONS)
+    first, second = compiled.report.program.segments
+    assert {"cumprod_f16", "linear_1"} <= set(first.nodes)
+    assert {"linear", "linear_2", "add", "cumprod_1_f16"} <= set(second.nodes)

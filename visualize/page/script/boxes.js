@@ -22,7 +22,8 @@ class Scene {
       else inside.push(this.closed(child, frame));
     }
     for (const [place, child] of open) {
-      const made = { id: `cluster_${this.frames.length}`, group: child, frame, inside: [] };
+      const depth = frame ? frame.depth + 1 : 1;
+      const made = { id: `cluster_${this.frames.length}`, group: child, frame, depth, inside: [] };
       this.frames.push(made);
       made.inside = this.walk(child, isOpen, made);
       inside[place] = made;
@@ -58,7 +59,7 @@ class Scene {
   }
 
   boxOf(name) {
-    return this.owner.get(this.pass.graph.maker(name)) || null;
+    return this.owner.get(name) || null;
   }
 
   // The box that stands for a node in what is drawn: its own, or the block of a frame around it.
@@ -71,25 +72,30 @@ class Scene {
   }
 
   connect() {
-    const graph = this.pass.graph,
-      edges = new Map();
+    const { byName } = this.pass.graph,
+      lastReader = new Map(),
+      edges = [];
     for (const box of this.boxes) {
+      const into = new Map();
       for (const node of box.nodes) {
         for (const input of node.inputs) {
           const from = this.boxOf(input);
-          if (!from || from === box) continue;
-          const key = `${from.id} ${box.id}`;
-          if (!edges.has(key)) edges.set(key, { from, to: box, values: new Set() });
-          edges.get(key).values.add(input);
+          if (!from || from === box || lastReader.get(input) === box) continue;
+          lastReader.set(input, box);
+          if (!into.has(from)) into.set(from, { from, to: box, values: [], isSize: true, label: "" });
+          const edge = into.get(from),
+            value = byName.get(input);
+          edge.values.push(value);
+          edge.isSize &&= !value.type.includes("[");
         }
       }
+      for (const edge of into.values()) {
+        const isBorder = [edge.from, box].some((end) => end.group && end.group.kind === "region");
+        if (isBorder && !edge.isSize) edge.label = crossingText(edge.values);
+        edges.push(edge);
+      }
     }
-    return [...edges.values()].map((edge) => {
-      const values = [...edge.values].map((name) => graph.byName.get(name));
-      const isSize = values.every((value) => !value.type.includes("["));
-      const isBorder = [edge.from, edge.to].some((box) => box.group && box.group.kind === "region");
-      return { ...edge, values, isSize, label: isBorder && !isSize ? crossingText(values) : "" };
-    });
+    return edges;
   }
 }
 

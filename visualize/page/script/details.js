@@ -13,6 +13,9 @@ class Details {
       node = state.node === null ? null : state.pass.graph.byName.get(state.node);
     this.element.classList.toggle("has-node", node !== null || state.chosenGroup !== null);
     this.body.replaceChildren(...(node ? this.node(node, state.pass) : this.summary.content()).filter(Boolean));
+  }
+
+  reveal() {
     this.element.scrollTop = 0;
   }
 
@@ -88,7 +91,12 @@ class Details {
   measures(node) {
     return this.state.run.data.measures
       .filter((measure) => node.name in measure.values)
-      .map((measure) => [measure.name, new NumberScale(measure).text(measure.values[node.name] ?? Infinity)]);
+      .map((measure) => [measure.name, new NumberScale(measure).text(measure.values[node.name] ?? Infinity)])
+      .concat(
+        this.state.run.categories
+          .filter(({ values }) => node.name in values)
+          .map(({ name, values }) => [name, values[node.name]]),
+      );
   }
 
   // What every pass made of the node: the line where it changed, and where it is not.

@@ -29,9 +29,14 @@ function button(label, title, action, props = {}) {
   return el("button", { type: "button", title, onclick: action, ...props }, label);
 }
 
+// Thousands are separated by commas; what formats numbers for any language takes a while to be loaded.
+function countText(count) {
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
 function plural(count, word) {
   const ending = count === 1 ? "" : /(ss|x|ch)$/.test(word) ? "es" : "s";
-  return `${count.toLocaleString("en")} ${word}${ending}`;
+  return `${countText(count)} ${word}${ending}`;
 }
 
 function bytesText(count) {

@@ -116,27 +116,34 @@ function boxTitle(box) {
   return [`%${node.name} = ${node.op}`, node.type, node.module, node.source].filter(Boolean).join("\n");
 }
 
-// A bar along the lower edge of a folded box: which share of it has which verdict.
-function drawShares(box, counts) {
+function verdictShares(counts) {
+  return SHARE_ORDER.filter((verdict) => counts.has(verdict)).map((verdict) => ({
+    count: counts.get(verdict),
+    class: `share v-${verdict || "unjudged"}`,
+  }));
+}
+
+// A bar along the lower edge of a folded box: which share of it has which verdict, or is of which category.
+function drawShares(box, shares) {
   const bar = svg("g", { class: "shares" });
-  const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
+  const total = shares.reduce((sum, { count }) => sum + count, 0);
   if (!total) return bar;
   const inset = Math.min(8, box.width * 0.1),
     thick = box.block ? Math.max(4, box.height * 0.12) : 4;
   const width = box.width - 2 * inset;
-  const least = counts.size > 1 ? Math.min(box.block ? width * 0.06 : 5, width / counts.size) : 0;
-  const free = width - least * counts.size;
+  const least = shares.length > 1 ? Math.min(box.block ? width * 0.06 : 5, width / shares.length) : 0;
+  const free = width - least * shares.length;
   let x = box.x + inset;
-  for (const verdict of SHARE_ORDER) {
-    if (!counts.has(verdict)) continue;
-    const part = least + (free * counts.get(verdict)) / total;
+  for (const share of shares) {
+    const part = least + (free * share.count) / total;
     bar.append(
       svg("rect", {
         x,
         y: box.y + box.height - thick - Math.min(5, thick),
         width: part,
         height: thick,
-        class: `share v-${verdict || "unjudged"}`,
+        class: share.class,
+        style: share.hue ? { "--hue": share.hue } : {},
       }),
     );
     x += part;

@@ -86,14 +86,14 @@ class GraphView {
         button("PNG", "Save what is seen as a PNG", async () =>
           saveFile("graph.png", "image/png", await exportedPng(this.viewport)),
         ),
-        button("data …", "Colour by numbers of your own: JSON or CSV of node names and values", () => this.file.click()),
+        button("data …", "Colour by data of your own: JSON or CSV of node names and values", () => this.file.click()),
       ),
       this.file,
       this.status,
     );
   }
 
-  // Numbers per node from a file: the first of them colours the graph at once.
+  // Data per node from a file: the first column of it colours the graph at once.
   async importData(file) {
     if (!file) return;
     const { run, pass } = this.state;
@@ -103,8 +103,13 @@ class GraphView {
       const names = new Set(found.flatMap((measure) => Object.keys(measure.values)));
       const known = [...names].filter((name) => run.passes.some((item) => item.graph.has(name)));
       if (!known.length) throw new Error(`no name in ${file.name} is that of a node, such as ${pass.graph.nodes[0].name}`);
-      const old = new Set(found.map((measure) => measure.name));
-      run.data.measures = [...run.data.measures.filter((measure) => !old.has(measure.name)), ...found];
+      const replaced = new Set(found.map((item) => item.name));
+      const merged = (old, isText) => [
+        ...old.filter((item) => !replaced.has(item.name)),
+        ...found.filter((item) => Boolean(item.isText) === isText),
+      ];
+      run.data.measures = merged(run.data.measures, false);
+      run.categories = merged(run.categories, true);
       this.colour.replaceChildren(...colourModes(run).map(([value, text]) => el("option", { value }, text)));
       this.said = `${plural(known.length, "node")} of ${file.name}, ${names.size - known.length} unknown names`;
       this.state.set({ color: found[0].name });
@@ -149,12 +154,14 @@ class GraphView {
     const key = this.sceneKey();
     const turn = (this.turn += 1);
     if (key !== this.key) {
-      const { root, merged } = this.tree(),
+      const { root, merged, whole } = this.tree(),
         isOpen = (group) => this.isOpen(group);
-      const scene = merged ? new PairScene(merged, root, isOpen) : new Scene(this.state.pass, root, isOpen);
-      const layout = merged ? scene.layout : await this.laidOut(scene);
+      let scene = whole?.key === key ? whole.scene : null;
+      if (!scene) scene = merged ? new PairScene(merged, root, isOpen) : new Scene(this.state.pass, root, isOpen);
+      const layout = scene.layout || (await this.laidOut(scene));
       if (turn !== this.turn || layout === null) return; // something else is wanted by now
       this.draw(scene, layout, key);
+      this.prepare();
     }
     this.busy.hidden = true;
     this.mark();
@@ -162,10 +169,24 @@ class GraphView {
   }
 
   // What decides which boxes there are.
-  sceneKey() {
+  sceneKey(isOpen = (group) => this.isOpen(group)) {
     const { pass, group, beside } = this.state;
-    const open = (parent) => groupsOf(parent).map((child) => (this.isOpen(child) ? `(${open(child)})` : "."));
+    const open = (parent) => groupsOf(parent).map((child) => (isOpen(child) ? `(${open(child)})` : "."));
     return `${pass.index} ${beside?.index} ${group} ${open(this.tree().root).join("")}`;
+  }
+
+  // What "open all" shows of a large graph is laid out while the reader looks at something else.
+  prepare() {
+    const tree = this.tree(),
+      { pass } = this.state;
+    if (tree.merged || tree.whole !== undefined || pass.graph.operations.length < LARGE_GRAPH) return;
+    tree.whole = null;
+    whenIdle(() => {
+      if (this.tree() !== tree) return void (tree.whole = undefined);
+      const scene = new Scene(pass, tree.root, () => true);
+      place(scene, nestedLayout(scene));
+      tree.whole = { key: this.sceneKey(() => true), scene };
+    });
   }
 
   // Small graphs are laid out by Graphviz, which routes edges better; large ones at once.
@@ -192,7 +213,7 @@ class GraphView {
 
   draw(scene, layout, key) {
     const anchor = this.anchor();
-    if (!scene.pair) place(scene, layout);
+    if (!scene.layout) place(scene, layout);
     Object.assign(this, { scene, key });
     this.viewport.size = layout;
     this.drawn = null;
@@ -278,7 +299,7 @@ class GraphView {
     this.centred = this.state.node;
     const drawn = this.scene.boxes.length,
       groups = this.scene.shown.blocks.size,
-      all = this.state.pass.graph.nodes.filter((node) => OPERATIONS.has(node.kind)).length;
+      all = this.state.pass.graph.operations.length;
     const afar = groups ? "; zoom in to see more" : "";
     const { pair } = this.scene;
     if (pair) this.said ||= `${pair.before.name} on the left, ${pair.after.name} on the right`;
@@ -289,7 +310,7 @@ class GraphView {
   showLegend() {
     const { state } = this,
       measure = state.run.data.measures.find((item) => item.name === state.color);
-    const counts = verdictCounts(state.pass, state.pass.graph.nodes);
+    const { counts } = state.pass;
     const verdicts = SHARE_ORDER.filter((verdict) => counts.has(verdict)).map((verdict) =>
       el(
         "button",
@@ -300,7 +321,7 @@ class GraphView {
           "aria-pressed": String(!state.hidden.has(verdict)),
           onclick: () => this.toggle(verdict),
         },
-        `${verdict || "no verdict"} ${counts.get(verdict).toLocaleString("en")}`,
+        `${verdict || "no verdict"} ${countText(counts.get(verdict))}`,
       ),
     );
     const extra = [];
@@ -315,6 +336,8 @@ class GraphView {
           scale.text(scale.high),
         ),
       );
+    } else if (categoriesOf(state.run, state.pass, state.color)) {
+      extra.push(...categoryLegend(categoriesOf(state.run, state.pass, state.color)));
     } else if (state.color === "segment") {
       for (const name of [...state.run.segments.keys()].slice(0, 12)) {
         extra.push(el("span", { class: "chip hued", style: { "--hue": segmentHue(state.run, name) } }, name));
@@ -427,6 +450,11 @@ class GraphView {
     if (next !== undefined) this.state.set({ node: next });
     return true;
   }
+}
+
+function whenIdle(action) {
+  if (window.requestIdleCallback) requestIdleCallback(action, { timeout: 2000 });
+  else setTimeout(action, 300);
 }
 
 function allGroups(group) {

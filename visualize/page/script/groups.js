@@ -13,38 +13,50 @@ function isDrawn(node) {
   return !CONSTANTS.has(node.kind) && node.kind !== "item";
 }
 
-function placeOf(run, node, grouping) {
-  if (!OPERATIONS.has(node.kind) || grouping === "none") return [];
-  const modules = node.module ? node.module.split(".") : [];
-  if (grouping === "module") return modules;
-  const region = run.regionOf.get(node.name);
-  return region ? [region, ...modules] : modules;
+// The groups of a pass by their paths, made when a node asks for them.
+class Places {
+  constructor(run, grouping, root) {
+    Object.assign(this, { run, grouping, root, byKey: new Map(), innermost: new Map() });
+  }
+
+  of(node) {
+    if (!OPERATIONS.has(node.kind) || this.grouping === "none") return this.root;
+    const region = (this.grouping === "segment" && this.run.regionOf.get(node.name)) || "";
+    const place = `${region}\n${node.module}`;
+    if (!this.innermost.has(place)) this.innermost.set(place, this.made(region, node.module));
+    return this.innermost.get(place);
+  }
+
+  made(region, module) {
+    let group = this.root,
+      key = "";
+    for (const part of [region, ...module.split(".")].filter(Boolean)) {
+      key = key ? `${key}.${part}` : part;
+      if (!this.byKey.has(key)) {
+        const child = new Group(key, part, group, key === region ? "region" : "module");
+        this.byKey.set(key, child);
+        group.children.push(child);
+      }
+      group = this.byKey.get(key);
+    }
+    return group;
+  }
 }
 
 function groupTree(pass, grouping) {
   const root = new Group("", "", null, "root");
-  const byKey = new Map(),
+  const places = new Places(pass.run, grouping, root),
     items = new Map();
   for (const node of pass.graph.nodes) {
     if (node.kind === "item") {
       const maker = pass.graph.maker(node.name);
-      items.set(maker, [...(items.get(maker) || []), node]);
+      if (!items.has(maker)) items.set(maker, []);
+      items.get(maker).push(node);
     }
   }
   for (const node of pass.graph.nodes) {
     if (!isDrawn(node)) continue;
-    let group = root;
-    const parts = placeOf(pass.run, node, grouping);
-    parts.forEach((part, index) => {
-      const key = parts.slice(0, index + 1).join(".");
-      if (!byKey.has(key)) {
-        const kind = grouping === "segment" && index === 0 && pass.run.regionOf.get(node.name) ? "region" : "module";
-        const made = new Group(key, part, group, kind);
-        byKey.set(key, made);
-        group.children.push(made);
-      }
-      group = byKey.get(key);
-    });
+    const group = places.of(node);
     group.children.push({ node, items: items.get(node.name) || [], parent: group });
   }
   shorten(root);

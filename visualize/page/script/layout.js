@@ -13,18 +13,19 @@ function textWidth(text, font) {
 }
 
 // The width of a text from that of its characters, which is quick for thousands of texts.
+const ASCII = 128;
 const FONT_CODE = "12px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace";
 const FONT_CELL = "14px system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
 const characterWidths = new Map();
 
 function quickWidth(text, font) {
-  if (!characterWidths.has(font)) characterWidths.set(font, new Map());
+  if (!characterWidths.has(font)) characterWidths.set(font, new Float64Array(ASCII));
   const widths = characterWidths.get(font);
   let sum = 0;
-  for (const character of text) {
-    let width = widths.get(character);
-    if (width === undefined) widths.set(character, (width = textWidth(character, font)));
-    sum += width;
+  for (let index = 0; index < text.length; index += 1) {
+    const code = text.charCodeAt(index);
+    if (code >= ASCII) return textWidth(text, font);
+    sum += widths[code] ||= textWidth(text[index], font);
   }
   return sum;
 }
@@ -96,7 +97,7 @@ class LayoutEngine {
     this.kept = new Map();
     this.asked = new Map();
     this.serial = 0;
-    this.start();
+    this.worker = null;
   }
 
   start() {
@@ -114,6 +115,7 @@ class LayoutEngine {
     if (known) return known;
     const [oldest] = this.asked.values();
     if (oldest && performance.now() - oldest.since > PATIENCE) this.restart();
+    if (this.worker === null) this.start();
     this.serial += 1;
     const promise = new Promise((resolve, reject) => {
       this.asked.set(this.serial, { dot, resolve, reject, since: performance.now() });

@@ -57,7 +57,7 @@ class LedgerView {
     this.showChips(all);
     const because = this.search.query ? `, as searched for “${this.search.query}”` : "";
     this.summary.textContent = all.length
-      ? `${this.shown.length.toLocaleString("en")} of ${plural(all.length, "op node")}${because}`
+      ? `${countText(this.shown.length)} of ${plural(all.length, "op node")}${because}`
       : "The run stopped before annotate: no op node has a verdict.";
     this.rows.show(this.shown.length, this.least, true);
     const chosen = this.shown.findIndex((row) => row.node.name === this.state.node);
@@ -140,7 +140,7 @@ class LedgerView {
               this.state.notify();
             },
           },
-          `${verdict} ${counts.get(verdict).toLocaleString("en")}`,
+          `${verdict} ${countText(counts.get(verdict))}`,
         ),
       ),
     );

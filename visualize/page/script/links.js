@@ -62,7 +62,7 @@ function withCode(text) {
 function manyLinks(state, names, most = 10) {
   const list = [...names];
   const shown = list.slice(0, most).map((name) => [nodeLink(state, name), " "]);
-  return list.length > most ? [shown, `and ${(list.length - most).toLocaleString("en")} more`] : shown;
+  return list.length > most ? [shown, `and ${countText(list.length - most)} more`] : shown;
 }
 
 function fileLinks(pass, most = 14) {

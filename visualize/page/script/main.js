@@ -102,7 +102,7 @@ class App {
     const where = engines ? `in ${plural(engines, "TensorRT engine")}` : "for TensorRT";
     return [
       el("b", {}, percentText(trt, total)),
-      ` ${trt.toLocaleString("en")} of ${plural(total, "op node")} ${where}`,
+      ` ${countText(trt)} of ${plural(total, "op node")} ${where}`,
     ];
   }
 
@@ -126,6 +126,8 @@ class App {
     for (const tab of this.tabs.children) tab.setAttribute("aria-selected", String(tab.dataset.view === state.view));
     this.passes.show();
     this.details.show();
+    this.passes.reveal(); // scrolling makes the browser lay the page out: once for all of it
+    this.details.reveal();
     this.views[state.view].show();
   }
 

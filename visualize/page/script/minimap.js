@@ -1,6 +1,13 @@
 // The whole picture in a corner, with what is seen of it; a click or a drag goes there.
 
 const MAP = { width: 170, height: 120 };
+const LEAST_ON_MAP = 3; // pixels of a frame below which it is one spot
+
+function worstOf(item, scene) {
+  const pass = item.pass || scene.pass;
+  if (item.inside) return worstVerdict(verdictCounts(pass, item.leaves || item.group.leaves));
+  return (item.worst ??= worstVerdict(countsOf(item, pass)));
+}
 
 class Minimap {
   constructor(viewport) {
@@ -30,12 +37,17 @@ class Minimap {
       const [x, y, w, h] = [item.x, item.y, item.width, item.height].map((value) => value * this.scale * 2);
       pen.fillRect(x, y, Math.max(w, least), Math.max(h, least));
     };
-    for (const frame of scene.frames) draw(frame, colours("--frame-fill"), 1);
-    const worst = (box) => worstVerdict(countsOf(box, box.pass || scene.pass));
-    for (const box of scene.boxes) {
-      const verdict = (box.worst ??= worst(box));
-      draw(box, colours(verdict ? `--${verdict}-line` : "--faint"), verdict === "trt" || !verdict ? 1 : 3);
-    }
+    const fill = (item, verdict) =>
+      draw(item, colours(verdict ? `--${verdict}-line` : "--faint"), verdict === "trt" || !verdict ? 1 : 3);
+    const walk = (children) => {
+      for (const child of children) {
+        if (child.inside && child.width * this.scale > LEAST_ON_MAP) {
+          draw(child, colours("--frame-fill"), 1);
+          walk(child.inside);
+        } else fill(child, worstOf(child, scene));
+      }
+    };
+    walk(scene.tree);
     this.mark = colours("--accent");
     colours(null);
     this.move();

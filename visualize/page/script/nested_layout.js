@@ -17,14 +17,12 @@ function nestedLayout(scene) {
 
 // An edge orders the two items that hold its ends and are in the same frame.
 function liftEdges(scene, root) {
-  const depth = (item) => {
-    let count = 0;
-    for (let frame = item.frame; frame; frame = frame.frame) count += 1;
-    return count;
-  };
+  const depth = (item) => (item.frame ? item.frame.depth : 0);
   for (const item of [root, ...scene.frames]) {
-    item.pairs = [];
-    item.inside.forEach((child, index) => Object.assign(child, { index }));
+    item.inside.forEach((child, index) => {
+      child.index = index;
+      child.sources = [];
+    });
   }
   for (const { from, to } of scene.edges) {
     let [a, b] = [from, to],
@@ -32,7 +30,7 @@ function liftEdges(scene, root) {
     for (; m > n; m -= 1) a = a.frame;
     for (; n > m; n -= 1) b = b.frame;
     while (a.frame !== b.frame) [a, b] = [a.frame, b.frame];
-    if (a.index < b.index) (a.frame || root).pairs.push([a, b]);
+    if (a.index < b.index) b.sources.push(a);
   }
 }
 
@@ -49,16 +47,18 @@ function arrange(frame) {
 
 // Layers from top to bottom, each ordered by where what it reads is; one that is too wide becomes several rows.
 function rowsOf(frame) {
-  const layers = [],
-    readers = new Map();
-  for (const [from, to] of frame.pairs) readers.set(to, [...(readers.get(to) || []), from]);
+  const layers = [];
+  let area = 0;
   for (const child of frame.inside) {
-    const sources = readers.get(child) || [];
-    child.layer = sources.reduce((most, source) => Math.max(most, source.layer + 1), 0);
-    child.want = sources.reduce((sum, source) => sum + source.want, 0) / (sources.length || 1) || child.index / 1e4;
+    child.layer = child.want = 0;
+    for (const source of child.sources) {
+      child.layer = Math.max(child.layer, source.layer + 1);
+      child.want += source.want / child.sources.length;
+    }
+    child.want ||= child.index / 1e4;
     (layers[child.layer] ||= []).push(child);
+    area += (child.width + GAP.x) * (child.height + GAP.y);
   }
-  const area = frame.inside.reduce((sum, child) => sum + (child.width + GAP.x) * (child.height + GAP.y), 0);
   const widest = Math.max(900, Math.sqrt(area * SHAPE));
   const rows = [];
   for (const layer of layers) {
@@ -94,7 +94,8 @@ function inColumns(rows) {
     for (const row of column.rows) {
       let x = left + (column.width - row.width) / 2;
       for (const item of row.items) {
-        Object.assign(item, { left: x, top: top + (row.height - item.height) / 2 });
+        item.left = x;
+        item.top = top + (row.height - item.height) / 2;
         x += item.width + GAP.x;
       }
       top += row.height + GAP.y;

@@ -1,5 +1,5 @@
-// Numbers per node from a file of the reader's: JSON (name -> number, or a list of objects) or CSV with a header.
-// Every column of numbers becomes a way to colour the graph.
+// Data per node from a file of the reader's: JSON (name -> value, or a list of objects) or CSV with a header. Every
+// column becomes a way to colour the graph: by a scale where most of it are numbers, else by categories.
 
 function readOverlay(fileName, text) {
   const label = fileName.replace(/\.[^.]*$/, "");
@@ -7,18 +7,26 @@ function readOverlay(fileName, text) {
   const columns = new Map();
   for (const [name, values] of rows) {
     for (const [column, value] of Object.entries(values)) {
-      const number = numberOf(value);
-      if (number === undefined) continue;
-      if (!columns.has(column)) columns.set(column, Object.create(null));
-      columns.get(column)[name.replace(/^%/, "")] = number;
+      if (!columns.has(column)) columns.set(column, { numbers: Object.create(null), texts: Object.create(null) });
+      const number = numberOf(value),
+        { numbers, texts } = columns.get(column),
+        node = name.replace(/^%/, "");
+      if (number !== undefined) numbers[node] = number;
+      const written = textOf(value);
+      if (written) texts[node] = written;
     }
   }
-  if (!columns.size) throw new Error(`${fileName} has no numbers: give names of nodes and a number for each`);
-  return [...columns].map(([column, values]) => ({
-    name: columns.size === 1 && (column === "" || column === "value") ? label : `${label}: ${column}`,
-    unit: "",
-    values,
-  }));
+  for (const [column, { texts }] of columns) if (!Object.keys(texts).length) columns.delete(column);
+  if (!columns.size) throw new Error(`${fileName} has no values: give names of nodes and a number or a text for each`);
+  return [...columns].map(([column, { numbers, texts }]) => {
+    const isScale = 2 * Object.keys(numbers).length > Object.keys(texts).length;
+    const name = columns.size === 1 && (column === "" || column === "value") ? label : `${label}: ${column}`;
+    return isScale ? { name, unit: "", values: numbers } : { name, isText: true, values: texts };
+  });
+}
+
+function textOf(value) {
+  return value === null || value === undefined || typeof value === "object" ? "" : String(value).trim();
 }
 
 // What is not finite is kept as null, which is how the page writes it.

@@ -76,7 +76,8 @@ class NumberScale {
 function colourModes(run) {
   const modes = [["verdict", "verdict"]];
   if (run.segments.size) modes.push(["segment", "segment"]);
-  modes.push(...run.data.measures.map((measure) => [measure.name, measure.name]));
+  modes.push([PRECISION, PRECISION]);
+  modes.push(...[...run.data.measures, ...run.categories].map(({ name }) => [name, name]));
   return modes;
 }
 
@@ -91,7 +92,11 @@ function paintScene(scene, state) {
     const classes = ["box", box.group ? "closed" : box.node.kind];
     if (box.block) classes.push("block");
     if (counts.size) classes.push(`line-${verdict || "unjudged"}`);
-    const hue = state.color === "segment" ? hueOf(box, box.pass || pass, run) : null;
+    const categories = categoriesOf(run, box.pass || pass, state.color),
+      kinds = categories?.countsOf(box.nodes);
+    const hue = kinds
+      ? kinds.size === 1 && categories.hue([...kinds.keys()][0])
+      : state.color === "segment" && hueOf(box, box.pass || pass, run);
     const number = scale ? scale.of(box.nodes) : null;
     if (number) classes.push(`scale-${number.step}`);
     else if (hue) classes.push("hued");
@@ -103,7 +108,7 @@ function paintScene(scene, state) {
     if (counts.size && [...counts.keys()].every((name) => state.hidden.has(name))) classes.push("muted");
     box.element.setAttribute("class", classes.join(" "));
     box.element.querySelector(".shares")?.remove();
-    if (box.group) box.element.append(drawShares(box, counts));
+    if (box.group) box.element.append(drawShares(box, kinds ? categories.shares(kinds) : verdictShares(counts)));
   }
 }
 

@@ -31,6 +31,9 @@ class PassList {
     const shown = run.passes.filter((pass) => !this.only.checked || pass === chosen || !pass.unchanged);
     this.list.replaceChildren(...shown.map((pass) => this.row(pass, most)));
     if (run.data.failed) this.list.append(this.failedRow(run));
+  }
+
+  reveal() {
     this.list.querySelector(".chosen")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
@@ -58,7 +61,7 @@ class PassList {
           ],
           title: [
             pass.about,
-            changes.map(([key]) => `${pass.changes[key].toLocaleString("en")} ${key}`).join(", "),
+            changes.map(([key]) => `${countText(pass.changes[key])} ${key}`).join(", "),
           ].join("\n"),
           onclick: () => state.set({ pass, chosenGroup: null }),
         },
@@ -70,13 +73,13 @@ class PassList {
           { class: "pass-changes" },
           changes.length
             ? changes.map(([key, sign]) =>
-                el("span", { class: key }, `${sign}${pass.changes[key].toLocaleString("en")}`),
+                el("span", { class: key }, `${sign}${countText(pass.changes[key])}`),
               )
             : pass.index
               ? idle
                 ? "unchanged"
                 : "wrote files"
-              : `${pass.graph.nodes.filter((node) => OPERATIONS.has(node.kind)).length.toLocaleString("en")} op nodes`,
+              : `${countText(pass.graph.operations.length)} op nodes`,
         ),
         el("span", { class: "pass-bar" }, el("i", { style: { width: `${(100 * (pass.seconds || 0)) / most}%` } })),
       ),

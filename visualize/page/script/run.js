@@ -14,6 +14,10 @@ class Graph {
     return this.byName.has(name);
   }
 
+  get operations() {
+    return (this.operationNodes ??= this.nodes.filter((node) => OPERATIONS.has(node.kind)));
+  }
+
   users(name) {
     if (!this.usersByName) {
       this.usersByName = new Map();
@@ -64,6 +68,11 @@ class Pass {
     return position === undefined ? null : this.run.facts[this.run.factList(this.factsIndex)[position]];
   }
 
+  // How many op nodes have each verdict.
+  get counts() {
+    return (this.verdictCounts ??= verdictCounts(this, this.graph.operations));
+  }
+
   // Names that this pass created, rewired and annotated, and those it erased.
   get touched() {
     if (!this.touchedNames) this.touchedNames = this.compareWith(this.previous);
@@ -88,6 +97,8 @@ class Run {
   constructor(data) {
     const text = (index) => data.strings[index];
     this.data = data;
+    this.categories = []; // texts per node, from files of the reader's own
+    this.casts = new Set(data.casts || []);
     // Names of nodes and modules are keys: they must not find what every object inherits.
     for (const table of [data.modules, data.lines, data.codes, ...data.measures.map((measure) => measure.values)]) {
       Object.setPrototypeOf(table, null);
@@ -150,6 +161,10 @@ class Run {
 
   // The pass to open first: the last one whose graph is that of the whole program, with verdicts if there are any.
   get mainPass() {
+    return (this.passOpenedFirst ??= this.findMainPass());
+  }
+
+  findMainPass() {
     const judged = this.passes.filter((pass) => this.factList(pass.factsIndex).some((fact) => this.facts[fact]));
     const whole = judged.filter((pass) => pass.graph.nodes.every((node) => node.op !== "trt_passes.execute_engine"));
     const last = (whole.length && !this.data.failed ? whole : this.passes).at(-1);

@@ -69,8 +69,7 @@ class Summary {
 
   pass(pass) {
     const { run } = this.state,
-      touched = pass.touched,
-      counts = verdictCounts(pass, pass.graph.nodes);
+      { touched, counts } = pass;
     const names = (set) => (set.size ? manyLinks(this.state, set, 8) : null);
     return [
       el("header", {}, el("h2", {}, pass.name)),
@@ -81,11 +80,11 @@ class Summary {
         {},
         [...counts]
           .filter(([verdict]) => verdict)
-          .map(([verdict, count]) => [verdictChip(verdict, `${verdict} ${count.toLocaleString("en")}`), " "]),
+          .map(([verdict, count]) => [verdictChip(verdict, `${verdict} ${countText(count)}`), " "]),
       ),
       definitions([
         ["took", secondsText(pass.seconds)],
-        ["op nodes", pass.graph.nodes.filter((node) => OPERATIONS.has(node.kind)).length.toLocaleString("en")],
+        ["op nodes", countText(pass.graph.operations.length)],
         ["created", names(touched.created)],
         ["rewired", names(touched.rewired)],
         ["judged anew", names(touched.annotated)],
@@ -114,7 +113,7 @@ class Summary {
         ),
         " ",
       ]),
-      list.length > 8 && `and ${(list.length - 8).toLocaleString("en")} more`,
+      list.length > 8 && `and ${countText(list.length - 8)} more`,
     ];
   }
 

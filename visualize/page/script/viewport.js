@@ -46,10 +46,17 @@ class Viewport {
     this.layer.replaceChildren(scene);
   }
 
+  // Width and height of the host; asking the browser again and again would make it lay the page out each time.
+  get room() {
+    if (!this.measured?.[0]) this.measured = [this.host.clientWidth, this.host.clientHeight];
+    return this.measured;
+  }
+
   // What is in the middle stays there when the view grows or shrinks.
   resized() {
     const { clientWidth: width, clientHeight: height } = this.host;
     if (!width || !height) return;
+    this.measured = [width, height];
     if (this.seen) {
       this.x += (width - this.seen[0]) / 2;
       this.y += Math.min(0, (height - this.seen[1]) / 2);
@@ -60,8 +67,7 @@ class Viewport {
 
   // The part of the picture that is seen, and `margin` times as much around it.
   region(margin = 0) {
-    const width = this.host.clientWidth / this.scale,
-      height = this.host.clientHeight / this.scale;
+    const [width, height] = this.room.map((pixels) => pixels / this.scale);
     return {
       x: -this.x / this.scale - margin * width,
       y: -this.y / this.scale - margin * height,
@@ -72,7 +78,7 @@ class Viewport {
 
   // Some of the picture is always in sight.
   keepInSight() {
-    const { clientWidth: width, clientHeight: height } = this.host;
+    const [width, height] = this.room;
     const rest = 60;
     this.x = Math.min(Math.max(this.x, rest - this.size.width * this.scale), width - rest);
     this.y = Math.min(Math.max(this.y, rest - this.size.height * this.scale), height - rest);
@@ -87,7 +93,7 @@ class Viewport {
     this.onmove();
   }
 
-  zoom(factor, x = this.host.clientWidth / 2, y = this.host.clientHeight / 2) {
+  zoom(factor, x = this.room[0] / 2, y = this.room[1] / 2) {
     const scale = Math.min(SCALES[1], Math.max(this.least, this.scale * factor));
     this.x = x - ((x - this.x) * scale) / this.scale;
     this.y = y - ((y - this.y) * scale) / this.scale;
@@ -103,7 +109,7 @@ class Viewport {
 
   // Everything, but never smaller than `least`: then its upper end, with what is topmost (`top`) in the middle.
   fit(least = 0, top = null) {
-    const { clientWidth: width, clientHeight: height } = this.host;
+    const [width, height] = this.room;
     const whole = Math.min((width - 48) / this.size.width, (height - 96) / this.size.height, 1.25);
     this.least = Math.min(SCALES[0], whole);
     this.scale = Math.max(whole, least);
@@ -116,15 +122,15 @@ class Viewport {
 
   // A part of the picture as large as it can be seen.
   zoomTo(part) {
-    const { clientWidth: width, clientHeight: height } = this.host;
+    const [width, height] = this.room;
     this.scale = Math.min((width - 48) / part.width, (height - 96) / part.height, 1.25);
     this.center(part, this.scale);
   }
 
   center(box, least = 0.75) {
     this.scale = Math.max(this.scale, least);
-    this.x = this.host.clientWidth / 2 - (box.x + box.width / 2) * this.scale;
-    this.y = this.host.clientHeight / 2 - (box.y + box.height / 2) * this.scale;
+    this.x = this.room[0] / 2 - (box.x + box.width / 2) * this.scale;
+    this.y = this.room[1] / 2 - (box.y + box.height / 2) * this.scale;
     this.apply();
   }
 
@@ -134,8 +140,8 @@ class Viewport {
     return (
       left > 0 &&
       top > 40 &&
-      left + box.width * this.scale < this.host.clientWidth &&
-      top + box.height * this.scale < this.host.clientHeight &&
+      left + box.width * this.scale < this.room[0] &&
+      top + box.height * this.scale < this.room[1] &&
       this.scale > 0.45
     );
   }

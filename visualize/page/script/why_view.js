@@ -23,7 +23,7 @@ class WhyView {
       "h2",
       {},
       left.length
-        ? `${plural(left.length, "op node")} of ${rows.length.toLocaleString("en")} stay in PyTorch`
+        ? `${plural(left.length, "op node")} of ${countText(rows.length)} stay in PyTorch`
         : "Everything went to TensorRT",
     );
     return [head, ...this.gains(), ...this.blockers(left), el("h2", {}, "Coverage by module"), this.modules(rows)];
@@ -69,7 +69,7 @@ class WhyView {
   }
 
   gainRow(gain) {
-    const signed = (value) => `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value).toLocaleString("en")}`;
+    const signed = (value) => `${value > 0 ? "+" : value < 0 ? "−" : ""}${countText(Math.abs(value))}`;
     const merged = gain.merged
       .map((names) =>
         names.length > 4 ? `${names.length} segments (${names[0]} to ${names.at(-1)})` : names.join(" + "),
@@ -189,7 +189,7 @@ class WhyView {
         el(
           "span",
           { class: "number muted" },
-          `${module.trt.toLocaleString("en")} / ${module.ops.toLocaleString("en")}`,
+          `${countText(module.trt)} / ${countText(module.ops)}`,
         ),
         el("span", { class: "number muted" }, worstText(scale, module.nodes)),
       ];
