@@ -128,7 +128,9 @@ class _Numbers:
         self.said.append(f"the passes that rewrite the graph change nothing (at most {worst:.1e})")
         program = report.program
         taken = report.verdicts["trt"]
-        self.said.append(f"{taken} of {len(report.ledger)} op nodes are in TensorRT, {len(program.segments)} segments")
+        segments = len(program.segments)
+        where = f"in {segments} segment{'' if segments == 1 else 's'}" if segments else "so there is no engine"
+        self.said.append(f"{taken} of {len(report.ledger)} op nodes are in TensorRT, {where}")
         values = node_values(program, set(needed_values(program, program.segments)), *arguments)
         for evaluator in self._evaluators(program):
             if evaluator.executor == "reference" and any(segment.network is None for segment in program.segments):

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from torch.fx import Node
 
 from ..compiler.errors import UserError, did_you_mean
+from ..compiler.instruments.source_code import LACKING
 from ..compiler.ir.source import module_of, source_of
 from ..compiler.ir.text import op_name
 
@@ -89,6 +90,12 @@ class Bisection:
     def op(self) -> str | None:
         """What the first operator at fault is."""
         return self.suspects[0].op if self.suspects else None
+
+    @property
+    def lacking(self) -> list[str]:
+        """What has to be defined in the script by hand before it runs alone, a sentence each; mostly nothing."""
+        lines = self.script.splitlines()
+        return [line.removeprefix(LACKING) for line in lines if line.startswith(LACKING)]
 
     def write(self, path: str | Path) -> None:
         """Write the script.

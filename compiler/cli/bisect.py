@@ -40,6 +40,8 @@ def bisect_model(request: Request, metric: str, tolerance: str | None, output: s
     click.echo(str(found))
     if found.script:
         click.echo(f"wrote {output}" if output is not None else "give -o FILE for a script that shows it alone")
+        for text in found.lacking:
+            click.echo(f"{output or 'the script'} does not run alone yet. {text}")
     return found
 
 

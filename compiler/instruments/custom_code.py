@@ -15,7 +15,7 @@ from ..ir.text import op_name
 from ..pass_base import Pass
 from ..pipeline import known_passes
 from ..tensorrt.registry import Converter, Registry, default_registry
-from .source_code import SourceCode, is_library_name
+from .source_code import SourceCode, has_text, is_library_name
 
 _OURS = frozenset({"aten", "prims", "prim", "trt_passes", "higher_order", "quantized", "c10d", "inductor"})
 
@@ -53,7 +53,22 @@ def _targets(graphs: Iterable[Graph]) -> Iterator[Any]:
 
 def add_passes(code: SourceCode, passes: Sequence[Pass]) -> list[str]:
     """Define passes; what each is called in the script, which is a class or a pass."""
-    return [code.add(getattr(type(item), "function", type(item))) for item in passes]
+    return [_add_pass(code, item) for item in passes]
+
+
+def _add_pass(code: SourceCode, item: Pass) -> str:
+    made = type(item)
+    function = getattr(made, "function", None)
+    if function is None:
+        return code.add(made)
+    name = code.add(function)
+    if not has_text(function):
+        # The text of a function has the decorator that made a pass of it; its code has not.
+        facts = {key: set(getattr(made, key)) for key in ("requires", "establishes", "breaks") if getattr(made, key)}
+        options = "".join(f", {key}={value!r}" for key, value in {"kind": made.kind, **facts}.items())
+        code.import_line("import trt_passes as tp")
+        code.line(f"{name} = tp.graph_pass({made.name!r}{options})({name})")
+    return name
 
 
 def add_operators(code: SourceCode, operators: Sequence[Any]) -> None:

@@ -19,6 +19,10 @@ import torch
 from torch._library.custom_ops import CustomOpDef
 
 from ..tensorrt.registry import Converter, default_registry
+from .code_objects import HELP, IMPORTS, Unknown, class_code, function_code
+
+LACKING = "# This file does not run alone yet. "
+"""How a line begins that says what a script lacks."""
 
 _PLAIN = (int, float, str, bytes, bool, type(None))
 
@@ -39,10 +43,11 @@ class SourceCode:
         self.missing: list[str] = []
 
     def __str__(self) -> str:
+        if self.missing:
+            self._imports["import sys"] = None
         parts = ["\n".join(sorted(self._imports))] if self._imports else []
-        parts += self._definitions
-        parts += [f"# {text}" for text in self.missing]
-        return "\n\n\n".join(parts)
+        parts += [f"{LACKING}{text}\nprint({text!r}, file=sys.stderr)" for text in self.missing]
+        return "\n\n\n".join(parts + self._definitions)
 
     def add(self, value: Any, name: str | None = None) -> str:
         """Define something, and return the name that it has in the script.
@@ -156,11 +161,27 @@ class SourceCode:
         """Define an operator that `torch.library.custom_op` made, with what was registered for it."""
         parts = [part for part in (value._init_fn, value._abstract_fn) if part is not None]
         self._know(value, name)
+        if not has_text(value._init_fn):
+            self._compiled_operator(value, name)
+            return name
         for part in parts:
             if inspect.isfunction(part) and id(part) not in self._known:
                 self._copy(inspect.unwrap(part), part.__name__)
                 self._know(part, part.__name__)
         return name
+
+    def _compiled_operator(self, value: CustomOpDef, name: str) -> None:
+        """Define an operator whose text is not known, by the code of its functions."""
+        self._compiled(value._init_fn, f"{name}_function")
+        schema = value._opoverload._schema
+        written = tuple(argument.name for argument in schema.arguments if _is_written(argument))
+        self._definitions.append(
+            f"{name} = torch.library.custom_op(\n"
+            f"    {value._qualname!r}, {name}_function, mutates_args={written!r}, schema={value._schema!r}\n)"
+        )
+        if value._abstract_fn is not None:
+            self._compiled(value._abstract_fn, f"{name}_shapes")
+            self._definitions.append(f"{name}.register_fake({name}_shapes)")
 
     def _copy(self, value: Any, name: str) -> None:
         own = value.__name__
@@ -169,10 +190,25 @@ class SourceCode:
             text = textwrap.dedent(inspect.getsource(value))
             ast.parse(text)
         except (OSError, TypeError, SyntaxError, IndentationError):
-            self.lacks(f"Define {own}, of {value.__module__}, here: its text is not known.")
+            self._compiled(value, name)
             return
         self.names_in(text, _scope_of(value), own)
         self._definitions.append(text.rstrip() + ("" if own == name else f"\n\n\n{name} = {own}"))
+
+    def _compiled(self, value: Any, name: str) -> None:
+        """Define a function or a class whose text is not known by its code, as Python compiled it."""
+        make = class_code if isinstance(value, type) else function_code
+        try:
+            made = make(value, self.add, _literal)
+        except Unknown as reason:
+            where = f"{value.__name__}, of {value.__module__},"
+            self.lacks(f"Define {where} here: its text is not known, and {reason}.")
+            return
+        for line in IMPORTS:
+            self._imports[line] = None
+        if HELP not in self._definitions:
+            self._definitions.insert(0, HELP)
+        self._definitions.append(f"# The text of {value.__name__} is not known.\n{name} = {made}")
 
     def _assign(self, value: Any, name: str) -> None:
         literal = _literal(value)
@@ -191,6 +227,18 @@ class SourceCode:
                 self._definitions.append(statement)
                 return
         self.lacks(f"Define {name}, a {type(value).__name__}, here: how it is made is not known.")
+
+
+def has_text(value: Any) -> bool:
+    """Whether the text of a function is known, which that of one typed at a prompt is not."""
+    try:
+        return bool(inspect.getsource(inspect.unwrap(value)))
+    except (OSError, TypeError):
+        return False
+
+
+def _is_written(argument: Any) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
 
 
 def _scope_of(value: Any) -> Callable[[str], Any]:

@@ -49,9 +49,7 @@ class PartitionFile:
         gone = self.casts.difference(known)
         kept = {name: tuple(node for node in nodes if node not in gone) for name, nodes in self.segments.items()}
         precision = {node: text for node, text in self.precision.items() if node not in self.casts}
-        return replace(
-            self, segments=kept, excluded=self.excluded - gone, taken=self.taken - gone, precision=precision
-        )
+        return replace(self, segments=kept, excluded=self.excluded - gone, taken=self.taken - gone, precision=precision)
 
     @classmethod
     def read(cls, path: str) -> PartitionFile:

@@ -1,4 +1,4 @@
-"""Files that the page reads and writes: pictures, numbers per node, a partition."""
+"""Files that the page reads and writes: pictures, data per node, a partition."""
 
 from __future__ import annotations
 
@@ -72,16 +72,71 @@ def test_numbers_of_the_readers_own_colour_the_graph(page: Any, tmp_path: Path, 
         ("{", "cannot be read"),
         ('{"nobody": 3}', "no name in"),
         ('[{"value": 3}]', "row 0 has no name"),
-        ("node,kind\ntanh,fast", "has no numbers"),
-        ("", "has no numbers"),
+        ("node,kind\ntanh,", "has no values"),
+        ('{"tanh": null}', "has no values"),
+        ("", "has no values"),
     ],
 )
-def test_a_file_without_numbers_for_nodes_is_refused(page: Any, tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_without_values_for_nodes_is_refused(page: Any, tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "odd.json"
     path.write_text(text, encoding="utf-8")
     page.locator("input[type=file]").set_input_files(path)
     page.wait_for_selector(f".graph-view .status:has-text('{said}')")
     assert page.locator("select[aria-label=color]").input_value() == "verdict"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("kind.json", '{"tanh": "slow", "%gelu": "fast", "convolution": "fast", "nobody": "slow"}'),
+        ("kind.csv", "node,value\ntanh,slow\ngelu,fast\nconvolution,fast\n"),
+        ("kind.json", '[["tanh", true], ["gelu", false], ["convolution", false]]'),
+        ("kind.csv", "node;value\ntanh;1\ngelu;n/a\nconvolution;n/a"),
+    ],
+)
+def test_categories_of_the_readers_own_colour_the_graph(page: Any, tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    page.locator("input[type=file]").set_input_files(path)
+    page.wait_for_selector(".box.hued")
+    assert page.locator("select[aria-label=color]").input_value() == "kind"
+    hue = "item => item.style.getPropertyValue('--hue')"
+    tanh, gelu, conv = (box(page, title).locator(".shape").evaluate(hue) for title in ("tanh", "gelu", "convolution"))
+    assert tanh
+    assert gelu == conv != tanh
+    assert page.locator(".box.operator:not(.hued)").count() > 0
+    frequent = page.locator(".legend .chip.hued").first.inner_text()
+    assert frequent.endswith(" 2")
+    box(page, "gelu").click()
+    assert frequent.removesuffix(" 2") in page.locator(".details dl").first.inner_text()
+
+
+def test_many_categories_and_folded_boxes(open_data: Open, tmp_path: Path) -> None:
+    """The most frequent have a colour of their own; a folded box shows its shares of each."""
+    page = open_data(chain_data(120, 4))
+    path = tmp_path / "team.csv"
+    rows = [f"node_{index},team {index % 13 if index % 3 else 0}" for index in range(120)]
+    path.write_text("\n".join(["node,team", *rows]), encoding="utf-8")
+    page.locator("input[type=file]").set_input_files(path)
+    page.wait_for_selector(".legend .chip:has-text('other texts')")
+    assert page.locator(".legend .chip.hued").first.inner_text().startswith("team 0 ")
+    assert page.locator(".legend .chip.hued").count() == 9
+    page.keyboard.press("Shift+C")
+    page.wait_for_selector(".box.closed .share.hued")
+    hues = page.locator(".box.closed .share.hued").evaluate_all(
+        "items => items.map(item => item.style.getPropertyValue('--hue'))"
+    )
+    assert len(set(hues)) > 4
+    assert all(hues)
+
+
+def test_the_graph_is_coloured_by_precision(page: Any) -> None:
+    page.select_option("select[aria-label=color]", "precision")
+    legend = page.locator(".legend").inner_text()
+    assert "float32" in legend
+    assert "f64" in legend
+    hue = "item => item.style.getPropertyValue('--hue')"
+    assert box(page, "exp").locator(".shape").evaluate(hue) != box(page, "gelu").locator(".shape").evaluate(hue)
 
 
 def again(partition: Path) -> Report:
@@ -114,15 +169,34 @@ def test_a_partition_of_ones_own_is_written_and_taken(open_file: Open, dump: Pat
     assert {"name": fresh, "nodes": ["gelu"]} in json.loads(path.read_text())["segments"]
 
 
+def test_the_precision_of_a_node_is_written_and_taken(open_file: Open, dump: Path, tmp_path: Path) -> None:
+    page = open_file(dump / "index.html")
+    page.wait_for_selector(".scene")
+    box(page, "linear_1").click()
+    assert "computes in float32" in page.locator(".partition-edit").inner_text()
+    page.locator("select[aria-label='compute in']").select_option("float16")
+    assert "is to compute in float16" in page.locator(".partition-edit").inner_text()
+    assert "1 change to partition.json" in page.locator(".changes").inner_text()
+    after = again(saved(page, "save partition.json", tmp_path / "partition.json"))
+    types = {node.name: str(node.meta["val"].dtype) for node in after.program.op_nodes}
+    assert types["linear_1"] == "torch.float16"
+    assert types["linear"] == types["gelu"] == "torch.float32"
+    assert after.ledger["linear_1"].segment == after.ledger["gelu"].segment
+    page.locator("select[aria-label='compute in']").select_option("float32")
+    assert page.locator(".changes").count() == 0
+    box(page, "exp").click()
+    assert page.locator("select[aria-label='compute in']").count() == 0, "float64 is no choice of a partition"
+
+
 def test_what_cannot_be_is_not_offered_or_refused_with_the_path(open_file: Open, dump: Path, tmp_path: Path) -> None:
     page = open_file(dump / "index.html")
     page.wait_for_selector(".scene")
     box(page, "exp").click()
     assert "TensorRT cannot take it" in page.locator(".partition-edit").inner_text()
-    assert page.locator(".partition-edit select").count() == 0
+    chooser = page.locator("select[aria-label='put into segment']")
+    assert chooser.count() == 0
     box(page, "tanh").click()
-    assert page.locator(".partition-edit select").count() == 1
-    page.locator(".partition-edit select").select_option("segment-00")
+    chooser.select_option("segment-00")
     with pytest.raises(UserError, match="tanh"):
         again(saved(page, "save partition.json", tmp_path / "partition.json"))
 

@@ -46,7 +46,8 @@ function jsonRows(data) {
       if (Array.isArray(row)) return [String(row[0]), { "": row[1] }];
       const key = NAME_COLUMNS.find((name) => typeof row?.[name] === "string");
       if (!key) throw new Error(`row ${index} has no name: call it one of ${NAME_COLUMNS.join(", ")}`);
-      return [row[key], row];
+      const { [key]: name, ...values } = row;
+      return [name, values];
     });
   }
   return Object.entries(data).map(([name, value]) => [

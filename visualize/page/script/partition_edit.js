@@ -1,10 +1,12 @@
-// A partition of the reader's own: nodes that are to stay in PyTorch, or to be in a segment, written as a
-// partition.json that `compile(partition=…)` takes. What is impossible is refused there, with the path that makes it so.
+// A partition of the reader's own: nodes that are to stay in PyTorch, to be in a segment, or to compute in a type,
+// written as a partition.json that `compile(partition=…)` takes. What is impossible is refused there, with the path that
+// makes it so.
 
 class PartitionEdit {
   constructor(state) {
     this.state = state;
     this.wishes = new Map(); // name of an op node -> the segment that it is to be in, "" for PyTorch
+    this.types = new Map(); // name of an op node -> the type that it is to compute in
   }
 
   get pass() {
@@ -41,8 +43,25 @@ class PartitionEdit {
     this.state.notify();
   }
 
+  get count() {
+    return this.wishes.size + this.types.size;
+  }
+
+  typeOf(name) {
+    return floatType(this.pass.graph.byName.get(name));
+  }
+
+  wishType(names, type) {
+    for (const name of names) {
+      if (this.typeOf(name) === type) this.types.delete(name);
+      else this.types.set(name, type);
+    }
+    this.state.notify();
+  }
+
   forget() {
     this.wishes.clear();
+    this.types.clear();
     this.state.notify();
   }
 
@@ -74,7 +93,9 @@ class PartitionEdit {
         rows.push({ name: own, nodes: part });
       });
     }
-    return { schema: 1, segments: rows, verdicts };
+    const precision = Object.fromEntries(this.types),
+      casts = [...this.state.run.casts];
+    return { schema: 1, segments: rows, verdicts, precision, casts };
   }
 
   // A segment that lost nodes is cut where what it computes comes back through them: no part waits for itself.
@@ -111,7 +132,8 @@ class PartitionEdit {
           .filter((name) => this.pass.fact(name)),
       ),
     ];
-    if (!this.state.run.segments.size || (!names.length && !this.wishes.size)) return null;
+    if (!this.state.run.segments.size || (!names.length && !this.count)) return null;
+    const typed = names.filter((name) => this.typeOf(name) && !this.state.run.casts.has(name));
     const inside = names.filter((name) => this.placeOf(name)),
       able = names.filter((name) => this.refusal(name) === null);
     return el(
@@ -124,8 +146,9 @@ class PartitionEdit {
         { class: "wishes" },
         inside.length > 0 && button("keep in PyTorch", "Give it the verdict excluded", () => this.wish(inside, "")),
         able.length > 0 && this.chooser(able),
+        typed.length > 0 && this.typeChooser(typed),
       ),
-      this.wishes.size > 0 && this.changes(),
+      this.count > 0 && this.changes(),
     );
   }
 
@@ -134,7 +157,25 @@ class PartitionEdit {
       wished = this.wishes.has(name);
     const refusal = this.refusal(name);
     const why = refusal && `. TensorRT cannot take it: ${refusal}`;
-    return [wished ? "Is to be in " : "Is in ", el("b", {}, place), why || "", "."];
+    const type = this.typeOf(name),
+      wanted = this.types.get(name);
+    const computes = type && (wanted ? [", and is to compute in ", el("b", {}, wanted)] : `, and computes in ${type}`);
+    return [wished ? "Is to be in " : "Is in ", el("b", {}, place), computes || "", why || "", "."];
+  }
+
+  typeChooser(names) {
+    const options = Object.values(FLOATS).filter((type) =>
+      names.some((name) => (this.types.get(name) ?? this.typeOf(name)) !== type),
+    );
+    return el(
+      "select",
+      {
+        "aria-label": "compute in",
+        onchange: (event) => event.target.value && this.wishType(names, event.target.value),
+      },
+      el("option", { value: "" }, "compute in …"),
+      options.map((type) => el("option", { value: type }, type)),
+    );
   }
 
   chooser(names) {
@@ -153,24 +194,22 @@ class PartitionEdit {
   }
 
   changes() {
-    const rows = [...this.wishes].slice(0, 12);
+    const rows = [
+      ...[...this.wishes].map(([name, place]) => [name, place || "PyTorch", () => this.wish([name], this.segmentOf(name))]),
+      ...[...this.types].map(([name, type]) => [name, type, () => this.wishType([name], this.typeOf(name))]),
+    ];
+    const shown = rows.slice(0, 12);
     return el(
       "div",
       { class: "changes" },
-      el("h4", {}, `${plural(this.wishes.size, "change")} to partition.json`),
+      el("h4", {}, `${plural(rows.length, "change")} to partition.json`),
       el(
         "ul",
         {},
-        rows.map(([name, place]) =>
-          el(
-            "li",
-            {},
-            nodeLink(this.state, name),
-            ` → ${place || "PyTorch"} `,
-            button("undo", "Leave it where it was", () => this.wish([name], this.segmentOf(name))),
-          ),
+        shown.map(([name, wanted, undo]) =>
+          el("li", {}, nodeLink(this.state, name), ` → ${wanted} `, button("undo", "Leave it as it was", undo)),
         ),
-        this.wishes.size > rows.length && el("li", {}, `and ${this.wishes.size - rows.length} more`),
+        rows.length > shown.length && el("li", {}, `and ${countText(rows.length - shown.length)} more`),
       ),
       button("save partition.json", "For compile(partition=…) and --set partition=…", () => this.save()),
       " ",

@@ -91,7 +91,7 @@ class Summary {
         ["erased", touched.erased.size ? this.erased(pass, touched.erased) : null],
         ["files", pass.files.length ? fileLinks(pass) : null],
       ]),
-      this.state.edits.wishes.size > 0 && this.state.edits.section([]),
+      this.state.edits.count > 0 && this.state.edits.section([]),
       ...this.run(run),
     ];
   }
