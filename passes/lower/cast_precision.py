@@ -46,8 +46,8 @@ class CastPrecision(Pass):
     product, unless those are bounded. Products with weights that the narrow type cannot hold, and of angles, stay there
     too. What the model computes from constants, and from tensors that it converts to float32 itself, stays in float32
     up to and with the next product: angles of rotary positions, say. The settings `keep_in_float32` and
-    `max_depth_of_reduction` keep more. What a file of the setting `partition` says of a node goes before all that; without
-    `enabled_precisions`, the nodes that it names are the only ones that change.
+    `max_depth_of_reduction` keep more. What a file of the setting `partition` says of a node goes before all that;
+    without `enabled_precisions`, the nodes that it names are the only ones that change.
 
     Before:
         %linear = aten.linear(%x, %p_w) : f32[2,4]

@@ -1,4 +1,4 @@
-"""Scripts hold what was typed at a prompt, the text of which is not known: as code, or with a word on what they lack."""
+"""Scripts hold what was typed at a prompt, whose text is not known: as code, or with a word on what they lack."""
 
 from __future__ import annotations
 
