@@ -21,7 +21,10 @@ from trt_passes.visualize.page import page_html
 SETTLED = 400  # milliseconds after which an action is over
 
 _KEY = "document.dispatchEvent(new KeyboardEvent('keydown', {{key: '{0}', shiftKey: {1}, bubbles: true}}))"
-_POINTER = "canvas.dispatchEvent(new PointerEvent('{0}', {{pointerId: 1, buttons: 1, clientX: {1}, clientY: {2}, bubbles: true}}))"
+_POINTER = (
+    "canvas.dispatchEvent(new PointerEvent('{0}', "
+    "{{pointerId: 1, buttons: 1, clientX: {1}, clientY: {2}, bubbles: true}}))"
+)
 _CANVAS = "const canvas = document.querySelector('.canvas');"
 _SEARCH = (
     "const input = document.querySelector('.search input'); input.focus(); input.value = '{0}';"
