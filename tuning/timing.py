@@ -21,7 +21,7 @@ def timed(calls: Sequence[Callable[[], Any]]) -> list[float]:
     times: list[list[float]] = [[] for _ in calls]
     while len(times[0]) < _MOST and not (len(times[0]) >= _ROUNDS and all(map(_is_precise, times))):
         for graph, own in zip(graphs, times, strict=True):
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             begin.record()
             for _ in range(_REPLAYS):
                 graph.replay()
@@ -39,7 +39,7 @@ def _is_precise(times: Sequence[float]) -> bool:
 
 
 def _captured(call: Callable[[], Any]) -> torch.cuda.CUDAGraph:
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import warnings
@@ -212,7 +213,7 @@ def _measured(
             except Exception:  # a variant that cannot be built or run here is none
                 continue
             errors[name] = output_error(result, exact)
-            calls[name] = lambda compiled=compiled: compiled(*inputs)
+            calls[name] = functools.partial(compiled, *inputs)
         times = timer(list(calls.values())) if calls else []
     return {name: Measured(us, errors[name]) for name, us in zip(calls, times, strict=True)}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch.fx import GraphModule, Node
 
-from .operators import EXECUTE_ENGINE as OPERATOR
+from .operators import EXECUTE_ENGINE
 
 NAME = "trt_passes::execute_engine"
+OPERATOR = EXECUTE_ENGINE
 
 
 def engine_calls(module: GraphModule) -> list[Node]:

@@ -93,7 +93,7 @@ def _signature(name: str, thing: Any) -> str:
 
 
 def _shown(item: inspect.Parameter) -> str:
-    stars = {item.VAR_POSITIONAL: "*", item.VAR_KEYWORD: "**"}.get(item.kind, "")
+    stars = "*" if item.kind is item.VAR_POSITIONAL else "**" if item.kind is item.VAR_KEYWORD else ""
     annotation = "" if item.annotation is item.empty else f": {item.annotation}"
     if item.default is item.empty:
         return f"{stars}{item.name}{annotation}"

@@ -90,7 +90,7 @@ def _method(measured: Mapping[str, Any]) -> list[str]:
 
 
 def _variant_rows() -> list[tuple[str, ...]]:
-    found = []
+    found: list[tuple[str, ...]] = []
     for target in default_registry().targets:
         for variant in default_registry().converters[target].variants:
             usual = ("yes" if variant.default else "") if isinstance(variant.default, bool) else "for large calls"

@@ -46,6 +46,8 @@ class Weight(nn.Module):
 class Int8Weight(nn.Module):
     """A tensor of ones in int8: () -> i8[sizes]."""
 
+    q: torch.Tensor
+
     def __init__(self, *sizes: int) -> None:
         super().__init__()
         self.register_buffer("q", torch.ones(sizes, dtype=torch.int8))

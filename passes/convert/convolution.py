@@ -52,7 +52,8 @@ def _is_of_halves(call: Call, is_constant: IsConstant) -> bool:
 @FAMILY.variant("in-float32", _is_of_halves, default=False, exact=True)
 def _in_float32(ctx: ConverterContext, call: Call) -> Tensor:
     """A convolution of halves in float32, between casts: TensorRT-RTX adds up convolutions of halves in halves."""
-    result: Tensor = in_float32(convolution)(ctx, call)
+    result = in_float32(convolution)(ctx, call)
+    assert isinstance(result, Tensor)
     return result
 
 

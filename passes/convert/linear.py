@@ -84,7 +84,7 @@ def bias_of(ctx: ConverterContext, argument: Any) -> Any:
 
 
 def _of_matrices(call: Call) -> bool:
-    return call.value("weight").dim() == 2 and call.value("input").dim() > 1
+    return bool(call.value("weight").dim() == 2 and call.value("input").dim() > 1)
 
 
 def _transposable(call: Call, is_constant: IsConstant) -> bool:

@@ -45,7 +45,7 @@ def is_heavy(node: Node) -> bool:
     bodies = bodies_of(node)
     if bodies:
         inner = sum(item.op == "call_function" for body in bodies.values() for item in body.graph.nodes)
-        return inner >= DEFAULT_BLOCK_SIZE
+        return bool(inner >= DEFAULT_BLOCK_SIZE)
     return operations(node) >= OPERATIONS
 
 
