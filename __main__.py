@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .compiler.cli.main import main
+from trt_passes.compiler.cli.main import main
 
 main(prog_name="python -m trt_passes")

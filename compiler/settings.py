@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
-import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import UserError, did_you_mean
+from .ir.option_values import (
+    boolean,
+    byte_count,
+    capabilities,
+    check,
+    names,
+    one_of,
+    optional,
+    path,
+    patterns,
+    plugins,
+    precisions,
+    seconds,
+    store,
+    tolerance,
+    tuning,
+    whole_number,
+)
 
 if TYPE_CHECKING:  # `trt-passes run --help` lists the options without waiting for PyTorch
     import torch
@@ -42,21 +57,6 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 
 _PLACES = frozenset({"dump_dir", "cache_dir", "runtime_cache_path"})
 _OBJECTS = frozenset({"check", "converters", "engine_cache", "tuning"})
-
-_PRECISIONS = MappingProxyType(
-    {
-        "float32": "float32",
-        "fp32": "float32",
-        "f32": "float32",
-        "float16": "float16",
-        "half": "float16",
-        "fp16": "float16",
-        "f16": "float16",
-        "bfloat16": "bfloat16",
-        "bf16": "bfloat16",
-    }
-)
-"""Words for precisions, and their names in PyTorch."""
 
 
 def _option(default: Any, doc: str) -> Any:
@@ -358,240 +358,47 @@ def _to_json(value: Any) -> Any:
     return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
 
 
-def _int(name: str, value: Any, low: int, high: int | None = None) -> int:
-    try:
-        number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
-    except ValueError:
-        number = None
-    if number is None or number < low or (high is not None and number > high):
-        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise UserError(f"option {name!r} is {value!r}: give a whole number {limits}.")
-    return number
-
-
-def _seconds(name: str, value: Any) -> float:
-    try:
-        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else -1.0
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise UserError(f"option {name!r} is {value!r}: give a number of seconds, or 0 for no limit.")
-    return number
-
-
-def _bool(name: str, value: Any) -> bool:
-    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in words:
-        return words[value.lower()]
-    raise UserError(f"option {name!r} is {value!r}: give true or false.")
-
-
-def _items(value: Any) -> list[Any]:
-    if isinstance(value, str):
-        return [item.strip() for item in value.strip("{}[]()").split(",") if item.strip()]
-    return list(value) if isinstance(value, Iterable) else [value]
-
-
-def _names(name: str, value: Any) -> frozenset[str]:
-    import torch
-
-    from .ir.text import op_name
-
-    def text_of(item: Any) -> str:
-        if isinstance(item, str):
-            return item.removeprefix("torch.ops.").replace("::", ".")
-        if isinstance(item, torch._ops.OpOverload):
-            return op_name(item)
-        if isinstance(item, torch._ops.OpOverloadPacket):
-            return str(item).replace("::", ".")
-        if isinstance(item, type) and issubclass(item, torch.nn.Module):
-            return item.__name__
-        raise UserError(f"option {name!r} contains {item!r}: give names, or operators such as torch.ops.aten.sort.")
-
-    return frozenset(text_of(item) for item in _items(value))
-
-
-def _plugins(name: str, value: Any) -> tuple[Any, ...]:
-    """Converters and decompositions, also those that modules have which are given by name; families taken apart."""
-    found: list[Any] = []
-    for item in [] if value is None else _items(value):
-        if isinstance(item, str):
-            item = _module(name, item)
-        if isinstance(item, types.ModuleType):
-            of_module = [entry for entry in vars(item).values() if _is_plugin(entry)]
-            if not of_module:
-                raise UserError(f"option {name!r} names the module {item.__name__}, which has no converters.")
-            found += of_module
-        elif _is_plugin(item):
-            found.append(item)
-        else:
-            raise UserError(
-                f"option {name!r} contains a {type(item).__name__}: give what tp.converter or tp.decomposition made, "
-                "or the name of a module that has such."
-            )
-    apart = [part for item in found for part in getattr(item, "converters", (item,))]
-    return tuple(dict.fromkeys(apart))
-
-
-def _is_plugin(item: Any) -> bool:
-    return bool(getattr(item, "is_plugin", False)) and not isinstance(item, type)
-
-
-def _module(name: str, text: str) -> types.ModuleType:
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does: modules beside the working folder
-    try:
-        return importlib.import_module(text)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (text == error.name or text.startswith(f"{error.name}.")):
-            raise UserError(f"option {name!r} names the module {text!r}, which is not there.") from None
-        raise
-    except Exception as error:
-        raise UserError(f"option {name!r} names the module {text!r}, which cannot be imported: {error!r}.") from error
-
-
-def _store(name: str, value: Any) -> Any:
-    missing = [
-        method for method in ("save", "load") if value is not None and not callable(getattr(value, method, None))
-    ]
-    if missing:
-        raise UserError(
-            f"option {name!r} is a {type(value).__name__} without {missing[0]}: give an object that has it."
-        )
-    return value
-
-
-def _patterns(name: str, value: Any) -> frozenset[str]:
-    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    if value is None or value == "" or (isinstance(value, str) and value.lower() in words):
-        value = bool(value) and words[value.lower()]
-    if isinstance(value, bool):
-        return frozenset({"*"} if value else ())
-    items = _items(value)
-    if not all(isinstance(item, str) and item for item in items):
-        raise UserError(f"option {name!r} is {value!r}: give true, or names of weights and patterns of such.")
-    return frozenset(items)
-
-
-def _precisions(name: str, value: Any) -> frozenset[torch.dtype]:
-    import torch
-
-    dtypes: dict[str, torch.dtype] = {text: getattr(torch, full) for text, full in _PRECISIONS.items()}
-    found = set()
-    for item in _items(value):
-        dtype = dtypes.get(item.removeprefix("torch.")) if isinstance(item, str) else item
-        if dtype not in set(dtypes.values()):
-            raise UserError(f"option {name!r} contains {item!r}: give float32, float16 or bfloat16.")
-        found.add(dtype)
-    if {torch.float16, torch.bfloat16} <= found:
-        raise UserError(f"option {name!r} names both float16 and bfloat16: give one of them.")
-    return frozenset(found or {torch.float32})
-
-
-def _capabilities(name: str, value: Any) -> tuple[str, ...]:
-    texts = [f"{item[0]}.{item[1]}" if isinstance(item, tuple) else str(item) for item in _items(value)]
-    for text in texts:
-        major, separator, minor = text.partition(".")
-        if not (separator and major.isdigit() and minor.isdigit()):
-            raise UserError(f"option {name!r} contains {text!r}: give compute capabilities such as 8.6 or 12.0.")
-    return tuple(sorted(set(texts), key=lambda text: tuple(int(part) for part in text.split("."))))
-
-
-def _one_of(kind: Any) -> Any:
-    def normalize(name: str, value: Any) -> str:
-        if value not in get_args(kind):
-            raise UserError(f"option {name!r} is {value!r}.{did_you_mean(str(value), get_args(kind))}")
-        return str(value)
-
-    return normalize
-
-
-def _bytes(name: str, value: Any) -> int | None:
-    return None if value in (None, "none", "") else _int(name, value, 0)
-
-
-def _check(name: str, value: Any) -> Check | None:
-    if value is None or (isinstance(value, str) and value in ("none", "")):
-        return None
-    from .ir.check import Check
-
-    return Check.of(name, _bool(name, value) if isinstance(value, str) else value)
-
-
-def _tuning(name: str, value: Any) -> Tuning | None:
-    if value is None or (isinstance(value, str) and value in ("none", "")):
-        return None
-    from .ir.tuning import Tuning
-
-    if isinstance(value, Tuning):
-        return value
-    path = _path(name, value)
-    return None if path is None else Tuning.load(path)
-
-
-def _tolerance(name: str, value: Any) -> float | None:
-    if value in (None, "none", ""):
-        return None
-    try:
-        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else -1.0
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float("inf"):
-        raise UserError(f"option {name!r} is {value!r}: give a number above 0, such as 1e-2.")
-    return number
-
-
-def _path(name: str, value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        raise UserError(f"option {name!r} is {value!r}: give a path.")
-    return os.path.expanduser(os.fsdecode(value))
-
-
 _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
     {
-        "min_block_size": lambda name, value: None if value in (None, "none", "") else _int(name, value, 1),
-        "torch_executed_ops": _names,
-        "torch_executed_modules": _names,
-        "enabled_precisions": _precisions,
-        "keep_in_float32": _names,
-        "max_depth_of_reduction": lambda name, value: None if value in (None, "none", "") else _int(name, value, 1),
-        "truncate_double": _bool,
-        "require_full_compilation": _bool,
-        "disable_tf32": _bool,
-        "use_fp32_acc": _bool,
-        "workspace_size": lambda name, value: _int(name, value, 0),
-        "optimization_level": lambda name, value: None if value in (None, "none", "") else _int(name, value, 0, 6),
-        "cpu_memory_budget": _bytes,
-        "compute_capabilities": _capabilities,
-        "dryrun": _bool,
-        "executor": _one_of(Executor),
-        "pass_through_build_failures": _bool,
-        "build_seconds": _seconds,
-        "strict": _bool,
-        "cuda_graphs": _bool,
-        "cuda_graph_limit": lambda name, value: _int(name, value, 1),
-        "reuse_outputs": _bool,
-        "runtime_cache_path": _path,
-        "dynamic_shapes_kernel_specialization_strategy": _one_of(KernelSpecialization),
-        "enable_weight_streaming": _bool,
-        "weight_streaming_budget": _bytes,
-        "converters": _plugins,
-        "mutable_weights": _patterns,
-        "cache_dir": _path,
-        "engine_cache": _store,
-        "cache_size": lambda name, value: _int(name, value, 0),
-        "islands": _one_of(Islands),
-        "tuning": _tuning,
-        "tune": _bool,
-        "preset": lambda name, value: None if value in (None, "none", "") else _one_of(Preset)(name, value),
-        "max_error": _tolerance,
-        "check": _check,
-        "tolerance": _tolerance,
-        "dump_dir": _path,
-        "partition": _path,
+        "min_block_size": optional(whole_number(1)),
+        "torch_executed_ops": names,
+        "torch_executed_modules": names,
+        "enabled_precisions": precisions,
+        "keep_in_float32": names,
+        "max_depth_of_reduction": optional(whole_number(1)),
+        "truncate_double": boolean,
+        "require_full_compilation": boolean,
+        "disable_tf32": boolean,
+        "use_fp32_acc": boolean,
+        "workspace_size": whole_number(0),
+        "optimization_level": optional(whole_number(0, 6)),
+        "cpu_memory_budget": byte_count,
+        "compute_capabilities": capabilities,
+        "dryrun": boolean,
+        "executor": one_of(Executor),
+        "pass_through_build_failures": boolean,
+        "build_seconds": seconds,
+        "strict": boolean,
+        "cuda_graphs": boolean,
+        "cuda_graph_limit": whole_number(1),
+        "reuse_outputs": boolean,
+        "runtime_cache_path": path,
+        "dynamic_shapes_kernel_specialization_strategy": one_of(KernelSpecialization),
+        "enable_weight_streaming": boolean,
+        "weight_streaming_budget": byte_count,
+        "converters": plugins,
+        "mutable_weights": patterns,
+        "cache_dir": path,
+        "engine_cache": store,
+        "cache_size": whole_number(0),
+        "islands": one_of(Islands),
+        "tuning": tuning,
+        "tune": boolean,
+        "preset": optional(one_of(Preset)),
+        "max_error": tolerance,
+        "check": check,
+        "tolerance": tolerance,
+        "dump_dir": path,
+        "partition": path,
     }
 )
