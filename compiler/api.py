@@ -121,30 +121,43 @@ def compile(
             settings = _tuned(settings, model, inputs, kwarg_inputs)
             spent = {"export": time.perf_counter() - started}
             compiled = compile_program(program, settings, pipeline, instruments, spent)
-            owner = _owner(model)
-            if owner is not None and isinstance(compiled, EngineGraph):
-                made: Report = vars(compiled)["report"]
-                compiled.watch(owner, program.state_read - made.program.mutable)
-            if chosen != "ts":
-                return compiled
-            report: Report = vars(compiled)["report"]
-            script = _as_script(compiled, report)
+            _watch(model, program, compiled)
+            return compiled if chosen != "ts" else _as_script(compiled)
         except NotWhole as error:
             if chosen != "ts" or not is_torchscript(model) or settings.require_full_compilation:
                 raise
-            from .frontends.torchscript.blocks import Asked, script_of_blocks
+            spent = {"export": time.perf_counter() - started}
+            return _in_blocks(model, inputs, kwarg_inputs, settings, pipeline, instruments, str(error), spent)
 
-            asked = Asked(str(error), spent={"export": time.perf_counter() - started})
 
-            def run(name: str, program: Program, settings: Settings) -> GraphModule:
-                return compile_program(program, settings, pipeline, instruments)
+def _watch(model: Any, program: Program, compiled: Any) -> None:
+    """Let a compiled module notice when what was built into its engines changes in the model."""
+    owner = _owner(model)
+    if owner is not None and isinstance(compiled, EngineGraph):
+        report: Report = vars(compiled)["report"]
+        compiled.watch(owner, program.state_read - report.program.mutable)
 
-            if settings.check is not None:
-                # Blocks have arguments of their own: each is checked on those that it is compiled for.
-                settings = settings.updated({"check": True})
-            return script_of_blocks(model, inputs or (), kwarg_inputs or {}, settings, run, asked)
-        object.__setattr__(script, "report", report)
-        return script
+
+def _in_blocks(
+    model: Any,
+    inputs: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    settings: Settings,
+    pipeline: str | Pipeline | Sequence[Pass] | None,
+    instruments: Sequence[Instrument],
+    why: str,
+    spent: Mapping[str, float],
+) -> torch.jit.ScriptModule:
+    """TorchScript of which parts are compiled, for the reason `why`."""
+    from .frontends.torchscript.blocks import Asked, script_of_blocks
+
+    def run(name: str, program: Program, settings: Settings) -> GraphModule:
+        return compile_program(program, settings, pipeline, instruments)
+
+    if settings.check is not None:
+        # Blocks have arguments of their own: each is checked on those that it is compiled for.
+        settings = settings.updated({"check": True})
+    return script_of_blocks(model, inputs or (), kwargs or {}, settings, run, Asked(why, spent=dict(spent)))
 
 
 def _positional(inputs: Any, arg_inputs: Any, input_signature: Any) -> Any:
@@ -233,13 +246,16 @@ def traced_program(
         raise NotWhole(str(error)) from error
 
 
-def _as_script(compiled: Any, report: Report) -> torch.jit.ScriptModule:
+def _as_script(compiled: Any) -> torch.jit.ScriptModule:
+    report: Report = vars(compiled)["report"]
     try:
         from .runtime.saving.output_formats import torchscript_of
 
-        return torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
+        script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
     except UserError as error:
         raise NotWhole(str(error)) from error
+    object.__setattr__(script, "report", report)
+    return script
 
 
 def convert_to_engine(

@@ -92,8 +92,9 @@ def _written_by(func: Any, args: Any, kwargs: Any) -> list[tuple[torch.Tensor, t
     leaves, spec = pytree.tree_flatten((args, kwargs))
     if torch.Tag.nondeterministic_seeded in func.tags or any(isinstance(leaf, torch.SymInt) for leaf in leaves):
         return []
-    reals = {id(leaf): leaf.real_tensor for leaf in leaves if isinstance(leaf, FakeTensor)}
-    if any(real is None for real in reals.values()):
+    fakes = [leaf for leaf in leaves if isinstance(leaf, FakeTensor)]
+    reals = {id(fake): fake.real_tensor for fake in fakes if fake.real_tensor is not None}
+    if len(reals) < len({id(fake) for fake in fakes}):
         return []
     copies = {key: real.clone() for key, real in reals.items()}
     tried = pytree.tree_unflatten([copies.get(id(leaf), leaf) for leaf in leaves], spec)

@@ -160,21 +160,25 @@ class Report(ShownInNotebooks):
 
     def to_json(self) -> dict[str, Any]:
         """The object that `run.json` holds."""
-        return {
-            "schema": self.schema,
-            "versions": self.versions,
-            "command": self.command,
-            "pipeline": self.pipeline,
-            "settings": self.settings,
-            "passes": [record.to_json() for record in self.passes],
-            "seconds": {**self.spent, "passes": self.pass_seconds, "total": self.seconds},
-            "verdicts": self.verdicts,
-            "segments": [record.to_json() for record in self.segments],
-            "boundary": self.boundary.to_json(),
-            "notes": list(self.notes),
-            **({} if self.quantisation is None else {"quantisation": self.quantisation.to_json()}),
-            "failure": self.failure,
-        }
+        quantisation = {} if self.quantisation is None else {"quantisation": self.quantisation.to_json()}
+        return {**fields_of_run(self), **quantisation, "failure": self.failure}
+
+
+def fields_of_run(report: Any) -> dict[str, Any]:
+    """What `run.json` has of every run: of this report, and of that of a TorchScript model in blocks."""
+    return {
+        "schema": report.schema,
+        "versions": report.versions,
+        "command": report.command,
+        "pipeline": report.pipeline,
+        "settings": report.settings,
+        "passes": [record.to_json() for record in report.passes],
+        "seconds": {**report.spent, "passes": report.pass_seconds, "total": report.seconds},
+        "verdicts": report.verdicts,
+        "segments": [record.to_json() for record in report.segments],
+        "boundary": report.boundary.to_json(),
+        "notes": list(report.notes),
+    }
 
 
 def summary(verdicts: Mapping[str, int], engines: int) -> str:

@@ -13,7 +13,7 @@ from ..ir.ledger import Ledger, LedgerRow
 from ..ir.records import PassRecord, SegmentRecord
 from .coverage import ModuleCoverage, module_coverage
 from .dump_folder import SCHEMA
-from .report import Report, summary
+from .report import Report, fields_of_run, summary
 from .versions import versions
 
 
@@ -157,18 +157,8 @@ class ScriptReport:
     def to_json(self) -> dict[str, Any]:
         """The object that `run.json` holds: the fields of a `Report`, and those of a model in blocks."""
         return {
-            "schema": self.schema,
-            "versions": self.versions,
-            "command": self.command,
-            "pipeline": self.pipeline,
-            "settings": self.settings,
-            "passes": [record.to_json() for record in self.passes],
-            "verdicts": self.verdicts,
-            "segments": [record.to_json() for record in self.segments],
-            "boundary": self.boundary.to_json(),
-            "notes": list(self.notes),
+            **fields_of_run(self),
             "failure": None,
-            "seconds": {**self.spent, "passes": self.pass_seconds, "total": self.seconds},
             "whole": self.whole,
             "blocks": [{"name": b.name, "runs": b.runs, "report": b.report.to_json()} for b in self.blocks],
             "stayed": [row.to_json() for row in self.stayed],
