@@ -23,7 +23,7 @@ from .ir.program import Program
 from .ir.tracing import tracing
 from .manager import compile_program
 from .pass_base import Pass
-from .pipeline import Pipeline
+from .pipeline import DEFAULT_TEXT, Pipeline, as_pipeline
 from .report.report import Report
 from .runtime.engine_graph import SPLICED, EngineGraph
 from .settings import Settings
@@ -266,6 +266,9 @@ def convert_to_engine(
     kwarg_inputs: Mapping[str, Any] | None = None,
     input_signature: Any = None,
     profiles: Sequence[Any] | None = None,
+    input_names: Any = None,
+    output_names: Any = None,
+    pipeline: str | Pipeline | Sequence[Pass] | None = None,
     **options: Any,
 ) -> SerializedEngine:
     """Compile a model that converts whole to one TensorRT engine.
@@ -273,6 +276,10 @@ def convert_to_engine(
     Args:
         model, inputs, arg_inputs, kwarg_inputs, input_signature, profiles, options: as for `compile`. The engine's
             bindings have the names of the arguments; `save_engine` writes them to a file with the engine.
+        input_names: names for the bindings instead: in the containers of the arguments, `(positional, by name)` where
+            there are such; or a list of all of them; or a text such as "input_{}", with the place of each.
+        output_names: names for the results, in the container in which the model returns them, or likewise.
+        pipeline: as for `compile`.
 
     Returns:
         The serialized engine: bytes, which `embed_engine_in_new_module` takes too.
@@ -286,9 +293,18 @@ def convert_to_engine(
         raise UserError("convert_to_engine makes one engine of the whole model: leave out require_full_compilation.")
     whole = {**options, "require_full_compilation": True}
     inputs = _positional(inputs, arg_inputs, input_signature)
+    if profiles is not None:
+        inputs, kwarg_inputs = with_profiles(model, inputs, kwarg_inputs, profiles)
+    if input_names is not None or output_names is not None:
+        from ..passes.convert.binding_names import NameBindings
+
+        program = _program_of(model, inputs, kwarg_inputs)
+        naming = NameBindings.of(program, input_names, output_names)
+        pipeline = as_pipeline(DEFAULT_TEXT if pipeline is None else pipeline).insert_after("convert", naming)
+        model, inputs, kwarg_inputs = program, None, None
     from .runtime.saving.output_formats import serialized_engine
 
-    return serialized_engine(compile(model, inputs, kwarg_inputs=kwarg_inputs, profiles=profiles, ir="dynamo", **whole))
+    return serialized_engine(compile(model, inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", pipeline=pipeline, **whole))
 
 
 def convert_method_to_trt_engine(

@@ -21,6 +21,10 @@ class NotWhole(UserError):
     """A model that cannot be one graph, by its own fault and not that of its inputs."""
 
 
+class BindingNameMismatch(UserError, ValueError):
+    """Names for the bindings of an engine that do not fit the model's arguments or results."""
+
+
 class Cancelled(Exception):
     """The user asked to stop; a long step noticed it between two of its parts."""
 

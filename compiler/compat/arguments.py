@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import math
 import os
 import tempfile
 import warnings
@@ -72,7 +73,14 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: it cannot be done.
     """
-    found = {_RENAMED.get(name, name): value for name, value in options.items()}
+    found = {_RENAMED.get(name, name): value for name, value in options.items() if value is not None}
+    if found.get("runtime_cache_path") == "":
+        del found["runtime_cache_path"]
+    size = found.get("min_block_size", DEFAULT_BLOCK_SIZE)
+    if isinstance(size, float) and math.isinf(size):
+        found["dryrun"] = found.get("dryrun") or True  # no graph has so many operators
+        size = DEFAULT_BLOCK_SIZE
+    found["min_block_size"] = max(1, int(size)) if isinstance(size, int | float) else size
     precisions = _precisions(found)
     if precisions is not None:
         found["enabled_precisions"] = precisions
@@ -89,6 +97,10 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(found.get("dryrun"), str | os.PathLike):
         found["dryrun"] = True
     return found
+
+
+DEFAULT_BLOCK_SIZE = 3
+"""What 5 is there: a linear layer, or a convolution with its normalization, is one operator here."""
 
 
 _EXCLUDED = ("autocast_excluded_nodes", "autocast_excluded_ops", "keep_in_float32")

@@ -14,14 +14,16 @@ from torch.utils import _pytree as pytree
 from ..api import compile as compile_model
 from ..api import convert_to_engine
 from ..api import trace as trace_model
-from ..frontends.module_view import is_torchscript
-from ..frontends.torch_compile import backend as compile_graph
+from ..errors import BindingNameMismatch
+from ..frontends.torch_compile import TorchCompileBackend, compiled_when_called
 from ..ir.input import Input as Declared
 from ..runtime.after_import import after_import
 from .arguments import named, positional, report_file, translated
+from .calibration import quantised
 from .compilation_settings import CompilationSettings
 from .converters import with_registered
 from .debugging import dump_folder
+from .lowering_passes import with_passes
 from .made import remember
 from .mistakes import InvalidType, InvalidValue
 
@@ -61,8 +63,6 @@ def compile(
     kwargs = named(kwarg_inputs)
     if ir == "exported_program":
         ir = "dynamo"
-    if ir in ("ts", "torchscript") or (ir == "default" and is_torchscript(module)):
-        options.setdefault("min_block_size", 3)  # as there, where that front end is
     if ir == "torch_compile":
         return _when_called(module, args, kwargs, options)
     if args is None and kwargs is None and not isinstance(module, ExportedProgram):
@@ -100,10 +100,13 @@ def compile_script(
 
 
 def _compiled(module: Any, args: Any, kwargs: Any, options: Mapping[str, Any], ir: str) -> Any:
-    path, chosen = report_file(options), translated(options)
+    rest = dict(options)
+    module = quantised(module, rest)
+    path, chosen = report_file(rest), translated(rest)
     folder = dump_folder()
     if folder is not None:
         chosen.setdefault("dump_dir", folder)
+    chosen["pipeline"] = with_passes(chosen.get("pipeline"))
     compiled = compile_model(module, args, kwarg_inputs=kwargs, ir=ir, **with_registered(chosen))
     if path is not None:
         path.write_text(f"{compiled.report.table()}\n", encoding="utf-8")
@@ -115,7 +118,9 @@ def _when_called(module: Any, args: Any, kwargs: Any, options: Mapping[str, Any]
     leaves = pytree.tree_leaves((args, kwargs))
     if not any(isinstance(leaf, Declared) and leaf.is_dynamic for leaf in leaves):
         args = kwargs = None
-    return compile_model(module, args, kwarg_inputs=kwargs, ir="torch_compile", **with_registered(translated(options)))
+    chosen = with_registered(translated(options))
+    chosen["pipeline"] = with_passes(chosen.get("pipeline"))
+    return compiled_when_called(module, TorchCompileBackend(gradients=False, **chosen), args, kwargs)
 
 
 def backend(
@@ -136,7 +141,8 @@ def backend(
     except Exception as error:
         # Raised here, it would reach the user inside dynamo's BackendCompilerFailed.
         return functools.partial(_raise, error)
-    return compile_graph(graph, example_inputs, options=chosen)
+    chosen["pipeline"] = with_passes(chosen.get("pipeline"))
+    return TorchCompileBackend(gradients=False, **chosen)(graph, example_inputs)
 
 
 def _raise(error: Exception, *args: Any) -> None:
@@ -170,6 +176,9 @@ def serialized_engine(
     *,
     arg_inputs: Any = None,
     kwarg_inputs: Mapping[str, Any] | None = None,
+    arg_input_binding_names: Any = None,
+    kwarg_input_binding_names: Mapping[str, Any] | None = None,
+    output_binding_names: Any = None,
     **options: Any,
 ) -> bytes:
     """`dynamo.convert_exported_program_to_serialized_trt_engine`: the one engine that does all a program does.
@@ -177,16 +186,35 @@ def serialized_engine(
     Args:
         exported_program: from `torch.export.export` or `trace`, or a module.
         inputs, arg_inputs, kwarg_inputs, options: as for `compile`.
+        arg_input_binding_names, kwarg_input_binding_names, output_binding_names: names for the bindings of the engine,
+            in the containers of the arguments and of the result; by default those of the arguments, and output0 and on.
 
     Raises:
+        BindingNameMismatchError: names are in other containers, or one is there twice.
         UserError: part of it does not convert, with the reasons.
     """
     chosen = with_registered(translated(options))
     for name in ("require_full_compilation", "min_block_size"):  # one engine is what this is for
         chosen.pop(name, None)
-    return convert_to_engine(
-        exported_program, positional(inputs, arg_inputs), kwarg_inputs=named(kwarg_inputs), **chosen
-    )
+    args, kwargs = positional(inputs, arg_inputs), named(kwarg_inputs)
+    if arg_input_binding_names is not None or kwarg_input_binding_names is not None:
+        if not isinstance(exported_program, ExportedProgram):
+            exported_program = trace_model(exported_program, args or (), kwargs).exported
+        chosen["input_names"] = _input_names(exported_program, arg_input_binding_names, kwarg_input_binding_names)
+    chosen["output_names"] = "output{}" if output_binding_names is None else output_binding_names
+    chosen["pipeline"] = with_passes(chosen.get("pipeline"))
+    return convert_to_engine(exported_program, args, kwarg_inputs=kwargs, **chosen)
+
+
+def _input_names(program: ExportedProgram, args: Any, kwargs: Mapping[str, Any] | None) -> Any:
+    """Names of all inputs, in the containers of the arguments; those that are not given keep their own."""
+    own = pytree.tree_unflatten(list(program.graph_signature.user_inputs), program.call_spec.in_spec)
+    positionals, keywords = own
+    if kwargs is not None and set(kwargs) == set(keywords):
+        keywords = {key: kwargs[key] for key in keywords}  # in the program's order
+    elif kwargs is not None:
+        raise BindingNameMismatch(f"kwarg_input_binding_names is {kwargs!r}: give names for {', '.join(keywords)}.")
+    return (positionals if args is None else tuple(args)), keywords
 
 
 def method_engine(

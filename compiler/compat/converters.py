@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
@@ -14,10 +13,11 @@ from torch.fx import Node
 from ..ir.call import Call
 from ..ir.symbols import dims_of
 from ..tensorrt.context import ConverterContext
-from ..tensorrt.plugins import overloads_of
+from ..tensorrt.plugins import Decomposition, overloads_of
 from ..tensorrt.registry import Condition, Converter
 from ..tensorrt.tensor import Tensor
 from .compilation_settings import CompilationSettings
+from .conversion_context import ConversionContext
 from .enums import dtype as DType
 from .mistakes import InvalidType
 
@@ -29,20 +29,12 @@ class ConverterPriority(Enum):
     HIGH = auto()
 
 
-@dataclass(frozen=True)
-class ConversionContext:
-    """What a converter is given: TensorRT's network, as `net`, options, and this package's own context."""
-
-    net: Any
-    compilation_settings: CompilationSettings
-    own: ConverterContext
-
-
 class Registered:
     """The converters of a process, which every compilation of `trt_passes.torch_tensorrt` knows."""
 
     def __init__(self) -> None:
-        self.items: list[Converter] = []
+        self.items: list[Converter | Decomposition] = []
+        self.table: Any = None
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -117,16 +109,19 @@ def _validated(validator: Callable[..., bool]) -> Condition:
 
 def _adapted(function: Callable[..., Any]) -> Callable[[ConverterContext, Call], Any]:
     def convert(ctx: ConverterContext, call: Call) -> Any:
+        theirs = ConversionContext(ctx.network, CompilationSettings(), ctx)
+
         def given(argument: Any) -> Any:
-            return _given(ctx, argument)
+            return _given(theirs, argument)
 
         args = torch.fx.node.map_aggregate(call.node.args, given)
         kwargs = torch.fx.node.map_aggregate(call.node.kwargs, given)
         before = ctx.network.num_layers
-        theirs = ConversionContext(ctx.network, CompilationSettings(), ctx)
         made = function(theirs, call.node.target, args, kwargs, call.node.name)
         for index in range(before, ctx.network.num_layers):
-            ctx.enter(ctx.network.get_layer(index))
+            layer = ctx.network.get_layer(index)
+            if layer.name not in ctx.layer_nodes:  # blocks name theirs
+                ctx.enter(layer)
         if isinstance(call.out, torch.Tensor):
             return _result(ctx, made[0] if isinstance(made, list | tuple) else made, call.out)
         return tuple(_result(ctx, item, value) for item, value in zip(made, call.out, strict=True))
@@ -134,16 +129,18 @@ def _adapted(function: Callable[..., Any]) -> Callable[[ConverterContext, Call],
     return convert
 
 
-def _given(ctx: ConverterContext, argument: Any) -> Any:
+def _given(theirs: ConversionContext, argument: Any) -> Any:
     """An argument as such converters take it: weights as PyTorch's tensors, what is computed as TensorRT's."""
     if not isinstance(argument, Node):
         return argument
+    ctx, value = theirs.own, argument.meta.get("val")
     weight = ctx.constant_value(argument)
     if weight is not None:
         return weight.detach().cpu()
-    if not isinstance(argument.meta.get("val"), torch.Tensor):
-        return ctx.tensor(argument).trt if not isinstance(argument.meta.get("val"), int) else argument.meta["val"]
-    return ctx.tensor(argument).trt
+    if isinstance(value, int):
+        return value
+    made = ctx.tensor(argument).trt
+    return theirs.noted(made, value) if isinstance(value, torch.Tensor) else made
 
 
 def _result(ctx: ConverterContext, made: Any, value: torch.Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform as this_machine
 from collections.abc import Callable
-from enum import Enum
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -248,3 +248,17 @@ class Platform(_Convertible):
             "windows": lambda: _of_tensorrt("RuntimePlatform", "WINDOWS_AMD64"),
         }
         return names[self.value[0]]() if self.value[0] else ()
+
+
+class SourceIR(Enum):
+    """Where an operator comes from, which converters tell the building blocks; nothing depends on it here."""
+
+    NN = auto()
+    ACC = auto()
+    ATEN = auto()
+    PRIM = auto()
+    TORCHTRT_LOWERED = auto()
+    UNKNOWN = auto()
+
+    def __str__(self) -> str:
+        return self.name.lower()

@@ -13,15 +13,26 @@ class Features:
     torchscript_frontend = True
     fx_frontend = True
     qdp_plugin = False
-    windows_cross_compile = False
     trtllm_for_nccl = False
-    native_trt_collectives = False
 
     @property
     def tensorrt_rtx(self) -> bool:
         """Whether the TensorRT that is used is TensorRT-RTX."""
         try:
             return load().is_rtx
+        except TensorRTNotFound:
+            return False
+
+    @property
+    def windows_cross_compile(self) -> bool:
+        """Whether engines that are built here run on Windows, as those of TensorRT-RTX do."""
+        return self.tensorrt_rtx
+
+    @property
+    def native_trt_collectives(self) -> bool:
+        """Whether collectives of several GPUs can be layers of an engine."""
+        try:
+            return load().can_build_collectives
         except TensorRTNotFound:
             return False
 

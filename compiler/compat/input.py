@@ -24,7 +24,8 @@ class Input:
     Args:
         shape: the static shape, by position or by name.
         min_shape, opt_shape, max_shape: likewise, for sizes that vary.
-        profiles: several ranges, each a dict of "min", "opt" and "max": the optimization profiles of an engine.
+        profiles: several ranges, each a dict of "min", "opt" and "max" (or "min_shape" and so on): the optimization
+            profiles of an engine.
         dtype: of the tensor, as PyTorch, TensorRT, NumPy or `torch_tensorrt.dtype` has it; float32 unless said.
         format: contiguous or channels_last.
         tensor_domain: the smallest value of examples, and the one that all of them are below; [0, 2) unless said.

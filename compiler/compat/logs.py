@@ -129,3 +129,26 @@ def get_logging_prefix() -> str:
     """What `set_logging_prefix` said; nothing by default."""
     formats = [getattr(handler.formatter, "_fmt", "") or "" for handler in LOGGER.handlers]
     return formats[0].removesuffix("%(levelname)s: %(message)s") if formats else ""
+
+
+def set_is_colored_output_on(colored_output_on: bool) -> None:
+    """Let the logger's own handlers write in colours, by level; a handler is added if there is none."""
+    prefix = get_logging_prefix()
+    set_logging_prefix(prefix)
+    for handler in LOGGER.handlers:
+        kind = _Colored if colored_output_on else logging.Formatter
+        handler.setFormatter(kind(f"{prefix}%(levelname)s: %(message)s"))
+
+
+def get_is_colored_output_on() -> bool:
+    """Whether `set_is_colored_output_on` let messages be in colours."""
+    return any(isinstance(handler.formatter, _Colored) for handler in LOGGER.handlers)
+
+
+class _Colored(logging.Formatter):
+    """Errors are red, warnings yellow, and what is less is as it is."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        color = 31 if record.levelno >= logging.ERROR else 33 if record.levelno >= logging.WARNING else 0
+        return f"\033[{color}m{text}\033[0m" if color else text

@@ -9,6 +9,9 @@ import torch
 from torch.export import ExportedProgram
 
 from ...passes.decompose import decompositions
+from ..tensorrt.plugins import Decomposition, overloads_of
+from .converters import REGISTERED
+from .mistakes import InvalidValue
 
 
 def get_decompositions(
@@ -32,3 +35,47 @@ def pre_export_lowering(exported_program: ExportedProgram, *settings: Any, **oth
 def post_lowering(graph_module: torch.fx.GraphModule, *settings: Any, **others: Any) -> torch.fx.GraphModule:
     """The module itself: passes lower it when it is compiled."""
     return graph_module
+
+
+class Decompositions(dict[Any, Callable[..., Any]]):
+    """The decompositions of a process, by operator: those that are set are used when models are compiled.
+
+    What is removed stays as it is: whether an operator is decomposed depends on whether it has a converter.
+    """
+
+    def __setitem__(self, operator: Any, rule: Callable[..., Any]) -> None:
+        super().__setitem__(operator, rule)
+        REGISTERED.items.append(Decomposition(overloads_of([operator]), rule))
+
+
+def table() -> Decompositions:
+    """`TORCH_TRT_DECOMPOSITIONS`: the decompositions of this package, to which others can be added."""
+    if REGISTERED.table is None:
+        made = Decompositions()
+        dict.update(made, decompositions())
+        REGISTERED.table = made
+    found: Decompositions = REGISTERED.table
+    return found
+
+
+def register_torch_trt_decomposition(
+    aten_op: Any, registry: Any = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as what an operator is made of, when models are compiled.
+
+    Args:
+        aten_op: the operator.
+        registry: as there: `TORCH_TRT_DECOMPOSITIONS`, which is the only one.
+
+    Raises:
+        ValueError: it is another registry, or there is no such operator.
+    """
+    if registry is not None and registry is not REGISTERED.table:
+        raise InvalidValue("registry is another one than TORCH_TRT_DECOMPOSITIONS: leave it out.")
+
+    def register(rule: Callable[..., Any]) -> Callable[..., Any]:
+        for overload in overloads_of([aten_op]):
+            table()[overload] = rule
+        return rule
+
+    return register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -134,6 +135,24 @@ class enable_output_allocator(_Changed):
 
     def __init__(self, module: Any) -> None:
         super().__init__(module)
+
+
+class ResourceAllocationStrategy(_Changed):
+    """Nothing changes meanwhile: engines keep the memory that they compute in.
+
+    Args:
+        compiled_module: what `compile` returned, or a module that has such.
+        dynamically_allocate_resources: whether the memory should be given back after every call, which is a warning.
+    """
+
+    def __init__(self, compiled_module: Any, dynamically_allocate_resources: bool = False) -> None:
+        super().__init__(compiled_module)
+        if dynamically_allocate_resources:
+            warnings.warn(
+                "engines keep the memory that they compute in here: it is freed with the compiled module.",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 class optimization_profile(_Changed):

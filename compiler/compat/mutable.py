@@ -193,7 +193,9 @@ def restored(state: dict[str, Any]) -> MutableTorchTensorRTModule:
     return module
 
 
-_OF_THE_MODULE = frozenset({"allow_complex_guards_as_runtime_asserts", "immutable_weights", "make_refittable"})
+_OF_THE_MODULE = frozenset(
+    {"use_python", "allow_complex_guards_as_runtime_asserts", "immutable_weights", "make_refittable"}
+)
 
 
 def _signature(args: Any, kwargs: Any) -> tuple[Any, Any]:

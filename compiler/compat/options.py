@@ -65,7 +65,9 @@ FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
             _OFF,
             "an engine runs with the version of TensorRT that built it, elsewhere its segment runs in PyTorch",
         ),
-        "enable_cross_compile_for_windows": ForeignOption(_OFF, "engines are built for Linux only", refused=True),
+        "enable_cross_compile_for_windows": ForeignOption(
+            _ANY, "engines of TensorRT-RTX are portable to Windows, those of TensorRT are not"
+        ),
         "device": ForeignOption(
             r"none|cuda(:\d+)?", "an engine runs on the GPU that its inputs are on, and nowhere else", refused=True
         ),
@@ -147,7 +149,7 @@ SHARED_OPTIONS: Mapping[str, str] = MappingProxyType(
         "autocast_max_depth_of_reduction": "the numbers that a product adds up for one result",
         "use_fp32_acc": "on by default: products of float16 matrices are then as exact as PyTorch's",
         "truncate_double": "`truncate_long_and_double` is another name for it; int64 is never truncated",
-        "min_block_size": "5, as there",
+        "min_block_size": "5, as there; 3 by default with the import above, as a linear layer is one operator here, two there",
         "torch_executed_ops": 'operators, or names such as `"aten.softmax"`',
         "torch_executed_modules": "classes, class names or dotted paths",
         "require_full_compilation": "the error has the reasons; `min_block_size` is 1 then by default",

@@ -6,6 +6,9 @@ import platform
 
 import torch
 
+from ..errors import UserError
+from ..report.versions import versions
+
 
 def is_tegra_platform() -> bool:
     """Whether this is a Jetson, or another machine with a Tegra processor."""
@@ -29,3 +32,28 @@ def is_thor() -> bool:
 def sanitized_torch_version() -> str:
     """The release of PyTorch, without what is after a plus sign."""
     return torch.__version__.partition("+")[0]
+
+
+def get_build_info() -> str:
+    """The versions of everything that a compilation depends on, a line each."""
+    return "\n".join(f"{name}: {version}" for name, version in versions().items())
+
+
+def dump_build_info() -> None:
+    """Print `get_build_info()`."""
+    print(get_build_info())
+
+
+def set_device(gpu_id: int) -> None:
+    """Make a GPU PyTorch's current one, which is the one that tensors are made on; nothing without a GPU.
+
+    Raises:
+        UserError: there is no such GPU.
+    """
+    if not isinstance(gpu_id, int) or gpu_id < 0:
+        raise UserError(f"gpu_id is {gpu_id!r}: give the number of a GPU.")
+    if not torch.cuda.is_available():
+        return
+    if gpu_id >= torch.cuda.device_count():
+        raise UserError(f"gpu_id is {gpu_id}, and there are {torch.cuda.device_count()} GPUs here.")
+    torch.cuda.set_device(gpu_id)

@@ -16,6 +16,7 @@ from ..frontends.exported_program import example_arguments
 from ..ir.memory import fingerprint
 from ..runtime.compiled_module import CompiledModule
 from .arguments import named, positional
+from .files import CompiledProgram
 from .made import remember
 from .mistakes import InvalidType, InvalidValue, NotPossible
 from .modes import compiled_modules
@@ -31,7 +32,7 @@ def refit_module_weights(
     use_weight_map_cache: bool = True,
     in_place: bool = False,
     inputs: Any = None,
-) -> torch.fx.GraphModule:
+) -> torch.fx.GraphModule | CompiledProgram:
     """What was compiled, with the weights of another program of the same model.
 
     Engines that were compiled with `mutable_weights` (`immutable_weights=False`) read the new weights. Others hold the
@@ -46,7 +47,7 @@ def refit_module_weights(
         in_place: change the compiled module itself. The model that it was compiled from keeps its weights.
 
     Returns:
-        The compiled module with the new weights; the same one if `in_place`.
+        The compiled module with the new weights; the same one if `in_place`. A program, if `load` gave one.
 
     Raises:
         ValueError: the program has other weights than the compiled module.
@@ -54,6 +55,7 @@ def refit_module_weights(
     """
     if not isinstance(new_weight_module, ExportedProgram):
         raise InvalidType(f"new_weight_module is a {type(new_weight_module).__name__}: give an ExportedProgram.")
+    as_program = isinstance(compiled_module, CompiledProgram)
     (module, *more) = compiled_modules(compiled_module)
     if more:
         raise InvalidValue(f"there are {len(more) + 1} compiled modules in it: give one of them.")
@@ -75,7 +77,7 @@ def refit_module_weights(
         _take_weights(changed, new_weight_module)
     if verify_output:
         _verify(changed, new_weight_module, positional(inputs, arg_inputs), named(kwarg_inputs))
-    return changed
+    return CompiledProgram.of(changed) if as_program else changed
 
 
 def _weights_of(program: ExportedProgram) -> dict[str, torch.Tensor]:

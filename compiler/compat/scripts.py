@@ -48,5 +48,5 @@ def _by_place(names: Sequence[str] | None, kind: str, own: Sequence[str]) -> lis
     """Names of bindings, where "input_0" and the like stand for places, as engines of Torch-TensorRT call theirs."""
     if names is None:
         return None
-    places = {f"{kind}_{number}": name for number, name in enumerate(own)}
+    places = {f"{kind}{sign}{number}": name for number, name in enumerate(own) for sign in ("_", "")}
     return [name if name in own else places.get(name, name) for name in names]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +13,8 @@ from torch.utils import _pytree as pytree
 from .device import Device
 from .enums import dtype as DType
 from .input import Input
-from .mistakes import InvalidType
+from .logs import LOGGER
+from .mistakes import InvalidType, NotPossible
 
 COSINE_THRESHOLD = 0.99
 """From which cosine on results count as alike."""
@@ -116,3 +120,29 @@ def deallocate_module(module: torch.nn.Module) -> None:
     module.cpu()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def set_log_level(parent_logger: logging.Logger, level: Any) -> None:
+    """Show messages of that level and more severe ones, of a logger and of this package's."""
+    parent_logger.setLevel(level)
+    LOGGER.setLevel(level)
+
+
+def to_torch(value: Any, device: Any = None) -> torch.Tensor:
+    """A number, an array of NumPy's or a tensor as a tensor on a device, the CPU by default."""
+    return torch.as_tensor(value, device=to_torch_device(device) if device is not None else torch.device("cpu"))
+
+
+def req_torch_version(min_torch_version: str = "2.dev") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let the decorated function raise an error where PyTorch is older than a version."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if torch.torch_version.TorchVersion(torch.__version__) < min_torch_version:
+                raise NotPossible(f"{function.__name__} needs PyTorch {min_torch_version}: upgrade torch.")
+            return function(*args, **kwargs)
+
+        return called
+
+    return decorate

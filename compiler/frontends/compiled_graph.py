@@ -39,6 +39,10 @@ class CompiledGraph:
     `mutable_weights` all of them are inputs from the start. A size beyond the range that was built for builds a larger
     range.
 
+    Args:
+        gradients: whether a graph whose results require gradients is left to PyTorch, which computes them. Else its
+            results are without, as those of engines are.
+
     Attributes:
         name: "graph-00" and so on, after dynamo's number of the frame, as in `TORCH_LOGS`.
         recompile: how often dynamo had compiled the same frame before.
@@ -48,7 +52,13 @@ class CompiledGraph:
     """
 
     def __init__(
-        self, graph: DynamoGraph, settings: Settings, compile_program: Compile, name: str, recompile: int = 0
+        self,
+        graph: DynamoGraph,
+        settings: Settings,
+        compile_program: Compile,
+        name: str,
+        recompile: int = 0,
+        gradients: bool = True,
     ) -> None:
         self.name, self.recompile, self.builds = name, recompile, 0
         self.report: Report | None = None
@@ -62,7 +72,8 @@ class CompiledGraph:
         _count("graphs")
         if recompile:
             _count("recompiles")
-        if graph.requires_grad:
+        self._detached = graph.requires_grad and not gradients
+        if graph.requires_grad and gradients:
             self._leave("its results require grad: call it under torch.no_grad(), or freeze the model's parameters")
 
     def __call__(self, *args: Any) -> Any:
@@ -76,6 +87,9 @@ class CompiledGraph:
         return self._graph.module(*args)
 
     def _run(self, built: BuiltGraph, args: Sequence[Any]) -> Any:
+        if self._detached:
+            with torch.no_grad(), self._graph.without_autocast():
+                return built(args)
         if not self._graph.autocast:
             return built(args)
         with self._graph.without_autocast():

@@ -46,6 +46,7 @@ class TorchCompileBackend:
     Args:
         pipeline: passes to run instead of the default ones, or their text.
         instruments: called around every pass, besides `Verify` and, with `dump_dir`, `Dump`.
+        gradients: whether graphs whose results require gradients are left to PyTorch. Else results have none.
         options: fields of `Settings`.
 
     Raises:
@@ -57,15 +58,16 @@ class TorchCompileBackend:
         *,
         pipeline: str | Pipeline | Sequence[Pass] | None = None,
         instruments: Sequence[Instrument] = (),
+        gradients: bool = True,
         **options: Any,
     ) -> None:
-        self.settings = _settings(options)
+        self.settings, self._gradients = _settings(options), gradients
         self.graphs: list[CompiledGraph] = []
         self._compile = functools.partial(compile_program, pipeline=pipeline, instruments=instruments)
 
     def __call__(self, graph: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
         """What dynamo calls with each graph."""
-        compiled = _compiled_graph(graph, self.settings, self._compile)
+        compiled = _compiled_graph(graph, self.settings, self._compile, self._gradients)
         self.graphs.append(compiled)
         return compiled
 
@@ -192,7 +194,9 @@ def _raise(error: UserError, *args: Any) -> None:
     raise error
 
 
-def _compiled_graph(graph: GraphModule, settings: Settings, compile_program: Callable[..., Any]) -> CompiledGraph:
+def _compiled_graph(
+    graph: GraphModule, settings: Settings, compile_program: Callable[..., Any], gradients: bool = True
+) -> CompiledGraph:
     _make_numbers_constant(graph)
     compile_id = torch._guards.CompileContext.current_compile_id()
     frame, recompile = (compile_id.frame_id or 0, compile_id.frame_compile_id or 0) if compile_id else (0, 0)
@@ -202,7 +206,7 @@ def _compiled_graph(graph: GraphModule, settings: Settings, compile_program: Cal
             # Numbers only grow in a run, so dumps with this number or a larger one are of an earlier run.
             remove_graphs(Path(settings.dump_dir), frame)
         settings = settings.updated({"dump_dir": os.path.join(settings.dump_dir, name)})
-    return CompiledGraph(DynamoGraph.of(graph), settings, compile_program, name, recompile)
+    return CompiledGraph(DynamoGraph.of(graph), settings, compile_program, name, recompile, gradients)
 
 
 def _make_numbers_constant(graph: GraphModule) -> None:

@@ -114,6 +114,16 @@ class ConverterContext:
         """Set the value of a node."""
         self._values[name] = value
 
+    def lend_constant(self, name: str, values: torch.Tensor) -> None:
+        """Let a name stand for a constant, as that of a weight of the model does, until it is forgotten."""
+        self._constants[name] = values
+
+    def forget(self, names: Iterable[str]) -> None:
+        """End what names that are no nodes of the segment stand for."""
+        for name in names:
+            self._values.pop(name, None)
+            self._constants.pop(name, None)
+
     def node_tensors(self) -> dict[str, tuple[str, ...]]:
         """The names of the tensors that are the values of the segment's nodes; "" for what is no tensor."""
         groups = {name: value if isinstance(value, tuple) else (value,) for name, value in self._segment_values.items()}

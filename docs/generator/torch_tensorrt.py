@@ -11,7 +11,10 @@ from trt_passes.compiler.settings import ALIASES
 
 from .markdown import table
 
-MODULES = ("", "dynamo", "dynamo.runtime", "dynamo.conversion", "dynamo.utils", "runtime", "ts", "fx", "logging")
+MODULES = (
+    *("", "dynamo", "dynamo.runtime", "dynamo.conversion", "dynamo.conversion.plugins", "dynamo.lowering"),
+    *("dynamo.lowering.passes", "dynamo.partitioning", "dynamo.utils", "runtime", "ts", "ts.ptq", "fx", "logging"),
+)
 """Modules whose names users have in their code, below `torch_tensorrt`."""
 
 

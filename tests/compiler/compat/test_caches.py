@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 import trt_passes as tp
 import trt_passes.torch_tensorrt as torch_tensorrt
 from torch import nn
+from trt_passes.compiler.compat import windows
 from trt_passes.torch_tensorrt.dynamo._engine_cache import BaseEngineCache, DiskEngineCache
 
 X = torch.randn(2, 4)
@@ -101,9 +103,23 @@ def test_the_operator_takes_no_list_for_an_empty_one() -> None:
     torch.testing.assert_close(found, model(X))
 
 
-def test_engines_for_windows_are_refused() -> None:
-    with pytest.raises(RuntimeError, match="for Linux only"):
-        torch_tensorrt.cross_compile_for_windows(nn.ReLU(), "model.ep")
+def test_engines_for_windows_are_those_of_tensorrt_rtx(tmp_path: Path) -> None:
+    model, path = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval(), tmp_path / "model.ep"
+    torch_tensorrt.cross_compile_for_windows(model, path, inputs=[X], min_block_size=1, use_python_runtime=False)
+    torch.testing.assert_close(torch_tensorrt.load_cross_compiled_exported_program(path).module()(X), model(X))
+    program = torch.export.export(model, (X,))
+    compiled = torch_tensorrt.dynamo.cross_compile_for_windows(program, [X], min_block_size=1)
+    torch_tensorrt.dynamo.save_cross_compiled_exported_program(compiled, path)
+    torch.testing.assert_close(torch_tensorrt.load(path).module()(X), model(X))
+    with pytest.raises(ValueError, match="give file_path"):
+        torch_tensorrt.cross_compile_for_windows(model, inputs=[X])
+
+
+def test_engines_of_tensorrt_itself_are_for_one_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = SimpleNamespace(is_rtx=False, __str__=lambda: "TensorRT 11.4")
+    monkeypatch.setattr(windows, "load_tensorrt", lambda: library)
+    with pytest.raises(RuntimeError, match="compile on Windows"):
+        torch_tensorrt.cross_compile_for_windows(nn.ReLU(), "model.ep", inputs=[X])
 
 
 def test_bindings_are_named_by_place() -> None:

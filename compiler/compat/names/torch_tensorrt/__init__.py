@@ -11,9 +11,10 @@ from trt_passes.compiler.compat.features import ENABLED_FEATURES
 from trt_passes.compiler.compat.files import load, save
 from trt_passes.compiler.compat.input import Input
 from trt_passes.compiler.compat.mutable import MutableTorchTensorRTModule
+from trt_passes.compiler.compat.platforms import dump_build_info, get_build_info, set_device
 from trt_passes.compiler.compat.windows import cross_compile_for_windows, load_cross_compiled_exported_program
 
-from . import dynamo, fx, logging, runtime, ts
+from . import dynamo, fx, logging, ptq, runtime, ts
 
 __version__ = "2.12.0"
 """The release of Torch-TensorRT whose names these are."""
@@ -32,13 +33,17 @@ __all__ = [
     "convert_method_to_trt_engine",
     "cross_compile_for_windows",
     "dtype",
+    "dump_build_info",
     "dynamo",
     "fx",
+    "get_build_info",
     "load",
     "load_cross_compiled_exported_program",
     "logging",
     "memory_format",
+    "ptq",
     "runtime",
     "save",
+    "set_device",
     "ts",
 ]

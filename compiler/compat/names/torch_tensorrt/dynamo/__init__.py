@@ -10,14 +10,20 @@ from trt_passes.compiler.compat.compilation import (
 from trt_passes.compiler.compat.compilation import trace
 from trt_passes.compiler.compat.compilation_settings import CompilationSettings
 from trt_passes.compiler.compat.debugging import Debugger
+from trt_passes.compiler.compat.enums import SourceIR
 from trt_passes.compiler.compat.refit import refit_module_weights
-from trt_passes.compiler.compat.windows import cross_compile_for_windows, load_cross_compiled_exported_program
+from trt_passes.compiler.compat.windows import cross_compile_program_for_windows as cross_compile_for_windows
+from trt_passes.compiler.compat.windows import (
+    load_cross_compiled_exported_program,
+    save_cross_compiled_exported_program,
+)
 
-from . import backend, conversion, lowering, runtime, utils
+from . import backend, conversion, lowering, partitioning, runtime, utils
 
 __all__ = [
     "CompilationSettings",
     "Debugger",
+    "SourceIR",
     "backend",
     "compile",
     "conversion",
@@ -26,8 +32,10 @@ __all__ = [
     "export",
     "load_cross_compiled_exported_program",
     "lowering",
+    "partitioning",
     "refit_module_weights",
     "runtime",
+    "save_cross_compiled_exported_program",
     "trace",
     "utils",
 ]

@@ -11,6 +11,7 @@ from trt_passes.compiler.compat.modes import (
     set_multi_device_safe_mode,
     weight_streaming,
 )
+from trt_passes.compiler.compat.raw_engines import TorchTensorRTModule
 from trt_passes.compiler.compat.runtime_settings import (
     RuntimeCache,
     RuntimeSettings,
@@ -19,8 +20,8 @@ from trt_passes.compiler.compat.runtime_settings import (
     runtime_config,
     set_dynamic_shapes_kernel_strategy,
 )
-from trt_passes.compiler.runtime.compiled_segment import CompiledSegment as PythonTorchTensorRTModule
-from trt_passes.compiler.runtime.compiled_segment import CompiledSegment as TorchTensorRTModule
+
+PythonTorchTensorRTModule = TorchTensorRTModule
 
 __all__ = [
     "PythonTorchTensorRTModule",

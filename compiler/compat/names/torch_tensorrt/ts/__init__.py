@@ -6,7 +6,7 @@ from trt_passes.compiler.compat.compilation import compile_script as compile
 from trt_passes.compiler.compat.compilation import method_engine as convert_method_to_trt_engine
 from trt_passes.compiler.compat.scripts import check_method_op_support, compile_spec, embed_engine_in_new_module
 
-from . import logging
+from . import logging, ptq
 
 TensorRTCompileSpec = compile_spec
 
@@ -17,4 +17,5 @@ __all__ = [
     "convert_method_to_trt_engine",
     "embed_engine_in_new_module",
     "logging",
+    "ptq",
 ]

@@ -1,7 +1,19 @@
 """The names of `torch_tensorrt.dynamo.conversion` that users' converters have."""
 
-from trt_passes.compiler.compat.converters import ConversionContext, ConverterPriority, dynamo_tensorrt_converter
+from trt_passes.compiler.compat.compilation_settings import CompilationSettings
+from trt_passes.compiler.compat.conversion_context import ConversionContext
+from trt_passes.compiler.compat.converter_registry import DYNAMO_CONVERTERS
+from trt_passes.compiler.compat.converters import ConverterPriority, dynamo_tensorrt_converter
 
-from . import converter_utils
+from . import converter_utils, impl, plugins
 
-__all__ = ["ConversionContext", "ConverterPriority", "converter_utils", "dynamo_tensorrt_converter"]
+__all__ = [
+    "DYNAMO_CONVERTERS",
+    "CompilationSettings",
+    "ConversionContext",
+    "ConverterPriority",
+    "converter_utils",
+    "dynamo_tensorrt_converter",
+    "impl",
+    "plugins",
+]

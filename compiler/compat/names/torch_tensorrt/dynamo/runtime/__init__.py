@@ -1,7 +1,14 @@
 """The names of `torch_tensorrt.dynamo.runtime`: there is one runtime here, and both of its modules are that."""
 
+from trt_passes.compiler.compat.modes import ResourceAllocationStrategy
 from trt_passes.compiler.compat.mutable import MutableTorchTensorRTModule
-from trt_passes.compiler.runtime.compiled_segment import CompiledSegment as PythonTorchTensorRTModule
-from trt_passes.compiler.runtime.compiled_segment import CompiledSegment as TorchTensorRTModule
+from trt_passes.compiler.compat.raw_engines import TorchTensorRTModule
 
-__all__ = ["MutableTorchTensorRTModule", "PythonTorchTensorRTModule", "TorchTensorRTModule"]
+PythonTorchTensorRTModule = TorchTensorRTModule
+
+__all__ = [
+    "MutableTorchTensorRTModule",
+    "PythonTorchTensorRTModule",
+    "ResourceAllocationStrategy",
+    "TorchTensorRTModule",
+]

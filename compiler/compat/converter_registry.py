@@ -1,0 +1,146 @@
+"""`DYNAMO_CONVERTERS`: which operators have a converter, in the form in which Torch-TensorRT tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from ..ir.call import Call
+from ..ir.text import op_name
+from ..tensorrt.plugins import converters_in
+from ..tensorrt.registry import Converter, default_registry
+from .compilation_settings import CompilationSettings
+from .converters import REGISTERED
+
+
+class CallingConvention(Enum):
+    """How a converter is called: all of them take a context first."""
+
+    LEGACY = auto()
+    CTX = auto()
+
+
+def _always(node: Node, settings: CompilationSettings) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class ConverterSupport:
+    """A converter, and which calls it takes.
+
+    Attributes:
+        converter_implementation: the function.
+        capability_validator: `(node, settings)` says whether it takes a call.
+        supports_dynamic_shapes: whether sizes may vary.
+        requires_output_allocator: as there.
+    """
+
+    converter_implementation: Callable[..., Any]
+    capability_validator: Callable[[Node, CompilationSettings], bool] = _always
+    supports_dynamic_shapes: bool = False
+    requires_output_allocator: bool = False
+
+
+class ConverterRegistry:
+    """The converters of this package, and those that were registered for Torch-TensorRT, to be looked at."""
+
+    def _all(self) -> dict[Any, Converter]:
+        return dict(default_registry().extended(converters_in(REGISTERED.items)).converters)
+
+    def __contains__(self, key: Any) -> bool:
+        """Whether an operator has a converter; of a node, also whether the converter takes it."""
+        return self.get(key) is not None
+
+    def __getitem__(self, key: Any) -> Any:
+        """`(converter, calling convention, flags)` of a node; of an operator, its converters.
+
+        Raises:
+            KeyError: there is none, or none that takes the node.
+        """
+        found = self.get(key)
+        if found is None:
+            raise KeyError(f"{op_name(key.target if isinstance(key, Node) else key)} has no converter that takes it")
+        return found
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The same, or `default`."""
+        converter = self._all().get(key.target if isinstance(key, Node) else key)
+        if converter is None:
+            return default
+        if not isinstance(key, Node):
+            return [_support(converter)]
+        if converter.violations(Call(key)):
+            return default
+        flags = {"supports_dynamic_shapes": True, "requires_output_allocator": False}
+        return converter.convert, CallingConvention.CTX, flags
+
+    get_unvalidated = get
+
+    def keys(self) -> set[Any]:
+        """The operators that have a converter."""
+        return set(self._all())
+
+    def unique_targets(self) -> set[Any]:
+        """The operators that have a converter."""
+        return self.keys()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def get_all_converters_with_target(self, key: Any, return_registry_info: bool = False) -> Any:
+        """The converters of an operator; with `return_registry_info` also how many each registry has."""
+        converters = [item for item in REGISTERED.items if isinstance(item, Converter)]
+        own, added = default_registry().get(key), [item for item in converters if key in item.targets]
+        found = [_support(item) for item in (*reversed(added), *([own] if own else []))]
+        info = {"trt_passes": int(own is not None), "registered": len(added)}
+        return (found, {name: count for name, count in info.items() if count}) if return_registry_info else found
+
+    def get_converter_support_info(self) -> dict[str, dict[str, int]]:
+        """For every operator, by name: how many converters which registry has."""
+        return {op_name(key): self.get_all_converters_with_target(key, True)[1] for key in self.keys()}
+
+    def display_all_available_converters(self) -> str:
+        """The same as a text, a line for every operator."""
+        rows = sorted(self.get_converter_support_info().items())
+        return "\n".join(f"{name}: {', '.join(f'{n} of {kind}' for kind, n in info.items())}" for name, info in rows)
+
+    def set_disallowed_targets(self, torch_executed_ops: Collection[Any]) -> None:
+        """Nothing: `torch_executed_ops` is an option of every compilation."""
+
+    def set_compilation_settings(self, compilation_settings: CompilationSettings) -> None:
+        """Nothing: every compilation has options of its own."""
+
+
+def _support(converter: Converter) -> ConverterSupport:
+    def takes(node: Node, settings: CompilationSettings) -> bool:
+        return not converter.violations(Call(node))
+
+    return ConverterSupport(converter.convert, takes, supports_dynamic_shapes=True)
+
+
+DYNAMO_CONVERTERS = ConverterRegistry()
+
+
+def get_graph_converter_support(graph_module: GraphModule, torch_executed_ops: Collection[Any] = ()) -> tuple[int, int]:
+    """How many operators of a graph have a converter that takes them, and how many there are.
+
+    Args:
+        graph_module: of aten operators, whose nodes have the values that tracing recorded.
+        torch_executed_ops: operators that stay in PyTorch, also by name.
+    """
+    names = {str(item).replace("torch.ops.", "").replace("::", ".") for item in torch_executed_ops}
+    calls = [node for node in graph_module.graph.nodes if node.op == "call_function" and _is_operator(node.target)]
+    stay = [node for node in calls if op_name(node.target) in names or str(node.target) in names]
+    return sum(node not in stay and node in DYNAMO_CONVERTERS for node in calls), len(calls)
+
+
+def _is_operator(target: Any) -> bool:
+    return isinstance(target, torch._ops.OpOverload)
