@@ -149,7 +149,7 @@ SHARED_OPTIONS: Mapping[str, str] = MappingProxyType(
         "autocast_max_depth_of_reduction": "the numbers that a product adds up for one result",
         "use_fp32_acc": "on by default: products of float16 matrices are then as exact as PyTorch's",
         "truncate_double": "`truncate_long_and_double` is another name for it; int64 is never truncated",
-        "min_block_size": "5, as there; 3 by default with the import above, as a linear layer is one operator here, two there",
+        "min_block_size": "5, as there; 3 by default with the import above, as a linear layer is one operator here",
         "torch_executed_ops": 'operators, or names such as `"aten.softmax"`',
         "torch_executed_modules": "classes, class names or dotted paths",
         "require_full_compilation": "the error has the reasons; `min_block_size` is 1 then by default",
