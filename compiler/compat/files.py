@@ -46,6 +46,10 @@ class CompiledProgram(ExportedProgram):
         program.compiled = compiled
         return program
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the compiled module, so that who had one goes on as before."""
+        return self.compiled(*args, **kwargs)
+
     def module(self, check_guards: bool = True) -> torch.fx.GraphModule:
         """The compiled module, on the CPU: move it with `.cuda()`. It checks its inputs itself."""
         return self.compiled
