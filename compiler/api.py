@@ -307,6 +307,12 @@ def convert_to_engine(
     return serialized_engine(compile(model, inputs, kwarg_inputs=kwarg_inputs, ir="dynamo", pipeline=pipeline, **whole))
 
 
+def _program_of(model: Any, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Program:
+    if isinstance(model, Program):
+        return model
+    return traced_program(model, traceable(model, "dynamo", inputs, kwargs), inputs, kwargs)
+
+
 def convert_method_to_trt_engine(
     module: torch.nn.Module,
     method_name: str = "forward",
