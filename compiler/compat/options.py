@@ -66,7 +66,7 @@ FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
             "an engine runs with the version of TensorRT that built it, elsewhere its segment runs in PyTorch",
         ),
         "enable_cross_compile_for_windows": ForeignOption(
-            _ANY, "engines of TensorRT-RTX are portable to Windows, those of TensorRT are not"
+            _OFF, "engines of TensorRT-RTX are portable to Windows, those of TensorRT are not"
         ),
         "device": ForeignOption(
             r"none|cuda(:\d+)?", "an engine runs on the GPU that its inputs are on, and nowhere else", refused=True

@@ -167,7 +167,6 @@ def test_options_of_torch_tensorrt_without_effect_are_warnings(options: dict[str
         ({"dla_core": 0}, "option 'dla_core' of Torch-TensorRT is 0, which is not possible here: "),
         ({"device": "cpu"}, "an engine runs on the GPU that its inputs are on"),
         ({"enable_autocast": True}, "give enabled_precisions="),
-        ({"enable_cross_compile_for_windows": True}, "engines are built for Linux only"),
     ],
 )
 def test_options_of_torch_tensorrt_that_cannot_be_had_are_errors(options: dict[str, Any], words: str) -> None:
