@@ -134,6 +134,14 @@ _ROWS = (
         "Leave that generation out of compute_capabilities, or quantise to another type: int8 runs on all of them.",
     ),
     ReasonCode(
+        "TP212",
+        "complex numbers",
+        "The operator reads or yields complex numbers, which TensorRT does not have, and lower.complex did not rewrite "
+        "it to compute with pairs of real ones.",
+        "Write the line with operators that lower.complex has rules for, or with real tensors; for complex128 pass "
+        "truncate_double=True. A view at the border of the program, or of such an operator, costs nothing.",
+    ),
+    ReasonCode(
         "TP301",
         "below the minimum block size",
         "The node would sit in an engine with fewer op nodes than min_block_size.",

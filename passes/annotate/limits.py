@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import sympy
@@ -10,6 +11,7 @@ import torch
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
+from ...compiler.ir.annotations import annotations_of
 from ...compiler.ir.call import Call
 from ...compiler.ir.dependencies import data_dependent, new_sizes
 from ...compiler.ir.dtypes import short_name
@@ -39,6 +41,15 @@ _QUANTIZERS = frozenset({QUANTIZE, DEQUANTIZE})
 _EIGHT_BIT_FLOATS = frozenset({torch.float8_e4m3fn, torch.float8_e8m0fnu})
 
 
+_BORDERS = MappingProxyType(
+    {
+        aten.view_as_real.default: "here complex numbers are taken apart for what follows, by a view",
+        aten.view_as_complex.default: "here they are put together for what follows, by a view",
+    }
+)
+"""What lower.complex puts beside complex inputs, results and operators that stay in PyTorch."""
+
+
 def general_reasons(
     node: Node, bounds: Mapping[sympy.Symbol, Range], inner: Container[sympy.Symbol] = frozenset()
 ) -> Iterator[Reason]:
@@ -61,11 +72,30 @@ def general_reasons(
         sizes = ", ".join(made)
         yield Reason("TP204", f"the size {sizes} of the result of {name} depends on the values of a tensor.")
         return
+    complex_reason = _complex_reason(node)
+    if complex_reason is not None:
+        yield complex_reason
+        return
     roles = [("result", node), *((f"input %{source.name}", source) for source in node.all_input_nodes)]
     for role, source in roles:
         for tensor in _tensors(source.meta.get("val")):
             yield from _tensor_reasons(target, role, tensor)
             yield from _unbounded(role, tensor, bounds, inner)
+
+
+def _complex_reason(node: Node) -> Reason | None:
+    """Why complex numbers are left in a node, if it reads or yields any."""
+    found = [
+        (role, short_name(tensor.dtype))
+        for role, source in (("result", node), *((f"input %{source.name}", source) for source in node.all_input_nodes))
+        for tensor in _tensors(source.meta.get("val"))
+        if tensor.dtype.is_complex
+    ]
+    if not found:
+        return None
+    role, name = found[0]
+    why = annotations_of(node).get("complex") or _BORDERS.get(node.target) or "lower.complex did not run"
+    return Reason("TP212", f"the {role} is {name}, which TensorRT does not have: {why}.")
 
 
 def _tensor_reasons(target: Any, role: str, tensor: torch.Tensor) -> Iterator[Reason]:

@@ -15,6 +15,7 @@ from torch.fx import Node
 from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.annotations import annotate_node, annotations_of, clear, kept_whole
 from ...compiler.ir.dependencies import SHAPE_QUERIES
+from ...compiler.ir.expanded_call import sizes_stay_open
 from ...compiler.ir.facts import Fact
 from ...compiler.ir.program import Program
 from ...compiler.ir.retraced import retraced
@@ -23,7 +24,6 @@ from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.plugins import converters_in, rules_in
 from ...compiler.tensorrt.registry import default_registry
 from .cache_writes import unite_cache_writes
-from .expanded_call import sizes_stay_open
 from .expansion import Expansion, expandable, summary_of
 from .experts import group_experts
 from .flash_for_cpu import flash_attention_for_cpu

@@ -21,9 +21,9 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
+from ...compiler.ir.expanded_call import ExpandedCall, NotExpandable, sizes_stay_open
 from ...compiler.ir.graph import KEPT_META, layouts, refresh_values
 from ...compiler.ir.program import fake_mode_of
-from .expanded_call import ExpandedCall, NotExpandable, sizes_stay_open
 
 Table = Mapping[Any, Callable[..., Any]]
 

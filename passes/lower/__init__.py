@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...compiler.pass_base import Pass
 from .cast_precision import CastPrecision
+from .complex import Complex
 from .deduplicate import Deduplicate
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
@@ -13,6 +14,7 @@ from .quantisation import Quantisation
 from .remove_noops import RemoveNoops
 
 PASSES: tuple[type[Pass], ...] = (
+    Complex,
     Narrow64Bit,
     RemoveNoops,
     Quantisation,

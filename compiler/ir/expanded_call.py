@@ -14,7 +14,7 @@ from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.node import map_arg
 
-from ...compiler.ir.program import fake_mode_of
+from .program import fake_mode_of
 
 _LOGGER = logging.getLogger("torch.fx.experimental.symbolic_shapes")
 
@@ -76,7 +76,7 @@ class ExpandedCall:
         def run(*values: Any) -> Any:
             args = map_arg(node.args, lambda source: values[positions[source]])
             kwargs = map_arg(node.kwargs, lambda source: values[positions[source]])
-            result = rule(*_plain(args), **_plain(kwargs))
+            result = rule(*plain(args), **plain(kwargs))
             if result is NotImplemented:
                 raise NotExpandable(f"{node.target} has no decomposition for these arguments")
             # fx would make a named tuple by a call of its class, which is no operator.
@@ -84,19 +84,20 @@ class ExpandedCall:
 
         values = tuple(source.meta["val"] for source in inputs)
         text = str(map_arg((node.args, dict(node.kwargs)), lambda source: f"%{positions[source]}"))
-        return cls(run, values, (node.target, text, tuple(_signature(value) for value in values)))
+        return cls(run, values, (node.target, text, tuple(signature_of(value) for value in values)))
 
 
-def _plain(argument: Any) -> Any:
+def plain(argument: Any) -> Any:
     """An argument with Python's lists and dicts in place of fx's, which rules cannot change."""
     if isinstance(argument, dict):
-        return {key: _plain(item) for key, item in argument.items()}
+        return {key: plain(item) for key, item in argument.items()}
     if isinstance(argument, list):
-        return [_plain(item) for item in argument]
-    return tuple(map(_plain, argument)) if type(argument) is tuple else argument
+        return [plain(item) for item in argument]
+    return tuple(map(plain, argument)) if type(argument) is tuple else argument
 
 
-def _signature(value: Any) -> Any:
+def signature_of(value: Any) -> Any:
+    """What a trace depends on of an input: a tensor's type, sizes and layout, or a size."""
     if isinstance(value, torch.Tensor):
         return (value.dtype, tuple(map(str, value.shape)), tuple(map(str, value.stride())), value.device)
     return str(value)
