@@ -73,6 +73,9 @@ _AUDIO = Example(
 
 EXAMPLES: Mapping[str, Example] = {
     "decompose": Example(lambda self, x, a, b: torch.addcmul(x, a, b), (torch.ones(4), torch.ones(4), torch.ones(4))),
+    "lower.complex": Example(
+        lambda self, x, y: torch.view_as_real(torch.view_as_complex(x) * y), (torch.ones(4, 2), torch.ones(4))
+    ),
     "lower.narrow-64bit": Example(
         lambda self, x: torch.sin(x), (torch.ones(4, dtype=torch.float64),), {"truncate_double": True}
     ),

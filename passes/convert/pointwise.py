@@ -15,6 +15,7 @@ from ...compiler.tensorrt import exact_division, shapes
 from ...compiler.tensorrt.in_float32 import in_float32
 from ...compiler.tensorrt.registry import Family
 from ...compiler.tensorrt.tensor import Tensor, is_float
+from .signs import negative
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
@@ -191,12 +192,13 @@ def atan2(ctx: ConverterContext, call: Call) -> Tensor:
     """The angle of the point (other, self), from -pi to pi."""
     y, x = _in_dtype(ctx, call, call.out.dtype)
     angle = ar.unary(ctx, "ATAN", ar.elementwise(ctx, "DIV", y, x, "slope"), "angle")
-    turn = ar.where(ctx, ar.compare(ctx, "LESS", y, 0, "below"), -math.pi, math.pi, "turn")
+    # The angle of a negative number is pi or -pi, by the sign of a zero beside it.
+    turn = ar.where(ctx, negative(ctx, y), -math.pi, math.pi, "turn")
     turn = ar.cast(ctx, turn, angle.dtype)
-    left = ar.compare(ctx, "LESS", x, 0, "left")
-    result = ar.where(ctx, left, ar.add(ctx, angle, turn, "turned"), angle, "half")
+    left = negative(ctx, x)
     both_zero = ar.elementwise(ctx, "AND", ar.compare(ctx, "EQUAL", x, 0), ar.compare(ctx, "EQUAL", y, 0))
-    return ar.where(ctx, both_zero, 0.0, result)
+    angle = ar.where(ctx, both_zero, 0.0, angle, "flat")
+    return ar.where(ctx, left, ar.add(ctx, angle, turn, "turned"), angle, "half")
 
 
 @FAMILY.converter(aten.hypot.default, wide=True)

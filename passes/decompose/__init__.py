@@ -75,6 +75,7 @@ def decompositions() -> Mapping[Any, Callable[..., Any]]:
     table = dict(torch.export.default_decompositions())
     table[aten.batch_norm.default] = _batch_norm
     table[aten.take.default] = _take
+    table[aten._neg_view.default] = _neg_view
     table[aten.resize_as.default] = _resize_as
     table[aten.resize.default] = _resize
     table[aten._scaled_dot_product_flash_attention_for_cpu.default] = flash_attention_for_cpu
@@ -117,6 +118,11 @@ def _take(self: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Elements by their places in the flattened tensor; PyTorch's own rule reads the value of a 0-d index."""
     result: torch.Tensor = aten.index.Tensor(self.reshape(-1), [index])
     return result
+
+
+def _neg_view(self: torch.Tensor) -> torch.Tensor:
+    """The opposite number, in memory of its own: `z.conj().imag` asks for a view with a mark instead."""
+    return torch.neg(self)
 
 
 def _resize_as(

@@ -34,10 +34,16 @@ class Complex(Pass):
 
     Before:
         %view_as_complex = aten.view_as_complex(%x) : c64[4]
-        %mul = aten.mul.Tensor(%view_as_complex, %view_as_complex) : c64[4]
-        %abs_1 = aten.abs(%mul) : f32[4]
+        %mul = aten.mul.Tensor(%view_as_complex, %y) : c64[4]
+        %view_as_real = aten.view_as_real(%mul) : f32[4,2]
     After:
         %view_as_complex_real = aten.select.int(%x, -1, 0) : f32[4]
+        %view_as_complex_imag = aten.select.int(%x, -1, 1) : f32[4]
+        %mul_real = aten.mul.Tensor(%view_as_complex_real, %y) : f32[4]
+        %mul_imag = aten.mul.Tensor(%view_as_complex_imag, %y) : f32[4]
+        %unsqueeze = aten.unsqueeze(%mul_real, -1) : f32[4,1]
+        %unsqueeze_1 = aten.unsqueeze(%mul_imag, -1) : f32[4,1]
+        %cat = aten.cat([%unsqueeze, %unsqueeze_1], -1) : f32[4,2]
     """
 
     name: ClassVar[str] = "lower.complex"

@@ -13,34 +13,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .pair import Pair, as_pair, is_zero, joined, parts, typed
+from .pair import Pair, joined, parts, typed
 
 aten = torch.ops.aten
 
 
 def plus(left: Any, right: Any) -> Any:
-    """The sum of two parts, tensors or numbers."""
-    return right if is_zero(left) else left if is_zero(right) else left + right
+    """The sum of two parts: tensors, numbers, or None for what is not there."""
+    return right if left is None else left if right is None else left + right
 
 
 def minus(left: Any, right: Any) -> Any:
-    """The difference of two parts, tensors or numbers."""
-    return left if is_zero(right) else -right if is_zero(left) else left - right
+    """The difference of two parts."""
+    return left if right is None else -right if left is None else left - right
 
 
 def times(left: Any, right: Any) -> Any:
-    """The product of two parts, tensors or numbers."""
-    return 0 if is_zero(left) or is_zero(right) else left * right
+    """The product of two parts."""
+    return None if left is None or right is None else left * right
 
 
 def add(dtype: torch.dtype, self: Any, other: Any, alpha: Any = 1) -> Pair:
     (a, b), (c, d) = parts(typed(dtype, self)), parts(_scaled(dtype, other, alpha))
-    return _pair(plus(a, c), plus(b, d))
+    return joined(plus(a, c), plus(b, d))
 
 
 def sub(dtype: torch.dtype, self: Any, other: Any, alpha: Any = 1) -> Pair:
     (a, b), (c, d) = parts(typed(dtype, self)), parts(_scaled(dtype, other, alpha))
-    return _pair(minus(a, c), minus(b, d))
+    return joined(minus(a, c), minus(b, d))
 
 
 def rsub(dtype: torch.dtype, self: Any, other: Any, alpha: Any = 1) -> Pair:
@@ -50,21 +50,20 @@ def rsub(dtype: torch.dtype, self: Any, other: Any, alpha: Any = 1) -> Pair:
 def mul(dtype: torch.dtype, self: Any, other: Any) -> Pair:
     """The product; of a real tensor, both parts are multiplied by it."""
     (a, b), (c, d) = parts(typed(dtype, self)), parts(typed(dtype, other))
-    return _pair(minus(times(a, c), times(b, d)), plus(times(a, d), times(b, c)))
+    return joined(minus(times(a, c), times(b, d)), plus(times(a, d), times(b, c)))
 
 
 def div(dtype: torch.dtype, self: Any, other: Any) -> Pair:
     """The quotient. The divisor is scaled so that its square neither overflows nor vanishes."""
     (a, b), (c, d) = parts(typed(dtype, self)), parts(typed(dtype, other))
-    if is_zero(d):
-        return _pair(a / c, 0 if is_zero(b) else b / c)
+    if d is None:
+        return joined(a / c, b / c)
     if not isinstance(d, Tensor):
-        inverse = 1 / complex(c, d)
-        return mul(dtype, self, inverse)
+        return mul(dtype, self, 1 / complex(c or 0, d))
     scale = torch.maximum(c.abs(), d.abs())
     c, d = c / scale, d / scale
     square = (c * c + d * d) * scale
-    return _pair(plus(times(a, c), times(b, d)) / square, minus(times(b, c), times(a, d)) / square)
+    return joined(plus(times(a, c), times(b, d)) / square, minus(times(b, c), times(a, d)) / square)
 
 
 def reciprocal(dtype: torch.dtype, self: Pair) -> Pair:
@@ -84,12 +83,7 @@ def square(dtype: torch.dtype, self: Pair) -> Pair:
 
 
 def absolute(dtype: torch.dtype, self: Pair) -> Tensor:
-    """The absolute value. The parts are scaled so that their squares neither overflow nor vanish."""
-    limits = torch.finfo(self.real.dtype)
-    largest = torch.maximum(self.real.abs(), self.imag.abs())
-    scale = torch.clamp(largest, limits.tiny, limits.max)
-    real, imag = self.real / scale, self.imag / scale
-    return torch.sqrt(real * real + imag * imag) * scale
+    return torch.hypot(self.real, self.imag)
 
 
 def angle(dtype: torch.dtype, self: Pair) -> Tensor:
@@ -130,6 +124,7 @@ def nonzero(value: Any) -> Any:
 
 
 def _same(left: Any, right: Any) -> Tensor:
+    left, right = (0 if part is None else part for part in (left, right))
     return left == right if isinstance(left, Tensor) else right == left
 
 
@@ -138,14 +133,6 @@ def _scaled(dtype: torch.dtype, value: Any, alpha: Any) -> Any:
     if alpha == 1:
         return value
     return mul(dtype, value, alpha) if isinstance(value, Pair) or isinstance(alpha, complex) else value * alpha
-
-
-def _pair(real: Any, imag: Any) -> Pair:
-    """A pair of parts, of which one may be a number."""
-    if isinstance(real, Tensor):
-        return joined(real, imag)
-    swapped = joined(imag, real)
-    return Pair(swapped.imag, swapped.real)
 
 
 def _logical(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -200,5 +187,3 @@ RULES: Mapping[Any, Callable[..., Any]] = MappingProxyType(
     }
 )
 """The rule of each operator."""
-
-__all__ = ["RULES", "absolute", "add", "as_pair", "div", "mul", "nonzero", "sub"]

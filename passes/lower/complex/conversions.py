@@ -33,7 +33,7 @@ def view_dtype(dtype: torch.dtype, self: Any, target: torch.dtype) -> Any:
     return view_as_complex(dtype, self.reshape(*self.shape[:-1], size, 2)) if target.is_complex else NotImplemented
 
 
-def to_copy(dtype: torch.dtype, self: Any, **options: Any) -> Any:
+def to_copy(dtype: torch.dtype, self: Any, /, **options: Any) -> Any:
     """A cast: the real part where the type is real, and whether there is anything but 0 where it is bool."""
     target = options.pop("dtype", None)
     if isinstance(self, Tensor):

@@ -6,17 +6,16 @@ Cancellation and overflow are avoided where the obvious formula has them. The in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
-
-import math
 
 import torch
 from torch import Tensor
 
 from .arithmetic import absolute, add, angle, conj, div, mul, nonzero, reciprocal, sub
-from .pair import Pair, as_pair, joined
+from .pair import Pair, as_pair, joined, parts, typed
 
 aten = torch.ops.aten
 
@@ -41,7 +40,12 @@ def expm1(dtype: torch.dtype, self: Pair) -> Pair:
 
 
 def log(dtype: torch.dtype, self: Pair) -> Pair:
-    return Pair(torch.log(absolute(dtype, self)), angle(dtype, self))
+    """The logarithm. Near absolute value 1, |z|² - 1 is (x - 1) (x + 1) + y², of which log1p keeps the digits."""
+    real, imag = self.real.abs(), self.imag.abs()
+    great, small = torch.maximum(real, imag), torch.minimum(real, imag)
+    near = (great - 1) * (great + 1) + small * small
+    far = torch.log(absolute(dtype, self))
+    return Pair(torch.where(near.abs() < 0.5, torch.log1p(near) / 2, far), angle(dtype, self))
 
 
 def _log_to(base: float) -> Callable[[torch.dtype, Pair], Pair]:
@@ -65,8 +69,7 @@ def sqrt(dtype: torch.dtype, self: Pair) -> Pair:
     zero = side == 0
     other = self.imag / (2 * torch.where(zero, torch.ones_like(side), side))
     right = self.real >= 0
-    up = torch.where(self.imag < 0, -side, side)
-    return Pair(torch.where(right, side, other.abs()), torch.where(right, other, up))
+    return Pair(torch.where(right, side, other.abs()), torch.where(right, other, torch.copysign(side, self.imag)))
 
 
 def rsqrt(dtype: torch.dtype, self: Pair) -> Pair:
@@ -74,7 +77,10 @@ def rsqrt(dtype: torch.dtype, self: Pair) -> Pair:
 
 
 def power(dtype: torch.dtype, self: Any, exponent: Any) -> Pair:
-    """A power by the exponent's value where it is a small number, else by the logarithm; 0 to the power 0 is 1."""
+    """A power by the exponent's value where it is a small number, else by the logarithm.
+
+    0 to a power with a positive real part is 0; to others it is what the logarithm of 0 makes of it, as in PyTorch.
+    """
     if isinstance(exponent, complex) and exponent.imag == 0:
         exponent = exponent.real
     if isinstance(exponent, int | float) and isinstance(self, Pair):
@@ -82,21 +88,16 @@ def power(dtype: torch.dtype, self: Any, exponent: Any) -> Pair:
         if exact is not None:
             return exact
     if isinstance(self, int | float | complex):
-        return _power_of_number(dtype, self, as_pair(dtype, exponent))
-    base = as_pair(dtype, self)
-    zero = torch.logical_not(nonzero(base))
+        self = joined(torch.full_like(as_pair(dtype, exponent).real, complex(self).real), complex(self).imag)
+    base, exponent = as_pair(dtype, self), typed(dtype, exponent)
     result = exp(dtype, mul(dtype, log(dtype, base), exponent))
-    at_zero = torch.zeros_like(base.real)
-    if isinstance(exponent, int | float | complex):
-        if exponent == 0:
-            at_zero = torch.ones_like(base.real)
-        real, imag = result.real, result.imag
+    zero, positive = torch.logical_not(nonzero(base)), parts(exponent)[0] > 0
+    if not isinstance(positive, Tensor):
+        if not positive:
+            return result
     else:
-        none = torch.logical_not(nonzero(exponent)) if isinstance(exponent, Pair) else exponent == 0
-        ones, zeros = torch.ones_like(result.real), torch.zeros_like(result.real)
-        real, imag = torch.where(none, ones, result.real), torch.where(none, zeros, result.imag)
-        zero = torch.logical_and(zero, torch.logical_not(none))
-    return Pair(torch.where(zero, at_zero, real), torch.where(zero, torch.zeros_like(imag), imag))
+        zero = torch.logical_and(zero, positive)
+    return Pair(*(torch.where(zero, torch.zeros_like(part), part) for part in (result.real, result.imag)))
 
 
 def _small_power(dtype: torch.dtype, base: Pair, exponent: float) -> Pair | None:
@@ -112,14 +113,6 @@ def _small_power(dtype: torch.dtype, base: Pair, exponent: float) -> Pair | None
     for _ in range(abs(int(exponent)) - 1):
         result = mul(dtype, result, base)
     return result if exponent > 0 else reciprocal(dtype, result)
-
-
-def _power_of_number(dtype: torch.dtype, base: complex, exponent: Pair) -> Pair:
-    if base == 0:
-        none = torch.logical_not(nonzero(exponent))
-        return joined(none.to(exponent.real.dtype), 0)
-    size, turn = math.log(abs(base)), math.atan2(complex(base).imag, complex(base).real)
-    return exp(dtype, mul(dtype, exponent, complex(size, turn) if turn else size))
 
 
 def sin(dtype: torch.dtype, self: Pair) -> Pair:
@@ -182,9 +175,15 @@ def acosh(dtype: torch.dtype, self: Pair) -> Pair:
 
 
 def atanh(dtype: torch.dtype, self: Pair) -> Pair:
-    x, y = self.real, self.imag
-    real = torch.log1p(4 * x.abs() / ((1 - x.abs()) * (1 - x.abs()) + y * y)) / 4
-    return Pair(torch.where(x < 0, -real, real), torch.atan2(2 * y, (1 - x) * (1 + x) - y * y) / 2)
+    """The real part is log(|1 + z| / |1 - z|) / 2. Away from 1, log1p keeps the digits of small numbers."""
+    x, y = self.real.abs(), self.imag
+    gap = torch.hypot(1 - x, y)
+    close = gap < 0.5
+    gap = torch.where(close, gap, torch.ones_like(gap))
+    near = (torch.log(torch.hypot(1 + x, y)) - torch.log(gap)) / 2
+    far = torch.log1p(4 * x / torch.where(close, torch.ones_like(gap), (1 - x) * (1 - x) + y * y)) / 4
+    real = torch.copysign(torch.where(close, near, far), self.real)
+    return Pair(real, torch.atan2(2 * y, (1 - x) * (1 + x) - y * y) / 2)
 
 
 def asinh(dtype: torch.dtype, self: Pair) -> Pair:

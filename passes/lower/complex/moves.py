@@ -1,5 +1,4 @@
-"""Operators that do the same to the real and the imaginary part: views, copies, choices, sums; and what fills tensors.
-"""
+"""Operators that do the same to both parts: views, copies, choices, sums; and those that fill tensors."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ Rule = Callable[..., Any]
 def on_parts(target: Any) -> Rule:
     """The rule of an operator that is done to both parts alike; types among the arguments become real."""
 
-    def rule(dtype: torch.dtype, *args: Any, **kwargs: Any) -> Any:
+    def rule(dtype: torch.dtype, /, *args: Any, **kwargs: Any) -> Any:
         real, imag = (target(*_part(args, index), **_part(kwargs, index)) for index in (0, 1))
         return paired(real, imag)
 
@@ -39,7 +38,7 @@ def filled(target: Any, name: str, default: Any = 0) -> Rule:
     """The rule of an operator that writes a number, its argument of that name, into both parts: 0 into the second."""
     names = [argument.name for argument in target._schema.arguments]
 
-    def rule(dtype: torch.dtype, *args: Any, **kwargs: Any) -> Any:
+    def rule(dtype: torch.dtype, /, *args: Any, **kwargs: Any) -> Any:
         given = dict(zip(names, args, strict=False)) | kwargs
         number = complex(given.get(name) if given.get(name) is not None else default)
         plain = [
@@ -53,7 +52,7 @@ def filled(target: Any, name: str, default: Any = 0) -> Rule:
 def merged(target: Any, *positions: int) -> Rule:
     """The rule of an operator with operands at these positions that may be real, alone or in a list."""
 
-    def rule(dtype: torch.dtype, *args: Any, **kwargs: Any) -> Any:
+    def rule(dtype: torch.dtype, /, *args: Any, **kwargs: Any) -> Any:
         given = [_pairs(dtype, value) if index in positions else value for index, value in enumerate(args)]
         return on_parts(target)(dtype, *given, **kwargs)
 
@@ -133,7 +132,7 @@ RULES: Mapping[Any, Rule] = MappingProxyType(
     {
         **{_overload(name): on_parts(_overload(name)) for name in _ALIKE.split()},
         **{_overload(name): filled(_overload(name), number) for name, number in _FILLING.items()},
-        aten.ones_like.default: lambda dtype, self, **options: filled(aten.full_like.default, "fill_value")(
+        aten.ones_like.default: lambda dtype, self, /, **options: filled(aten.full_like.default, "fill_value")(
             dtype, self, 1, **options
         ),
         aten.cat.default: merged(aten.cat.default, 0),

@@ -35,15 +35,12 @@ Operand: TypeAlias = Pair | Tensor | Number
 
 
 def parts(value: Any) -> tuple[Any, Any]:
-    """The real and imaginary part of an operand: tensors or numbers, and the number 0 for what is real."""
-    if isinstance(value, Pair | complex):
+    """The real and imaginary part of an operand: tensors or numbers, or None for a part that it has not."""
+    if isinstance(value, Pair):
         return value.real, value.imag
-    return value, 0
-
-
-def is_zero(part: Any) -> bool:
-    """Whether a part is the number zero, which needs no arithmetic."""
-    return isinstance(part, int | float) and part == 0
+    if isinstance(value, complex):
+        return (None, value.imag) if value.real == 0 and value.imag != 0 else (value.real, value.imag or None)
+    return value, None
 
 
 def typed(dtype: torch.dtype, value: Any) -> Any:
@@ -55,10 +52,12 @@ def _dtype(value: Pair | Tensor) -> torch.dtype:
     return value.real.dtype if isinstance(value, Pair) else value.dtype
 
 
-def joined(real: Tensor, imag: Any) -> Pair:
-    """A pair of a tensor and a tensor or number, both with the shape that they broadcast to."""
+def joined(real: Any, imag: Any) -> Pair:
+    """A pair of two parts, of which one may be a number or None, both with the shape that they broadcast to."""
+    if not isinstance(real, Tensor):
+        return Pair(torch.full_like(imag, float(real or 0)), imag)
     if not isinstance(imag, Tensor):
-        return Pair(real, torch.full_like(real, float(imag)))
+        return Pair(real, torch.full_like(real, float(imag or 0)))
     if same_sizes(real.shape, imag.shape):
         return Pair(real, imag)
     shape = torch.broadcast_shapes(real.shape, imag.shape)
@@ -68,7 +67,7 @@ def joined(real: Tensor, imag: Any) -> Pair:
 def as_pair(dtype: torch.dtype, value: Any) -> Pair:
     """A real or complex tensor as a pair of parts of a real type."""
     value = typed(dtype, value)
-    return value if isinstance(value, Pair) else joined(value, 0)
+    return value if isinstance(value, Pair) else joined(value, None)
 
 
 def shape_of(value: Pair | Tensor) -> Sequence[Any]:

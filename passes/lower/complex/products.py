@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .arithmetic import add, minus, mul, plus
-from .pair import Pair, as_pair, is_zero, joined, parts, typed
+from .pair import Pair, as_pair, joined, parts, typed
 
 aten = torch.ops.aten
 
@@ -20,7 +20,7 @@ def product(target: Any, *fixed: Any) -> Callable[..., Any]:
     """The rule of a product of its first two arguments."""
 
     def call(left: Any, right: Any, rest: Any) -> Any:
-        return 0 if is_zero(left) or is_zero(right) else target(left, right, *rest)
+        return None if left is None or right is None else target(left, right, *rest)
 
     def rule(dtype: torch.dtype, self: Any, other: Any, *rest: Any) -> Pair:
         (a, b), (c, d) = parts(typed(dtype, self)), parts(typed(dtype, other))
@@ -66,7 +66,7 @@ def convolution(dtype: torch.dtype, input: Any, weight: Any, bias: Any, *rest: A
     (a, b), (c, d) = parts(typed(dtype, input)), parts(typed(dtype, weight))
 
     def call(left: Any, right: Any) -> Any:
-        return 0 if is_zero(left) or is_zero(right) else aten.convolution.default(left, right, None, *rest)
+        return None if left is None or right is None else aten.convolution.default(left, right, None, *rest)
 
     result = joined(minus(call(a, c), call(b, d)), plus(call(a, d), call(b, c)))
     if bias is None:

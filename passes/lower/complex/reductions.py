@@ -19,7 +19,7 @@ _LONGEST = 1024
 """How many numbers are multiplied with each other in one reduction at most, in log2 of that many steps."""
 
 
-def prod(dtype: torch.dtype, self: Any, dim: int | None = None, keepdim: bool = False, **options: Any) -> Any:
+def prod(dtype: torch.dtype, self: Any, /, dim: int | None = None, keepdim: bool = False, **options: Any) -> Any:
     """The product along a dimension, or of all numbers: halves are multiplied until one number is left."""
     value = as_pair(dtype, self)
     if dim is None:
@@ -29,7 +29,8 @@ def prod(dtype: torch.dtype, self: Any, dim: int | None = None, keepdim: bool = 
     if not isinstance(length, int) or length > _LONGEST:
         return NotImplemented
     if length == 0:
-        return Pair(torch.ones_like(value.real[0:1].sum(0)), torch.zeros_like(value.imag[0:1].sum(0)))
+        ones = torch.ones_like(value.real.sum(0, keepdim=True))
+        value, length = Pair(ones, torch.zeros_like(ones)), 1
     while length > 1:
         half = length // 2
         head = Pair(value.real[:half], value.imag[:half])
@@ -42,7 +43,7 @@ def prod(dtype: torch.dtype, self: Any, dim: int | None = None, keepdim: bool = 
     return on_parts(torch.unsqueeze)(dtype, result, dim) if keepdim else result
 
 
-def cumprod(dtype: torch.dtype, self: Any, dim: int, **options: Any) -> Any:
+def cumprod(dtype: torch.dtype, self: Any, /, dim: int, **options: Any) -> Any:
     """The products of the numbers up to each place: of 1, 2, 4, … numbers (W. Hillis, G. Steele, 1986)."""
     value = as_pair(dtype, self)
     if not value.real.dim():
@@ -61,7 +62,7 @@ def cumprod(dtype: torch.dtype, self: Any, dim: int, **options: Any) -> Any:
     return value
 
 
-def vector_norm(dtype: torch.dtype, self: Pair, *args: Any, **options: Any) -> Tensor:
+def vector_norm(dtype: torch.dtype, self: Pair, /, *args: Any, **options: Any) -> Tensor:
     """The norm of the absolute values."""
     given = {name: value for name, value in options.items() if name != "dtype"}
     return torch.linalg.vector_norm(absolute(dtype, typed(dtype, self)), *args, **given)
@@ -79,16 +80,16 @@ def var(dtype: torch.dtype, self: Pair, dim: Any = None, *, correction: Any = No
     return both[0] + both[1]
 
 
-def var_mean(dtype: torch.dtype, self: Pair, dim: Any = None, **options: Any) -> tuple[Tensor, Pair]:
+def var_mean(dtype: torch.dtype, self: Pair, /, dim: Any = None, **options: Any) -> tuple[Tensor, Pair]:
     mean = on_parts(aten.mean.dim)(dtype, self, _dims(self, dim), options.get("keepdim", False))
     return var(dtype, self, dim, **options), mean
 
 
-def std(dtype: torch.dtype, self: Pair, dim: Any = None, **options: Any) -> Tensor:
+def std(dtype: torch.dtype, self: Pair, /, dim: Any = None, **options: Any) -> Tensor:
     return torch.sqrt(var(dtype, self, dim, **options))
 
 
-def std_mean(dtype: torch.dtype, self: Pair, dim: Any = None, **options: Any) -> tuple[Tensor, Pair]:
+def std_mean(dtype: torch.dtype, self: Pair, /, dim: Any = None, **options: Any) -> tuple[Tensor, Pair]:
     variance, mean = var_mean(dtype, self, dim, **options)
     return torch.sqrt(variance), mean
 
@@ -112,12 +113,12 @@ def _on_top(value: Pair) -> Pair:
 
 
 def _of_nonzero(target: Any) -> Callable[..., Any]:
-    return lambda dtype, self, *args, **options: target(nonzero(self), *args, **options)
+    return lambda dtype, self, /, *args, **options: target(nonzero(self), *args, **options)
 
 
 RULES: Mapping[Any, Callable[..., Any]] = MappingProxyType(
     {
-        aten.prod.default: lambda dtype, self, **options: prod(dtype, self),
+        aten.prod.default: lambda dtype, self, /, **options: prod(dtype, self),
         aten.prod.dim_int: prod,
         aten.cumprod.default: cumprod,
         aten.linalg_vector_norm.default: vector_norm,

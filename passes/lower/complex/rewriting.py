@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
+from ....compiler.ir.annotations import clear
 from ....compiler.ir.expanded_call import NotExpandable
 from ....compiler.ir.graph import KEPT_META, insert_call
 from ....compiler.ir.program import Program
@@ -142,13 +143,17 @@ class Rewriting:
             both = named(insert_call(graph, aten.view_as_real.default, (source,), like=like), f"{source.name}_parts")
             dim = len(source.meta["val"].shape)
             real, imag = (insert_call(graph, aten.select.int, (both, dim, index), like=like) for index in (0, 1))
+        for made in (both, real, imag):
+            clear(made, "complex")
         return Pair(named(real, f"{source.name}_real"), named(imag, f"{source.name}_imag"))
 
     def _together(self, node: Node, pair: Pair) -> Node:
         """A complex tensor of its parts, for PyTorch or the caller."""
         graph, dim = self.program.graph, len(node.meta["val"].shape)
         with graph.inserting_before(node):
-            last = [insert_call(graph, aten.unsqueeze.default, (part, dim), like=node) for part in (pair.real, pair.imag)]
+            last = [
+                insert_call(graph, aten.unsqueeze.default, (part, dim), like=node) for part in (pair.real, pair.imag)
+            ]
             both = insert_call(graph, aten.cat.default, (last, dim), like=node)
             named(both, f"{node.name}_parts")
             whole = insert_call(graph, aten.view_as_complex.default, (both,), like=node)

@@ -72,8 +72,8 @@ def _reason_against(group: set[Node], left: Mapping[str, str]) -> str | None:
     inner = {(source, reader) for source, reader in _edges(group) if source.name in left or reader.name in left}
     crossing = {source for source, _ in inner}
     if not crossing:
-        ends = any(source.op == "placeholder" or reader.op == "output" for source, reader in _edges(group))
-        return "it only views complex inputs or outputs" if ends and all(map(is_view, group)) else None
+        returned = any(reader.op == "output" for _, reader in _edges(group))
+        return "it only makes a complex view for the caller" if returned and all(map(is_view, group)) else None
     count = sum(node.target is not operator.getitem for node in group)
     if count > len(crossing):
         return None

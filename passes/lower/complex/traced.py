@@ -82,7 +82,7 @@ class Tracer:
 
         mode = fake_mode_of(self.graph) or nullcontext()
         with torch.no_grad(), mode, sizes_stay_open(self.graph):
-            body = make_fx(run, decomposition_table=dict(self.table))(*fakes)
+            body = make_fx(run, decomposition_table=dict(self.table))(*_distinct(fakes))
         return Traced(body, structure)
 
 
@@ -100,6 +100,19 @@ def _add(group: list[Any], item: Any) -> int:
     """Put an item at the end of a list; returns its place."""
     group.append(item)
     return len(group) - 1
+
+
+def _distinct(fakes: list[Any]) -> list[Any]:
+    """Values of which no two are one tensor, which a trace would take for one input: equal calls share theirs."""
+    seen: set[int] = set()
+    found = []
+    for fake in fakes:
+        again = isinstance(fake, torch.Tensor) and id(fake) in seen
+        seen.add(id(fake))
+        found.append(
+            torch.empty_strided(fake.shape, fake.stride(), dtype=fake.dtype, device=fake.device) if again else fake
+        )
+    return found
 
 
 def leaves_of(value: Any) -> list[Any]:

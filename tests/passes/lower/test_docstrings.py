@@ -67,6 +67,9 @@ EXAMPLES = {
     "lower.narrow-64bit": Example(
         lambda self, x: torch.sin(x), (torch.randn(4, dtype=torch.float64),), {"truncate_double": True}
     ),
+    "lower.complex": Example(
+        lambda self, x, y: torch.view_as_real(torch.view_as_complex(x) * y), (torch.randn(4, 2), torch.randn(4))
+    ),
     "lower.cast-precision": Example(
         lambda self, x: torch.exp(nn.functional.linear(x, self.w)),
         (torch.randn(2, 4),),
