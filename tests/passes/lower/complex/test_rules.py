@@ -26,14 +26,7 @@ def whole(value: Any) -> Any:
     return torch.complex(value.real, value.imag) if isinstance(value, Pair) else value
 
 
-def names_of(target: Any) -> list[str]:
-    return [argument.name for argument in target._schema.arguments]
-
-
-ONE = [
-    *functions.RULES,
-    *(t for t in arithmetic.RULES if len([a for a in t._schema.arguments if not a.has_default_value()]) == 1),
-]
+ONE = [target for target in (*functions.RULES, *arithmetic.RULES) if len(target._schema.arguments) == 1]
 
 
 @pytest.mark.parametrize("target", ONE, ids=str)
