@@ -22,6 +22,7 @@ from .inlined import Inlined
 from .interpreter import Interpreter
 from .observed import Seen
 from .regions import Region
+from .traced_numbers import plain
 from .twin import Twin
 
 _QUANTIZED = (torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4)
@@ -81,7 +82,7 @@ def exported_block(region: Region, model: Inlined, twin: Twin, root: str, seen: 
             raise
         except Exception as error:
             raise refusal(error) from error
-        return tuple(known[name] for name in region.outputs)
+        return tuple(plain(known[name]) for name in region.outputs)
 
     forward.__signature__ = signature  # type: ignore[attr-defined]
     try:

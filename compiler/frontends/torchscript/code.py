@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from .packed import unpacked
+
 _FRAME = re.compile(r'^ *File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _MARK = re.compile(r"~ ?<--- HERE|~$")
 _MANGLED = re.compile(r"\.___torch_mangle_\d+")
@@ -141,7 +143,7 @@ def _constant(node: Any) -> Any:
         return node.t("value").to_dense()
     if node.kind() != "prim::Constant" or node.output().type().kind() == "FunctionType":
         return None
-    return node.output().toIValue()
+    return unpacked(node.output().toIValue())
 
 
 def function_graph(call: Any) -> Any:

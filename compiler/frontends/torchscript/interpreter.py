@@ -17,6 +17,9 @@ from .code import Code, Op, Origin, function_graph, read_code
 from .decisions import DeclaredSizes, both
 from .mkldnn import in_mkldnn
 from .native import is_native, run_native
+from .packed import number_in
+from .quantised import call_quantised, concerns_quantised
+from .traced_numbers import InTensor, as_tensors, holds_numbers, on_numbers, plain
 from .twin import Twin, Unconverted
 from .values import ENUMS, VALUES
 
@@ -56,6 +59,12 @@ INSTEAD: Mapping[str, Callable[..., Any]] = MappingProxyType(
 """What is called instead of an operator: to keep sizes symbolic, or where PyTorch has it under another name."""
 
 
+_NUMBERS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {"aten::Float": float, "aten::Int": int, "aten::FloatImplicit": float, "aten::IntImplicit": int}
+)
+"""Operators that make numbers of tensors."""
+
+
 class Raised(Exception):
     """The code raises, with its message."""
 
@@ -72,6 +81,7 @@ class Interpreter:
         self.sizes = sizes
         self._assigned: dict[tuple[Twin, str], Any] = {}
         self._read: dict[tuple[Twin, str], tuple[Any, Any]] = {}
+        self._single: dict[int, tuple[torch.Tensor, Twin, str]] = {}
         self._modules: list[tuple[str, str]] = []
         self._frames: list[str] = []
         self._paths: dict[Twin, str] = {}
@@ -138,6 +148,8 @@ class Interpreter:
         if key in self._read:
             return self._read[key][0]
         value = owner.ts_value(name)
+        if isinstance(value, torch.Tensor) and value.numel() == 1 and name not in owner.ts_written:
+            self._single[id(value)] = (value, owner, name)
         if isinstance(value, Twin):
             self._paths[value] = f"{self._paths[owner]}.{name}".lstrip(".")
         elif isinstance(value, list | dict):
@@ -147,7 +159,7 @@ class Interpreter:
     def _assign(self, owner: Any, name: str, value: Any) -> None:
         if not isinstance(owner, Twin) or isinstance(value, Twin):
             raise Unconverted(f"it assigns a module or an object to the attribute {name!r}")
-        self._assigned[owner, name] = value
+        self._assigned[owner, name] = plain(value)
 
     def _keep(self) -> None:
         """Write what was assigned to attributes."""
@@ -198,7 +210,23 @@ class Interpreter:
             return (values[0][op.node.i("beg") : op.node.i("end")],)
         if kind == "prim::RaiseException":
             raise Raised(str(values[0]))
+        if kind == "prim::NumToTensor" and isinstance(values[0], int | torch.SymInt):
+            return (InTensor(values[0]),)
+        if kind == "aten::quantize_per_tensor":
+            values[1:3] = (self._grid_number(value) for value in values[1:3])
+        elif kind in _NUMBERS and self._of_quantised_module(values[0]):
+            return (_NUMBERS[kind](self._grid_number(values[0])),)
         return _in_outputs(op, call(op, values))
+
+    def _grid_number(self, value: Any) -> Any:
+        """The scale or zero point in a constant, or in an attribute that nothing writes; any other value as it is."""
+        if id(value) in self._single:
+            _, owner, name = self._single[id(value)]
+            return owner.ts_number(name)
+        return number_in(value) if type(value) is torch.Tensor else value
+
+    def _of_quantised_module(self, value: Any) -> bool:
+        return id(value) in self._single and ".quantized." in self._single[id(value)][1].ts_kind
 
     def _called(self, op: Op, values: list[Any]) -> Any:
         owner = values[0]
@@ -325,6 +353,13 @@ def call(op: Op, values: list[Any]) -> Any:
     Raises:
         Unconverted: it is none that can be traced.
     """
+    if holds_numbers(values):
+        found = on_numbers(op, values)
+        if found is not None:
+            return found[0]
+        values = as_tensors(op, values)
+    if concerns_quantised(op, values):
+        return call_quantised(op, values, lambda given: call(op, given))
     of_cpu = in_mkldnn(op.kind)
     if of_cpu is not None:
         return of_cpu(op.node, *values)

@@ -33,7 +33,7 @@ _OF_NODES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "aten::to_mkldnn": lambda _, x, *__: x,
         "aten::to_dense": lambda _, x, *__: x.to_dense() if x.layout != torch.strided else x,
         "prim::mkldnn_convolution": _convolution,
-        "prim::BroadcastMKLDNNTensors": lambda _, *tensors: torch.broadcast_tensors(*tensors),  # type: ignore[no-untyped-call]
+        "prim::BroadcastMKLDNNTensors": lambda _, *tensors: torch.ops.aten.broadcast_tensors.default(list(tensors)),
         "prim::MKLDNNHardSigmoid": lambda _, x: F.hardsigmoid(x),
         "prim::MKLDNNHardSwish": lambda _, x: F.hardswish(x),
         "prim::MKLDNNHardTanh": _between,

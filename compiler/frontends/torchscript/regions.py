@@ -11,6 +11,7 @@ import torch
 from .code import Code, Op, free_names, read_code
 from .inlined import Inlined
 from .native import may_be_native
+from .quantised import is_quantised_kind
 from .twin import attributes
 from .values import VALUES
 
@@ -80,8 +81,12 @@ class Graph:
         return kind
 
     def is_written(self, name: str) -> bool:
-        """Whether something writes to the memory of a value."""
-        return name != self.root and bool(self._aliases.has_writers(self.values[name]))
+        """Whether something writes to the memory of a value; packed weights are never written."""
+        return name != self.root and not self._is_packed(name) and bool(self._aliases.has_writers(self.values[name]))
+
+    def _is_packed(self, name: str) -> bool:
+        """Whether a value is packed weights, which only the layer's own methods for loading files assign."""
+        return "__torch__.torch.classes." in self.values[name].type().annotation_str
 
     def is_free(self, op: Op) -> bool:
         """Whether it is a constant, or an attribute that nothing assigns."""
@@ -90,7 +95,8 @@ class Graph:
             known = op.inputs[0] == self.root or (
                 op.inputs[0] in self.makers and self.is_free(self.makers[op.inputs[0]])
             )
-            return known and (owner, op.name) not in self.written and not self.is_written(op.outputs[0])
+            kept = (owner, op.name) not in self.written or self._is_packed(op.outputs[0])
+            return known and kept and not self.is_written(op.outputs[0])
         return op.kind == "prim::Constant" and self.kind(op.outputs[0]) != "FunctionType"
 
     def fault(self, op: Op) -> str | None:
@@ -116,7 +122,7 @@ class Graph:
             return None if op.kind in VALUES else f"{op.kind} is TorchScript's own"
         if op.node.isNondeterministic() and not self._is_off(op):
             return "it makes random numbers"
-        if not op.kind.startswith(("aten::", "prim::")):
+        if not op.kind.startswith(("aten::", "prim::")) and not is_quantised_kind(op.kind):
             return f"{op.kind} has no counterpart in PyTorch's graphs"
         if torch._C._dispatch_has_kernel(f"{op.schema.name}.{op.schema.overload_name}".rstrip(".")):
             return None

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ..kept_state import kept_values
 from .code import Code, class_name, read_code
+from .packed import Packed, PackedCell, number_in, unpacked
 
 Written = frozenset[tuple[str, str]]
 """Classes, and the attributes of them that some method assigns."""
@@ -64,10 +65,14 @@ class Twin(nn.Module):
                 return known[name]
         if name in vars(self):
             return vars(self)[name]
-        value = attribute_of(self.ts_script, name)
-        if isinstance(value, torch.Tensor):
+        value = unpacked(attribute_of(self.ts_script, name))
+        if isinstance(value, torch.Tensor | Packed | PackedCell):
             object.__setattr__(self, name, value)  # one object, which torch.export knows again
         return value
+
+    def ts_number(self, name: str) -> Any:
+        """The number in a tensor of one element."""
+        return number_in(attribute_of(self.ts_script, name))
 
     def ts_code(self, method: str) -> Code:
         """The code of a method.

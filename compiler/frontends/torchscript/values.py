@@ -152,14 +152,15 @@ def _rounded(value: Any) -> Any:
     return to_float(value) if isinstance(value, torch.SymInt) else to_float(round(value))
 
 
-def _tensor(data: Any, dtype: int | None, device: Any, requires_grad: bool = False) -> torch.Tensor:
+def tensor_of(data: Any, dtype: int | None, device: Any, requires_grad: bool = False) -> torch.Tensor:
+    """`torch.tensor` of numbers, sizes, and lists of them."""
     kind = None if dtype is None else dtype_of(dtype)
     if isinstance(data, torch.Tensor):
         return data.to(dtype=kind, device=device, copy=True)
     if isinstance(data, list) and any(isinstance(item, list | tuple) for item in data):
-        return torch.stack([_tensor(item, dtype, device) for item in data])
+        return torch.stack([tensor_of(item, dtype, device) for item in data])
     if isinstance(data, list) and any(isinstance(item, torch.SymInt | torch.SymFloat) for item in data):
-        return torch.stack([_tensor(item, dtype, device) for item in data])
+        return torch.stack([tensor_of(item, dtype, device) for item in data])
     if isinstance(data, torch.SymInt | torch.SymFloat):
         natural = torch.int64 if isinstance(data, torch.SymInt) else torch.get_default_dtype()
         return torch.ops.aten.scalar_tensor.default(data, dtype=kind or natural, device=device)  # type: ignore[no-any-return]
@@ -169,7 +170,7 @@ def _tensor(data: Any, dtype: int | None, device: Any, requires_grad: bool = Fal
 def _as_tensor(data: Any, dtype: int | None = None, device: Any = None) -> torch.Tensor:
     if isinstance(data, torch.Tensor):
         return data.to(dtype=data.dtype if dtype is None else dtype_of(dtype), device=device or data.device)
-    return _tensor(data, dtype, device)
+    return tensor_of(data, dtype, device)
 
 
 def _moved(value: torch.Tensor, *options: Any) -> torch.Tensor:
@@ -251,7 +252,7 @@ VALUES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "aten::update": lambda items, more: items.update(more),
         "aten::index": lambda items, item, *_: items.index(item),
         "aten::count": lambda items, item, *_: items.count(item),
-        "aten::tensor": _tensor,
+        "aten::tensor": tensor_of,
         "aten::as_tensor": _as_tensor,
         "aten::to": _moved,
         "aten::cpu": lambda value: value.to("cpu"),
@@ -268,7 +269,7 @@ VALUES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "aten::size": lambda value: list(value.size()),
         "aten::stride": lambda value: list(value.stride()),
         "aten::element_size": torch.Tensor.element_size,
-        "prim::NumToTensor": lambda value: _tensor(value, None, None),
+        "prim::NumToTensor": lambda value: tensor_of(value, None, None),
         "prim::dtype": lambda value: number_of(value.dtype),
         "prim::device": lambda value: value.device,
         "prim::layout": lambda value: _LAYOUTS.index(value.layout),
@@ -297,3 +298,16 @@ VALUES: Mapping[str, Callable[..., Any]] = MappingProxyType(
 
 They are for sizes and tensors, of which a graph knows no number, and for containers. The others are in `native.py`.
 """
+
+_ON_CONTAINERS = frozenset(
+    f"aten::{name}"
+    for name in (
+        *("append", "__getitem__", "list", "extend", "insert", "pop", "_set_item", "copy", "reverse", "clear", "slice"),
+        *("keys", "values", "items", "get", "update", "dict", "Delete"),
+    )
+)
+
+
+def is_on_container(kind: str, values: Sequence[Any]) -> bool:
+    """Whether an operator hands on what is in a container; those on tensors that have the same name do not."""
+    return kind in _ON_CONTAINERS and bool(values) and isinstance(values[0], list | dict | tuple)
