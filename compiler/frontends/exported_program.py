@@ -32,6 +32,7 @@ from ..ir.tracing import tracing
 from .adopted_program import adopted
 from .called_again import check_not_computed_with, python_state_watched
 from .causal_masks import masks_not_compared
+from .contiguous_calls import ContiguousCalls
 from .dataclasses_in_results import results_registered
 from .declared_ranges import with_inputs
 from .example_decisions import NotWanted, values_of_examples, with_decisions
@@ -392,7 +393,7 @@ def _exported(
     dynamic_shapes: Any,
     by_examples: bool,
 ) -> ExportedProgram:
-    rebound = NothingRebound()
+    rebound, contiguous = NothingRebound(), ContiguousCalls()
 
     def exported(strict: bool, values: AbstractContextManager[None] | None = None) -> ExportedProgram:
         with (
@@ -401,6 +402,7 @@ def _exported(
             torch.no_grad(),
             WholeRecurrentLayers(),
             rebound,
+            contiguous,
             masks_not_compared(),
             unchanged_modules_left(),
             lines_of_decisions(__file__),
@@ -409,7 +411,7 @@ def _exported(
             values or contextlib.nullcontext(),
         ):
             found = torch.export.export(model, args, dict(kwargs), dynamic_shapes=dynamic_shapes, strict=strict)
-            return _as_taken(found)
+            return _as_taken(contiguous.marked(found))
 
     try:
         with containers_kept(model, (args, kwargs)):

@@ -17,9 +17,12 @@ from ...compiler.ir.annotations import annotate_node, annotations_of, clear, kep
 from ...compiler.ir.dependencies import SHAPE_QUERIES
 from ...compiler.ir.expanded_call import sizes_stay_open
 from ...compiler.ir.facts import Fact
+from ...compiler.ir.layouts import MADE_CONTIGUOUS, inputs_by_layout
 from ...compiler.ir.program import Program
 from ...compiler.ir.retraced import retraced
+from ...compiler.ir.source import source_of
 from ...compiler.ir.symbols import same_size
+from ...compiler.ir.text import op_name
 from ...compiler.pass_base import Context, Kind, Pass
 from ...compiler.tensorrt.plugins import converters_in, rules_in
 from ...compiler.tensorrt.registry import default_registry
@@ -181,6 +184,7 @@ class Decompose(Pass):
         rules = {target: rule for target, rule in rules_in(ctx.own).items() if target not in own}
         for node in filter(kept_whole, program.op_nodes):
             clear(node, "whole")
+        layouts = _inputs_by_layout(program)
         restate(program.graph)
         order_memory(program.graph)
         group_experts(program.graph)
@@ -191,6 +195,8 @@ class Decompose(Pass):
         )
         order_memory(program.graph)
         program = unite_cache_writes(program, ctx.settings.require_full_compilation)
+        for place, line in layouts.items():
+            annotate_node(program.user_inputs[place], layout=line)
         for node in program.op_nodes:
             if node.target in own and is_decomposed(node.target):
                 annotate_node(node, own_converter=True)
@@ -209,6 +215,18 @@ class Decompose(Pass):
             return _retraced(program, table)
         except Exception as error:
             return _as_far_as_possible(program, expansion, reasons, summary_of(error))
+
+
+def _inputs_by_layout(program: Program) -> dict[int, str]:
+    """The places of inputs of which it matters how they lie in memory, and what tells so, with the user's line."""
+    found = inputs_by_layout(program.graph)
+    return {place: _told(found[node]) for place, node in enumerate(program.user_inputs) if node in found}
+
+
+def _told(node: Node) -> str:
+    line = annotations_of(node).get(MADE_CONTIGUOUS)
+    name, line = (op_name(node.target), source_of(node)) if line is None else ("contiguous", line)
+    return f"{name} at {line}" if line else name
 
 
 def _retraced(program: Program, table: Mapping[Any, Callable[..., Any]]) -> Program:

@@ -25,7 +25,7 @@ from trt_passes.compiler.frontends.torch_compile import backend
 from . import pytorch_alone
 from .compare import difference, is_rounding
 from .program import Program
-from .refusals import is_true_reason, kind_of, with_allowed_sizes
+from .refusals import as_allowed, is_true_reason, kind_of
 
 _SLOW = 45.0
 """Seconds of processor time after which a compilation counts as slow."""
@@ -83,7 +83,7 @@ def judged(program: Program) -> Verdict:
     plainer = [fixed, fixed.with_case(frontend="dynamo")]
     tried, now = [program], program
     while found.kind is Kind.REFUSED:
-        allowed = with_allowed_sizes(found.message, now) if len(tried) < _MOST_WAYS else None
+        allowed = as_allowed(found.message, now) if len(tried) < _MOST_WAYS else None
         other = next((item for item in [*([allowed] if allowed else []), *plainer] if item not in tried), None)
         if other is None:
             return verdict
@@ -251,7 +251,7 @@ def _stopping(where: str, action: Any) -> Any:
         sentence = where + str(error)
         raise _Stop(Kind.REFUSED, sentence) from error
     except Exception as error:
-        cause = _user_error(error)
+        cause = _user_error(error) or _assertion(error)
         if cause is not None:
             raise _Stop(Kind.REFUSED, where + str(cause)) from error
         message = f"{where}{type(error).__name__}: {_first(error)}"
@@ -264,6 +264,12 @@ def _user_error(error: BaseException | None) -> UserError | None:
             return error
         error = error.__cause__
     return None
+
+
+def _assertion(error: Exception) -> str | None:
+    """What the code of a compiled program in TorchScript, which raises nothing else, refuses a call for."""
+    found = re.search(r"AssertionError: (the model was compiled for .*)", str(error))
+    return found[1] if found and isinstance(error, torch.jit.Error) else None
 
 
 def _check_left(caught: list[warnings.WarningMessage]) -> None:

@@ -30,6 +30,10 @@ def _export_or_ranges_fail(program: Program) -> bool:
     return ranges_fail(program) or export_fails(program)
 
 
+def _lies_otherwise(program: Program) -> bool:
+    return any(argument.layout != "contiguous" for argument in program.arguments)
+
+
 TRUE_REASONS: tuple[tuple[str, Callable[[Program], bool]], ...] = (
     # PyTorch's own call raised, before this package was asked.
     (r"^torch\.export: |^torch\.jit: ", _always),
@@ -42,6 +46,8 @@ TRUE_REASONS: tuple[tuple[str, Callable[[Program], bool]], ...] = (
     (r"^(left to PyTorch: )?the model decides by a value of a tensor( at \S+)?, which torch\.export", export_fails),
     (r"^(left to PyTorch: )?torch\.export rejects the model", export_fails),
     (r"^the model does not take these inputs: ", export_fails),
+    # PyTorch gives a view of contiguous tensors and a copy of others, and the model writes to it.
+    (r"^(at \{.*?\}: )?(input '.*' has strides .*, and )?the model was compiled for a tensor that", _lies_otherwise),
     # The model allows fewer sizes than were declared.
     (r"^input '.*' dimension \d+ is declared as .*, but (the model|torch\.export)", _export_or_ranges_fail),
     (r"^the model does not allow the range", _export_or_ranges_fail),
@@ -70,8 +76,15 @@ def is_true_reason(sentence: str, program: Program) -> bool:
     return any(re.search(pattern, sentence) and holds(program) for pattern, holds in TRUE_REASONS)
 
 
-def with_allowed_sizes(sentence: str, program: Program) -> Program | None:
-    """The program with the range of sizes that a refusal says is allowed, if it says so."""
+def as_allowed(sentence: str, program: Program) -> Program | None:
+    """The program with the sizes, or contiguous tensors, that a refusal asks for, if it does."""
+    if ".contiguous(), or compile" in sentence:
+        plain = tuple(replace(argument, layout="contiguous") for argument in program.arguments)
+        return replace(program, arguments=plain)
+    return _with_allowed_sizes(sentence, program)
+
+
+def _with_allowed_sizes(sentence: str, program: Program) -> Program | None:
     found = _ALLOWED.search(sentence) or _NOT_AT.search(sentence)
     argument = next((a for a in program.arguments if found and found["name"] in _names(a.name, a.place)), None)
     if found is None or argument is None:

@@ -12,7 +12,7 @@ from tests.random_programs.__main__ import main
 from tests.random_programs.judge import FAILURES, Kind, judged
 from tests.random_programs.minimise import minimised
 from tests.random_programs.program import Argument, Case, Line, Program
-from tests.random_programs.refusals import is_true_reason, with_allowed_sizes
+from tests.random_programs.refusals import as_allowed, is_true_reason
 from tests.random_programs.workers import Pool
 from tests.random_programs.write import random_program
 
@@ -139,7 +139,7 @@ def test_a_refused_range_is_tried_as_it_is_allowed():
     found = judged(program("torch._check(x.shape[0] >= 3)", "v = x * 2", ranges={"rows": (2, 4, 9)}))
     assert found.kind is Kind.PLAINER
     sentence = "input 'x' dimension 0 is declared as 2..9, but torch.export found that the model allows 3..9: declare"
-    narrowed = with_allowed_sizes(sentence, program("v = x + 1"))
+    narrowed = as_allowed(sentence, program("v = x + 1"))
     assert narrowed is not None
     assert narrowed.ranges == {"rows": (3, 4, 9)}
 

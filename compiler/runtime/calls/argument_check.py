@@ -22,6 +22,7 @@ from ...ir.program import is_symbolic
 from ...ir.shape_rule import ShapeRule
 from ...ir.symbols import dims_of, finite
 from .argument_order import ArgumentOrder
+from .layout import Layout
 from .shared_memory import SharedMemory
 
 _IMPLIED = 2
@@ -41,6 +42,7 @@ class ArgumentCheck:
         tensors: position and expected type and sizes of all tensors; none if engines check them all.
         rule: checks their sizes.
         memory: checks that they do not share memory which is written to; None if nothing is.
+        layouts: checks how those lie in memory for which it matters.
     """
 
     order: ArgumentOrder
@@ -48,6 +50,7 @@ class ArgumentCheck:
     tensors: tuple[tuple[int, Binding], ...]
     rule: ShapeRule
     memory: SharedMemory | None
+    layouts: tuple[Layout, ...]
 
     @classmethod
     def of(cls, module: GraphModule, exported: ExportedProgram) -> ArgumentCheck | None:
@@ -63,11 +66,12 @@ class ArgumentCheck:
         if all(_enters_the_first_engine(node) for _, node in tensors):
             tensors = []
         memory = SharedMemory.of(module)
-        if not fixed and not tensors and order.is_flat and memory is None:
+        layouts = tuple(layout for i, node in inputs if (layout := Layout.of(i, node)) is not None)
+        if not fixed and not tensors and order.is_flat and memory is None and not layouts:
             return None
         bindings = tuple((i, _binding(node, exported.range_constraints)) for i, node in tensors)
         spec = EngineSpec("the model", "", "", tuple(binding for _, binding in bindings), ())
-        return cls(order, tuple(fixed), bindings, ShapeRule(spec, "the compiled model"), memory)
+        return cls(order, tuple(fixed), bindings, ShapeRule(spec, "the compiled model"), memory, layouts)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Check the arguments of a call.
@@ -85,6 +89,8 @@ class ArgumentCheck:
             check_unchanged(name, value, leaves[index])
         if self.tensors:
             self._check_tensors(leaves)
+        for layout in self.layouts:
+            layout.check(leaves)
         if self.memory is not None:
             self.memory.check(module, leaves)
 

@@ -24,6 +24,7 @@ from ...ir.held_logs import held_logs, logged_error
 from ...ir.left_out import LeftOut
 from ...ir.strict_json import strict_json
 from ...ir.tracing import tracing
+from ..calls.layout import layouts_of, set_layouts
 from ..engine_graph import SPLICED, EngineGraph, current_program
 from ..measure.joins import Joins
 from ..options import RuntimeOptions
@@ -157,6 +158,7 @@ def _contents(spliced: ExportedProgram, compiled: EngineGraph) -> tuple[Exported
     left_out = None if compiled.left_out is None else compiled.left_out.to_json()
     record = {"schema": SCHEMA, "options": options.to_json(), "left_out": left_out, "report": _report_of(compiled)}
     record["weights"] = dict(compiled.fingerprints)
+    record["layouts"] = layouts_of(spliced)
     record["joins"] = compiled.joins.to_json()
     exported = on_cpu(current_program(spliced, compiled))
     refuse_pickles(exported)
@@ -232,6 +234,7 @@ def loaded(
             raise UserError(_why_unreadable(source, name, logged_error(logged) or error)) from error
     try:
         with_containers(exported, record["containers"])
+        set_layouts(exported, record["layouts"])
         compiled = make(exported, {}, chosen, record["left_out"], allowed, record["weights"])
         for segment in compiled.segments.values():
             segment.runner.check_fallback()
@@ -281,6 +284,7 @@ def _record(source: BinaryIO, name: str, allowed: Allowed) -> dict[str, Any]:
                 "containers": dict(record.get("containers", {})),
                 "joins": Joins.from_json(record.get("joins")),
                 "weights": {str(name): str(digest) for name, digest in record.get("weights", {}).items()},
+                "layouts": {str(name): str(because) for name, because in record.get("layouts", {}).items()},
                 "streams": record["report"].get("settings", {}).get("enable_weight_streaming", True),
             }
     except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:

@@ -24,6 +24,7 @@ from ...ir.engine_operator import engine_calls
 from ...ir.module_state import blank_module, with_state
 from ...ir.source import source_of
 from ...ir.text import op_name
+from ..calls.layout import Layout
 from ..calls.shared_memory import SharedMemory
 from .torchscript_types import Signature, literal
 
@@ -138,8 +139,16 @@ class _Writer:
                 lines.append(f"{self.names[node]} = {self._call(node)}")
         results = [self._text(value) for value in pytree.tree_leaves(self.graph.output_node().args[0], _is_none)]
         lines.append(f"return {self.signature.packed(results)}")
-        checks += self._memory_check(placeholders)
+        checks += [*self._layout_checks(placeholders), *self._memory_check(placeholders)]
         return "\n    ".join([f"def forward(self{self.signature.parameters}):", *checks, *lines, ""])
+
+    def _layout_checks(self, placeholders: Sequence[Node]) -> list[str]:
+        """Statements that refuse inputs with other strides, where these decide what is read and written."""
+        layouts = [layout for i, node in enumerate(placeholders) if (layout := Layout.of(i, node)) is not None]
+        return [
+            f"assert {layout.condition(self.names[placeholders[layout.place]])}, {literal(layout.refusal)}"
+            for layout in layouts
+        ]
 
     def _memory_check(self, placeholders: Sequence[Node]) -> list[str]:
         """A statement that refuses inputs that share memory with what is written to; none if nothing is."""
