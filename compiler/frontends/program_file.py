@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 
 from ..errors import UserError, first_line, on_one_line
 from ..ir.held_logs import held_logs
+from ..ir.memory import with_bytes_of_its_own
 from ..runtime.saving.allowed import Allowed, NotAllowed
 from ..runtime.saving.archive import Archive
 from ..runtime.saving.program_check import PROGRAM, SAMPLE_INPUTS, Pickled, check_archive
@@ -33,7 +34,7 @@ def load_program(name: str, trust: bool, extra: dict[str, Any]) -> ExportedProgr
         _check(name)
     try:
         with held_logs("torch.export", "torch.export.pt2_archive._package"):
-            exported = torch.export.load(name, extra_files=extra)
+            exported = with_bytes_of_its_own(torch.export.load(name, extra_files=extra))
     except Exception as error:
         raise UserError(f"{name} is not a program saved by torch.export.save: {first_line(error)}.") from error
     if not trust and hasattr(exported, "_guards_code"):

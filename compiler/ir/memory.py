@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Hashable, Sequence
 
 import torch
+from torch.export import ExportedProgram
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
@@ -75,6 +76,23 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
     dense = tensor.resolve_conj().resolve_neg().contiguous()
     # Not `view`, which keeps the stride 0 of an expanded dimension of size 1.
     return dense.as_strided((dense.numel(),), (1,)).view(torch.uint8)
+
+
+def with_bytes_of_its_own(exported: ExportedProgram) -> ExportedProgram:
+    """A program that PyTorch has read from a file, with copies of tensors of one byte, in place.
+
+    PyTorch 2.11 makes tensors in the memory of what it reads, and Python has every `bytes` of length 1 only once: who
+    writes to such a tensor changes that for the whole process.
+    """
+    copies: dict[int, torch.Tensor] = {}
+    for owner in (exported.state_dict, exported.constants):
+        for name, tensor in owner.items():
+            plain = isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided and not tensor.is_meta
+            if plain and tensor.untyped_storage().nbytes() == 1:
+                copy = copies.setdefault(memory_of(tensor), tensor.detach().clone())
+                is_parameter = isinstance(tensor, torch.nn.Parameter)
+                owner[name] = torch.nn.Parameter(copy, tensor.requires_grad) if is_parameter else copy
+    return exported
 
 
 def byte_range(tensor: torch.Tensor) -> tuple[int, int]:

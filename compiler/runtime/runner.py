@@ -19,7 +19,7 @@ from ..ir.shape_rule import ShapeRule
 from ..settings import Executor
 from ..tensorrt.loader import TensorRTNotFound, load
 from .calls import input_errors
-from .engine.engine import Engine, EngineUnavailable
+from .engine.engine import Engine, EngineUnavailable, NothingToCompute
 from .engine.runtime_cache import RuntimeCache
 from .fallback import on_device
 from .options import RuntimeOptions
@@ -52,7 +52,7 @@ class Runner:
         engine: the serialized engine, uint8[nbytes].
         options: how the engine runs. The executor "auto" runs TensorRT if it can run here and the inputs are on a GPU,
             else PyTorch with a warning; "tensorrt" raises instead; "pytorch" and "reference" never use TensorRT's
-            engine.
+            engine, nor is it used for inputs without elements.
         fallback: the segment's PyTorch graph: takes inputs, then constants.
         serialized_fallback: the same as text (see `graph_text`) in UTF-8, uint8[nbytes]; read when first needed.
         allowed: the operators that the text may call; by default those of PyTorch.
@@ -101,6 +101,8 @@ class Runner:
             if engine is not None:
                 try:
                     return engine(inputs)
+                except NothingToCompute:
+                    pass
                 except EngineUnavailable as error:
                     self._unavailable[inputs[0].device] = str(error)
                     self._ready.discard(inputs[0].device.index)

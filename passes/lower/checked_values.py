@@ -41,8 +41,17 @@ def _reads_a_value(node: Node) -> bool:
     """Whether a node reads a number of a tensor that is not a size, as `torch.jit.trace` writes sizes into tensors."""
     if node.target is not aten._local_scalar_dense.default:
         return False
-    source = node.all_input_nodes[0]
-    return source.target is not aten.scalar_tensor.default
+    return not _is_made_of_sizes(node.all_input_nodes[0])
+
+
+def _is_made_of_sizes(node: Node) -> bool:
+    """Whether a tensor has one number, which is computed of sizes alone."""
+    value = tensor_of(node)
+    if node.target is aten.scalar_tensor.default:
+        return True
+    if node.op != "call_function" or value is None or value.dim() or not node.all_input_nodes:
+        return False
+    return all(map(_is_made_of_sizes, node.all_input_nodes))
 
 
 def of_decided_numbers(graph: Graph) -> set[Node]:
@@ -70,11 +79,16 @@ def asks_for_any(condition: Node) -> bool:
 
 
 def holds_by_itself(condition: Node) -> bool:
-    """Whether a condition is what torch.export says of every size of a result: at least 0, at most all elements."""
+    """Whether a condition is what torch.export says of every size of a result: at least 0, at most all elements.
+
+    Where a result begins in memory is no matter of the compiled program's.
+    """
     if len(condition.args) != 2 or not isinstance(condition.args[0], Node):
         return False
     size: Any = condition.args[0]
     bound = condition.args[1]
+    if size.target is aten.sym_storage_offset.default:
+        return True
     if size.target is not aten.sym_size.int or not isinstance(bound, int):
         return False
     if condition.target is operator.ge:
@@ -94,6 +108,9 @@ def _searched(producer: Node) -> list[torch.Size]:
     if producer.target is aten.masked_select.default:
         given = [each.shape for each in map(tensor_of, producer.args) if each is not None]
         return [torch.broadcast_shapes(*given)]  # type: ignore[no-untyped-call]
+    if producer.target is aten.slice.Tensor:
+        sliced, dim = tensor_of(producer.args[0]), producer.args[1] if len(producer.args) > 1 else 0
+        return [] if sliced is None else [sliced.shape[dim : dim + 1 or None]]  # type: ignore[operator]
     if producer.target is aten.index.Tensor:
         indices: Any = producer.args[1]
         masks = [each for each in map(tensor_of, indices) if each is not None]

@@ -196,7 +196,7 @@ def _compiled(program: Program, model: Any) -> Any:
         options["enabled_precisions"] = {getattr(torch, name) for name in names}
     torch._dynamo.reset()
     if case.executor == "tensorrt":
-        model = model.cuda()
+        model = _on_gpu(model)
     if case.frontend == "dynamic":
         # The function itself, since its name is known only where the package is installed.
         return torch.compile(model, backend=backend, dynamic=True, options=options)
@@ -206,6 +206,14 @@ def _compiled(program: Program, model: Any) -> Any:
         return tp.compile(exported, **options)
     ir = {"script": "ts"}.get(case.frontend, case.frontend)
     return tp.compile(model, args, kwarg_inputs=kwargs or None, ir=ir, **options)
+
+
+def _on_gpu(model: Any) -> Any:
+    try:
+        return model.cuda()
+    except RuntimeError as error:
+        # PyTorch does not move parameters of some classes that anything else refers to.
+        raise _Stop(Kind.PYTORCH, f"cuda(): {_first(error)}") from error
 
 
 def _declared(program: Program) -> dict[str, Any]:

@@ -30,6 +30,10 @@ def _export_or_ranges_fail(program: Program) -> bool:
     return ranges_fail(program) or export_fails(program)
 
 
+def _assigns_to_itself(program: Program) -> bool:
+    return any(re.search(r"\bself\.\w+ (=|[-+*/&|]=) ", line.text) for line in program.lines)
+
+
 def _lies_otherwise(program: Program) -> bool:
     return any(argument.layout != "contiguous" for argument in program.arguments)
 
@@ -41,10 +45,11 @@ TRUE_REASONS: tuple[tuple[str, Callable[[Program], bool]], ...] = (
     (r"^the model changes the shape, strides or memory of ", _always),
     # Symbolic tracing runs no Python that depends on values or sizes, and does not see all that is written.
     (r"^torch\.fx cannot trace the model", symbolic_trace_fails),
+    (r"^the model replaces its attribute .* which torch\.fx does not record", _assigns_to_itself),
     (r"which torch\.fx does not record", symbolic_trace_fails),
     # torch.export must know what a condition on a value is, and what is not a tensor.
-    (r"^(left to PyTorch: )?the model decides by a value of a tensor( at \S+)?, which torch\.export", export_fails),
-    (r"^(left to PyTorch: )?torch\.export rejects the model", export_fails),
+    (r"^the model decides by a value of a tensor( at \S+)?, which torch\.export", export_fails),
+    (r"^torch\.export rejects the model", export_fails),
     (r"^the model does not take these inputs: ", export_fails),
     # PyTorch gives a view of contiguous tensors and a copy of others, and the model writes to it.
     (r"^(at \{.*?\}: )?(input '.*' has strides .*, and )?the model was compiled for a tensor that", _lies_otherwise),
@@ -73,6 +78,7 @@ _NOT_AT = re.compile(r"^the model does not do the same .* for (?P<name>\w+)\.sha
 
 def is_true_reason(sentence: str, program: Program) -> bool:
     """Whether a refusal is one of those known to be right, and true of the program."""
+    sentence = sentence.removeprefix("left to PyTorch: ")
     return any(re.search(pattern, sentence) and holds(program) for pattern, holds in TRUE_REASONS)
 
 

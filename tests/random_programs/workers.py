@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -203,4 +204,5 @@ def _verdict(task: Task, instead: Instead) -> Verdict:
     try:
         return judged(instead.of(random_program(task)) if isinstance(task, int) else task)
     except Exception as error:
-        return Verdict(number, Kind.CRASH, f"the judge failed: {type(error).__name__}: {error}")
+        trace = traceback.format_exc()
+        return Verdict(number, Kind.CRASH, f"the judge failed: {type(error).__name__}: {error}", trace=trace)

@@ -28,6 +28,10 @@ class EngineUnavailable(Exception):
     """An engine cannot run on this machine; the message says why."""
 
 
+class NothingToCompute(Exception):
+    """An input has no elements: TensorRT's kernels stop on some of these, or read what is not there."""
+
+
 _ALIGNMENT = 256
 """Bytes. TensorRT's kernels may rely on it; PyTorch allocates at multiples of 512, but views can begin anywhere."""
 
@@ -204,6 +208,7 @@ class Engine:
         Raises:
             UserError: an input does not fit, naming it.
             EngineUnavailable: the engine cannot be deserialized here, or has no execution context.
+            NothingToCompute: an input has no elements.
         """
         device = inputs[0].device
         index = device.index
@@ -346,6 +351,8 @@ class Engine:
 
     def _set_shapes(self, state: Execution, shapes: list[Shape]) -> None:
         self._rule.check(shapes)
+        if any(0 in shape for shape in shapes):
+            raise NothingToCompute
         # If a later step raises, the context has neither the shapes before nor these.
         state.shapes = None
         for index in self._dynamic:

@@ -22,6 +22,7 @@ from torch.fx.node import map_arg
 from ...errors import UserError, did_you_mean, first_line, on_one_line
 from ...ir.held_logs import held_logs, logged_error
 from ...ir.left_out import LeftOut
+from ...ir.memory import with_bytes_of_its_own
 from ...ir.strict_json import strict_json
 from ...ir.tracing import tracing
 from ..calls.layout import layouts_of, set_layouts
@@ -229,7 +230,7 @@ def loaded(
     logs = held_logs("torch.export", "torch.export.pt2_archive._package")
     with tracing(), torch.device("cpu"), torch.inference_mode(False), logs as logged:
         try:
-            exported = torch.export.load(source)
+            exported = with_bytes_of_its_own(torch.export.load(source))
         except Exception as error:
             raise UserError(_why_unreadable(source, name, logged_error(logged) or error)) from error
     try:

@@ -53,9 +53,11 @@ CONTROL = (
     "count{N}, out{N} = while_loop(lambda k, t: k < 3, lambda k, t: (k + 1, t * 0.9), "
     "(torch.zeros((), dtype=torch.int64, device={x}.device), {x}))",
     # What the model makes itself, and writes to.
-    "out{N} = torch.zeros(2, {x2}.shape[1])\nout{N}[0] = {x2}.sum(0)\nout{N}[1] += {x2}[0]\nout{N} = out{N} * 2",
-    "out{N} = torch.ones({x}.shape)\nout{N}[0] = {c}\nout{N} *= {x}\nout{N}[-1] = 1",
-    "keep{N} = torch.ones({x}.shape, dtype=torch.bool)\nkeep{N} &= {x} > 0\nkeep{N}[..., 0] = False\n"
+    "out{N} = torch.zeros(2, {x2}.shape[1], device={x2}.device)\n"
+    "out{N}[0] = {x2}.sum(0)\nout{N}[1] += {x2}[0]\nout{N} = out{N} * 2",
+    "out{N} = torch.ones({x}.shape, device={x}.device)\nout{N}[0] = {c}\nout{N} *= {x}\nout{N}[-1] = 1",
+    "keep{N} = torch.ones({x}.shape, dtype=torch.bool, device={x}.device)\n"
+    "keep{N} &= {x} > 0\nkeep{N}[..., 0] = False\n"
     "out{N} = {x}.masked_fill(keep{N}, {c})",
     # What it keeps in Python from call to call.
     "self.seen{N} = getattr(self, 'seen{N}', 0) + 1\nout{N} = {x} + 1",

@@ -494,3 +494,20 @@ def test_pickles_of_earlier_releases_find_what_reads_them() -> None:
     from trt_passes.compiler.runtime import save as named
 
     assert named.from_bytes is compiled_module.from_bytes
+
+
+class Flips(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("flag", torch.tensor(True))
+
+    def forward(self, x):
+        self.flag.logical_not_()
+        return x + self.flag
+
+
+def test_what_a_loaded_model_writes_to_is_no_memory_of_pythons(tmp_path):
+    tp.save(tp.compile(Flips().eval(), [torch.ones(2)], executor="reference", min_block_size=1), tmp_path / "m.pt2")
+    one = bytes([1])
+    tp.load(tmp_path / "m.pt2", executor="pytorch")(torch.ones(2))
+    assert one[0] == 1
