@@ -15,6 +15,7 @@ from ..ir.memory import with_bytes_of_its_own
 from ..runtime.saving.allowed import Allowed, NotAllowed
 from ..runtime.saving.archive import Archive
 from ..runtime.saving.program_check import PROGRAM, SAMPLE_INPUTS, Pickled, check_archive
+from .guard_texts import is_condition
 
 _BEFORE_2_8 = "serialized_state_dict.pt"
 
@@ -37,8 +38,10 @@ def load_program(name: str, trust: bool, extra: dict[str, Any]) -> ExportedProgr
             exported = with_bytes_of_its_own(torch.export.load(name, extra_files=extra))
     except Exception as error:
         raise UserError(f"{name} is not a program saved by torch.export.save: {first_line(error)}.") from error
-    if not trust and hasattr(exported, "_guards_code"):
-        exported._guards_code = []  # texts that PyTorch puts into code; ranges of sizes say the same
+    for text in [] if trust else getattr(exported, "_guards_code", ()):  # PyTorch puts these texts into code
+        if not is_condition(text):
+            asked = f"it holds {str(text)[:100]!r}, which is no condition on sizes"
+            raise UserError(f"{name} cannot be read: {asked}; pass --trust if you trust whoever made it.")
     return exported
 
 

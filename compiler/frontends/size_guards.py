@@ -15,6 +15,7 @@ from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 from ..errors import UserError
 from ..ir.program import Program
 from ..ir.symbols import expression, finite
+from .guard_texts import conditions_in_texts
 from .quiet import quiet_trial
 from .size_decisions import advice_on_number, line_of_guard, makes_a_number
 from .size_trial import GraphDiffers, GraphTrial
@@ -144,7 +145,9 @@ def _conditions(exported: ExportedProgram) -> dict[Any, str | None]:
         for size in value.shape if isinstance(value, torch.Tensor) else ():
             if isinstance(size, torch.SymInt):
                 guards = reversed(size.node.shape_env.guards)
-                return dict(reversed({guard.expr: line_of_guard(guard) for guard in guards}.items()))
+                found = dict(reversed({guard.expr: line_of_guard(guard) for guard in guards}.items()))
+                # A program that was read from a file has them as texts.
+                return found or dict.fromkeys(conditions_in_texts(exported))
     return {}
 
 

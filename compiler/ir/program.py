@@ -263,7 +263,7 @@ def copy_graph(graph: Graph) -> Graph:
 def rebuild(exported: ExportedProgram, graph: Graph) -> ExportedProgram:
     """An ExportedProgram like `exported` around another graph, with signature and constants of its own."""
     signature = exported.graph_signature
-    return ExportedProgram(
+    rebuilt = ExportedProgram(
         root=exported.graph_module,
         graph=graph,
         graph_signature=type(signature)(list(signature.input_specs), list(signature.output_specs)),
@@ -274,6 +274,10 @@ def rebuild(exported: ExportedProgram, graph: Graph) -> ExportedProgram:
         constants=dict(exported.constants),
         verifiers=exported.verifiers,
     )
+    texts = getattr(exported, "_guards_code", None)
+    if texts and not rebuilt._guards_code:
+        rebuilt._guards_code = list(texts)  # all that a program from a file knows of its conditions on sizes
+    return rebuilt
 
 
 def fake_tensor(graph: Graph, tensor: torch.Tensor) -> torch.Tensor:
