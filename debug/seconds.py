@@ -87,7 +87,8 @@ class _Search:
         suspects = tuple(suspect(nodes[name]) for name in names[:8])
         count = f"{len(names)} operator{'' if len(names) == 1 else 's'}"
         self.said.append(f"halving {segment.name} leaves {count}")
-        message = f"in {segment.name}, {count} from %{names[0]} on take {value:.3g} s {what}."
+        which = f"%{names[0]} takes" if len(names) == 1 else f"{count} from %{names[0]} on take"
+        message = f"in {segment.name}, {which} {value:.3g} s {what}."
         passes = Pipeline.parse(ALONE).passes
         values = node_values(self.program, list(self.program.nodes_by_name), *call_arguments(self.program))
         executor = "tensorrt" if self.metric == "time" else "pytorch"

@@ -60,7 +60,7 @@ def doctor(as_json: bool) -> None:
         print_tables([Titled(_verdict(found), ("what", "state", "detail~"), rows)], remedies)
     broken = [item.what for item in found if item.what in ("TensorRT", "build an engine") and item.state != "ok"]
     if broken:
-        raise UserError(f"models cannot be compiled here: {' and '.join(broken)} failed.")
+        raise UserError(f"models cannot be compiled here: {' and '.join(broken)} did not work.")
 
 
 def findings() -> Iterator[Finding]:
@@ -109,6 +109,8 @@ def _library() -> TensorRT | UserError:
 
 def _tensorrt(library: TensorRT | UserError) -> Finding:
     if not isinstance(library, TensorRT):
+        if "cannot be imported" in str(library):
+            return Finding("TensorRT", "failed", str(library), RTX.replace("install", "install --force-reinstall"))
         return Finding("TensorRT", "missing", str(library), RTX)
     capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
     if capability == (9, 0) and not library.supports_hopper:

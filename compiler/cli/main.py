@@ -57,6 +57,10 @@ def _report_failure(error: BaseException) -> int:
     if isinstance(error, click.ClickException):
         _say(_usage_text(error))
         return USER_MISTAKE
+    if isinstance(error, ImportError | OSError) and "torch" not in sys.modules:
+        # An import that failed leaves no module behind, and every command but help imports it first.
+        _say(f"PyTorch cannot be imported: {error}. Install it again: pip install --force-reinstall torch")
+        return USER_MISTAKE
     message = _user_message(error)
     if message is not None:
         _say(message)

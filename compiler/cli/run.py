@@ -140,6 +140,11 @@ def defaults_of_dump(request: Request) -> Defaults:
     Raises:
         UserError: it is no dump, or the request has options that a dump leaves no choice in.
     """
+    if not Path(request.model).is_dir():
+        raise UserError(
+            f"--from continues a dump, and {request.model} is no folder: give one that --dump-dir wrote, and the model "
+            "as --weights."
+        )
     run = DumpFolder(request.model).run
     if run.get("blocks"):
         raise UserError(

@@ -140,7 +140,8 @@ def _module(name: str, text: str) -> types.ModuleType:
         return importlib.import_module(text)
     except ModuleNotFoundError as error:
         if error.name is not None and (text == error.name or text.startswith(f"{error.name}.")):
-            raise UserError(f"option {name!r} names the module {text!r}, which is not there.") from None
+            file = " Give the name of a module, and not that of its file." if text.endswith(".py") else ""
+            raise UserError(f"option {name!r} names the module {text!r}, which is not there.{file}") from None
         raise
     except Exception as error:
         raise UserError(f"option {name!r} names the module {text!r}, which cannot be imported: {error!r}.") from error

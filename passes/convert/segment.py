@@ -19,18 +19,23 @@ from ...compiler.ir.undecided import UndecidedSize, sizes_not_guessed
 from ...compiler.tensorrt.context import ConversionError
 from ...compiler.tensorrt.loader import TensorRT
 from ...compiler.tensorrt.network import BuiltNetwork, NetworkBuilder
-from ...compiler.tensorrt.registry import Registry
+from ...compiler.tensorrt.registry import Registry, default_registry
 
 COPIED = "copied-slice"
 """The variant of a node that reads a part of a tensor beside the whole, from a copy; see `slice_copies`."""
 
 
 class SegmentFailed(Exception):
-    """Nodes of a segment could not be converted; `failures` has the reason for each, by node name."""
+    """Nodes of a segment could not be converted.
 
-    def __init__(self, failures: Mapping[str, Reason]) -> None:
-        self.failures = failures
+    `failures` has the reason for each, by node name, and `node` is the first. `ours` is false where only converters of
+    the user's own failed.
+    """
+
+    def __init__(self, failures: Mapping[str, Reason], ours: bool = True) -> None:
+        self.failures, self.ours = failures, ours
         first, reason = next(iter(failures.items()))
+        self.node = first
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         super().__init__(f"node {first} cannot be converted: {reason.message}{more}")
 
@@ -69,12 +74,17 @@ def convert_segment(
             failures[name] = reason
             builder.substitute(Call(nodes[name]))
     if failures:
-        raise SegmentFailed(failures)
+        raise SegmentFailed(failures, not all(_is_own(registry, nodes[name]) for name in failures))
     built = builder.finish(nodes[name] for name in segment.outputs)
     for layer, name in built.layer_nodes.items():
         if layer.endswith(".copy") and name in nodes and "variant" not in annotations_of(nodes[name]):
             annotate_node(nodes[name], variant=COPIED)
     return built
+
+
+def _is_own(registry: Registry, node: Node) -> bool:
+    """Whether a node has a converter that does not come with this package."""
+    return registry.get(node.target) is not default_registry().get(node.target)
 
 
 def _failure(builder: NetworkBuilder, registry: Registry, node: Node) -> Reason | None:

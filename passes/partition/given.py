@@ -23,8 +23,8 @@ def given_segments(
 ) -> tuple[tuple[Segment, ...], dict[str, Reason]]:
     """The segments of a file, and the reason for every op node that it keeps in PyTorch.
 
-    Nodes that failed to be converted or built since then are left out, and what is left of their segments is cut so
-    that no part waits for itself.
+    Nodes that have the verdict `excluded`, or that failed to be converted or built since then, are left out, and what
+    is left of their segments is cut so that no part waits for itself.
 
     Args:
         program: with verdicts.
@@ -38,22 +38,21 @@ def given_segments(
     file = file.among({node.name for node in program.op_nodes})
     _check_names(program, file)
     _check_precision(program, file)
-    groups, lost = _groups(program, file, wanted)
+    groups, shorter = _groups(program, file, wanted)
     able = wanted - file.excluded
     groups = beside_sources(program, groups, able)
-    if lost:
-        groups = {
-            f"{name}.{index}": part
-            for name, group in groups.items()
-            for index, part in enumerate(_convex(graph, group))
-        }
+    groups = {
+        f"{name}.{index}" if name in shorter else name: part
+        for name, group in groups.items()
+        for index, part in enumerate(_convex(graph, group) if name in shorter else [group])
+    }
     cycle = _cycle(graph, groups)
     if cycle:
         raise UserError(f"{file.path} cannot be: an engine would wait for itself, since {cycle}.")
     groups = beside_readers(program, groups, able, _places(graph, groups))
     segments = segments_of(program, wanted, _in_order(graph, groups))
     refused = border_refusals(program, segments)
-    if refused and not lost:
+    if refused and not shorter:
         name, reason = next(iter(refused.items()))
         raise UserError(f"{file.path} cannot be: %{name} ({reason.code}): {reason.message}")
     while refused:
@@ -92,19 +91,22 @@ def _check_precision(program: Program, file: PartitionFile) -> None:
             )
 
 
-def _groups(program: Program, file: PartitionFile, wanted: set[str]) -> tuple[dict[str, tuple[str, ...]], bool]:
-    """The operators of each segment that TensorRT can take, and whether some failed since the file was written."""
+def _groups(program: Program, file: PartitionFile, wanted: set[str]) -> tuple[dict[str, tuple[str, ...]], set[str]]:
+    """The operators of each segment that TensorRT can take; the segments that lack some that the file lists for them.
+
+    Those have the verdict `excluded` in the file, or failed since it was written.
+    """
     nodes = program.nodes_by_name
     groups: dict[str, tuple[str, ...]] = {}
-    lost = False
+    shorter: set[str] = set()
     for segment, names in (*file.segments.items(), ("", sorted(file.taken))):
         kept = []
         for name in names:
             node = nodes[name]
-            if producer_of(node) is not node or is_symbolic(node) or (name in file.excluded and name in wanted):
+            if producer_of(node) is not node or is_symbolic(node):
                 continue
-            if verdict_of(node) is Verdict.FAILED:
-                lost = True
+            if (name in file.excluded and name in wanted) or verdict_of(node) is Verdict.FAILED:
+                shorter.add(segment)
             elif name not in wanted:
                 why = "; ".join(f"{reason.code}: {reason.message}" for reason in reasons_of(node))
                 place = segment or "TensorRT"
@@ -113,7 +115,7 @@ def _groups(program: Program, file: PartitionFile, wanted: set[str]) -> tuple[di
                 kept.append(name)
         if kept and segment:
             groups[segment] = tuple(kept)
-    return groups, lost
+    return groups, shorter
 
 
 def _quotient(graph: nx.DiGraph[str], groups: Mapping[str, Sequence[str]]) -> nx.DiGraph[str]:

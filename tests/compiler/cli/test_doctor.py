@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,7 +44,37 @@ def test_without_tensorrt_it_names_the_command(monkeypatch: pytest.MonkeyPatch) 
     assert rows["TensorRT"]["state"] == "missing"
     assert rows["TensorRT"]["remedy"].startswith("pip install tensorrt-rtx")
     assert "build an engine" not in rows
-    assert said == "trt-passes: models cannot be compiled here: TensorRT failed.\n"
+    assert said == "trt-passes: models cannot be compiled here: TensorRT did not work.\n"
+
+
+def test_a_tensorrt_that_is_broken_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise TensorRTNotFound("tensorrt_rtx is installed but cannot be imported: libtensorrt_rtx.so: no such file")
+
+    monkeypatch.setattr(module, "load", broken)
+    code, rows, _ = states(["--json"])
+    assert (code, rows["TensorRT"]["state"]) == (1, "failed")
+    assert "libtensorrt_rtx.so" in rows["TensorRT"]["detail"]
+    assert "--force-reinstall" in rows["TensorRT"]["remedy"]
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["run", "model.py:factory"]])
+def test_a_pytorch_that_is_broken_is_said_in_one_line(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('libtorch_cpu.so: undefined symbol')\n")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-m", "trt_passes", *command],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "trt-passes: PyTorch cannot be imported: libtorch_cpu.so: undefined symbol. Install it again: "
+        "pip install --force-reinstall torch"
+    ]
 
 
 def test_a_builder_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,10 @@ def test_what_a_user_can_get_wrong(home: Path, arguments: list[str], words: str)
 
 
 def test_folders_that_are_no_dumps(home: Path, tmp_path: Path) -> None:
-    for folder, words in ((tmp_path, "is not a dump folder"), (tmp_path / "nowhere", "there is no folder")):
+    for folder, words in (
+        (tmp_path, "is not a dump folder"),
+        (tmp_path / "nowhere", "is no folder: give one that"),
+    ):
         result = CliRunner().invoke(main, ["run", str(folder), "--from", "annotate"])
         assert result.exit_code == 1
         assert words in result.stderr

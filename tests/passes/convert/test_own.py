@@ -222,3 +222,16 @@ def test_packages_offer_converters(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mistakes_are_told(make: Any, text: str) -> None:
     with pytest.raises(tp.UserError, match=text):
         make()
+
+
+def test_the_fault_of_an_own_converter_is_not_called_ours() -> None:
+    def broken(ctx: Any, call: Any) -> Any:
+        raise RuntimeError("not finished")
+
+    own = tp.converter(torch.ops.aten.tanh.default)(broken)
+    options = {"min_block_size": 1, "pass_through_build_failures": True}
+    with pytest.raises(tp.PassFailure) as caught:
+        tp.compile(nn.Tanh(), [torch.ones(2)], converters=[own], **options)
+    assert caught.value.node == "tanh"
+    assert not caught.value.ours
+    assert "RuntimeError: not finished" in str(caught.value)

@@ -105,6 +105,20 @@ def test_a_verdict_keeps_a_node_in_pytorch(edited: Any) -> None:
     assert report.verdicts["excluded"] == 2
 
 
+def test_a_verdict_in_the_middle_of_a_segment_cuts_it(tmp_path: Path) -> None:
+    """One line of the file is enough; that an engine must not wait for itself is seen to."""
+    chain = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8)).eval()
+    tp.compile(chain, [X], dryrun=True, min_block_size=1, dump_dir=tmp_path / "dump")
+    (path,) = (tmp_path / "dump").glob("*-partition/partition.json")
+    data = json.loads(path.read_text())
+    assert len(data["segments"]) == 1
+    data["verdicts"].update(relu="excluded", tanh="excluded")
+    path.write_text(json.dumps(data))
+    report = tp.compile(chain, [X], dryrun=True, partition=path).report
+    assert members(report) == [{"linear"}, {"linear_1"}, {"linear_2"}]
+    assert report.verdicts["excluded"] == 2
+
+
 def test_a_segment_can_be_cut(edited: Any) -> None:
     def cut(data: Data) -> None:
         first, *rest = data["segments"]
