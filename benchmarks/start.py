@@ -1,9 +1,10 @@
-"""Processor seconds to import, to start each command, and to compile, here and in another checkout, in one run.
+"""Seconds to import, to start each command, and to compile, here and in another checkout, in one run.
 
     python benchmarks/start.py [--before FOLDER] [--rounds N] [--compile MODEL ...]
 
-FOLDER holds the other checkout as `trt_passes`. Figures are of all threads of a new process and of those that it
-starts, `rounds` times for each checkout in turns: the median. Other work on the machine counts little.
+FOLDER holds the other checkout as `trt_passes`. Each figure is the median of new processes, `rounds` of each checkout
+in turns: processor seconds of all threads, and of processes that they start, to which other work on the machine adds
+little; and seconds by the clock, to which it adds what it takes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -51,36 +53,37 @@ main()
 """
 _IMPORT = """
 import time, torch
-start = time.process_time()
+start = time.process_time(), time.perf_counter()
 import trt_passes
 {more}
-print(time.process_time() - start)
+print(time.process_time() - start[0], time.perf_counter() - start[1])
 """
 _COMPILE = """
-import sys, time, torch, trt_passes as tp
+import torch, trt_passes as tp
 if {name!r} == "small":
     model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.GELU(), torch.nn.Linear(64, 8)).eval()
     inputs = [torch.ones(4, 64)]
 else:
     import runpy
     model, inputs = runpy.run_path({path!r})["model"]()
-start = time.perf_counter()
 tp.compile(model, inputs, min_block_size=1)
-print(time.perf_counter() - start)
 """
 
-Measure = Callable[[Path], float]
-"""The processor seconds that one new process takes with the checkout in a folder."""
+Seconds = tuple[float, float]
+"""Of the processor, and by the clock."""
+
+Measure = Callable[[Path], Seconds]
+"""The seconds that one new process takes with the checkout in a folder."""
 
 
-def started(folder: Path, code: str, arguments: Sequence[str] = ()) -> tuple[float, str]:
-    """Processor seconds of a process of Python that runs some code, from start to end, and what it prints."""
+def started(folder: Path, code: str, arguments: Sequence[str] = ()) -> tuple[Seconds, str]:
+    """The seconds of a process of Python that runs some code, from start to end, and what it prints."""
     env = {**os.environ, "PYTHONPATH": str(folder)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # one of the checkouts would be compiled again every time
-    start = _of_children()
+    start, clock = _of_children(), time.perf_counter()
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
-    seconds = _of_children() - start
+    seconds = _of_children() - start, time.perf_counter() - clock
     if done.returncode and "nothing.pt2" not in arguments:
         raise SystemExit(f"{command} failed:\n{done.stderr}")
     return seconds, done.stdout
@@ -95,7 +98,11 @@ def measures(folder: Path, models: Sequence[str], dump: str) -> Iterator[tuple[s
     """What is measured, by name."""
 
     def printed(code: str) -> Measure:
-        return lambda place: float(started(place, code)[1].splitlines()[-1])
+        def measure(place: Path) -> Seconds:
+            processor, clock = started(place, code)[1].splitlines()[-1].split()
+            return float(processor), float(clock)
+
+        return measure
 
     def whole(arguments: Sequence[str]) -> Measure:
         return lambda place: started(place, _MAIN, arguments)[0]
@@ -109,14 +116,16 @@ def measures(folder: Path, models: Sequence[str], dump: str) -> Iterator[tuple[s
         code = _COMPILE.format(name=name, path=path)
         # Engines may be built in processes of their own, whose seconds are known once they have ended.
         yield f"a process that compiles {name}", lambda place, code=code: started(place, code)[0]
-        yield f"… and `tp.compile` of {name} alone, by the clock", printed(code)
 
 
-def row(name: str, seconds: Sequence[Sequence[float]]) -> str:
-    """A line of the table: the median of each checkout, and how the last compares with the first."""
-    medians = [statistics.median(each) for each in seconds]
-    ratio = f"{medians[-1] / medians[0]:.2f}" if len(medians) > 1 else ""
-    return f"| {' | '.join([name, *(f'{value:.3f} s' for value in medians), ratio])} |"
+def row(name: str, seconds: Sequence[Sequence[Seconds]]) -> str:
+    """A line of the table: the medians of each checkout, and how those of the last compare with the first's."""
+    cells = [name]
+    for kind in (0, 1):
+        medians = [statistics.median(pair[kind] for pair in each) for each in seconds]
+        cells += [f"{value:.3f} s" for value in medians]
+        cells += [f"{medians[-1] / medians[0]:.2f}"] if len(medians) > 1 else []
+    return f"| {' | '.join(cells)} |"
 
 
 def versions() -> str:
@@ -145,11 +154,12 @@ def main() -> None:
         example = f"{ROOT / 'examples' / 'fallbacks.py'}:model"
         started(folder, _MAIN, ["run", example, "--until", "annotate", "--dump-dir", dump])
         print(versions())
-        print("\n| | before | now | now / before |" if arguments.before else "\n| | now | |")
-        print("|---|---|---|---|" if arguments.before else "|---|---|---|")
+        columns = ("before", "now", "now / before") if arguments.before else ("now",)
+        heads = [*(f"processor, {text}" for text in columns), *(f"clock, {text}" for text in columns)]
+        print(f"\n| | {' | '.join(heads)} |\n|{'---|' * (len(heads) + 1)}")
         for title, measure in measures(folder, arguments.compile, dump):
             first = [measure(place) for place in places]  # files of both are in the cache afterwards
-            rounds = arguments.rounds * (5 if max(first) < QUICK else 1)
+            rounds = arguments.rounds * (5 if max(processor for processor, _ in first) < QUICK else 1)
             found = [[measure(place) for place in places] for _ in range(rounds)]
             print(row(title, list(zip(*found, strict=True))), flush=True)
 

@@ -5,8 +5,10 @@ Full sizes of the models that a user would try first; PyTorch in float32 is what
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,9 +25,19 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 TOLERANCE = {"float32": 1e-3, "float16": 1e-2}
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-@pytest.mark.parametrize("factory", ["model", "dynamic"])
-@pytest.mark.parametrize("name", ["resnet50", "bert", "gpt2", "vit", "llama"])
+ALWAYS = (
+    *(("resnet50", "model", "float32"), ("bert", "dynamic", "float16"), ("gpt2", "dynamic", "float32")),
+    *(("vit", "model", "float16"), ("llama", "dynamic", "float16")),
+)
+"""Every architecture once; every factory and every precision more than once."""
+
+
+def cases() -> list[Any]:
+    found = itertools.product(("resnet50", "bert", "gpt2", "vit", "llama"), ("model", "dynamic"), TOLERANCE)
+    return [pytest.param(*case, marks=[] if case in ALWAYS else [pytest.mark.long]) for case in found]
+
+
+@pytest.mark.parametrize(("name", "factory", "precision"), cases())
 def test_whole_model_in_one_engine(name: str, factory: str, precision: str) -> None:
     loaded = load_model(f"{EXAMPLES / name}.py:{factory}")
     compiled = tp.compile(

@@ -30,8 +30,8 @@ def padded() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def check(model: Any, compiled: Any, new: int, *, whole: bool = True) -> None:
-    """Compare greedy answers to prompts of several lengths, one longer than a step, and to padded ones."""
-    for length in (1, 4, 11, 20) if whole else (9,):
+    """Compare greedy answers to prompts of one token and of more than one step, and to padded ones."""
+    for length in (1, 20) if whole else (9,):
         ids = tokens(1, length)
         expected, got = (item.generate(ids, max_new_tokens=new, **GREEDY) for item in (model, compiled))
         assert torch.equal(got, expected), length
@@ -47,11 +47,11 @@ def check(model: Any, compiled: Any, new: int, *, whole: bool = True) -> None:
 def test_the_same_tokens_as_eager(name: str, tmp_path: Path) -> None:
     model = decoder(name)
     compiled = compile_for_generation(
-        model, max_cache_len=88, batch=3, prefill=16, executor="reference", min_block_size=1
+        model, max_cache_len=56, batch=3, prefill=16, executor="reference", min_block_size=1
     )
     report = compiled.programs["step"].report
     assert (len(report.segments), report.coverage) == (1, 1.0)
     assert compiled.plan.layout.in_place
-    check(model, compiled, 64)
+    check(model, compiled, 32)
     tp.save(compiled, tmp_path / "model.pt2")
     check(model, tp.load(tmp_path / "model.pt2", executor="pytorch"), 16, whole=False)

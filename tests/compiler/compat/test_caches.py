@@ -74,7 +74,7 @@ def test_a_folder_by_its_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("whole", [pytest.param(True, marks=pytest.mark.long), False])
 def test_a_package_of_aot_inductor(tmp_path: Path, whole: bool) -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
@@ -87,7 +87,9 @@ def test_a_package_of_aot_inductor(tmp_path: Path, whole: bool) -> None:
 
     model = Model().eval()
     compiled = torch_tensorrt.compile(model, inputs=[X], min_block_size=1, executor="pytorch")
-    torch_tensorrt.save(compiled, tmp_path / "model.pt2", output_format="aot_inductor", inputs=[X])
+    # Compiling PyTorch's headers in advance takes longer than compiling one small model without.
+    with torch._inductor.config.patch({"aot_inductor.precompile_headers": False}):
+        torch_tensorrt.save(compiled, tmp_path / "model.pt2", output_format="aot_inductor", inputs=[X])
     package = torch._inductor.aoti_load_package(str(tmp_path / "model.pt2"))
     torch.testing.assert_close(package(X), model(X))
 
