@@ -28,7 +28,7 @@ from typing import Any
 
 BANDWIDTH = 4.3e12
 STEPS, PROMPTS, PROMPT = 50, 5, 512
-PEERS = ("ours", "ours-by-pytorch", "ours-no-graphs", "reduce-overhead", "eager", "max-autotune")
+PEERS = ("ours", "ours-one-engine", "ours-by-pytorch", "ours-no-graphs", "reduce-overhead", "eager", "max-autotune")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def bytes_read(model: Any) -> int:
 Step = Callable[[], Any]
 
 
-def ours(model: Any, row: Row, graphs: bool, in_place: bool) -> tuple[Step, Step, dict[str, Any]]:
+def ours(model: Any, row: Row, peer: str) -> tuple[Step, Step, dict[str, Any]]:
     """A step, a prompt, and what is copied."""
     from trt_passes.generation.step import cache_argument
     from trt_passes.transformers import compile_for_generation
@@ -102,8 +102,9 @@ def ours(model: Any, row: Row, graphs: bool, in_place: bool) -> tuple[Step, Step
         max_cache_len=row.positions,
         batch=row.batch,
         prefill=_prompt(row),
-        cuda_graphs=graphs,
-        in_place=in_place,
+        cuda_graphs=peer != "ours-no-graphs",
+        in_place=False if peer == "ours-by-pytorch" else None,
+        token_engine=False if peer == "ours-one-engine" else None,
         executor="tensorrt",
     )
     name = cache_argument(type(model))
@@ -203,7 +204,7 @@ def measure(name: str, peer: str) -> dict[str, Any]:
     with torch.no_grad():
         started = time.perf_counter()
         if peer.startswith("ours"):
-            step, prompt, more = ours(model, row, peer != "ours-no-graphs", peer != "ours-by-pytorch")
+            step, prompt, more = ours(model, row, peer)
         else:
             step, prompt, more = pytorch(model, row, None if peer == "eager" else peer)
         step()

@@ -83,7 +83,7 @@ class Layer(CacheLayerMixin):
     is_compileable = False
     is_croppable = True
 
-    def __init__(self, positions: int, sliding: bool) -> None:
+    def __init__(self, positions: Any, sliding: bool) -> None:
         self.keys: Any = None
         self.values: Any = None
         self.is_initialized = True
@@ -114,12 +114,21 @@ class Layer(CacheLayerMixin):
 
 
 class TracedLayer(Layer):
-    """A layer whose tensors are inputs of a program, and whose new rows, or tensors with these, are its results."""
+    """A layer whose tensors are inputs of a program, and whose new rows, or tensors with these, are its results.
+
+    A step reads the first `valid` positions only: in place all others are left as they are.
+    """
 
     def __init__(
-        self, keys: torch.Tensor, values: torch.Tensor, start: torch.Tensor, sliding: bool, in_place: bool = False
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        start: torch.Tensor,
+        sliding: bool,
+        in_place: bool = False,
+        valid: Any = None,
     ) -> None:
-        super().__init__(keys.shape[2], sliding)
+        super().__init__(keys.shape[2] if valid is None else valid, sliding)
         self.in_place = in_place
         self.keys, self.values, self.length = keys, values, start
         self.rows: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -131,12 +140,18 @@ class TracedLayer(Layer):
         if self.in_place:
             self.keys = WRITE_ROWS(self.keys, key_states, self.length)
             self.values = WRITE_ROWS(self.values, value_states, self.length)
-            return self.keys, self.values
+            return self._valid(self.keys), self._valid(self.values)
         self.rows = key_states, value_states
         return self._with(self.keys, key_states), self._with(self.values, value_states)
 
+    def _valid(self, cache: torch.Tensor) -> torch.Tensor:
+        # Where that is all of them, no slice.
+        whole = isinstance(self.positions, int) and self.positions == cache.shape[2]
+        return cache if whole else cache[:, :, : self.positions]
+
     def _with(self, cache: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         # Not by writing to places: that moves the whole tensor, and this can be part of what reads it.
+        cache = self._valid(cache)
         place = torch.arange(self.positions, device=rows.device) - self.length
         count = rows.shape[2]
         new = rows.index_select(2, place.clamp(min=0, max=count - 1))
@@ -150,14 +165,14 @@ class Memory:
 
     Attributes:
         blocks: [G,B,heads,M,dim] for each size of `Layout.groups`.
-        step: the CUDA graph of a step of one token on these blocks, once there is one.
+        steps: the CUDA graphs of steps of one token on these blocks, by the shapes of what they take.
     """
 
     layout: Layout
     batch: int
     device: torch.device
     blocks: list[torch.Tensor]
-    step: Any = None
+    steps: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass

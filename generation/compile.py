@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from ..compiler.api import compile as compile_model
 from ..compiler.api import trace
 from ..compiler.errors import UserError
+from ..compiler.ir.dtypes import HALVES
 from ..compiler.ir.input import Input
 from ..compiler.tensorrt import loader
 from .images import ImageFeatures, images_of
@@ -33,6 +34,7 @@ def compile_for_generation(
     max_source_len: int | None = None,
     all_logits: bool = False,
     in_place: bool | None = None,
+    token_engine: bool | None = None,
     **settings: Any,
 ) -> Any:
     """Compile a language model of transformers so that its `generate` runs in TensorRT.
@@ -52,6 +54,8 @@ def compile_for_generation(
         in_place: let the engine write to the cache itself, by TensorRT's own layer (10.16 and later, and TensorRT-RTX);
             otherwise it returns new keys and values, which PyTorch writes there. By default where that holds for all
             of the cache.
+        token_engine: make an engine of its own for one token of one sequence, which shares its weights with the other
+            in the memory of the model. By default for models in half precision whose weights are matrices.
         settings: as for `compile`, such as `enabled_precisions` and `cuda_graphs`.
 
     Returns:
@@ -87,14 +91,13 @@ def compile_for_generation(
     # A step's graph reads and writes the cache in place, which that of a compiled module would copy.
     graphs = bool(settings.pop("cuda_graphs", False))
     if source is not None:
-        if graphs:
-            raise UserError("cuda_graphs is not possible for a model with an encoder yet: leave it out.")
         positions = takes_positions(model)
     images = images_of(model) if source is None else None
     plan = Plan(name, layout, batch, prefill, all_logits, positions, model.dtype, graphs, source, images)
-    several = source is not None or images is not None
-    plan, step = _step(model, plan, in_place, _dumped(settings, "step", several))
-    programs = {"step": step}
+    if token_engine is None:
+        token_engine = in_place is not False and "mutable_weights" not in settings and _is_of_half_matrices(model)
+    several = source is not None or images is not None or token_engine
+    plan, programs = _steps(model, plan, in_place, token_engine, settings, several)
     if images is not None:
         inputs = {"pixel_values": _sizes(1, *images.shape, dtype=plan.dtype)}
         programs["images"] = _compiled(ImageFeatures(model), inputs, _dumped(settings, "images", several))
@@ -104,37 +107,55 @@ def compile_for_generation(
     return assembled(type(model), model.config, copy.deepcopy(model.generation_config), plan, programs, model.device)
 
 
-def _step(model: Any, plan: Plan, in_place: bool | None, settings: dict[str, Any]) -> tuple[Plan, Any]:
-    """The program of a step, and the plan that says whether its engine writes to the cache itself."""
-    if in_place is None:
-        library = loader.available()
-        in_place = library is not None and library.has_layer("add_kv_cache_update")
-        chosen = True
-    else:
-        chosen = False
-    plan = replace(plan, layout=replace(plan.layout, in_place=in_place))
+def _steps(
+    model: Any, plan: Plan, in_place: bool | None, token_engine: bool, settings: dict[str, Any], several: bool
+) -> tuple[Plan, dict[str, Any]]:
+    """The programs of a step, and the plan that says whether their engines write to the cache themselves."""
+    library = loader.available()
+    able = library is not None and library.has_layer("add_kv_cache_update")
+    plan = replace(plan, layout=replace(plan.layout, in_place=able if in_place is None else in_place))
     step: torch.nn.Module
     if plan.source is None:
         step = DecoderStep(model, plan.layout, plan.all_logits, None if plan.images is None else plan.images.token)
     else:
         step = Seq2SeqStep(model, plan.source, plan.layout, plan.all_logits)
-    program = _compiled(step, _inputs(plan), settings)
-    copied = len(plan.layout.tensors) - sum(len(segment.spec.aliases) for segment in program.segments.values())
-    if in_place and copied:
-        if chosen:
-            return _step(model, plan, False, settings)
+    programs = {"step": _compiled(step, _inputs(plan), _dumped(settings, "step", several), token_engine)}
+    if token_engine:
+        programs["token"] = _compiled(step, _token_inputs(plan), _dumped(settings, "token", several), token_engine)
+    count = len(plan.layout.tensors)
+    copied = max(
+        count - sum(len(segment.spec.aliases) for segment in program.segments.values()) for program in programs.values()
+    )
+    if plan.layout.in_place and copied:
+        if in_place is None:
+            return _steps(model, plan, False, False, settings, several)
         warnings.warn(
-            f"{copied} of the {len(plan.layout.tensors)} tensors of the cache are not written in place, because no "
-            "engine reads, writes and returns them: a step copies them. compiled.programs['step'].report says what "
-            "stays in PyTorch; without in_place a step returns its new rows only.",
+            f"{copied} of the {count} tensors of the cache are not written in place, because no engine reads, writes "
+            "and returns them: a step copies them. compiled.programs['step'].report says what stays in PyTorch; "
+            "without in_place a step returns its new rows only.",
             RuntimeWarning,
             stacklevel=3,
         )
-    return plan, program
+    return plan, programs
 
 
-def _compiled(module: torch.nn.Module, inputs: dict[str, Any], settings: dict[str, Any]) -> Any:
-    return compile_model(trace(module, None, inputs), **settings)
+def _is_of_half_matrices(model: Any) -> bool:
+    """Whether nearly all weights of a model are matrices of halves."""
+    weights = list(model.parameters())
+    matrices = sum(weight.nbytes for weight in weights if weight.dim() == 2 and weight.dtype in HALVES)
+    return matrices > 0.9 * sum(weight.nbytes for weight in weights)
+
+
+def _compiled(
+    module: torch.nn.Module, inputs: dict[str, Any], settings: dict[str, Any], shares_weights: bool = False
+) -> Any:
+    """The program of a module; if its weights are shared with another, matrices are inputs of its engines."""
+    program = trace(module, None, inputs)
+    if shares_weights:
+        weights = program.exported.state_dict
+        matrices = [name for name in program.state_read if name in weights and weights[name].dim() == 2]
+        settings = {**settings, "mutable_weights": matrices}
+    return compile_model(program, **settings)
 
 
 def _dumped(settings: dict[str, Any], name: str, several: bool) -> dict[str, Any]:
@@ -181,11 +202,16 @@ def _profiles(plan: Plan) -> list[tuple[Size, Size]]:
     return found
 
 
-def _inputs_of(plan: Plan, batch: Size, tokens: Size) -> dict[str, Any]:
+def _token_inputs(plan: Plan) -> dict[str, Any]:
+    """The inputs of a step of one token of one sequence, which reads the first positions of the cache only."""
+    return _inputs_of(plan, 1, 1, (1, plan.layout.positions, plan.layout.positions))
+
+
+def _inputs_of(plan: Plan, batch: Size, tokens: Size, read: Size | None = None) -> dict[str, Any]:
     layout = plan.layout
     inputs: dict[str, Any] = {
         "input_ids": _sizes(batch, tokens),
-        "attention_mask": _sizes(batch, layout.positions),
+        "attention_mask": _sizes(batch, layout.positions if read is None else read),
         "start": _sizes(1),
         "caches": [_sizes(batch, heads, layout.positions, dim, dtype=layout.dtype) for heads, dim in layout.tensors],
     }

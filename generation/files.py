@@ -18,7 +18,9 @@ from ..compiler.runtime.saving.save import to_bytes
 from ..compiler.runtime.whole_file import path_of, remove_abandoned, write_archive
 from ..compiler.settings import Executor
 
-SCHEMA = 1
+SCHEMA = 2
+"""Version of the record; 1 where every program has its weights itself."""
+
 RECORD_FILE = "trt_passes_generation.json"
 """The entry that says what the programs of a model are for, with the model's configuration."""
 
@@ -57,12 +59,14 @@ def save(
         given = f"output_format is {output_format!r}" if output_format is not None else "extra_files is given"
         raise UserError(f"{given}, but a model that generates has one form only: leave it out.")
     target = path_of(path)
+    shared = _shared(programs)
     record = {
-        "schema": SCHEMA,
+        "schema": SCHEMA if shared else 1,
         "plan": compiled.plan.to_json(),
         "config": compiled.config.to_dict(),
         "generation_config": compiled.generation_config.to_dict(),
         "programs": sorted(programs),
+        "shared": shared,
     }
     remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
@@ -76,7 +80,29 @@ def _write(file: BinaryIO, record: dict[str, Any], programs: dict[str, Any]) -> 
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(RECORD_FILE, json.dumps(record, default=str))
         for name, program in programs.items():
-            archive.writestr(f"programs/{name}.pt2", to_bytes(program))
+            archive.writestr(f"programs/{name}.pt2", to_bytes(program, record["shared"].get(name, ())))
+
+
+def _shared(programs: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The parameters of other programs that are those of "step", in whose part of the file they are."""
+    first = dict(programs["step"].named_parameters())
+    found = {
+        key: [name for name, parameter in program.named_parameters() if first.get(name) is parameter]
+        for key, program in programs.items()
+        if key != "step"
+    }
+    return {key: names for key, names in found.items() if names}
+
+
+def _share(programs: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
+    """Put the parameters of "step" in the place of those that were not written."""
+    for key, names in shared.items():
+        for name in names:
+            path, _, leaf = name.rpartition(".")
+            own, shared_one = programs[key].get_parameter(name), programs["step"].get_parameter(name)
+            if (own.shape, own.dtype) != (shared_one.shape, shared_one.dtype):
+                raise TypeError(f"{name} of {key} is not that of step")
+            programs[key].get_submodule(path)._parameters[leaf] = shared_one
 
 
 def load(
@@ -136,6 +162,7 @@ def load(
         content = io.BytesIO(_program(source, name))
         programs[name] = modules.load_from(content, f"{source} ({name})", executor, **arguments)
     try:
+        _share(programs, record.get("shared", {}))
         return assembled(base, config, generation_config, plan, programs, "cpu")
     except Exception as error:
         raise UserError(f"{source} is damaged ({on_one_line(error)}, in its config): save it again.") from error

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
+from torch.utils import _pytree as pytree
 from transformers.modeling_outputs import CausalLMOutputWithPast, Seq2SeqLMOutput
 
 from ..compiler.errors import UserError
@@ -23,6 +24,15 @@ from .images import Images, rows_of_images
 from .seq2seq import CROSS, Source
 from .step import cache_argument
 from .step_graph import StepGraph
+
+TOKEN = "token"
+"""The program for a step of one token of one sequence, where it has one of its own."""
+
+_FEWEST_READ = 64
+"""Positions of the cache that a step of one token reads, at least."""
+
+_MOST_GRAPHS = 16
+"""CUDA graphs on the memory of one cache, at most: sources of every length have one of their own."""
 
 _IGNORED = frozenset({"use_cache", "return_dict", "logits_to_keep", "output_attentions", "output_hidden_states"})
 """Arguments of a model's that change nothing here when they have no effect on logits: checked where they have."""
@@ -245,28 +255,37 @@ class CompiledGeneration:
         return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
 
     def _step(self, inputs: dict[str, torch.Tensor], cache: CompiledCache) -> torch.Tensor:
-        graph = self._graph_of(inputs, cache)
+        program = self.programs["step"]
+        if TOKEN in self.programs and inputs["input_ids"].numel() == 1:
+            program = self.programs[TOKEN]
+            read = _positions_read(cache.length + 1, self.plan.layout.positions)
+            inputs["attention_mask"] = inputs["attention_mask"][:, :read].contiguous()
+        graph = self._graph_of(program, inputs, cache)
         if graph is not None:
             logits: torch.Tensor = graph(inputs)
             cache.length += 1
             return logits
-        logits, *rows = self.programs["step"](**inputs, caches=cache.tensors())
+        logits, *rows = program(**inputs, caches=cache.tensors())
         cache.write(rows, inputs["input_ids"].shape[1])
         return logits
 
-    def _graph_of(self, inputs: dict[str, torch.Tensor], cache: CompiledCache) -> StepGraph | None:
+    def _graph_of(self, program: Any, inputs: dict[str, torch.Tensor], cache: CompiledCache) -> StepGraph | None:
         """The CUDA graph of a step of one token on the memory of a cache; None for other steps."""
         asked = self.plan.cuda_graphs and self._place.type == "cuda" and self.without_graphs is None
         memory = cache.captured() if asked and inputs["input_ids"].shape[1] == 1 else None
         if memory is None:
             return None
-        if memory.step is None:
+        shapes = tuple(tuple(tensor.shape) for tensor in pytree.tree_leaves(inputs))
+        if shapes not in memory.steps:
+            while len(memory.steps) >= _MOST_GRAPHS:
+                del memory.steps[next(iter(memory.steps))]
             try:
-                memory.step = StepGraph(self.programs["step"], inputs, cache)
+                memory.steps[shapes] = StepGraph(program, inputs, cache)
             except CannotCapture as error:
                 self.without_graphs = str(error)
                 warnings.warn(f"steps run without CUDA graphs, because {error}.", RuntimeWarning, stacklevel=2)
-        found: StepGraph | None = memory.step
+                return None
+        found: StepGraph = memory.steps[shapes]
         return found
 
     def _check(self, batch: int, count: int, cache: CompiledCache) -> None:
@@ -281,6 +300,11 @@ class CompiledGeneration:
                 f"the cache has {plan.layout.positions} positions, of which {cache.length} are filled, and the call "
                 f"has {count} more tokens: compile with a larger max_cache_len, or generate fewer tokens."
             )
+
+
+def _positions_read(filled: int, positions: int) -> int:
+    """How many positions a step of one token reads: a power of two, so that there are few CUDA graphs."""
+    return min(positions, max(_FEWEST_READ, 1 << (filled - 1).bit_length()))
 
 
 def _whole_mask(

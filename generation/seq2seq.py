@@ -138,7 +138,8 @@ class Seq2SeqStep(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """See the class."""
         pairs = zip(caches[::2], caches[1::2], self.layout.slots, strict=True)
-        layers = [TracedLayer(keys, values, start, slot.sliding, self.layout.in_place) for keys, values, slot in pairs]
+        valid, in_place = attention_mask.shape[1], self.layout.in_place
+        layers = [TracedLayer(keys, values, start, slot.sliding, in_place, valid) for keys, values, slot in pairs]
         found: dict[int, torch.Tensor] = {}
         for block, numbers in zip(cross, self.source.groups.values(), strict=True):
             found.update({number: block[:, place] for place, number in enumerate(numbers)})

@@ -24,7 +24,8 @@ class DecoderStep(nn.Module):
 
     Args of `forward`:
         input_ids: i64[B,S], the new tokens.
-        attention_mask: i64[B,M], 1 for the positions that hold tokens, 0 for padding.
+        attention_mask: i64[B,V], 1 for the positions that hold tokens, 0 for padding: the first V of the cache, which
+            are read.
         start: i64[1], how many positions of the cache are filled.
         caches: keys and values of every layer, [B,H,M,D].
         position_ids: i64[B,S], if the model takes such.
@@ -53,7 +54,8 @@ class DecoderStep(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """See the class."""
         pairs = zip(caches[::2], caches[1::2], self.layout.slots, strict=True)
-        layers = [TracedLayer(keys, values, start, slot.sliding, self.layout.in_place) for keys, values, slot in pairs]
+        valid, in_place = attention_mask.shape[1], self.layout.in_place
+        layers = [TracedLayer(keys, values, start, slot.sliding, in_place, valid) for keys, values, slot in pairs]
         options: dict[str, Any] = {self.cache_argument: Cache(layers=layers), "use_cache": True, "return_dict": True}
         if position_ids is not None:
             options["position_ids"] = position_ids

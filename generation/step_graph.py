@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from ..compiler.ir.collector import collector_paused
 from ..compiler.runtime.cuda_graphs.graph_capture import module_obstacle
@@ -24,14 +27,15 @@ class StepGraph:
 
     Args:
         program: the compiled step.
-        inputs: the tensors of a step, but those of the cache.
+        inputs: the tensors of a step, or lists of such, but those of the cache. What is the same tensor in the next
+            call, as keys and values of a source are, is copied once.
         cache: holds the memory.
 
     Raises:
         CannotCapture: the program has something that cannot be captured.
     """
 
-    def __init__(self, program: Any, inputs: Mapping[str, torch.Tensor], cache: CompiledCache) -> None:
+    def __init__(self, program: Any, inputs: Mapping[str, Any], cache: CompiledCache) -> None:
         device = cache.target
         reason = module_obstacle(program, device)
         if reason is not None:
@@ -42,7 +46,8 @@ class StepGraph:
         self._engines = program.engines_on(device)
         self._contexts: list[Contexts] = [{} for _ in self._engines]
         with torch.inference_mode(False), torch.no_grad(), CAPTURING:
-            self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
+            self._inputs = pytree.tree_map(torch.clone, dict(inputs))
+            self._seen: list[Seen | None] = [None] * len(pytree.tree_leaves(self._inputs))
             self._graph, self._logits = self._captured(device)
 
     def _captured(self, device: torch.device) -> tuple[Any, torch.Tensor]:
@@ -78,9 +83,31 @@ class StepGraph:
         result: torch.Tensor = logits
         return result
 
-    def __call__(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def __call__(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         """The logits of one more token, and its rows in the cache."""
-        for name, tensor in inputs.items():
-            self._inputs[name].copy_(tensor)
+        own = pytree.tree_leaves(self._inputs)
+        given = pytree.tree_leaves({name: inputs[name] for name in self._inputs})
+        for number, (place, tensor) in enumerate(zip(own, given, strict=True)):
+            seen = self._seen[number]
+            if seen is None or not seen.is_same(tensor):
+                place.copy_(tensor)
+                self._seen[number] = Seen.of(tensor)
         self._graph.replay()
         return self._logits.clone()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A tensor as it was; where nothing counts what is written to it, it is never the same."""
+
+    tensor: weakref.ref[torch.Tensor]
+    version: int
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Seen | None:
+        """Remember a tensor."""
+        return None if tensor.is_inference() else cls(weakref.ref(tensor), tensor._version)
+
+    def is_same(self, tensor: torch.Tensor) -> bool:
+        """Whether it is the tensor that was seen, and was not written to since."""
+        return self.tensor() is tensor and tensor._version == self.version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -17,12 +17,27 @@ MAX_EXAMPLE_BYTES = 1 << 16
 """Example inputs above this size are saved without their values, as weights are."""
 
 
-def weightless(exported: ExportedProgram) -> ExportedProgram:
+def weightless(exported: ExportedProgram, names: Collection[str] | None = None) -> ExportedProgram:
     """The same program with all weights zero, each a view of one element: shape, dtype and kind are kept.
 
-    All tensors of a kind and dtype share that element, so the archive does not grow with the weights.
+    All tensors of a kind and dtype share that element, so the archive does not grow with the weights. With `names`
+    only these parameters and buffers are so.
     """
     hollow = _Hollow()
+    if names is not None:
+        kept = dict(exported.state_dict)
+        kept.update({name: hollow.like(kept[name]) for name in names})
+        return ExportedProgram(
+            root=exported.graph_module,
+            graph=exported.graph_module.graph,
+            graph_signature=exported.graph_signature,
+            state_dict=kept,
+            range_constraints=exported.range_constraints,
+            module_call_graph=exported.module_call_graph,
+            example_inputs=exported.example_inputs,
+            constants=exported.constants,
+            verifiers=exported.verifiers,
+        )
     return ExportedProgram(
         root=exported.graph_module,
         graph=exported.graph_module.graph,

@@ -17,6 +17,7 @@ from ...compiler.tensorrt.tensor import Tensor
 from .activation import normalized_exponential
 from .attention_mask import HIDDEN, mask_of
 from .conditions import FLOATS, dtype_of, static_dims, upper_bound, value_is
+from .few_queries import attention_of_few, is_of_few_queries
 from .linear import product
 
 if TYPE_CHECKING:
@@ -71,6 +72,16 @@ def _whole_layer(ctx: ConverterContext, call: Call) -> Tensor:
     if layer is not None:
         layer.decomposable = True
     return ctx.emit(layer, dims_of(call.out.shape))
+
+
+@FAMILY.variant("multiplied-and-added", is_of_few_queries)
+def _few_queries(ctx: ConverterContext, call: Call) -> Tensor:
+    """Attention of one token over 64 keys or more, of halves, by multiplications and sums in float32."""
+    query, key, value = (ctx.tensor(call.arg(name)) for name in ("query", "key", "value"))
+    mask = mask_of(ctx, call, False)
+    result = attention_of_few(ctx, query, key, value, mask, _scale(call))
+    result = ar.cast(ctx, result, call.out.dtype, "narrow")
+    return mask.cleared(ctx, result) if mask is not None else result
 
 
 def _takes_layer(call: Call) -> bool:

@@ -17,6 +17,7 @@ from ...compiler.tensorrt.in_float32 import in_float32
 from ...compiler.tensorrt.registry import Family, IsConstant
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of
+from .one_row import is_one_row, row_times_matrix
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
@@ -109,6 +110,15 @@ def _flat_rows(ctx: ConverterContext, call: Call) -> Tensor:
     rows = shapes.reshape(ctx, x, x.shape[-2:], "rows")
     result = _times_weight(ctx, call, rows, role="flat")
     return shapes.reshape(ctx, result, (*x.shape[:-1], result.shape[-1]))
+
+
+@FAMILY.variant("multiplied-and-added", is_one_row)
+def _multiplied_and_added(ctx: ConverterContext, call: Call) -> Tensor:
+    """One row of halves and a weight that is an input of the engine, by a multiplication and a sum."""
+    x, weight = ctx.tensor(call.arg("input")), ctx.tensor(call.arg("weight"))
+    bias = shapes.operand_with_rank(ctx, bias_of(ctx, call.arg("bias")), x.rank)
+    result = row_times_matrix(ctx, x, weight, "product" if bias is not None else "")
+    return result if bias is None else ar.elementwise(ctx, "SUM", result, bias)
 
 
 @FAMILY.variant("padded-vocabulary", _paddable, exact=True)

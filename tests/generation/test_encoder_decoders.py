@@ -58,5 +58,3 @@ def test_the_same_tokens_as_eager(name: str, tmp_path: Path) -> None:
 def test_mistakes() -> None:
     with pytest.raises(tp.UserError, match="max_source_len is for models with an encoder of tokens"):
         compile_for_generation(decoder("llama"), max_cache_len=8, max_source_len=4)
-    with pytest.raises(tp.UserError, match="cuda_graphs is not possible for a model with an encoder"):
-        compile_for_generation(encoder_decoder("t5"), max_cache_len=8, cuda_graphs=True)

@@ -11,8 +11,9 @@ from trt_passes.transformers import compile_for_generation
 
 from tests.marks import gpu
 
-from .models import decoder
+from .models import decoder, encoder_decoder
 from .test_decoders import GREEDY, tokens
+from .test_encoder_decoders import sources
 
 POSITIONS = 128
 
@@ -22,14 +23,17 @@ def compiled_for(model: Any, **options: Any) -> Any:
 
 
 @gpu
-@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize(("batch", "in_place"), [(1, None), (2, False), (2, True)])
 @pytest.mark.parametrize("graphs", [False, True])
-def test_logits_are_as_exact_as_eager_ones_at_every_position(graphs: bool, in_place: bool) -> None:
-    exact = decoder("llama")
-    ids = tokens(2, POSITIONS)
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_logits_are_as_exact_as_eager_ones_at_every_position(
+    name: str, graphs: bool, batch: int, in_place: bool | None
+) -> None:
+    exact = decoder(name)
+    ids = tokens(batch, POSITIONS)
     with torch.no_grad():
         wanted = exact(ids).logits
-        half = decoder("llama").half().cuda()
+        half = decoder(name).half().cuda()
         eager = half(ids.cuda()).logits.float().cpu()
     compiled = compiled_for(half, cuda_graphs=graphs, in_place=in_place, executor="tensorrt")
     cache = compiled.new_cache()
@@ -38,9 +42,34 @@ def test_logits_are_as_exact_as_eager_ones_at_every_position(graphs: bool, in_pl
         found.append(compiled(ids[:, place : place + 1].cuda(), **{cache_argument(type(half)): cache}).logits)
     ours = torch.cat(found, dim=1).float().cpu()
     assert compiled.without_graphs is None
-    assert (cache.memory.step is not None) == graphs
+    assert bool(cache.memory.steps) == graphs
+    assert ("token" in compiled.programs) == (in_place is not False)
     allowed = 2 * (eager - wanted).abs().max() + 1e-3
     assert (ours - wanted[:, 19:]).abs().max() <= allowed
+
+
+@gpu
+@pytest.mark.parametrize("name", ["whisper", "t5"])
+def test_steps_with_an_encoder_are_graphs(name: str) -> None:
+    exact = encoder_decoder(name)
+    given = sources(exact, 12)
+    given = {key: tensor[:1] for key, tensor in given.items()}
+    half = encoder_decoder(name).half().cuda()
+    compiled = compile_for_generation(
+        half, max_cache_len=64, prefill=8, min_block_size=1, cuda_graphs=True, executor="tensorrt"
+    )
+    with torch.no_grad():
+        moved = {key: tensor.cuda() for key, tensor in given.items()}
+        moved = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in moved.items()}
+        # Two sources by turns, the second one the first's opposite, on graphs that read what they are given.
+        for _ in range(3):
+            for sign in (1, -1):
+                turned = {key: tensor * sign if key == "input_features" else tensor for key, tensor in moved.items()}
+                ids = compiled.generate(**turned, do_sample=False, max_new_tokens=12)
+                wanted = half(**turned, decoder_input_ids=ids[:, :-1]).logits
+                best = wanted.max(dim=-1).values - wanted.gather(-1, ids[:, 1:, None])[..., 0]
+                assert best.max() < 0.05 * wanted.abs().max(), best
+    assert compiled.without_graphs is None
 
 
 @gpu

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from ...ir.left_out import LeftOut
 from ...ir.memory import with_bytes_of_its_own
 from ...ir.strict_json import strict_json
 from ...ir.tracing import tracing
+from ...ir.weightless import weightless
 from ..calls.layout import layouts_of, set_layouts
 from ..engine_graph import SPLICED, EngineGraph, current_program
 from ..measure.joins import Joins
@@ -138,11 +139,13 @@ def _why_unsaveable(module: torch.nn.Module) -> str:
     return f"only a compiled module can be saved, not a {type(module).__name__}: pass what tp.compile returned."
 
 
-def to_bytes(compiled: EngineGraph) -> bytes:
-    """What `save` would write to a file."""
+def to_bytes(compiled: EngineGraph, without: Collection[str] = ()) -> bytes:
+    """What `save` would write to a file, with zeros for the parameters that the file shall be `without`."""
     exported, extra = _contents(compiled.meta[SPLICED], compiled)
     _check_state(exported)
     _check_results(exported)
+    if without:
+        exported = weightless(exported, without)
     buffer = io.BytesIO()
     torch.export.save(exported, buffer, extra_files=extra)
     return buffer.getvalue()

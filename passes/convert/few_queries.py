@@ -1,0 +1,69 @@
+"""Attention of a few queries as multiplications and sums, which read keys and values where a cache has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...compiler.ir.call import Call
+from ...compiler.ir.dtypes import HALVES
+from ...compiler.tensorrt import arithmetic as ar
+from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import IsConstant
+from ...compiler.tensorrt.tensor import Tensor
+from .activation import normalized_exponential
+from .attention_mask import Mask
+from .conditions import upper_bound
+
+if TYPE_CHECKING:
+    from ...compiler.tensorrt.context import ConverterContext
+
+MOST_QUERIES = 8
+"""Queries for each head of keys, at most: as many as heads of queries have one head of keys in common."""
+
+FEWEST_KEYS = 64
+
+
+def is_of_few_queries(call: Call, is_constant: IsConstant) -> bool:
+    """Whether attention is that of one sequence of halves, with few queries for each head of keys, and many keys."""
+    query, key, value = (call.value(name) for name in ("query", "key", "value"))
+    if query.dtype not in HALVES or not query.dim() == key.dim() == value.dim() == 4 or call.value("is_causal"):
+        return False
+    sizes = [*query.shape[:3], *key.shape[:2], *value.shape[:2]]
+    if not all(isinstance(size, int) for size in sizes) or upper_bound(key.shape[2]) < FEWEST_KEYS:
+        return False
+    (batch, heads, rows), of_keys = query.shape[:3], key.shape[:2]
+    if batch != 1 or of_keys != value.shape[:2] or of_keys[0] != 1:
+        return False
+    # Heads that share a head of keys are queries of it, if each has one.
+    return (heads == of_keys[1] and rows <= MOST_QUERIES) or (
+        rows == 1 and heads % of_keys[1] == 0 and heads // of_keys[1] <= MOST_QUERIES
+    )
+
+
+def attention_of_few(
+    ctx: ConverterContext, query: Tensor, key: Tensor, value: Tensor, mask: Mask | None, scale: float
+) -> Tensor:
+    """softmax(query @ key.T * scale + mask) @ value in float32, [1,H,R,W].
+
+    Args:
+        ctx: builds the network.
+        query: [1,H,R,D], or [1,G*H,1,D] for keys with fewer heads.
+        key, value: [1,H,K,D] and [1,H,K,W].
+        mask: for queries [1,H,R,D].
+        scale: of the scores.
+    """
+    wide, shape = torch.float32, query.shape
+    queries = shape[1] * shape[2] // int(key.shape[1])
+    query = shapes.reshape(ctx, query, (1, key.shape[1], queries, 1, shape[3]), "queries")
+    keys = shapes.unsqueeze(ctx, key, 2, "keys")
+    terms = ar.elementwise(ctx, "PROD", ar.cast(ctx, query, wide, "wide"), ar.cast(ctx, keys, wide, "wide"), "terms")
+    scores = ar.reduce(ctx, "SUM", terms, [4], False, "scores")
+    scores = scores if scale == 1 else ar.multiply(ctx, scores, ar.operand(ctx, scale), "scale")
+    if mask is not None:
+        scores, value = mask.applied(ctx, scores), mask.visible(ctx, value)
+    weights = shapes.unsqueeze(ctx, normalized_exponential(ctx, scores, 3, "softmax"), 4, "weights")
+    values = ar.cast(ctx, shapes.unsqueeze(ctx, value, 2, "values"), wide, "wide")
+    sums = ar.reduce(ctx, "SUM", ar.elementwise(ctx, "PROD", weights, values, "terms"), [3], False, "sums")
+    return shapes.reshape(ctx, sums, (*shape[:3], value.shape[3]), "heads")

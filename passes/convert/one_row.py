@@ -1,0 +1,42 @@
+"""Products of one row as multiplications and sums, which read a matrix faster than TensorRT-RTX's products do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...compiler.ir.call import Call
+from ...compiler.ir.dtypes import HALVES
+from ...compiler.tensorrt import arithmetic as ar
+from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.registry import IsConstant
+from ...compiler.tensorrt.tensor import Tensor
+
+if TYPE_CHECKING:
+    from ...compiler.tensorrt.context import ConverterContext
+
+
+def is_one_row(call: Call, is_constant: IsConstant) -> bool:
+    """Whether a linear layer multiplies one row of halves by a weight that is an input of the engine.
+
+    A constant would be stored as float32, in which the terms are added up.
+    """
+    x, weight = call.value("input"), call.value("weight")
+    if weight.dim() != 2 or x.dim() < 2 or x.dtype not in HALVES or is_constant(call.arg("weight")):
+        return False
+    return all(isinstance(size, int) and size == 1 for size in x.shape[:-1])
+
+
+def row_times_matrix(ctx: ConverterContext, x: Tensor, weight: Tensor, role: str) -> Tensor:
+    """x [1,...,1,K] times the transpose of a weight [N,K], added up in float32, in the type of x.
+
+    On an H200 (µs; PyTorch's product, TensorRT-RTX 1.6.1's, and this): 3072 x 2048: 6.4, 7.2, 5.6; 2048 x 2048: 6.0,
+    6.6, 4.2; 16384 x 2048: 19.2, 24.1, 20.4. It also takes into its kernel what comes before and after.
+    """
+    row = shapes.reshape(ctx, ar.cast(ctx, x, torch.float32, "float32"), (1, x.shape[-1]), "row")
+    terms = ar.elementwise(ctx, "PROD", ar.cast(ctx, weight, torch.float32, "weight"), row, "terms")
+    sums = shapes.reshape(
+        ctx, ar.reduce(ctx, "SUM", terms, [1], True, "sums"), (*x.shape[:-1], weight.shape[0]), "flat"
+    )
+    return ar.cast(ctx, sums, x.dtype, role)
