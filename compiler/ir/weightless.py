@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from .collector import collector_paused
+from .containers import with_tuples
 
 MAX_EXAMPLE_BYTES = 1 << 16
 """Example inputs above this size are saved without their values, as weights are."""
@@ -102,10 +103,18 @@ def _nothing(*_: Any, **__: Any) -> str:
 
 
 def archive(exported: ExportedProgram, extra_files: Mapping[str, str] | None = None) -> bytes:
-    """What `torch.export.save` writes, without its warnings about PyTorch's own code and about views of one element."""
+    """What `torch.export.save` writes, without its warnings about PyTorch's own code and about views of one element.
+
+    There are tuples in the place of containers that it cannot write.
+    """
     buffer = io.BytesIO()
+    before = exported.module_call_graph
+    with_tuples(exported)
     # Saving makes some hundred thousand small objects and no cycles; looking for cycles takes as long as saving itself.
     with warnings.catch_warnings(), collector_paused():
         warnings.simplefilter("ignore")
-        torch.export.save(exported, buffer, extra_files=dict(extra_files or {}))
+        try:
+            torch.export.save(exported, buffer, extra_files=dict(extra_files or {}))
+        finally:
+            exported._module_call_graph = before
     return buffer.getvalue()

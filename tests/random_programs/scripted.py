@@ -236,9 +236,10 @@ class _Writer:
             self.add(self.filled("left = {k} + n % 3\nwhile left > 0 and bool({t}.abs().sum() < 1e6):"), depth)
             self.add("left -= 1", depth + 1)
         else:
-            self.add(self.filled(self.choice.choice(_LOOPS)), depth)
+            layer = f"layer{len(self.lines)}"  # a name of its own: TorchScript assigns modules once only
+            self.add(self.filled(self.choice.choice(_LOOPS)).replace("layer", layer), depth)
         if "layer" in self.lines[-1]:  # unrolled, so that nothing can leave it
-            self.add(self.filled("{v} = layer({t}) + index"), depth + 1)
+            self.add(self.filled("{v} = LAYER({t}) + index").replace("LAYER", layer), depth + 1)
         elif self.choice.random() < 0.3:
             self.add(self.filled("if {c}:\n    ") + self.choice.choice(("break", "continue")), depth + 1)
         self.block(depth + 1, self.choice.randint(1, 3))

@@ -62,7 +62,7 @@ def module_from_script(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any
         sizes.read(bound)
         values = {**defaults, **bound}
         try:
-            return _of_type(results, run(sizes, [values[item.name] for item in script.arguments]))
+            return _of_type(results, run(sizes, [values[item.name] for item in script.arguments]), expected)
         except UserError:
             raise
         except Exception as error:
@@ -91,18 +91,29 @@ def _why(error: BaseException) -> str:
     return first_line(cause)
 
 
-def _of_type(kind: Any, value: Any) -> Any:
-    """A result in the containers of its TorchScript type, which the converter exchanges for its own."""
+def _of_type(kind: Any, value: Any, like: Any) -> Any:
+    """A result in the containers of its TorchScript type, which the converter exchanges for its own.
+
+    Args:
+        kind: the type.
+        value: the result.
+        like: what the model gave for the examples: tuples with names are of its classes; None where it had nothing.
+    """
     if isinstance(value, Quantised):
         raise Unconverted("it returns a quantised tensor")
     if isinstance(kind, torch._C.OptionalType):
-        return None if value is None else _of_type(kind.getElementType(), value)
+        return None if value is None else _of_type(kind.getElementType(), value, like)
     if isinstance(kind, torch._C.TupleType):
-        return tuple(_of_type(inner, item) for inner, item in zip(kind.elements(), value, strict=True))
+        others = like if isinstance(like, tuple) else [None] * len(value)
+        parts = [_of_type(*each) for each in zip(kind.elements(), value, others, strict=True)]
+        return type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)
     if isinstance(kind, torch._C.ListType):
-        return [_of_type(kind.getElementType(), item) for item in value]
+        first = like[0] if like else None
+        return [_of_type(kind.getElementType(), item, first) for item in value]
     if isinstance(kind, torch._C.DictType):
-        return {key: _of_type(kind.getValueType(), item) for key, item in value.items()}
+        others = like or {}
+        first = next(iter(others.values()), None)
+        return {key: _of_type(kind.getValueType(), item, others.get(key, first)) for key, item in value.items()}
     return plain(value)
 
 

@@ -20,6 +20,7 @@ from torch.fx import Graph, GraphModule
 from torch.fx.node import map_arg
 
 from ...errors import UserError, did_you_mean, first_line, on_one_line
+from ...ir.containers import with_containers, with_tuples
 from ...ir.held_logs import held_logs, logged_error
 from ...ir.left_out import LeftOut
 from ...ir.memory import with_bytes_of_its_own
@@ -34,7 +35,6 @@ from ..options_in_graph import set_options
 from ..whole_file import path_of, remove_abandoned, write_archive
 from .allowed import Allowed, NotAllowed
 from .archive import Archive
-from .containers import with_containers, with_tuples
 from .missing_operators import missing_operators
 from .output_formats import save_torchscript, saved_options, torchscript_of
 from .portable import on_cpu, refuse_pickles

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import math
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
@@ -100,11 +101,17 @@ def script_module(compiled: GraphModule, program: ExportedProgram) -> torch.jit.
         warnings.simplefilter("ignore")  # TorchScript is deprecated, which is what was asked for
         script: torch.jit.ScriptModule = torch.jit.script(writer.root)
         try:
-            script.define(source)
+            _define(script, source, writer.signature.named)
         except (RuntimeError, UnicodeError) as error:  # TorchScript's own message cuts letters other than ASCII in two
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise UserError(f"the compiled module cannot be written as TorchScript: {lines[0]}") from error
     return script.eval()
+
+
+def _define(script: Any, source: str, named: Mapping[str, Any]) -> None:
+    """`script.define`, with classes that the source has names for."""
+    known = {"torch": torch, "math": math, **named}
+    script._c._define(script._concrete_type, source, lambda name: known.get(name, getattr(builtins, name, None)))
 
 
 class _Writer:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections import namedtuple
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import ConstantArgument, InputKind, SymBoolArgument, SymFloatArgument, SymIntArgument
+from torch.export.graph_signature import (
+    ConstantArgument,
+    InputKind,
+    OutputKind,
+    SymBoolArgument,
+    SymFloatArgument,
+    SymIntArgument,
+)
 from torch.utils import _pytree as pytree
 
 from ...errors import UserError
@@ -33,12 +44,14 @@ class Signature:
         leaves: for every placeholder of the graph, the expression that reads it from the arguments.
         fixed: the value of every leaf that was a constant when the model was exported, by expression.
         results: the structure that the method returns.
+        named: the tuples with names in it, as classes that TorchScript knows, by name.
     """
 
     arguments: tuple[Argument, ...]
     leaves: tuple[str, ...]
     fixed: tuple[tuple[str, Any], ...]
     results: pytree.TreeSpec
+    named: Mapping[str, Any]
 
     @classmethod
     def of(cls, exported: ExportedProgram, names: Sequence[str]) -> Signature:
@@ -61,7 +74,10 @@ class Signature:
             paths = list(_paths(name, child))
             leaves += paths
             fixed += [(path, arg.value) for path, arg in zip(paths, own, strict=True) if _is_fixed(arg)]
-        return cls(tuple(arguments), tuple(leaves), tuple(fixed), results)
+        outputs = [item.arg for item in exported.graph_signature.output_specs if item.kind is OutputKind.USER_OUTPUT]
+        named: dict[str, Any] = {}
+        _result_type(results, map(_leaf_type, outputs), named)
+        return cls(tuple(arguments), tuple(leaves), tuple(fixed), results, named)
 
     @property
     def parameters(self) -> str:
@@ -82,7 +98,7 @@ class Signature:
 
     def packed(self, results: Sequence[str]) -> str:
         """The expression of what the method returns, made of those of its leaves."""
-        return _packed(self.results, iter(results))
+        return _packed(self.results, iter(results), iter(self.named))
 
 
 def literal(value: bool | int | float | str | None) -> str:
@@ -106,7 +122,7 @@ def _type_of(name: str, spec: pytree.TreeSpec, leaves: Iterator[Any]) -> str:
     if spec.is_leaf():
         return _leaf_type(next(leaves))
     inner = [_type_of(name, child, leaves) for child in spec.children()]
-    if spec.type is tuple:
+    if spec.type in (tuple, namedtuple):
         return f"Tuple[{', '.join(inner)}]"
     if spec.type in (list, dict) and len(set(inner)) > 1:
         raise UserError(
@@ -140,12 +156,46 @@ def _paths(name: str, spec: pytree.TreeSpec) -> Iterator[str]:
         yield from _paths(f"{name}[{literal(key)}]", child)
 
 
-def _packed(spec: pytree.TreeSpec, leaves: Iterator[str]) -> str:
+def _packed(spec: pytree.TreeSpec, leaves: Iterator[str], named: Iterator[str]) -> str:
     if spec.is_leaf():
         return next(leaves)
-    inner = [_packed(child, leaves) for child in spec.children()]
+    name = next(named) if spec.type is namedtuple else ""
+    inner = [_packed(child, leaves, named) for child in spec.children()]
     if spec.type is list:
         return f"[{', '.join(inner)}]"
     if spec.type is dict:
         return "{" + ", ".join(f"{literal(key)}: {text}" for key, text in zip(spec.context, inner, strict=True)) + "}"
+    if name:
+        return f"{name}({', '.join(inner)})"
     return f"({', '.join(inner)},)" if inner else "()"
+
+
+def _result_type(spec: pytree.TreeSpec, leaves: Iterator[str], named: dict[str, Any]) -> Any:
+    """The type of a result in Python's words; `named` gets the tuples with names, in the order in which they begin."""
+    if spec.is_leaf():
+        return _RESULTS[next(leaves)]
+    if spec.type is namedtuple:
+        # TorchScript knows a class by its name, which says here what is in it, so that there is one for each content.
+        label = f"{spec.context.__name__}_{len(named)}"
+        named[label] = None
+        inner = [_result_type(child, leaves, named) for child in spec.children()]
+        fields = list(zip(spec.context._fields, inner, strict=True))
+        made = NamedTuple(spec.context.__name__, fields)  # type: ignore[misc]
+        made.__module__ = f"results_{hashlib.sha256(repr((spec.context.__name__, fields)).encode()).hexdigest()[:12]}"
+        named[label] = made
+        return made
+    inner = [_result_type(child, leaves, named) for child in spec.children()]
+    if spec.type is list and inner:
+        return list[inner[0]]  # type: ignore[valid-type]
+    if spec.type is dict and inner:
+        return dict[str, inner[0]]  # type: ignore[valid-type]
+    return tuple[tuple(inner)]  # type: ignore[misc]
+
+
+_RESULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "Tensor": torch.Tensor,
+        "Optional[Tensor]": torch.Tensor | None,
+        **{kind.__name__: kind for kind in (bool, int, float, str)},
+    }
+)
