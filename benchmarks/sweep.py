@@ -52,7 +52,7 @@ def measure(kind: str, class_name: str, options: argparse.Namespace) -> dict[str
         if options.timm:
             from sweep_timm import made_by_timm
 
-            sample = made_by_timm(kind)
+            sample = made_by_timm(kind, "cuda" if options.executor == "tensorrt" else "cpu")
         else:
             sample = made(kind, class_name)
     except NotMade as error:
@@ -60,6 +60,7 @@ def measure(kind: str, class_name: str, options: argparse.Namespace) -> dict[str
     model, inputs = sample.model, dict(sample.inputs)
     if options.executor == "tensorrt":
         torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
         model, inputs = model.cuda(), {name: value.cuda() for name, value in inputs.items()}
     row = compared(model, inputs, options.executor)
     if row["outcome"] == "export differs" and "attention_mask" in inputs:
@@ -73,7 +74,7 @@ def measure(kind: str, class_name: str, options: argparse.Namespace) -> dict[str
 def compared(model: Any, inputs: Mapping[str, Any], executor: str) -> dict[str, Any]:
     """What becomes of a model."""
     import trt_passes as tp
-    from sweep_judge import judged
+    from sweep_judge import in_tf32, judged
 
     started = time.perf_counter()
     refusal = ""
@@ -89,7 +90,7 @@ def compared(model: Any, inputs: Mapping[str, Any], executor: str) -> dict[str, 
     try:
         compiled = tp.compile(program, executor=executor, disable_tf32=True)
         seconds = time.perf_counter() - started - exported
-        answer = judged(model, compiled, inputs)
+        answer = judged(model, compiled, inputs, [in_tf32(model)] if executor == "tensorrt" else [])
     except Exception as failure:
         traceback.print_exc()
         return {"outcome": "crash", "words": _words(failure)}

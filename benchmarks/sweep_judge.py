@@ -40,15 +40,23 @@ class Answer:
     is_right: bool = True
 
 
-def judged(model: nn.Module, compiled: Callable[..., Any], inputs: Mapping[str, torch.Tensor]) -> Answer:
-    """What a compiled model answers, compared with the model."""
+def judged(
+    model: nn.Module,
+    compiled: Callable[..., Any],
+    inputs: Mapping[str, torch.Tensor],
+    also: Sequence[Callable[..., Any]] = (),
+) -> Answer:
+    """What a compiled model answers, compared with the model.
+
+    Of `also`, other ways to call the model, the answers count as its own, such as those in TF32.
+    """
     expected, found = outputs(model, inputs), outputs(compiled, inputs)
     if len(expected) != len(found):
         return Answer(float("inf"), is_right=False)
     errors = differences(expected, found)
     if all(error <= TOLERANCE for error in errors):
         return Answer(max(errors, default=0.0))
-    others = [outputs(_nudged(model, seed), inputs) for seed in range(TRIALS)]
+    others = [outputs(each, inputs) for each in (*also, *(_nudged(model, seed) for seed in range(TRIALS)))]
     own = _worst(expected, others)
     right = [error <= _limit(limit) for error, limit in zip(errors, own, strict=True)]
     # Whatever the order, it is the same numbers that are put in one.
@@ -59,6 +67,23 @@ def judged(model: nn.Module, compiled: Callable[..., Any], inputs: Mapping[str, 
     stable = [error for error, limit in zip(errors, own, strict=True) if limit <= TOLERANCE]
     unstable = [error for error, limit in zip(errors, own, strict=True) if not limit <= TOLERANCE]
     return Answer(max(stable, default=0.0), max(unstable, default=0.0), max(own), all(right))
+
+
+def in_tf32(model: Callable[..., Any]) -> Callable[..., Any]:
+    """The model on a GPU with products and convolutions of float32 in TF32, as TensorRT-RTX has them."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        kinds = (torch.backends.cuda.matmul, torch.backends.cudnn)
+        before = [kind.allow_tf32 for kind in kinds]
+        try:
+            for kind in kinds:
+                kind.allow_tf32 = True
+            return model(*args, **kwargs)
+        finally:
+            for kind, value in zip(kinds, before, strict=True):
+                kind.allow_tf32 = value
+
+    return call
 
 
 def outputs(model: Callable[..., Any], inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:

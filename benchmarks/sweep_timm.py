@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import torch
 from sweep_models import LARGEST, Made, NotMade, randomised
@@ -28,8 +29,8 @@ def timm_models() -> list[str]:
     return list(dict.fromkeys(turns))[:COUNT]
 
 
-def made_by_timm(name: str) -> Made:
-    """The model of that name with random weights, called once.
+def made_by_timm(name: str, device: str = "cpu") -> Made:
+    """The model of that name with random weights, called once, where it is to run: some keep tensors of the first call.
 
     Raises:
         NotMade: it is too large, or does not take an image of the size that it names.
@@ -38,12 +39,12 @@ def made_by_timm(name: str) -> Made:
 
     torch.manual_seed(0)
     try:
-        with torch.device("meta"):
+        with suppress(RuntimeError, NotImplementedError), torch.device("meta"):  # some read numbers of their weights
             size = sum(parameter.numel() for parameter in timm.create_model(name).parameters())
-        if size > 2 * LARGEST:
-            raise NotMade(f"{size:,} parameters")
-        model = randomised(timm.create_model(name).eval())
-        image = torch.randn(BATCH, *model.pretrained_cfg.get("input_size", (3, 224, 224)))
+            if size > 2 * LARGEST:
+                raise NotMade(f"{size:,} parameters")
+        model = randomised(timm.create_model(name).eval()).to(device)
+        image = torch.randn(BATCH, *model.pretrained_cfg.get("input_size", (3, 224, 224))).to(device)
         with torch.no_grad():
             model(image)
     except Exception as error:

@@ -67,3 +67,11 @@ def test_order_of_equal_scores(change: Callable[[torch.Tensor], torch.Tensor], i
 )
 def test_what_does_not_hang_on_last_digits(change: Callable[[torch.Tensor], torch.Tensor], is_right: bool) -> None:
     assert judged(Plain(), otherwise(Plain(), change), X).is_right == is_right
+
+
+@pytest.mark.parametrize(("factor", "is_right"), [(1.002, True), (1.02, False)])
+def test_answers_of_the_model_in_another_form(factor: float, is_right: bool) -> None:
+    model = Plain()
+    assert not judged(model, otherwise(model, lambda row: row * factor), X).is_right
+    also = [otherwise(model, lambda row: row * 1.001)]
+    assert judged(model, otherwise(model, lambda row: row * factor), X, also).is_right == is_right
