@@ -144,6 +144,8 @@ class Builder:
                 with torch.no_grad():
                     _execute(text, values)
                     self._check(values, makes)
+                    if not makes:
+                        self._check_written(values, text)
         except Exception as error:
             self._restart()
             raise Unfit(str(error)) from error
@@ -179,6 +181,15 @@ class Builder:
                     _check_tensor(leaf)
                 elif isinstance(leaf, float) and not math.isfinite(leaf):
                     raise Unfit("not finite")
+
+    def _check_written(self, values: Mapping[str, Any], text: str) -> None:
+        """Refuse writes to elements that lie in one place, of which PyTorch does not say what they do."""
+        for name in {*re.findall(r"\w+", text)} & {*self.variables}:
+            item = values[name]
+            if type(item) is Tensor and item.numel():
+                last = sum((size - 1) * stride for size, stride in zip(item.shape, item.stride(), strict=True))
+                if last + 1 < item.numel():
+                    raise Unfit(f"{name} overlaps with itself")
 
     def filled(self, template: str, **given: str) -> str:
         """A template with its slots filled; `given` are choices already made."""

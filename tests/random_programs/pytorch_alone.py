@@ -164,12 +164,15 @@ def scripting_fails(program: Program) -> bool:
 
 
 def call_of_script_fails(program: Program) -> bool:
-    """Whether the model in TorchScript cannot be called."""
+    """Whether the model in TorchScript cannot be called at some of its sizes, as a trace that unpacks lists."""
     program = program.with_case(executor="pytorch")
 
     def attempt(model: nn.Module) -> None:
-        args, kwargs = program.placed(program.inputs(program.sizes(1)[0]))
-        scripted(program, args)(*args, **kwargs)
+        usual, *_ = every = program.sizes()
+        script = scripted(program, program.placed(program.inputs(usual))[0])
+        for dims in every:
+            args, kwargs = program.placed(program.inputs(dims))
+            script(*args, **kwargs)
 
     return _fails(program, attempt)
 

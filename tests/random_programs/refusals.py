@@ -34,6 +34,10 @@ def _assigns_to_itself(program: Program) -> bool:
     return any(re.search(r"\bself\.\w+ (=|[-+*/&|]=) ", line.text) for line in program.lines)
 
 
+def _is_viewed_as_another_type(program: Program) -> bool:
+    return ".view(torch." in program.source()
+
+
 def _lies_otherwise(program: Program) -> bool:
     return any(argument.layout != "contiguous" for argument in program.arguments)
 
@@ -60,6 +64,8 @@ TRUE_REASONS: tuple[tuple[str, Callable[[Program], bool]], ...] = (
     # PyTorch's converter of TorchScript.
     (r"^the TorchScript model cannot be converted as a whole", conversion_fails),
     (r"^the TorchScript model raises when it is called with ", call_of_script_fails),
+    # TorchScript has no view of a tensor as another type.
+    (r"cannot be written as TorchScript: Arguments for call are not valid", _is_viewed_as_another_type),
     # Saving such a module, of which blocks are a copy, ends PyTorch 2.11 and its process.
     (r"^TorchScript cannot save \S+, which is a (Summed|Quantized)", _has_wrappers),
     # What stays in PyTorch must be written as TorchScript there.

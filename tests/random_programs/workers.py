@@ -32,6 +32,9 @@ _TASKS_PER_PROCESS = 200
 _STARTING = 120.0
 """Seconds that a process may take to import what it needs, beside those of its first program."""
 
+_WRITING, _WRITTEN = "a program is being written", "the program is written"
+"""What a process prints before and after that."""
+
 Task = int | Program
 
 
@@ -155,7 +158,9 @@ class _Worker:
             printed = _end_of(self.printed.read_text(errors="replace"))
             message = f"the process ended ({self.process.exitcode}){_where(printed)}"
             self.end()
-            return task, Verdict(number, Kind.CRASH, message, trace=printed)
+            # While a program is written, nothing but PyTorch runs.
+            kind = Kind.PYTORCH if _WRITING in printed and _WRITTEN not in printed else Kind.CRASH
+            return task, Verdict(number, kind, message, trace=printed)
         if time.monotonic() - self.since > patience + (_STARTING if self.tasks == 1 else 0):
             self.end()
             return task, Verdict(number, Kind.SLOW, f"more than {patience:.0f} s")
@@ -177,7 +182,8 @@ def _end_of(printed: str, most: int = 6000) -> str:
 
 def _where(printed: str) -> str:
     """Where a process ended, by what it printed: the innermost Python line, or the last line."""
-    found = re.search(r'File "([^"]+)", line (\d+) in (\w+)', printed)
+    _, _, current = printed.rpartition("Current thread")
+    found = re.search(r'File "([^"]+)", line (\d+) in (\w+)', current or printed)
     if found:
         return f" in {found[3]} at {Path(found[1]).name}:{found[2]}"
     lines = printed.split("\n")
@@ -202,7 +208,12 @@ def serve(connection: Connection, instead: Instead, printed: str) -> None:
 def _verdict(task: Task, instead: Instead) -> Verdict:
     number = task if isinstance(task, int) else task.number
     try:
-        return judged(instead.of(random_program(task)) if isinstance(task, int) else task)
+        if isinstance(task, Program):
+            return judged(task)
+        print(_WRITING, flush=True)
+        program = instead.of(random_program(task))
+        print(_WRITTEN, flush=True)
+        return judged(program)
     except Exception as error:
         trace = traceback.format_exc()
         return Verdict(number, Kind.CRASH, f"the judge failed: {type(error).__name__}: {error}", trace=trace)

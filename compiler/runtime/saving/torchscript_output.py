@@ -72,6 +72,9 @@ _INFIX = MappingProxyType(
 )
 """Functions on sizes, and how TorchScript writes them."""
 
+_OF_WHOLE = MappingProxyType({operator.and_: "({} & {})", operator.or_: "({} | {})", operator.pow: "int({} ** {})"})
+"""Those of whole numbers, where these are others: its powers are floats, and `and` gives truths."""
+
 _ASSERTIONS = (
     torch.ops.aten._assert_async.msg,
     torch.ops.aten._assert_async.default,
@@ -191,7 +194,9 @@ class _Writer:
     def _call(self, node: Node) -> str:
         target: Any = node.target
         if target in _INFIX:
-            return _INFIX[target].format(*(self._text(argument) for argument in node.args))
+            whole = isinstance(node.meta.get("val"), torch.SymInt)
+            form = _OF_WHOLE.get(target, _INFIX[target]) if whole else _INFIX[target]
+            return form.format(*(self._text(argument) for argument in node.args))
         if not isinstance(target, torch._ops.OpOverload):
             place = source_of(node)
             where = f" ({place})" if place else ""
