@@ -32,9 +32,6 @@ _TASKS_PER_PROCESS = 200
 _STARTING = 120.0
 """Seconds that a process may take to import what it needs, beside those of its first program."""
 
-_WRITING, _WRITTEN = "a program is being written", "the program is written"
-"""What a process prints before and after that."""
-
 Task = int | Program
 
 
@@ -158,8 +155,7 @@ class _Worker:
             printed = _end_of(self.printed.read_text(errors="replace"))
             message = f"the process ended ({self.process.exitcode}){_where(printed)}"
             self.end()
-            # While a program is written, nothing but PyTorch runs.
-            kind = Kind.PYTORCH if _WRITING in printed and _WRITTEN not in printed else Kind.CRASH
+            kind = Kind.PYTORCH if _is_pytorchs_own(printed) else Kind.CRASH
             return task, Verdict(number, kind, message, trace=printed)
         if time.monotonic() - self.since > patience + (_STARTING if self.tasks == 1 else 0):
             self.end()
@@ -178,6 +174,12 @@ def _end_of(printed: str, most: int = 6000) -> str:
     """The last of what a process printed: from the stack on where it died of a signal."""
     before, found, stack = printed.partition("Fatal Python error")
     return before[-most // 2 :] + found + stack[: most // 2] if found else printed[-most:]
+
+
+def _is_pytorchs_own(printed: str) -> bool:
+    """Whether a process died of a signal where PyTorch ran a program, or traced it, and this package nothing."""
+    _, died, current = printed.rpartition("Current thread")
+    return bool(died) and re.search(r"in (_execute|_traced|_results)\b", current) is not None
 
 
 def _where(printed: str) -> str:
@@ -208,12 +210,7 @@ def serve(connection: Connection, instead: Instead, printed: str) -> None:
 def _verdict(task: Task, instead: Instead) -> Verdict:
     number = task if isinstance(task, int) else task.number
     try:
-        if isinstance(task, Program):
-            return judged(task)
-        print(_WRITING, flush=True)
-        program = instead.of(random_program(task))
-        print(_WRITTEN, flush=True)
-        return judged(program)
+        return judged(instead.of(random_program(task)) if isinstance(task, int) else task)
     except Exception as error:
         trace = traceback.format_exc()
         return Verdict(number, Kind.CRASH, f"the judge failed: {type(error).__name__}: {error}", trace=trace)
