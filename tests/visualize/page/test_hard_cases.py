@@ -146,3 +146,35 @@ def test_the_page_draws_whatever_rendered_the_files(
     page = open_file(tmp_path / "dump" / "index.html")
     page.wait_for_selector(".scene")
     assert page.locator(".box").count() > 5
+
+
+def test_a_reader_waits_for_nothing_in_a_large_graph(open_data: Open) -> None:
+    """Milliseconds of CPU of the page's main thread, the least of three times, with other work on the machine."""
+    page = open_data(chain_data(10_000, 50))
+    page.wait_for_selector(".scene")
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def spent() -> float:
+        rows = session.send("Performance.getMetrics")["metrics"]
+        return 1000 * float(next(row["value"] for row in rows if row["name"] == "TaskDuration"))
+
+    def least(*keys: str) -> float:
+        found = []
+        for _ in range(3):
+            page.keyboard.press("Shift+C")
+            page.wait_for_timeout(250)
+            before = spent()
+            for key in keys:
+                page.keyboard.press(key)
+            page.wait_for_timeout(250)
+            found.append(spent() - before)
+        return min(found)
+
+    assert least("Shift+E") < 100
+    assert least("+", "+") < 100
+    page.keyboard.press("/")
+    before = spent()
+    page.keyboard.type("node_77")
+    page.wait_for_selector(".result")
+    assert spent() - before < 200, "seven letters"

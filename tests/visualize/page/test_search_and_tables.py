@@ -160,3 +160,19 @@ def test_the_chosen_row_is_in_sight_though_rows_above_it_wrap(open_data: Open, v
         place, host = row.bounding_box(), page.locator(f".{view}-view .scroller").bounding_box()
         assert host["y"] <= place["y"]
         assert place["y"] + place["height"] <= host["y"] + host["height"]
+
+
+@pytest.mark.parametrize("width", [800, 1024, 1440])
+def test_no_column_of_the_ledger_is_out_of_sight(open_data: Open, run_data: dict[str, Any], width: int) -> None:
+    """Where the columns need more room than there is, a row has two lines."""
+    page = open_data(run_data, "#view=ledger", viewport={"width": width, "height": 800})
+    page.locator(".ledger-view .table-row:not(.head)").first.wait_for()
+    scroller = page.locator(".ledger-view .scroller")
+    assert scroller.evaluate("item => item.scrollWidth <= item.clientWidth")
+    right = scroller.evaluate("item => item.getBoundingClientRect().right")
+    for name in ("why", "module", "source"):
+        cell = page.locator(f".ledger-view .table-row:not(.head) .c-{name}").first.bounding_box()
+        assert cell["width"] > 60
+        assert cell["x"] + cell["width"] <= right + 1
+    page.set_viewport_size({"width": 2400, "height": 800})
+    page.wait_for_selector(".ledger-view .scroller:not(.stacked)")

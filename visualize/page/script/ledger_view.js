@@ -41,6 +41,19 @@ class LedgerView {
       this.rows.element,
     );
     this.rows.element.prepend(this.head);
+    new ResizeObserver(() => {
+      if (this.columns && this.isNarrow() !== this.isStacked()) this.show();
+    }).observe(this.rows.element);
+  }
+
+  isStacked() {
+    return this.rows.element.classList.contains("stacked");
+  }
+
+  // Whether the columns need more room than there is: then a row has two lines, and nothing is out of sight.
+  isNarrow() {
+    const { clientWidth } = this.rows.element;
+    return clientWidth > 0 && clientWidth < this.least;
   }
 
   show() {
@@ -59,12 +72,13 @@ class LedgerView {
     this.summary.textContent = all.length
       ? `${countText(this.shown.length)} of ${plural(all.length, "op node")}${because}`
       : "The run stopped before annotate: no op node has a verdict.";
-    this.rows.show(this.shown.length, this.least, true);
+    this.rows.element.classList.toggle("stacked", this.isNarrow());
+    this.rows.show(this.shown.length, "", true);
     const chosen = this.shown.findIndex((row) => row.node.name === this.state.node);
     if (chosen >= 0) this.rows.reveal(chosen);
   }
 
-  // The sentence takes the room that is left; where there is too little, the table is wider than the view.
+  // The sentence takes the room that is left.
   layColumns(all) {
     if (this.laidFor === all) return;
     this.laidFor = all;
@@ -77,13 +91,11 @@ class LedgerView {
     const text = this.columns.map(({ column: [name], index }) =>
       name === "why" ? `minmax(${LEAST_SENTENCE}px, 1fr)` : `${widths[index]}px`,
     );
-    const least = this.columns.reduce(
+    this.least = this.columns.reduce(
       (sum, { column: [name], index }) => sum + (name === "why" ? LEAST_SENTENCE : widths[index]),
       0,
     );
-    this.least = `${least}px`;
     this.rows.element.style.setProperty("--columns", text.join(" "));
-    this.head.style.minWidth = this.least;
   }
 
   sort() {

@@ -73,7 +73,7 @@ function fileLinks(pass, most = 14) {
       .map((name) => [
         el(
           "a",
-          { href: `${encodeURIComponent(pass.folder)}/${name.split("/").map(encodeURIComponent).join("/")}` },
+          { class: "file", href: `${encodeURIComponent(pass.folder)}/${name.split("/").map(encodeURIComponent).join("/")}` },
           name,
         ),
         " ",

@@ -78,15 +78,7 @@ function inColumns(rows) {
   const total = rows.reduce((sum, row) => sum + row.height + GAP.y, 0),
     widest = rows.reduce((most, row) => Math.max(most, row.width), 1);
   const count = total > LONG_PILE ? Math.max(1, Math.round(Math.sqrt((SHAPE * total) / (widest + GAP.column)))) : 1;
-  const columns = [{ rows: [], width: 0, height: 0 }];
-  for (const row of rows) {
-    let column = columns.at(-1);
-    if (column.rows.length && columns.length < count && column.height + row.height / 2 > total / count)
-      columns.push((column = { rows: [], width: 0, height: 0 }));
-    column.rows.push(row);
-    column.width = Math.max(column.width, row.width);
-    column.height += row.height + GAP.y;
-  }
+  const columns = filled(rows, leastHeight(rows, total, count));
   let left = 0,
     height = 0;
   for (const column of columns) {
@@ -104,6 +96,32 @@ function inColumns(rows) {
     left += column.width + GAP.column;
   }
   return { width: Math.max(left - GAP.column, 1), height: Math.max(height, 1) };
+}
+
+// Columns of rows, none higher than `most` unless a single row is.
+function filled(rows, most) {
+  const columns = [{ rows: [], width: 0, height: 0 }];
+  for (const row of rows) {
+    let column = columns.at(-1);
+    if (column.rows.length && column.height + row.height > most)
+      columns.push((column = { rows: [], width: 0, height: 0 }));
+    column.rows.push(row);
+    column.width = Math.max(column.width, row.width);
+    column.height += row.height + GAP.y;
+  }
+  return columns;
+}
+
+// The least height with which the rows fit into so many columns, to a hundredth.
+function leastHeight(rows, total, count) {
+  let low = total / count - GAP.y,
+    high = total;
+  while (count > 1 && high - low > total / count / 100) {
+    const middle = (low + high) / 2;
+    if (filled(rows, middle).length <= count) high = middle;
+    else low = middle;
+  }
+  return high;
 }
 
 function settle(frame, x, y, layout) {

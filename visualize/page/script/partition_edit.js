@@ -69,7 +69,7 @@ class PartitionEdit {
   refusal(name) {
     const fact = this.pass.fact(name);
     if (!fact || !["trt", "demoted", "excluded"].includes(fact.verdict))
-      return fact ? fact.reasons.map((reason) => reason.code).join(", ") : "it has no verdict";
+      return fact ? [...new Set(fact.reasons.map((reason) => reason.code))].join(", ") : "it has no verdict";
     return null;
   }
 

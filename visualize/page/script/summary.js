@@ -138,7 +138,7 @@ class Summary {
         el("h3", {}, "The run"),
         definitions([
           ["command", report.command && el("code", {}, report.command)],
-          ["pipeline", el("code", {}, report.pipeline)],
+          ["pipeline", el("code", {}, report.pipeline.split(/(?<=,)/).map((name) => [name, el("wbr")]))],
           ...Object.entries(report.versions).map(([name, version]) => [name.replaceAll("_", "-"), version]),
         ]),
         el("details", {}, el("summary", {}, "settings"), definitions(settings)),
