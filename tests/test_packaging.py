@@ -62,7 +62,7 @@ def test_a_small_model_does_not_wait_for_what_it_does_not_use() -> None:
     loaded = {name.removeprefix("trt_passes.").removeprefix("compiler.") for name in done.stdout.split()}
     rooms = ("cli", "compat", "debug", "generation", "instruments.dump", "runtime.saving.save", "tensorrt.executor")
     unused = (*rooms, "ir.partition_file", "ir.tuning", "runtime.cuda_graphs.cuda_graphs", "tuning", "visualize")
-    rewriting = ("few_rows", "quantised_products", "settled_steps", "stored_weights")
+    rewriting = ("complex.rules", "few_rows", "quantised_products", "settled_steps", "stored_weights")
     unused = (*unused, *(f"passes.lower.{name}" for name in rewriting))
     assert {name for name in loaded if name.startswith(tuple(unused))} == set()
 

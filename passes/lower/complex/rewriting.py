@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch.fx import Node
-from torch.utils import _pytree as pytree
 
 from ....compiler.ir.annotations import clear
 from ....compiler.ir.expanded_call import NotExpandable
@@ -166,10 +165,4 @@ def is_complex(node: Node) -> bool:
     return value is not None and value.is_complex()
 
 
-def has_complex(node: Node) -> bool:
-    """Whether a node yields or reads a complex tensor."""
-    values = [item.meta.get("val") for item in (node, *node.all_input_nodes)]
-    return any(isinstance(leaf, torch.Tensor) and leaf.is_complex() for leaf in pytree.tree_leaves(values))
-
-
-__all__ = ["NotExpandable", "Rewriting", "has_complex", "is_complex"]
+__all__ = ["NotExpandable", "Rewriting", "is_complex"]

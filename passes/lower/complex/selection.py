@@ -16,7 +16,8 @@ from ....compiler.ir.aliasing import is_view
 from ....compiler.ir.annotations import is_kept_view
 from ....compiler.ir.dependencies import new_sizes
 from ....compiler.ir.program import Program
-from .rewriting import has_complex, is_complex
+from .found import has_complex
+from .rewriting import is_complex
 
 aten = torch.ops.aten
 
