@@ -11,6 +11,7 @@ from ...compiler.errors import UserError
 from ...compiler.ir.annotations import reasons_of, verdict_of
 from ...compiler.ir.ledger import Verdict
 from ...compiler.ir.program import Program
+from ...compiler.ir.source import source_of
 from ...compiler.ir.text import op_name
 from ...compiler.settings import Settings
 
@@ -37,6 +38,11 @@ def check_full_compilation(program: Program, settings: Settings) -> None:
         raise UserError(
             "the model computes nothing that TensorRT could, so there is no engine to make: call it as it is."
         )
+    if not groups:
+        raise UserError(
+            "the whole model should become one engine (require_full_compilation, or convert_to_engine), but it becomes "
+            f"{len(program.segments)} engines: {_why_divided(program)}."
+        )
     left = sum(groups.values())
     lines = [
         f"  {count} x {op}: {code} {message}".rstrip() for (op, code, message), count in groups.most_common(_SHOWN)
@@ -49,6 +55,23 @@ def check_full_compilation(program: Program, settings: Settings) -> None:
         "instead of one: fix what is listed, or compile without that."
     )
     raise UserError("\n".join([head, *lines]))
+
+
+def _why_divided(program: Program) -> str:
+    """Why a program of which nothing stays in PyTorch is more than one engine, and what to do."""
+    nodes = program.nodes_by_name
+    later = {name for segment in program.segments[1:] for name in segment.nodes}
+    cuts = [name for name in getattr(program.partitioned_by, "cut_before", ()) if name in later]
+    if not cuts:
+        return (
+            f"it has {len(program.op_nodes):,} op nodes, and one engine would have more layers than the builder takes "
+            "well (see the notes above, or max_segment_nodes of partition). Compile without that, or in parts"
+        )
+    places = ", ".join(f"%{name}" + (f" ({source_of(nodes[name])})" if source_of(nodes[name]) else "") for name in cuts)
+    return (
+        f"they are cut before {places}, since building took longer than build_seconds, or partition was told to. Raise "
+        "build_seconds (0 is no limit), or compile without that"
+    )
 
 
 def _casts_float64(node: Node) -> bool:

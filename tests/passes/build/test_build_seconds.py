@@ -101,8 +101,15 @@ def test_timeouts_can_be_passed_through(slow: Callable[[int], None]) -> None:
     with pytest.raises(tp.PassFailure, match=r"BuildTimeout: .*not done in 0\.5 s .*: raise it") as caught:
         compiled(Chain(6), pass_through_build_failures=True)
     assert "the fault is not yours" not in str(caught.value)
-    with pytest.raises(tp.UserError, match="2 engines instead of one"):
+    words = r"becomes 2 engines: they are cut before %relu_1 \(.*test_build.py:\d+\), since building took longer"
+    with pytest.raises(tp.UserError, match=words):
         compiled(Chain(6), require_full_compilation=True)
+
+
+def test_one_engine_of_too_many_nodes_is_asked_for() -> None:
+    pipeline = "decompose,lower,annotate,partition{min-block-size=1,max-segment-nodes=4},convert,build,splice"
+    with pytest.raises(tp.UserError, match=r"becomes 3 engines: it has 9 op nodes, and one engine would have more"):
+        tp.compile(Chain(9), [X], pipeline=pipeline, require_full_compilation=True)
 
 
 def test_a_cut_is_an_option_of_partition() -> None:
