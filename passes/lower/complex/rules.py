@@ -8,6 +8,7 @@ from typing import Any
 
 from . import arithmetic, conversions, functions, moves, products, reductions
 from .constants import Constants
+from .fourier import Fourier
 
 
 def rules(constants: Constants) -> Mapping[Any, Callable[..., Any]]:
@@ -20,5 +21,6 @@ def rules(constants: Constants) -> Mapping[Any, Callable[..., Any]]:
             **conversions.RULES,
             **products.RULES,
             **reductions.RULES,
+            **Fourier(constants).rules(),
         }
     )
