@@ -91,6 +91,11 @@ def is_cast(node: Node) -> bool:
     return _known(node).get("cast") == node.name
 
 
+def is_exact(node: Node) -> bool:
+    """Whether a node belongs to a Fourier transform, whose products must not be rounded to fewer digits."""
+    return bool(_known(node).get("exact"))
+
+
 def clear(node: Node, *keys: str) -> None:
     """Remove annotations of a node."""
     annotate_node(node, **dict.fromkeys(keys))

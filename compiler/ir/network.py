@@ -53,6 +53,10 @@ class Network(Protocol):
         """The values of constants that TensorRT does not give back (float8, int4), by layer name."""
 
     @property
+    def exact(self) -> bool:
+        """Whether float32 products must be exact in it, so that TF32 is not for them."""
+
+    @property
     def size(self) -> int:
         """Number of layers other than constants and casts of them, which cost the builder nothing."""
 

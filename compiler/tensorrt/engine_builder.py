@@ -101,7 +101,7 @@ def build_engine(
             inputs=tuple(network.inputs),
             outputs=tuple(network.outputs),
             compute_capabilities=settings.compute_capabilities,
-            tf32=not settings.disable_tf32,
+            tf32=uses_tf32(network, settings),
         ),
         build_seconds=time.perf_counter() - started,
         log=log.text(),
@@ -109,9 +109,14 @@ def build_engine(
     )
 
 
+def uses_tf32(network: Network, settings: Settings) -> bool:
+    """Whether products of float32 may be rounded to TF32: not in a network with Fourier transforms."""
+    return not (settings.disable_tf32 or network.exact)
+
+
 def _serialized(builder: Any, network: Network, settings: Settings, monitor: Any) -> Any:
     """The `IHostMemory` of the engine, or None; the configuration, which keeps the builder, ends with this call."""
-    config = _config(network.trt, builder, settings, network.inputs)
+    config = _config(network.trt, builder, settings, network.inputs, uses_tf32(network, settings))
     config.progress_monitor = monitor
     return builder.build_serialized_network(network.network, config)
 
@@ -153,13 +158,13 @@ def known_capabilities(trt: TensorRT) -> dict[str, Any]:
     return {f"{name[2:-1]}.{name[-1]}": member for name, member in members.items() if name[2:].isdigit()}
 
 
-def _config(trt: TensorRT, builder: Any, settings: Settings, inputs: Iterable[Binding]) -> Any:
+def _config(trt: TensorRT, builder: Any, settings: Settings, inputs: Iterable[Binding], tf32: bool) -> Any:
     module, config = trt.module, builder.create_builder_config()
     config.profiling_verbosity = module.ProfilingVerbosity.DETAILED
-    if settings.disable_tf32:
-        config.clear_flag(module.BuilderFlag.TF32)
-    else:
+    if tf32:
         config.set_flag(module.BuilderFlag.TF32)
+    else:
+        config.clear_flag(module.BuilderFlag.TF32)
     if settings.workspace_size:
         config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, settings.workspace_size)
     if settings.optimization_level is not None:

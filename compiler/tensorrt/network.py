@@ -40,6 +40,7 @@ class BuiltNetwork:
         kept_alive: the memory of the weights, which the network only points to.
         node_tensors: the names of the tensors that are the values of fx nodes; "" where a result is none.
         unreadable: the values of constants that TensorRT does not give back, by layer name.
+        exact: whether float32 products must be exact in it, so that TF32 is not for them.
     """
 
     trt: TensorRT
@@ -52,6 +53,7 @@ class BuiltNetwork:
     kept_alive: tuple[torch.Tensor, ...] = field(repr=False)
     node_tensors: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     unreadable: Mapping[str, torch.Tensor] = field(repr=False, default_factory=dict)
+    exact: bool = False
 
     @property
     def size(self) -> int:

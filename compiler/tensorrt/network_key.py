@@ -65,6 +65,7 @@ class _Unreadable(Exception):
 
 def _rows(network: Network, settings: Settings, target: str) -> Iterable[Any]:
     options = settings.to_json()
+    options["disable_tf32"] = options["disable_tf32"] or network.exact
     yield [FORMAT, network.trt.flavor, network.trt.version, target, {name: options[name] for name in _SETTINGS}]
     yield [[_binding(item) for item in side] for side in (network.inputs, network.outputs)]
     definition = network.network

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import sympy
 from torch.fx import Node
 
-from ...compiler.ir.annotations import annotate_node, annotations_of
+from ...compiler.ir.annotations import annotate_node, annotations_of, is_exact
 from ...compiler.ir.call import Call
 from ...compiler.ir.input import profile_count
 from ...compiler.ir.ledger import Reason
@@ -79,7 +80,7 @@ def convert_segment(
     for layer, name in built.layer_nodes.items():
         if layer.endswith(".copy") and name in nodes and "variant" not in annotations_of(nodes[name]):
             annotate_node(nodes[name], variant=COPIED)
-    return built
+    return replace(built, exact=any(is_exact(nodes[name]) for name in segment.nodes))
 
 
 def _is_own(registry: Registry, node: Node) -> bool:

@@ -18,7 +18,7 @@ from ...compiler.ir.source import source_of
 from ...compiler.ir.text import op_name
 from ...compiler.pass_base import Context, Pass
 from .casts import Casts, has_dtype, retype
-from .float32_rules import kept_by_rule
+from .float32_rules import exact_nodes, kept_by_rule
 from .precision_table import ANGLES, BOUNDED, MOVE, computes_narrow, fits, follows, holds_tensor
 from .products import products_of, products_text, type_name
 from .values import tensor_of
@@ -69,7 +69,7 @@ class CastPrecision(Pass):
         narrow = enabled or _pinned_type(program, pinned)
         if narrow is None or mutates(program.graph):
             return program  # a write to a copy of another type would be one to the copy alone
-        rules = kept_by_rule(program, ctx)
+        rules = {**exact_nodes(program), **kept_by_rule(program, ctx)}
         lost = ctx.lost(program, narrow)
         choice = _Choice(narrow, program.constants, lost, pinned, rules, only_pinned=enabled is None)
         for node in program.op_nodes:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.annotations import is_exact
 from ...compiler.ir.called_from import full_class_name, modules_around, operator_names
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context
@@ -39,6 +40,11 @@ def kept_by_rule(program: Program, ctx: Context) -> Mapping[str, str]:
     for name in sorted(names - used):
         ctx.note(f"keep_in_float32 has {name}, which matches nothing in this program.")
     return found
+
+
+def exact_nodes(program: Program) -> Mapping[str, str]:
+    """The nodes that Fourier transforms are made of, which stay in float32, as autocast has it."""
+    return {node.name: "part of a Fourier transform" for node in program.op_nodes if is_exact(node)}
 
 
 def _matching(node: Node, names: Collection[str]) -> set[str]:

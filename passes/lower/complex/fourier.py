@@ -24,6 +24,8 @@ from .pair import Pair
 
 aten = torch.ops.aten
 
+TRANSFORMS = frozenset({aten._fft_c2c.default, aten._fft_r2c.default, aten._fft_c2r.default})
+
 _OPERATIONS = 8
 """Additions and multiplications of a product of complex numbers and the sum that it goes to."""
 

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from ....compiler.ir.annotations import clear
+from ....compiler.ir.annotations import annotate_node, clear
 from ....compiler.ir.expanded_call import NotExpandable
 from ....compiler.ir.graph import KEPT_META, insert_call
 from ....compiler.ir.program import Program
 from ..casts import named
 from ..values import tensor_of
 from .constants import Constants
+from .fourier import TRANSFORMS
 from .pair import Pair
 from .traced import Rule, Traced, Tracer, leaves_of, map_leaves
 
@@ -58,6 +59,8 @@ class Rewriting:
         for source in sources:
             self.values[source] = self._apart(source, node)
         traced = self._tracer.trace(node, self.rules[node.target], self.values)
+        if node.target in TRANSFORMS:
+            annotate_node(node, exact=True)
         self._put(node, traced)
 
     def finish(self) -> None:
@@ -143,7 +146,7 @@ class Rewriting:
             dim = len(source.meta["val"].shape)
             real, imag = (insert_call(graph, aten.select.int, (both, dim, index), like=like) for index in (0, 1))
         for made in (both, real, imag):
-            clear(made, "complex")
+            clear(made, "complex", "exact")
         return Pair(named(real, f"{source.name}_real"), named(imag, f"{source.name}_imag"))
 
     def _together(self, node: Node, pair: Pair) -> Node:
