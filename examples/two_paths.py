@@ -1,4 +1,4 @@
-"""A Fourier transform in the middle and a path around it, to see how the partitioner decides.
+"""Singular values in the middle and a path around it, to see how the partitioner decides.
 
 trt-passes run examples/two_paths.py:model --until partition --set min_block_size=1 --dump-dir dump
 """
@@ -14,12 +14,12 @@ class TwoPaths(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.last = nn.Linear(64, 64), nn.Linear(33, 8)
+        self.first, self.last = nn.Linear(64, 64), nn.Linear(8, 8)
         self.side = nn.Linear(64, 8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = torch.relu(self.first(x))
-        spectrum = torch.fft.rfft(y).abs()
+        spectrum = torch.linalg.svdvals(y.unflatten(1, (8, 8)))
         around = torch.tanh(self.side(y))
         return torch.sigmoid(self.last(spectrum) * around)
 

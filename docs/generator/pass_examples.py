@@ -57,18 +57,18 @@ class Int8Weight(nn.Module):
 
 
 def _spectrum(self: Any, x: torch.Tensor) -> torch.Tensor:
-    return torch.tanh(self.after(torch.fft.rfft(torch.relu(self.before(x))).abs()))
+    return torch.tanh(self.after(torch.linalg.svdvals(torch.relu(self.before(x)))))
 
 
 def _heads(projection: torch.Tensor) -> torch.Tensor:
     return projection.view(2, 5, 4, 8).transpose(1, 2)
 
 
-_AUDIO = Example(
+_CUT = Example(
     _spectrum,
     (torch.ones(2, 8),),
     {"min_block_size": 1},
-    {"before": lambda: nn.Linear(8, 8, bias=False), "after": lambda: nn.Linear(5, 4, bias=False)},
+    {"before": lambda: nn.Linear(8, 8, bias=False), "after": lambda: nn.Linear(2, 4, bias=False)},
 )
 
 EXAMPLES: Mapping[str, Example] = {
@@ -105,7 +105,7 @@ EXAMPLES: Mapping[str, Example] = {
     "lower.fold-constants": Example(
         lambda self, x: x + self.scale() * torch.full((4,), 2.0), (torch.ones(4),), parts={"scale": lambda: Weight(4)}
     ),
-    **dict.fromkeys(("annotate", "partition", "convert", "build", "splice"), _AUDIO),
+    **dict.fromkeys(("annotate", "partition", "convert", "build", "splice"), _CUT),
 }
 """The example of every pass, by its name."""
 
