@@ -14,12 +14,12 @@ class TwoPaths(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.last = nn.Linear(64, 64), nn.Linear(8, 8)
+        self.first, self.last = nn.Linear(64, 64), nn.Linear(4, 8)
         self.side = nn.Linear(64, 8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = torch.relu(self.first(x))
-        spectrum = torch.linalg.svdvals(y.unflatten(1, (8, 8)))
+        spectrum = torch.linalg.svdvals(y)
         around = torch.tanh(self.side(y))
         return torch.sigmoid(self.last(spectrum) * around)
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch._subclasses.functional_tensor import dispatch_functionalize
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
+from ....compiler.ir.aliasing import mutates
 from ....compiler.ir.expanded_call import NotExpandable, plain, signature_of, sizes_stay_open
 from ....compiler.ir.program import fake_mode_of
 from .pair import Pair, parts_dtype
@@ -83,6 +85,9 @@ class Tracer:
         mode = fake_mode_of(self.graph) or nullcontext()
         with torch.no_grad(), mode, sizes_stay_open(self.graph):
             body = make_fx(run, decomposition_table=dict(self.table))(*_distinct(fakes))
+            if mutates(body.graph):
+                # PyTorch's own rules write to tensors that they made themselves.
+                body = make_fx(dispatch_functionalize(body), decomposition_table=dict(self.table))(*_distinct(fakes))
         return Traced(body, structure)
 
 
