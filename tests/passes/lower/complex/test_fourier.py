@@ -96,7 +96,10 @@ def spectrum(wave: torch.Tensor, **options: Any) -> torch.Tensor:
 PROGRAMS = {
     "FNet's mixing": (lambda x: torch.fft.fft(torch.fft.fft(x, dim=-1), dim=-2).real, X),
     "two dimensions": (lambda x: torch.fft.ifft2(torch.fft.fftshift(torch.fft.fft2(x)), norm="ortho").imag, X),
-    "cropped and padded": (lambda x: (torch.fft.fft(x, n=20, dim=1).abs()[:, :8] + torch.fft.rfft(x, n=9)[..., :1].real), X),
+    "cropped and padded": (
+        lambda x: torch.fft.fft(x, n=20, dim=1).abs()[:, :8] + torch.fft.rfft(x, n=9)[..., :1].real,
+        X,
+    ),
     "hermitian": (lambda x: torch.fft.hfft(torch.fft.ihfft(x), n=16, norm="forward"), X),
     "spectrogram": (lambda wave: spectrum(wave).abs().square(), WAVE),
     "spectrogram as it comes": (
