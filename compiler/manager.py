@@ -22,6 +22,7 @@ from .instruments.logged import LOGGER, Logged
 from .instruments.protocol import Failure, Instrument, Step
 from .instruments.verify import Verify
 from .ir.change import Change, Snapshot
+from .ir.collectives import collectives_in, keep_unread
 from .ir.program import Program, Segment
 from .ir.records import PassRecord, SegmentRecord
 from .ir.source import node_at, source_of
@@ -78,6 +79,7 @@ class PassManager:
             program = Program(program)
         self.pipeline.check(facts_of(program))
         program = with_mutable(program, self.ctx.settings.mutable_weights)
+        keep_unread(collectives_in(program.graph))
         with tracing(), _tensors_on_cpu():
             return self._run(program)
 

@@ -30,11 +30,8 @@ class Features:
 
     @property
     def native_trt_collectives(self) -> bool:
-        """Whether collectives of several GPUs can be layers of an engine."""
-        try:
-            return load().can_build_collectives
-        except TensorRTNotFound:
-            return False
+        """Whether collectives of several GPUs are layers of engines: here PyTorch runs them, between engines."""
+        return False
 
     @property
     def refit(self) -> bool:

@@ -17,6 +17,7 @@ from ..errors import did_you_mean, on_one_line
 from ..frontends.exported_program import example_arguments, export_module
 from ..frontends.given_arguments import is_declared
 from ..frontends.program_file import load_program
+from ..ir.collectives import LIBRARIES, Processes
 from ..ir.input import Input as Declared
 from ..ir.program import rebuild
 from ..runtime.compiled_module import CompiledModule
@@ -180,6 +181,9 @@ def load(file_path: str | os.PathLike[str] = "", extra_files: dict[str, Any] | N
     if extra_files:
         _fill(path, names, extra_files)
     if any(name.endswith(f"/extra/{RECORD_FILE}") for name in names):
+        if Processes.here() is not None:
+            # Collectives send tensors to other processes, which were started for that.
+            options = {**options, "operators": (*options.get("operators", ()), *LIBRARIES)}
         return CompiledProgram.of(remember(load_module(path, **options)))
     return load_program(os.fspath(path), bool(options.get("trust", False)), {})
 

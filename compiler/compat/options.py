@@ -128,7 +128,9 @@ FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
         "assume_dynamic_shape_support": ForeignOption(
             _ANY, "every converter states its conditions, dynamic sizes included, see docs/operators.md"
         ),
-        "use_distributed_mode_trace": ForeignOption(_OFF, "a compiled module runs on one GPU", refused=True),
+        "use_distributed_mode_trace": ForeignOption(
+            _ANY, "graphs with distributed tensors are taken apart without being asked, and keep their collectives"
+        ),
         "debug": ForeignOption(
             _OFF,
             "nothing is printed: give dump_dir for what every pass did, or see the logger trt_passes",

@@ -30,6 +30,7 @@ from .given_arguments import check_containers, check_signature, hint_at_shapes, 
 from .kept_state import kept_state
 from .module_view import is_torchscript
 from .quiet import quiet_rejection
+from .sharded_graph import is_sharded, local_graph
 
 
 class TorchCompileBackend:
@@ -67,9 +68,13 @@ class TorchCompileBackend:
 
     def __call__(self, graph: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
         """What dynamo calls with each graph."""
-        compiled = _compiled_graph(graph, self.settings, self._compile, self._gradients)
-        self.graphs.append(compiled)
-        return compiled
+
+        def make(found: DynamoGraph | None = None) -> CompiledGraph:
+            compiled = _compiled_graph(graph, self.settings, self._compile, self._gradients, found)
+            self.graphs.append(compiled)
+            return compiled
+
+        return local_graph(graph, example_inputs, make) if is_sharded(graph) else make()
 
     @property
     def recompiles(self) -> int:
@@ -93,6 +98,10 @@ def backend(
     except UserError as error:
         # Raised here, it would reach the user inside dynamo's BackendCompilerFailed.
         return functools.partial(_raise, error)
+    if is_sharded(graph):
+        return local_graph(
+            graph, example_inputs, lambda found: _compiled_graph(graph, settings, compile_program, found=found)
+        )
     return _compiled_graph(graph, settings, compile_program)
 
 
@@ -195,7 +204,11 @@ def _raise(error: UserError, *args: Any) -> None:
 
 
 def _compiled_graph(
-    graph: GraphModule, settings: Settings, compile_program: Callable[..., Any], gradients: bool = True
+    graph: GraphModule,
+    settings: Settings,
+    compile_program: Callable[..., Any],
+    gradients: bool = True,
+    found: DynamoGraph | None = None,
 ) -> CompiledGraph:
     _make_numbers_constant(graph)
     compile_id = torch._guards.CompileContext.current_compile_id()
@@ -206,7 +219,7 @@ def _compiled_graph(
             # Numbers only grow in a run, so dumps with this number or a larger one are of an earlier run.
             remove_graphs(Path(settings.dump_dir), frame)
         settings = settings.updated({"dump_dir": os.path.join(settings.dump_dir, name)})
-    return CompiledGraph(DynamoGraph.of(graph), settings, compile_program, name, recompile, gradients)
+    return CompiledGraph(found or DynamoGraph.of(graph), settings, compile_program, name, recompile, gradients)
 
 
 def _make_numbers_constant(graph: GraphModule) -> None:

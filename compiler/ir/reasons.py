@@ -67,6 +67,13 @@ _ROWS = (
         "inputs with which it is reached.",
     ),
     ReasonCode(
+        "TP105",
+        "collective of several processes",
+        "The operator exchanges tensors with other processes, which PyTorch does between engines, by the library of "
+        "the process group.",
+        "Nothing, if the model is meant to run on several GPUs: each collective ends one engine and begins another.",
+    ),
+    ReasonCode(
         "TP201",
         "data type",
         "An input or output has a data type that TensorRT's layer for this operator does not take.",

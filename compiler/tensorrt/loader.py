@@ -107,12 +107,6 @@ class TensorRT:
         return not self.is_rtx and self.has_layer("add_moe")
 
     @property
-    def can_build_collectives(self) -> bool:
-        """Whether collectives of several GPUs are layers, which a communicator of NCCL's runs."""
-        contexts = getattr(self.module, "IExecutionContext", None)
-        return self.has_layer("add_dist_collective") and hasattr(contexts, "set_communicator")
-
-    @property
     def can_build_bf16_deconvolution(self) -> bool:
         """TensorRT-RTX accepts bf16 deconvolutions but cannot infer their output types; f16 and f32 work."""
         return not self.is_rtx

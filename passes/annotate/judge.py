@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.annotations import is_kept_view, kept_whole
 from ...compiler.ir.call import Call
+from ...compiler.ir.collectives import group_of, is_collective
 from ...compiler.ir.dependencies import data_dependent, new_sizes
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, bodies_of, is_getitem, is_symbolic
@@ -126,6 +127,10 @@ def _no_converter(node: Node, registry: Registry) -> Reason:
     name, failed = op_name(node.target), kept_whole(node)
     if failed is not None:
         return Reason("TP103", f"no converter is registered for {name}, and its decomposition failed: {failed}")
+    if is_collective(node):
+        group = group_of(node)
+        among = f" with the processes of the group {group!r}" if group else ""
+        return Reason("TP105", f"{name} exchanges tensors{among}, which PyTorch does between engines.")
     if not isinstance(node.target, torch._ops.OpOverload) or node.target.namespace not in ("aten", "prims"):
         return Reason("TP102", f"{name} is not an ATen operator, and no converter is registered for it.")
     siblings = sorted(op_name(target) for target in registry.targets if _packet(target) == _packet(node.target))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ...errors import UserError
+from ...ir.collectives import LIBRARIES
 
 _COMPUTING = frozenset({"aten", "prims", "quantized_decomposed", "torchvision", "transformers", "trt_passes"})
 """Namespaces of operators that compute with tensors: PyTorch's, and those of two libraries that do no more either.
@@ -115,8 +116,9 @@ class Allowed:
         if namespace in self.libraries:
             return
         if namespace not in _COMPUTING:
-            # PyTorch's own that are not on the list are no library that one could ask for.
-            raise NotAllowed(full, "" if namespace in _OF_COMPUTING_ITSELF else namespace)
+            # PyTorch's own that are not on the list are no library that one could ask for, but for collectives.
+            asked_for = namespace in LIBRARIES or namespace not in _OF_COMPUTING_ITSELF
+            raise NotAllowed(full, namespace if asked_for else "")
         # What PyTorch registers for TorchScript alone (files, processes, texts) is no operator of its dispatcher.
         registered = f"{schema.name}.{schema.overload_name}" if schema.overload_name else schema.name
         if schema.name.split("::")[1] in _OUTSIDE or not torch._C._dispatch_has_kernel(registered):

@@ -20,6 +20,7 @@ from torch.fx import Graph, GraphModule
 from torch.fx.node import map_arg
 
 from ...errors import UserError, did_you_mean, first_line, on_one_line
+from ...ir.collectives import Processes, collectives_in
 from ...ir.containers import with_containers, with_tuples
 from ...ir.held_logs import held_logs, logged_error
 from ...ir.left_out import LeftOut
@@ -164,6 +165,9 @@ def _contents(spliced: ExportedProgram, compiled: EngineGraph) -> tuple[Exported
     record["weights"] = dict(compiled.fingerprints)
     record["layouts"] = layouts_of(spliced)
     record["joins"] = compiled.joins.to_json()
+    processes = Processes.here() if collectives_in(compiled.graph) else None
+    if processes is not None:
+        record["processes"] = processes.to_json()
     exported = on_cpu(current_program(spliced, compiled))
     refuse_pickles(exported)
     set_options(exported.graph, options)
@@ -227,6 +231,8 @@ def loaded(
     record = _record(source, name, allowed)
     chosen = record["options"].updated(options)
     _check_streaming(chosen, record["streams"], name)
+    if record["processes"] is not None:
+        record["processes"].check_here(name)
     source.seek(0)
     # PyTorch reads one program at a time in a process. Under a default device of the user's it would not read tensors,
     # which are on the CPU; under inference mode, it would make buffers that cannot be written to outside of it.
@@ -287,6 +293,7 @@ def _record(source: BinaryIO, name: str, allowed: Allowed) -> dict[str, Any]:
                 "report": record["report"],
                 "containers": dict(record.get("containers", {})),
                 "joins": Joins.from_json(record.get("joins")),
+                "processes": Processes.from_json(record.get("processes")),
                 "weights": {str(name): str(digest) for name, digest in record.get("weights", {}).items()},
                 "layouts": {str(name): str(because) for name, because in record.get("layouts", {}).items()},
                 "streams": record["report"].get("settings", {}).get("enable_weight_streaming", True),

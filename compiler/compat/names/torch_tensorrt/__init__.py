@@ -6,6 +6,7 @@ import trt_passes.passes  # noqa: F401  (says where the converters are)
 from trt_passes.compiler.compat.compilation import compile, register_backends
 from trt_passes.compiler.compat.compilation import method_engine as convert_method_to_trt_engine
 from trt_passes.compiler.compat.device import Device
+from trt_passes.compiler.compat.distributed import distributed_group
 from trt_passes.compiler.compat.enums import DeviceType, EngineCapability, Platform, dtype, memory_format
 from trt_passes.compiler.compat.features import ENABLED_FEATURES
 from trt_passes.compiler.compat.files import load, save
@@ -14,7 +15,7 @@ from trt_passes.compiler.compat.mutable import MutableTorchTensorRTModule
 from trt_passes.compiler.compat.platforms import dump_build_info, get_build_info, set_device
 from trt_passes.compiler.compat.windows import cross_compile_for_windows, load_cross_compiled_exported_program
 
-from . import dynamo, fx, logging, ptq, runtime, ts
+from . import distributed, dynamo, fx, logging, ptq, runtime, ts
 
 __version__ = "2.12.0"
 """The release of Torch-TensorRT whose names these are."""
@@ -32,6 +33,8 @@ __all__ = [
     "compile",
     "convert_method_to_trt_engine",
     "cross_compile_for_windows",
+    "distributed",
+    "distributed_group",
     "dtype",
     "dump_build_info",
     "dynamo",

@@ -1,0 +1,9 @@
+"""The names of `torch_tensorrt.distributed`."""
+
+from trt_passes.compiler.compat.distributed import (
+    distributed_group,
+    set_distributed_group,
+    setup_nccl_for_torch_tensorrt,
+)
+
+__all__ = ["distributed_group", "set_distributed_group", "setup_nccl_for_torch_tensorrt"]
