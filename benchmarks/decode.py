@@ -47,8 +47,14 @@ ROWS = {
     "qwen3-0.6b": Row("qwen3-0.6b", 1, 1024, 512),
     "mistral-7b": Row("mistral-7b", 1, 8192, 4096),
     "mistral-7b-batch-16": Row("mistral-7b", 16, 8192, 4096),
+    "whisper-small": Row("whisper-small", 1, 448, 224),
+    "t5-base": Row("t5-base", 1, 512, 256),
     "tiny": Row("tiny", 1, 64, 20),
+    "tiny-whisper": Row("tiny-whisper", 1, 64, 20),
+    "tiny-t5": Row("tiny-t5", 1, 64, 20),
 }
+SOURCE = 512
+"""Tokens that the encoder of T5 reads; that of Whisper reads 30 seconds."""
 
 
 def config(name: str) -> Any:
@@ -65,6 +71,22 @@ def config(name: str) -> Any:
         sizes = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16}
         heads = {"num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": True}
         return tf.Qwen3Config(**sizes, **heads)
+    if "t5" in name:
+        small = {"d_model": 64, "d_ff": 96, "d_kv": 16, "num_layers": 2, "num_heads": 4, "vocab_size": 128}
+        base = {"d_model": 768, "d_ff": 3072, "d_kv": 64, "num_layers": 12, "num_heads": 12, "vocab_size": 32128}
+        return tf.T5Config(**(small if name.startswith("tiny") else base), decoder_start_token_id=0)
+    if "whisper" in name:
+        layers, width, heads = (2, 64, 4) if name.startswith("tiny") else (12, 768, 12)
+        sides = ("encoder", "decoder")
+        return tf.WhisperConfig(
+            d_model=width,
+            vocab_size=128 if name.startswith("tiny") else 51865,
+            **{f"{side}_layers": layers for side in sides},
+            **{f"{side}_attention_heads": heads for side in sides},
+            **{f"{side}_ffn_dim": 4 * width for side in sides},
+            **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0),
+            decoder_start_token_id=1,
+        )
     sizes = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
     return tf.MistralConfig(
         **sizes, num_key_value_heads=8, vocab_size=32768, max_position_embeddings=8192, sliding_window=None
@@ -77,15 +99,32 @@ def built(name: str, device: Any) -> Any:
     import transformers as tf
 
     torch.manual_seed(0)
+    chosen = config(name)
+    kind = tf.AutoModelForCausalLM
+    if chosen.is_encoder_decoder:
+        kind = tf.AutoModelForSpeechSeq2Seq if hasattr(chosen, "num_mel_bins") else tf.AutoModelForSeq2SeqLM
     with torch.device(device):
-        return tf.AutoModelForCausalLM.from_config(config(name), dtype=torch.float16).eval()
+        return kind.from_config(chosen, dtype=torch.float16).eval()
 
 
 def bytes_read(model: Any) -> int:
-    """The bytes of the weights that a token reads: all but the embeddings, unless the last product has them."""
-    tied = bool(model.config.tie_word_embeddings)
-    unread = 0 if tied else model.get_input_embeddings().weight.nbytes
+    """The bytes of the weights that a token reads: all but the embeddings, unless the last product has them, and but
+    those of an encoder."""
+    unread = 0 if bool(model.config.tie_word_embeddings) else model.get_input_embeddings().weight.nbytes
+    if model.config.is_encoder_decoder:
+        read = model.get_output_embeddings().weight
+        unread += sum(weight.nbytes for weight in model.get_encoder().parameters() if weight is not read)
     return sum(weight.nbytes for weight in model.parameters()) - unread
+
+
+def source(model: Any, batch: int) -> Any:
+    """What an encoder reads."""
+    import torch
+
+    if hasattr(model.config, "num_mel_bins"):
+        shape = (batch, model.config.num_mel_bins, 2 * model.config.max_source_positions)
+        return torch.randn(shape, device=model.device, dtype=model.dtype)
+    return torch.randint(1, model.config.vocab_size, (batch, SOURCE), device=model.device)
 
 
 # --- peers -----------------------------------------------------------------------------------------------------------
@@ -97,11 +136,13 @@ def ours(model: Any, row: Row, peer: str) -> tuple[Step, Step, dict[str, Any]]:
     from trt_passes.generation.step import cache_argument
     from trt_passes.transformers import compile_for_generation
 
+    encodes = model.config.is_encoder_decoder
     compiled = compile_for_generation(
         model,
         max_cache_len=row.positions,
         batch=row.batch,
-        prefill=_prompt(row),
+        prefill=1 if encodes else _prompt(row),
+        max_source_len=SOURCE if encodes and not hasattr(model.config, "num_mel_bins") else None,
         cuda_graphs=peer != "ours-no-graphs",
         in_place=False if peer == "ours-by-pytorch" else None,
         token_engine=False if peer == "ours-one-engine" else None,
@@ -118,13 +159,22 @@ def ours(model: Any, row: Row, peer: str) -> tuple[Step, Step, dict[str, Any]]:
         "rows_written": rows,
     }
 
+    more: dict[str, Any] = {}
+    given = "decoder_input_ids" if encodes else "input_ids"
+    read = source(model, row.batch) if encodes else None
+    if encodes:
+        more["encoder_outputs"] = compiled.get_encoder()(read)
+
     def step() -> Any:
         cache.length = row.filled
-        logits = compiled(one, **{name: cache}).logits
+        logits = compiled(**{given: one, name: cache}, **more).logits
         found["without_graphs"] = compiled.without_graphs
         return logits
 
     def prompt() -> Any:
+        if encodes:
+            encoded = compiled.get_encoder()(read)
+            return compiled(**{given: one, name: compiled.new_cache()}, encoder_outputs=encoded).logits
         return compiled(many, **{name: compiled.new_cache()}).logits
 
     return step, prompt, found
@@ -139,6 +189,8 @@ def pytorch(model: Any, row: Row, mode: str | None) -> tuple[Step, Step, dict[st
 
     name = "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
     one, many = _tokens(model, row)
+    if model.config.is_encoder_decoder:
+        return pytorch_with_encoder(model, row, mode, name, one)
     cache = StaticCache(config=model.config, max_cache_len=row.positions)
     mask = torch.ones((row.batch, row.filled + 1), dtype=torch.int64, device=model.device)
     places = torch.full((row.batch, 1), row.filled, dtype=torch.int64, device=model.device)
@@ -163,6 +215,35 @@ def pytorch(model: Any, row: Row, mode: str | None) -> tuple[Step, Step, dict[st
         return model(many, use_cache=True, logits_to_keep=1).logits
 
     return step, prompt, {}
+
+
+def pytorch_with_encoder(
+    model: Any, row: Row, mode: str | None, name: str, one: Any
+) -> tuple[Step, Step, dict[str, Any]]:
+    """A decoder's step with static caches, and an encoder with the first step, which are eager."""
+    import torch
+    from transformers import EncoderDecoderCache, StaticCache
+
+    read = source(model, row.batch)
+
+    def filled() -> tuple[Any, dict[str, Any]]:
+        encoded = model.get_encoder()(read, return_dict=True)
+        length = encoded.last_hidden_state.shape[1]
+        own, other = (StaticCache(config=model.config, max_cache_len=size) for size in (row.positions, length))
+        cache = EncoderDecoderCache(own, other)
+        given = {"encoder_outputs": encoded, "decoder_input_ids": one, "use_cache": True, name: cache}
+        return model(**given).logits, given
+
+    _, given = filled()
+    call = model if mode is None else torch.compile(model, mode=mode, fullgraph=True, dynamic=False)
+    layers = given[name].self_attention_cache.layers
+
+    def step() -> Any:
+        for layer in layers:
+            layer.cumulative_length.fill_(row.filled)
+        return call(**given).logits
+
+    return step, lambda: filled()[0], {}
 
 
 def _prompt(row: Row) -> int:
@@ -250,7 +331,9 @@ def table(results: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Measure what fits into the time, and print a line for each as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=[name for name in ROWS if name != "tiny"])
+    parser.add_argument(
+        "--rows", nargs="+", choices=ROWS, default=[name for name in ROWS if not name.startswith("tiny")]
+    )
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=["ours", "reduce-overhead", "eager"])
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--json", type=Path)
