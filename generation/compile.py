@@ -22,7 +22,7 @@ from ..compiler.tensorrt import loader
 from .images import ImageFeatures, images_of
 from .model import CompiledGeneration, Plan, assembled, class_named
 from .seq2seq import Encode, Seq2SeqStep, Source, source_of, takes_positions
-from .step import DecoderStep, NotKeysAndValues, layout_of
+from .step import DecoderStep, NotKeysAndValues, heads_not_repeated, layout_of
 
 
 def compile_for_generation(
@@ -121,7 +121,8 @@ def _steps(
         step = Seq2SeqStep(model, plan.source, plan.layout, plan.all_logits)
     programs = {"step": _compiled(step, _inputs(plan), _dumped(settings, "step", several), token_engine)}
     if token_engine:
-        programs["token"] = _compiled(step, _token_inputs(plan), _dumped(settings, "token", several), token_engine)
+        with heads_not_repeated():
+            programs["token"] = _compiled(step, _token_inputs(plan), _dumped(settings, "token", several), token_engine)
     count = len(plan.layout.tensors)
     copied = max(
         count - sum(len(segment.spec.aliases) for segment in program.segments.values()) for program in programs.values()

@@ -303,8 +303,9 @@ class CompiledGeneration:
 
 
 def _positions_read(filled: int, positions: int) -> int:
-    """How many positions a step of one token reads: a power of two, so that there are few CUDA graphs."""
-    return min(positions, max(_FEWEST_READ, 1 << (filled - 1).bit_length()))
+    """How many positions a step of one token reads: one of some eight numbers, each of which has a CUDA graph."""
+    part = max(_FEWEST_READ, 1 << (positions // 8).bit_length() - 1)
+    return min(positions, -(-filled // part) * part)
 
 
 def _whole_mask(

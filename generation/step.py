@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.cache_utils import Cache
+from transformers.integrations import sdpa_attention
 
 from .cache import Layout, Slot, TracedLayer
 
@@ -107,6 +109,23 @@ def slots_of(cache: Cache, name: str) -> tuple[Slot, ...]:
             raise NotKeysAndValues(f"layer {number} of {name} keeps more than keys and values")
         slots.append(Slot(keys.shape[1], keys.shape[3], values.shape[3], bool(getattr(layer, "is_sliding", False))))
     return tuple(slots)
+
+
+@contextmanager
+def heads_not_repeated() -> Iterator[None]:
+    """Let models be traced with heads of keys that several heads of queries share as they are, not repeated.
+
+    transformers repeats them for attention with a mask, since PyTorch's fast kernels do not take it otherwise.
+    """
+    if not hasattr(sdpa_attention, "use_gqa_in_sdpa"):
+        yield
+        return
+    before = sdpa_attention.use_gqa_in_sdpa
+    sdpa_attention.use_gqa_in_sdpa = lambda *args, **kwargs: True
+    try:
+        yield
+    finally:
+        sdpa_attention.use_gqa_in_sdpa = before
 
 
 class NotKeysAndValues(Exception):

@@ -59,6 +59,7 @@ class ConverterContext:
         several_profiles: whether the engine has several optimization profiles.
         outputs: the names of the nodes whose results leave the network.
         aliases: the nodes whose results are in the memory of an input, with the name of that binding.
+        apart: copies of tensors that kernels read as they are, by name of the tensor.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ConverterContext:
     ) -> None:
         self.several_profiles, self.outputs = several_profiles, frozenset(outputs)
         self.aliases: dict[str, str] = {}
+        self.apart: dict[str, Tensor] = {}
         self.library, self.network, self.converter_of = library, network, converter_of
         self.use_fp32_acc, self.nodes = use_fp32_acc, frozenset(nodes)
         self.kept_alive: list[torch.Tensor] = []

@@ -1,4 +1,4 @@
-"""Attention of a few queries as multiplications and sums, which read keys and values where a cache has them."""
+"""Attention of a few queries, whose scores are multiplications and sums that read keys where a cache has them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from ...compiler.tensorrt.tensor import Tensor
 from .activation import normalized_exponential
 from .attention_mask import Mask
 from .conditions import upper_bound
+from .linear import product
+from .one_row import apart
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
@@ -45,7 +47,7 @@ def is_of_few_queries(call: Call, is_constant: IsConstant) -> bool:
 def attention_of_few(
     ctx: ConverterContext, query: Tensor, key: Tensor, value: Tensor, mask: Mask | None, scale: float
 ) -> Tensor:
-    """softmax(query @ key.T * scale + mask) @ value in float32, [1,H,R,W].
+    """softmax(query @ key.T * scale + mask) @ value, [1,H,R,W], with scores and sums in float32.
 
     Args:
         ctx: builds the network.
@@ -56,14 +58,13 @@ def attention_of_few(
     """
     wide, shape = torch.float32, query.shape
     queries = shape[1] * shape[2] // int(key.shape[1])
-    query = shapes.reshape(ctx, query, (1, key.shape[1], queries, 1, shape[3]), "queries")
+    query = shapes.reshape(ctx, apart(ctx, query), (1, key.shape[1], queries, 1, shape[3]), "queries")
     keys = shapes.unsqueeze(ctx, key, 2, "keys")
     terms = ar.elementwise(ctx, "PROD", ar.cast(ctx, query, wide, "wide"), ar.cast(ctx, keys, wide, "wide"), "terms")
     scores = ar.reduce(ctx, "SUM", terms, [4], False, "scores")
     scores = scores if scale == 1 else ar.multiply(ctx, scores, ar.operand(ctx, scale), "scale")
     if mask is not None:
         scores, value = mask.applied(ctx, scores), mask.visible(ctx, value)
-    weights = shapes.unsqueeze(ctx, normalized_exponential(ctx, scores, 3, "softmax"), 4, "weights")
-    values = ar.cast(ctx, shapes.unsqueeze(ctx, value, 2, "values"), wide, "wide")
-    sums = ar.reduce(ctx, "SUM", ar.elementwise(ctx, "PROD", weights, values, "terms"), [3], False, "sums")
-    return shapes.reshape(ctx, sums, (*shape[:3], value.shape[3]), "heads")
+    weights = ar.cast(ctx, normalized_exponential(ctx, scores, 3, "softmax"), value.dtype, "weights")
+    # Sums over keys are in the order of the memory for scores only: a product of matrices is faster here.
+    return shapes.reshape(ctx, product(ctx, weights, value, role="sums"), (*shape[:3], value.shape[3]), "heads")
