@@ -10,6 +10,7 @@ from pathlib import Path
 from .generator.api_page import api_page
 from .generator.architecture import architecture_dots
 from .generator.architectures import architecture_blocks
+from .generator.bisect_example import bisect_blocks
 from .generator.blocks import filled, names_in
 from .generator.catalog import write_catalog
 from .generator.command_line import command_line_page
@@ -54,6 +55,7 @@ def main() -> None:
         **run.blocks,
         **partition_blocks(),
         **custom_pass_blocks(),
+        **bisect_blocks(),
         **real_model_blocks(),
         **architecture_blocks(),
         **torch_tensorrt_blocks(),

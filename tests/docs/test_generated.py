@@ -15,6 +15,7 @@ from docs import generate
 from docs.generator import (
     architecture,
     architectures,
+    bisect_example,
     custom_pass,
     partition_example,
     pass_examples,
@@ -101,6 +102,7 @@ def test_the_page_of_passes_is_current(steps: Mapping[str, Step]) -> None:
 @same_torch
 def test_excerpts_are_current(run: walkthrough.Walkthrough) -> None:
     blocks = {**run.blocks, **partition_example.partition_blocks(), **custom_pass.custom_pass_blocks()}
+    blocks |= bisect_example.bisect_blocks()
     blocks |= {**real_models.real_model_blocks(), **architectures.architecture_blocks()}
     blocks |= torch_tensorrt.torch_tensorrt_blocks()
     used = set()
