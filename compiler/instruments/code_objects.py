@@ -100,9 +100,11 @@ IMPORTS = ("import base64", "import dataclasses", "import marshal", "import sys"
 
 def _member_code(item: Any, define: Callable[[Any, str], str], literal: Callable[[Any], Any]) -> str:
     if isinstance(item, staticmethod | classmethod):
-        return f"{type(item).__name__}({function_code(item.__func__, define, literal)})"
+        wrapped: Any = item.__func__
+        return f"{type(item).__name__}({function_code(wrapped, define, literal)})"
     if isinstance(item, property) and item.fget is not None:
-        return f"property({function_code(item.fget, define, literal)})"  # type: ignore[arg-type]
+        getter: Any = item.fget
+        return f"property({function_code(getter, define, literal)})"
     if inspect.isfunction(item):
         return function_code(item, define, literal)
     text = literal(item)
@@ -113,7 +115,8 @@ def _member_code(item: Any, define: Callable[[Any, str], str], literal: Callable
 
 def _annotations(value: type) -> Mapping[str, Any]:
     found = inspect.get_annotations(value)
-    return {name: note for name, note in found.items() if get_origin(note) is not ClassVar}
+    class_variable: Any = ClassVar
+    return {name: note for name, note in found.items() if get_origin(note) is not class_variable}
 
 
 def _type_text(note: Any) -> str:

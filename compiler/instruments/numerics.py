@@ -121,19 +121,19 @@ class Numerics(Instrument):
         self.rows += rows
         worst = max(rows, key=lambda row: row.relative_l2, default=None)
         if self._stop and worst is not None and worst.relative_l2 > self._limit:
-            why = self._why(step.after)
+            why = self._why(step.after, worst.relative_l2)
             what = f"{_output_text(worst.output)} differs from the model's"
             message = f"{what}: {worst.error}, more than {self._limit:.0e}. {why}"
             own = is_ours(step.item) and self._tolerance is None
             raise PassFailure(step.item.name, message.rstrip(), ours=own)
 
-    def _why(self, program: Program) -> str:
-        """Which lines of a program bring most of its error, as far as PyTorch computes it."""
+    def _why(self, program: Program, found: float) -> str:
+        """Which lines of a program bring most of an error that was found, as far as PyTorch computes it."""
         args, kwargs = self._arguments
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             arguments = graph_arguments(program, _cloned(args), _cloned(kwargs))
-            return graph_errors(program.exported.graph_module, arguments).explained()
+            return graph_errors(program.exported.graph_module, arguments).explained(found=found)
 
     def after_pipeline(self, report: Report) -> None:
         self._expected = {}

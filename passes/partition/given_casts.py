@@ -44,7 +44,7 @@ def beside_readers(
     home = _home(groups)
     for node in reversed(_casts(program, home, able)):
         readers = [_place_of(user, home) for user in node.users]
-        first = min((name for name in readers if name in places), key=lambda name: places[name], default=None)
+        first = min((name for name in readers if name in places), key=lambda name: places[name], default="")
         if first in groups:
             home[node.name] = first
     return _with(groups, home)

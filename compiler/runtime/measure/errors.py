@@ -54,7 +54,8 @@ class Errors:
         """The errors by source line, most added first."""
         groups: dict[str, list[NodeError]] = {}
         for row in self.rows:
-            groups.setdefault(row.source or row.module or row.node, []).append(row)
+            place = row.source or (f"module {row.module}" if row.module else f"%{row.node}")
+            groups.setdefault(place, []).append(row)
         lines = [
             LineErrors(
                 source,
@@ -80,8 +81,11 @@ class Errors:
         """The node that first made a NaN in float64 too, which is the model's own doing; None if none did."""
         return next((row for row in self.rows if row.model_nan), None)
 
-    def explained(self, lines: bool = True) -> str:
-        """Sentences: what first made NaN or infinity and, with `lines`, which lines bring most of the error."""
+    def explained(self, lines: bool = True, found: float = 0.0) -> str:
+        """Sentences: what first made NaN or infinity and, with `lines`, which lines bring most of the error.
+
+        Lines whose rounding is next to nothing beside an error that was `found` are not said to bring it.
+        """
         first, own, worst = self.first_nan, self.first_model_nan, self.worst() if lines else ()
         sentences = []
         if first is not None:
@@ -90,7 +94,13 @@ class Errors:
             sentences.append(f"{first.place} first makes {kind}, in {where}, where float64 makes numbers.")
         if own is not None:
             sentences.append(f"The model itself makes NaN, in float64 too: {own.place} is the first.")
-        if worst:
+        rounding = sum(line.added for line in worst)
+        if worst and rounding < _NOTHING * found:
+            sentences.append(
+                f"That is not the rounding of its types, which is {rounding:.1e} at most: `trt-passes bisect` finds the "
+                "operator at fault."
+            )
+        elif worst:
             named = ", ".join(f"{line.source} {line.added:.1e}" for line in worst)
             sentences.append(f"Most of the error is added by {named}.")
         return " ".join(sentences)
@@ -127,6 +137,10 @@ class Errors:
         if first is not None:
             lines.append(f"NaN or infinity first in {first.place}")
         return "\n".join(lines)
+
+
+_NOTHING = 1e-2
+"""A part of an error that explains nothing of it."""
 
 
 def _finite(value: float) -> float | None:

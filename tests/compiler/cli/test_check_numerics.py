@@ -56,3 +56,23 @@ def test_mistakes_are_told_in_a_sentence(arguments: list[str], words: str) -> No
     result = call(*arguments)
     assert result.exit_code == 1
     assert words in result.stderr
+
+
+def test_a_wrong_converter_is_not_called_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    (tmp_path / "a_wrong_sigmoid.py").write_text(
+        "import torch\nimport trt_passes as tp\n"
+        "@tp.converter(torch.ops.aten.sigmoid.default)\n"
+        "def convert(ctx, call):\n"
+        "    return tp.arithmetic.unary(ctx, 'SIN', ctx.tensor(call.arg('self')), 'sigmoid')\n"
+    )
+    (tmp_path / "model.py").write_text(
+        "import torch\ndef factory():\n"
+        "    return torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Sigmoid()).eval(), (torch.ones(2, 4),)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    command = ["run", f"{tmp_path}/model.py:factory", "--plugin", "a_wrong_sigmoid", "--check-numerics"]
+    result = CliRunner().invoke(main, [*command, "--set", "min_block_size=1"])
+    assert result.exit_code == 2
+    assert "`trt-passes bisect` finds the operator at fault" in result.stderr
+    assert "Most of the error" not in result.stderr
