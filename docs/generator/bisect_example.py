@@ -1,4 +1,4 @@
-"""The search of the page on debugging: a converter that is wrong on purpose, and what `trt-passes bisect` says of it."""
+"""The search of the page on debugging: a converter that is wrong on purpose, and what `trt-passes bisect` says."""
 
 from __future__ import annotations
 

@@ -97,8 +97,8 @@ class Errors:
         rounding = sum(line.added for line in worst)
         if worst and rounding < _NOTHING * found:
             sentences.append(
-                f"That is not the rounding of its types, which is {rounding:.1e} at most: `trt-passes bisect` finds the "
-                "operator at fault."
+                f"That is not the rounding of its types, which is {rounding:.1e} at most: `trt-passes bisect` finds "
+                "the operator at fault."
             )
         elif worst:
             named = ", ".join(f"{line.source} {line.added:.1e}" for line in worst)

@@ -74,5 +74,5 @@ def test_a_wrong_converter_is_not_called_rounding(tmp_path: Path, monkeypatch: p
     command = ["run", f"{tmp_path}/model.py:factory", "--plugin", "a_wrong_sigmoid", "--check-numerics"]
     result = CliRunner().invoke(main, [*command, "--set", "min_block_size=1"])
     assert result.exit_code == 2
-    assert "`trt-passes bisect` finds the operator at fault" in result.stderr
+    assert "finds the operator at fault" in result.stderr
     assert "Most of the error" not in result.stderr
