@@ -145,7 +145,7 @@ class FNO(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         modes, sizes = self.modes, x.shape[-2:]
         numbers = torch.fft.rfft2(x)
-        out = torch.zeros(*x.shape[:2], sizes[0], sizes[1] // 2 + 1, dtype=torch.complex64)
+        out = torch.zeros(*x.shape[:2], sizes[0], sizes[1] // 2 + 1, dtype=torch.complex64, device=x.device)
         mix = "bixy,ioxy->boxy"
         out[:, :, :modes, :modes] = torch.einsum(mix, numbers[:, :, :modes, :modes], self.low)
         out[:, :, -modes:, :modes] = torch.einsum(mix, numbers[:, :, -modes:, :modes], self.high)

@@ -1,0 +1,132 @@
+"""PyTorch's own samples of its operators with complex numbers: what `lower.complex` makes of them, and whole engines."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+import trt_passes as tp
+from torch.testing._internal.common_methods_invocations import op_db
+from torch.testing._internal.opinfo.core import OpInfo
+from torch.utils import _pytree as pytree
+
+DRAWN = (
+    "rand",
+    "normal",
+    "uniform",
+    "dropout",
+    "bernoulli",
+    "multinomial",
+    "exponential",
+    "cauchy",
+    "lowrank",
+    "empty",
+)
+"""What draws random numbers, or leaves memory as it is."""
+
+ENTRIES = {
+    entry.full_name: entry
+    for entry in op_db
+    if torch.complex64 in entry.dtypes
+    and not any(word in entry.full_name for word in DRAWN)
+    and not entry.name.startswith("jiterator")
+}
+
+USUAL = (
+    "abs",
+    "div.no_rounding_mode",
+    "einsum",
+    "fft.irfft2",
+    "index_put",
+    "linalg.det",
+    "masked_fill",
+    "stft",
+    "where",
+)
+
+
+class Sample(torch.nn.Module):
+    """A call of an operator, whose tensors are its inputs."""
+
+    def __init__(self, entry: OpInfo, leaves: Sequence[Any], spec: pytree.TreeSpec) -> None:
+        super().__init__()
+        self.call, self.leaves, self.spec = entry.op, leaves, spec
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        given = iter(tensors)
+        leaves = [next(given) if isinstance(leaf, torch.Tensor) else leaf for leaf in self.leaves]
+        first, args, kwargs = pytree.tree_unflatten(leaves, self.spec)
+        return self.call(first, *args, **kwargs)
+
+
+def samples(entry: OpInfo, dtype: torch.dtype, count: int) -> list[tuple[Sample, list[torch.Tensor]]]:
+    """That many samples of an operator, spread over all it has, that torch.export takes, with their tensors."""
+    torch.manual_seed(0)
+    every = list(entry.sample_inputs("cpu", dtype))
+    found = []
+    for sample in every[:: max(1, len(every) // count)][:count]:
+        leaves, spec = pytree.tree_flatten((sample.input, sample.args, sample.kwargs))
+        tensors = [leaf.detach().clone() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        if tensors and all(tensor.layout is torch.strided for tensor in tensors):
+            found.append((Sample(entry, leaves, spec), tensors))
+    return found
+
+
+def copies(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in tensors]
+
+
+def assert_right(module: Any, sample: Sample, tensors: list[torch.Tensor]) -> None:
+    with torch.no_grad():
+        actual, expected = (pytree.tree_leaves(call(*copies(tensors))) for call in (module, sample))
+    for mine, theirs in zip(actual, expected, strict=True):
+        if isinstance(theirs, torch.Tensor):
+            torch.testing.assert_close(mine, theirs, rtol=3e-4, atol=3e-5, equal_nan=True)
+
+
+@functools.cache
+def exported(name: str, dtype: torch.dtype, count: int) -> list[tuple[Any, Sample, list[torch.Tensor]]]:
+    """Samples of an operator with the programs that torch.export makes of them, which themselves compute the same."""
+    found = []
+    for sample, tensors in samples(ENTRIES[name], dtype, count):
+        try:
+            program = torch.export.export(sample, tuple(copies(tensors)))
+            assert_right(program.module(), sample, tensors)
+        except Exception:
+            continue  # such as sizes that depend on values, which torch.export refuses or bounds too tightly
+        found.append((program, sample, tensors))
+    return found
+
+
+def check_lowered(name: str, dtype: torch.dtype, count: int) -> None:
+    settings = tp.Settings(truncate_double=True, strict=True)
+    for program, sample, tensors in exported(name, dtype, count):
+        lowered = tp.PassManager("decompose,lower,annotate", settings=settings).run(tp.trace(program)).program
+        assert_right(lowered.exported.module(), sample, tensors)
+
+
+@pytest.mark.parametrize("name", USUAL)
+@pytest.mark.filterwarnings("ignore")
+def test_usual_samples_are_lowered_right(name: str) -> None:
+    check_lowered(name, torch.complex64, 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
+@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.filterwarnings("ignore")
+def test_all_samples_are_lowered_right(name: str, dtype: torch.dtype) -> None:
+    check_lowered(name, dtype, 4)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.filterwarnings("ignore")
+def test_all_samples_are_right_in_networks(name: str) -> None:
+    """As compiled modules, their networks evaluated by the reference executor."""
+    options: dict[str, Any] = {"min_block_size": 1, "executor": "reference", "strict": True}
+    for program, sample, tensors in exported(name, torch.complex64, 2):
+        assert_right(tp.compile(program, copies(tensors), **options), sample, tensors)
