@@ -1,4 +1,4 @@
-"""PyTorch's own samples of its operators with complex numbers: what `lower.complex` makes of them, and whole engines."""
+"""PyTorch's own samples of its operators with complex numbers, lowered, and in whole networks."""
 
 from __future__ import annotations
 
