@@ -249,12 +249,15 @@ def traced_program(
 def _as_script(compiled: Any) -> torch.jit.ScriptModule:
     report: Report = vars(compiled)["report"]
     try:
+        from .runtime.measure.script_profiling import ScriptPart, ScriptProfiler
         from .runtime.saving.output_formats import torchscript_of
 
         script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
     except UserError as error:
         raise NotWhole(str(error)) from error
     object.__setattr__(script, "report", report)
+    parts = [ScriptPart.of("", "", compiled)]
+    object.__setattr__(script, "profile", ScriptProfiler(script, parts, lambda: compiled.usual_arguments()))
     return script
 
 

@@ -16,6 +16,7 @@ from ..frontends.loaded_model import LoadedModel
 from ..runtime.compiled_module import CompiledModule
 from ..runtime.measure.profile import CPU, Place, Profile, place_text, us_text
 from ..runtime.measure.profile_diff import diff_json, diff_text
+from ..runtime.measure.script_profiling import ScriptProfiler
 from ..runtime.program_arguments import call_arguments
 from ..runtime.save import load
 from ..runtime.saving.save import RECORD_FILE
@@ -38,12 +39,16 @@ def profile_model(request: Request, profile_path: str | None, as_json: bool) -> 
         profile, dump = _of_file(request), None
     else:
         done = perform(request)
-        if not isinstance(done.compiled, CompiledModule) or done.program is None:
+        script = getattr(done.compiled, "profile", None) if isinstance(done.compiled, torch.jit.ScriptModule) else None
+        if script is not None:
+            profile, dump = _measured_script(script), None
+        elif not isinstance(done.compiled, CompiledModule) or done.program is None:
             raise UserError(
                 f"{request.model} does not become one compiled graph here, and only such can be profiled: compile it "
                 "in Python, and call profile on its parts."
             )
-        profile, dump = _measured(done.compiled, call_arguments(done.program)), done.dump
+        else:
+            profile, dump = _measured(done.compiled, call_arguments(done.program)), done.dump
     if dump is not None:
         dump.profiled(profile)
     if profile_path is not None:
@@ -91,10 +96,22 @@ def _measured(compiled: CompiledModule, arguments: tuple[Any, Any]) -> Profile:
     return compiled.profile(*arguments[0], **arguments[1])
 
 
+def _measured_script(profiler: ScriptProfiler) -> Profile:
+    args, kwargs = profiler.usual()
+    on_gpu = not all(item.executor == "pytorch" for part in profiler.parts for item in part.segments.values())
+    if torch.cuda.is_available() and on_gpu:
+        profiler.script.cuda()
+        args, kwargs = pytree.tree_map_only(torch.Tensor, torch.Tensor.cuda, (tuple(args), dict(kwargs)))
+    return profiler(*args, **kwargs)
+
+
 def profile_text(profile: Profile, most: int = 15) -> str:
     """A profile as tables: by line, by module, and what PyTorch runs by operator."""
     parts = [profile.head]
-    for title, places in (("by line", profile.lines()), ("by module", profile.modules())):
+    tables = [("by line", profile.lines()), ("by module", profile.modules())]
+    if len(profile.engines()) > 1:
+        tables.insert(0, ("by engine", profile.engines()))
+    for title, places in tables:
         parts += [title, *(f"  {place_text(place)}" for place in _shown(places, most))]
     if profile.measured != CPU and profile.operators():
         parts += [

@@ -24,6 +24,7 @@ from ...ir.source import frames_in
 from ...report.report import Report
 from ...report.script_report import ScriptBlock, ScriptReport
 from ...runtime.engine_graph import SPLICED
+from ...runtime.measure.script_profiling import ScriptPart, ScriptProfiler
 from ...runtime.saving.output_formats import torchscript_of
 from ...settings import Settings
 from ..exported_program import example_arguments
@@ -136,9 +137,10 @@ def _of_methods(
     declared = [arguments_by_name(script, args, kwargs) for script, (args, kwargs) in pairs]
     copy = copied(root)
     models = [inlined(copy, settings.torch_executed_modules, name) for name in methods]
-    calls = zip(*map(_calls, scripts, declared), strict=True)
+    calls = list(zip(*map(_calls, scripts, declared), strict=True))
+    usual = calls[-1][0]
     try:
-        seen = observe(models, list(calls))
+        seen = observe(models, calls)
     except CallFailed as error:
         raise raised_by_model(error.error, declared[error.number]) from error.error
     builds = _Builds(settings, compiled)
@@ -154,6 +156,9 @@ def _of_methods(
     result: torch.jit.ScriptModule = wrap(copy._c)
     report = ScriptReport(asked.whole, blocks, stayed, settings.to_json(), asked.command, asked.spent)
     object.__setattr__(result, "report", report)
+    parts = [part for work in works for part in work.parts]
+    first = next(iter(methods))
+    object.__setattr__(result, "profile", ScriptProfiler(result, parts, lambda: (usual, {}), first))
     if settings.dump_dir is not None:
         write_script_dump(settings.dump_dir, report)
     return result
@@ -222,6 +227,7 @@ class _Built:
     block: Block
     report: Report
     script: torch.jit.ScriptModule | None
+    compiled: GraphModule
 
 
 @dataclass
@@ -247,7 +253,7 @@ class _Builds:
         if report.segments and report.compiled is not None:
             script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
         self.count += 1
-        return _Built(name, block, report, script)
+        return _Built(name, block, report, script, compiled)
 
 
 @dataclass
@@ -267,6 +273,7 @@ class _Work:
     exported: dict[tuple[Op, ...], Block] = field(default_factory=dict)
     known: dict[tuple[Op, ...], _Built] = field(default_factory=dict)
     failed: dict[tuple[Op, ...], str] = field(default_factory=dict)
+    parts: list[ScriptPart] = field(default_factory=list)
 
     @property
     def settings(self) -> Settings:
@@ -394,6 +401,7 @@ class _Work:
                     attribute = f"{attribute}_"
                 if built.script is not None:
                     put(self.graph, module, attribute, built.block, block_module(built.block, built.script))
+                    self.parts.append(ScriptPart.of(built.name, f"{attribute}.engine", built.compiled))
                 blocks.append(ScriptBlock(built.name, built.report, built.script is not None))
         self.model.graph.lint()
         return blocks

@@ -134,6 +134,10 @@ class Profile:
         """By innermost module, most first."""
         return self._places(lambda row: row.module)
 
+    def engines(self) -> tuple[Place, ...]:
+        """By engine, most first; those of a TorchScript model in blocks are called "block_00/segment-00"."""
+        return self._places(lambda row: row.segment or "", lambda row: row.segment is not None)
+
     def operators(self) -> tuple[Place, ...]:
         """What PyTorch runs between the engines, by operator, most first."""
         return self._places(lambda row: row.op, lambda row: row.segment is None)
