@@ -111,9 +111,9 @@ def _of_type(kind: Any, value: Any, like: Any) -> Any:
         first = like[0] if like else None
         return [_of_type(kind.getElementType(), item, first) for item in value]
     if isinstance(kind, torch._C.DictType):
-        others = like or {}
-        first = next(iter(others.values()), None)
-        return {key: _of_type(kind.getValueType(), item, others.get(key, first)) for key, item in value.items()}
+        known: dict[Any, Any] = like or {}
+        first = next(iter(known.values()), None)
+        return {key: _of_type(kind.getValueType(), item, known.get(key, first)) for key, item in value.items()}
     return plain(value)
 
 

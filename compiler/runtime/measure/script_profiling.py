@@ -28,6 +28,8 @@ from .profile import CPU, GPU, KernelTime, Profile
 from .profiling import CALLS, joined, no_gpu, node_times
 from .trace import CALL, PREFIX
 
+_UNFUSED: Any = torch.jit.optimized_execution  # type: ignore[attr-defined]
+
 Usual = Callable[[], tuple[Sequence[Any], Mapping[str, Any]]]
 
 
@@ -98,7 +100,7 @@ class ScriptProfiler:
             UserError: the inputs are on a CPU, and the executor is another than "pytorch"; or there is no such method.
         """
         twin = copy.deepcopy(self.script)
-        if not twin._c._has_method(self.method):  # type: ignore[attr-defined]
+        if not twin._c._has_method(self.method):
             raise UserError(f"the module has no method {self.method!r} to profile: name one by profile.of(…).")
         names = {address: name for part in self.parts for address, name in part.engines(twin).items()}
         call: Callable[[], Any] = lambda: getattr(twin, self.method)(*args, **kwargs)  # noqa: E731
@@ -119,7 +121,7 @@ class ScriptProfiler:
             if number:
                 whole.append(time.perf_counter() - began)
             watch = _Watch(names)
-            with torch.jit.optimized_execution(False), watch:  # type: ignore[no-untyped-call]
+            with _UNFUSED(False), watch:
                 call()
             if number:  # the first is a warm-up
                 runs.append(watch.seconds)
@@ -150,7 +152,7 @@ class ScriptProfiler:
             call()
         call_us, host_us = _call_times(call)
         watch = _Watch(names)
-        with torch.jit.optimized_execution(False), watch:  # type: ignore[no-untyped-call]
+        with _UNFUSED(False), watch:
             call()
             torch.cuda.synchronize()
             with torch.profiler.profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
