@@ -22,6 +22,7 @@ for _folder in (("generation", "names"), ("compiler", "compat", "names")):
 if TYPE_CHECKING:
     from .compiler.api import compile, convert_method_to_trt_engine, convert_to_engine
     from .compiler.errors import PassFailure, UserError
+    from .compiler.frontends.adapters import load_adapter, pad_adapters
     from .compiler.frontends.exported_program import trace
     from .compiler.frontends.pt2e_quantizer import TensorRTQuantizer
     from .compiler.frontends.quantize import quantize
@@ -63,6 +64,8 @@ _HOMES = {
     "compile": "compiler.api",
     "convert_method_to_trt_engine": "compiler.api",
     "convert_to_engine": "compiler.api",
+    "load_adapter": "compiler.frontends.adapters",
+    "pad_adapters": "compiler.frontends.adapters",
     "trace": "compiler.frontends.exported_program",
     "quantize": "compiler.frontends.quantize",
     "TensorRTQuantizer": "compiler.frontends.pt2e_quantizer",
@@ -139,6 +142,8 @@ __all__ = [
     "embed_engine_in_new_module",
     "graph_pass",
     "load",
+    "load_adapter",
+    "pad_adapters",
     "quantize",
     "save",
     "save_engine",
