@@ -78,7 +78,17 @@ def interpreted(module: GraphModule) -> nn.Module:
 def run_with_lines(module: GraphModule, *args: Any) -> Any:
     """The results of a graph; what is traced meanwhile gets the lines and modules that the graph's nodes name."""
     with fx_traceback.preserve_node_meta():
-        return Interpreter(module).run(*args)
+        return _WithoutCheckpoints(module).run(*args)
+
+
+class _WithoutCheckpoints(Interpreter):
+    """Runs parts that are computed again for gradients as others, which they are without gradients."""
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if target is torch.ops.higher_order.tag_activation_checkpoint:
+            body, *given = args
+            return _WithoutCheckpoints(body).run(*given)
+        return super().call_function(target, args, kwargs)
 
 
 def _plain(result: Any) -> Any:

@@ -24,6 +24,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..ir.aliasing import counting
 from ..ir.source import source_of
 from ..ir.symbols import expression
 
@@ -242,9 +243,12 @@ class _Checked(Interpreter):
         super().__init__(exported.graph_module, garbage_collect_values=True)
         self.extra_traceback = False  # which would become part of messages
         self._sizes = sizes
+        self._counting = counting(exported.graph)
 
     def run_node(self, n: Node) -> Any:
         result = super().run_node(n)
+        if n not in self._counting:
+            return result
         for value, noted in zip(pytree.tree_leaves(result), pytree.tree_leaves(n.meta.get("val")), strict=False):
             if isinstance(value, torch.Tensor) and isinstance(noted, torch.Tensor):
                 wanted = [size_at(size, self._sizes) for size in noted.shape]

@@ -86,3 +86,23 @@ def written_tensors(graph: Graph) -> tuple[list[str], list[int]]:
     written = dict.fromkeys(memory_of(target) for node in graph.nodes for target in written_by(node))
     names = [str(node.target) for node in written if node.op == "get_attr"]
     return names, [places[node] for node in written if node in places]
+
+
+def counting(graph: Graph) -> set[Node]:
+    """The nodes on which results, what is written to inputs and to the model's state, or assertions depend."""
+    writers = [(node, memory_of(target)) for node in graph.nodes for target in written_by(node)]
+    written = {node for node, _ in writers}
+    waiting = [node for node in graph.nodes if node.op == "output" or (node.is_impure() and node not in written)]
+    waiting += [node for node, owner in writers if owner.op in ("placeholder", "get_attr")]
+    found, owners = set[Node](), set[Node]()
+    while waiting:
+        node = waiting.pop()
+        if node in found:
+            continue
+        found.add(node)
+        waiting += node.all_input_nodes
+        owner = memory_of(node)
+        if owner not in owners:
+            owners.add(owner)
+            waiting += [writer for writer, other in writers if other is owner]
+    return found

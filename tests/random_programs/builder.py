@@ -75,7 +75,11 @@ class Builder:
 
     def tensors(self, test: Callable[[Tensor], bool]) -> list[str]:
         """The variables that are tensors of which `test` is true."""
-        return [n for n in self.variables if type(self.value(n)) is Tensor and test(self.value(n))]
+        return [
+            name
+            for name in self.variables
+            if all(type(values[name]) is Tensor for values in self.values) and test(self.value(name))
+        ]
 
     def pick(self, names: Sequence[str]) -> str:
         """One of the names, rather a late one, or one that nothing reads yet."""
@@ -86,6 +90,8 @@ class Builder:
 
     def fixed(self, name: str, dim: int) -> int:
         """The size of a tensor in a dimension, if it is the same at all sizes."""
+        if not all(type(values[name]) is Tensor for values in self.values):
+            raise Unfit(f"{name} is no tensor at some sizes")
         rank = min(values[name].dim() for values in self.values)
         if not -rank <= dim < rank:
             raise Unfit(f"{name} has no dimension {dim}")

@@ -52,13 +52,17 @@ FAILURES = (Kind.WRONG, Kind.CRASH, Kind.SLOW, Kind.UNKNOWN)
 
 @dataclass(frozen=True)
 class Verdict:
-    """The kind, a sentence that says more, and seconds of processor time; `trace` is that of an exception."""
+    """The kind, a sentence that says more, and seconds of processor time; `trace` is that of an exception.
+
+    `source` is the file of a program that failed: its number gives another one where PyTorch is another one.
+    """
 
     number: int
     kind: Kind
     message: str = ""
     seconds: float = 0.0
     trace: str = ""
+    source: str = ""
 
     @property
     def group(self) -> str:

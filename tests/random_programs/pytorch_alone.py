@@ -163,6 +163,13 @@ def scripting_fails(program: Program) -> bool:
     return _fails(program, torch.jit.script)
 
 
+def saving_fails(program: Program) -> bool:
+    """Whether the model in TorchScript cannot be saved."""
+    program = program.with_case(executor="pytorch")
+    args, _ = program.placed(program.inputs(program.sizes(1)[0]))
+    return _fails(program, lambda model: scripted(program, args).save_to_buffer())
+
+
 def call_of_script_fails(program: Program) -> bool:
     """Whether the model in TorchScript cannot be called at some of its sizes, as a trace that unpacks lists."""
     program = program.with_case(executor="pytorch")

@@ -13,6 +13,7 @@ from .pytorch_alone import (
     conversion_fails,
     export_fails,
     ranges_fail,
+    saving_fails,
     scripting_fails,
     symbolic_trace_fails,
 )
@@ -64,6 +65,7 @@ TRUE_REASONS: tuple[tuple[str, Callable[[Program], bool]], ...] = (
     # PyTorch's converter of TorchScript.
     (r"^the TorchScript model cannot be converted as a whole", conversion_fails),
     (r"^the TorchScript model raises when it is called with ", call_of_script_fails),
+    (r"^the TorchScript model cannot be compiled in blocks, since it cannot be saved", saving_fails),
     # TorchScript has no view of a tensor as another type.
     (r"cannot be written as TorchScript: Arguments for call are not valid", _is_viewed_as_another_type),
     # Saving such a module, of which blocks are a copy, ends PyTorch 2.11 and its process.
@@ -110,7 +112,10 @@ def _with_allowed_sizes(sentence: str, program: Program) -> Program | None:
             return None
         low += 1
     else:
-        low, high = (int(found["only"] or found[end]) for end in ("low", "high"))
+        allowed = [int(found["only"] or found[end]) for end in ("low", "high")]
+        low, high = max(low, allowed[0]), min(high, allowed[1])
+        if low > high:
+            return None
     return replace(program, ranges={**program.ranges, str(name): (low, min(max(usual, low), high), high)})
 
 

@@ -35,8 +35,10 @@ class Results:
         """Take a verdict, and write it down at once."""
         self.verdicts[verdict.number] = verdict
         if self.folder is not None:
+            if verdict.source:
+                (self.folder / "failures" / f"program_{verdict.number}_whole.py").write_text(verdict.source)
             with (self.folder / "verdicts.jsonl").open("a") as file:
-                file.write(json.dumps(asdict(verdict)) + "\n")
+                file.write(json.dumps({**asdict(verdict), "source": ""}) + "\n")
 
     def failures(self) -> list[Verdict]:
         """What failed, by number."""

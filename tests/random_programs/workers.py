@@ -13,7 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,7 +22,7 @@ from types import TracebackType
 import torch
 
 from .instead import Instead
-from .judge import Kind, Verdict, judged
+from .judge import FAILURES, Kind, Verdict, judged
 from .program import Program
 from .write import random_program
 
@@ -210,7 +210,9 @@ def serve(connection: Connection, instead: Instead, printed: str) -> None:
 def _verdict(task: Task, instead: Instead) -> Verdict:
     number = task if isinstance(task, int) else task.number
     try:
-        return judged(instead.of(random_program(task)) if isinstance(task, int) else task)
+        program = instead.of(random_program(task)) if isinstance(task, int) else task
+        verdict = judged(program)
+        return replace(verdict, source=program.file(verdict.message)) if verdict.kind in FAILURES else verdict
     except Exception as error:
         trace = traceback.format_exc()
         return Verdict(number, Kind.CRASH, f"the judge failed: {type(error).__name__}: {error}", trace=trace)

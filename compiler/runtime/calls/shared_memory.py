@@ -46,6 +46,8 @@ class SharedMemory:
             return None
         names = [node.name for node in module.graph.find_nodes(op="placeholder")]
         read = [str(node.target) for node in module.graph.find_nodes(op="get_attr") if not _is_engine(node)]
+        # Branches of torch.cond are attributes too.
+        read = [name for name in read if isinstance(attrgetter(name)(module), torch.Tensor)]
         state = sorted({*read} - {*written_state}) if positions else []
         return cls(tuple(names), frozenset(positions), tuple(written_state), tuple(state))
 
