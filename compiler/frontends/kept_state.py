@@ -29,6 +29,8 @@ def kept_state(model: nn.Module, arguments: Any) -> Iterator[None]:
         for name, tensor in owner.items()
         if isinstance(tensor, torch.Tensor)
     ]
+    attributes = [item for module in model.modules() for item in vars(module).values()]
+    generators = [(item, item.get_state()) for item in attributes if isinstance(item, torch.Generator)]
     given = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
     with python_state_kept(model), kept_values([*(tensor for *_, tensor in places), *given]):
         try:
@@ -36,6 +38,8 @@ def kept_state(model: nn.Module, arguments: Any) -> Iterator[None]:
         finally:
             for owner, name, tensor in places:
                 owner[name] = tensor
+            for generator, state in generators:
+                generator.set_state(state)
 
 
 @contextmanager

@@ -68,8 +68,13 @@ def _takes_graphs(node: Node) -> bool:
 
 
 def _keeps_types(node: Node) -> bool:
-    """Whether a node takes graphs, whose nodes keep their types, or complex128, which TensorRT lacks in any width."""
+    """Whether a node takes graphs, whose nodes keep their types, or complex128, which TensorRT lacks in any width.
+
+    A view as another type reads the bits of an element.
+    """
     involved = (node, *node.all_input_nodes)
+    if node.target is torch.ops.aten.view.dtype and any(has_dtype(item, torch.float64) for item in involved):
+        return True
     return _takes_graphs(node) or any(has_dtype(item, torch.complex128) for item in involved)
 
 
