@@ -21,6 +21,7 @@ from ..compiler.ir.input import Input
 from ..compiler.tensorrt import loader
 from .images import ImageFeatures, images_of
 from .model import CompiledGeneration, Plan, assembled, class_named
+from .packed import packed
 from .seq2seq import Encode, Seq2SeqStep, Source, source_of, takes_positions
 from .step import DecoderStep, NotKeysAndValues, heads_not_repeated, layout_of
 
@@ -119,10 +120,14 @@ def _steps(
         step = DecoderStep(model, plan.layout, plan.all_logits, None if plan.images is None else plan.images.token)
     else:
         step = Seq2SeqStep(model, plan.source, plan.layout, plan.all_logits)
-    programs = {"step": _compiled(step, _inputs(plan), _dumped(settings, "step", several), token_engine)}
     if token_engine:
-        with heads_not_repeated():
-            programs["token"] = _compiled(step, _token_inputs(plan), _dumped(settings, "token", several), token_engine)
+        with packed(model, **_example(model, plan)) as together:
+            step.packed = together
+            programs = {"step": _compiled(step, _inputs(plan), _dumped(settings, "step", several), True)}
+            with heads_not_repeated():
+                programs["token"] = _compiled(step, _token_inputs(plan), _dumped(settings, "token", several), True)
+    else:
+        programs = {"step": _compiled(step, _inputs(plan), _dumped(settings, "step", several))}
     count = len(plan.layout.tensors)
     copied = max(
         count - sum(len(segment.spec.aliases) for segment in program.segments.values()) for program in programs.values()
@@ -138,6 +143,17 @@ def _steps(
             stacklevel=3,
         )
     return plan, programs
+
+
+def _example(model: Any, plan: Plan) -> dict[str, torch.Tensor]:
+    """What a model can be called with, to see what it does."""
+    ids = torch.zeros((1, 2), dtype=torch.int64, device=model.device)
+    if plan.source is None:
+        return {"input_ids": ids}
+    if plan.source.has_tokens:
+        return {"input_ids": ids, "decoder_input_ids": ids}
+    features = torch.zeros((1, *plan.source.shape), dtype=plan.dtype, device=model.device)
+    return {plan.source.argument: features, "decoder_input_ids": ids}
 
 
 def _is_of_half_matrices(model: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ def model() -> Any:
 
 @pytest.fixture(scope="module")
 def compiled(model: Any) -> Any:
-    return compile_for_generation(
-        model, max_cache_len=POSITIONS, batch=6, prefill=16, all_logits=True, executor="reference", min_block_size=1
-    )
+    options: dict[str, Any] = {"all_logits": True, "executor": "reference", "min_block_size": 1, "token_engine": True}
+    return compile_for_generation(model, max_cache_len=POSITIONS, batch=6, prefill=16, **options)
 
 
 def answers(model: Any, **options: Any) -> torch.Tensor:
@@ -149,6 +149,26 @@ def test_one_file_without_the_model(model: Any, compiled: Any, tmp_path: Path) -
     printed = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)
     expected = model.generate(torch.tensor([[5, 6, 7]]), max_new_tokens=4, **GREEDY)[0].tolist()
     assert printed.stdout.strip() == str(expected)
+
+
+def test_weights_are_there_once(model: Any, compiled: Any, tmp_path: Path) -> None:
+    own = dict(model.named_parameters())
+    tp.save(compiled, tmp_path / "llama.pt2")
+    for item in (compiled, tp.load(tmp_path / "llama.pt2", executor="pytorch")):
+        first, second = (dict(item.programs[name].named_parameters()) for name in ("step", "token"))
+        matrices = [name for name, weight in first.items() if weight.dim() == 2]
+        assert len(matrices) == 15
+        assert all(first[name] is second[name] for name in matrices)
+    compiled_ones = compiled.programs["step"].named_parameters()
+    assert all(weight is own[name.removeprefix("model.")] for name, weight in compiled_ones)
+    with zipfile.ZipFile(tmp_path / "llama.pt2") as archive:
+        sizes = {name: len(archive.read(name)) for name in archive.namelist()}
+    engines = {
+        name: sum(len(item.engine) for item in program.report.program.segments)
+        for name, program in compiled.programs.items()
+    }
+    weights = sum(weight.nbytes for weight in model.parameters())
+    assert sizes["programs/token.pt2"] - engines["token"] < sizes["programs/step.pt2"] - engines["step"] - weights / 2
 
 
 def test_a_damaged_file(compiled: Any, tmp_path: Path) -> None:
