@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import UserError, did_you_mean
 from .annotations import is_cast
 from .ledger import Verdict
-from .program import Program, is_getitem
+from .program import Program, is_getitem, is_symbolic
 from .strict_json import strict_json
 
 SCHEMA = 1
@@ -30,7 +30,8 @@ class PartitionFile:
         excluded: nodes that it keeps in PyTorch, whatever segment lists them.
         taken: nodes that it says TensorRT can take; those that are in no segment stay in PyTorch all the same.
         precision: of nodes, as the names of PyTorch's types.
-        casts: nodes that change types between others. Where precision changes, some of them are no longer there.
+        derived: nodes that follow from others: casts between types, and sizes. Where precision changes, some of them
+            are no longer there.
     """
 
     path: str
@@ -38,17 +39,17 @@ class PartitionFile:
     excluded: frozenset[str]
     taken: frozenset[str]
     precision: Mapping[str, str]
-    casts: frozenset[str] = frozenset()
+    derived: frozenset[str] = frozenset()
 
     def among(self, known: Collection[str]) -> PartitionFile:
-        """The file without the casts that a program no longer has.
+        """The file without the derived nodes that a program no longer has.
 
         Args:
             known: names of the op nodes of the program.
         """
-        gone = self.casts.difference(known)
+        gone = self.derived.difference(known)
         kept = {name: tuple(node for node in nodes if node not in gone) for name, nodes in self.segments.items()}
-        precision = {node: text for node, text in self.precision.items() if node not in self.casts}
+        precision = {node: text for node, text in self.precision.items() if node not in self.derived}
         return replace(self, segments=kept, excluded=self.excluded - gone, taken=self.taken - gone, precision=precision)
 
     @classmethod
@@ -95,10 +96,10 @@ class PartitionFile:
         excluded = frozenset(node for node, verdict in verdicts.items() if verdict == Verdict.EXCLUDED)
         _check_once(path, segments, excluded)
         taken = frozenset(node for node, verdict in verdicts.items() if verdict == Verdict.TRT)
-        casts = data.get("casts", [])
-        if not isinstance(casts, list) or not _are_texts(casts):
-            raise UserError(f"{path}: 'casts' needs to be a list of names of nodes.")
-        return cls(path, segments, excluded, taken, precision, frozenset(casts))
+        derived = data.get("derived", [])
+        if not isinstance(derived, list) or not _are_texts(derived):
+            raise UserError(f"{path}: 'derived' needs to be a list of names of nodes.")
+        return cls(path, segments, excluded, taken, precision, frozenset(derived))
 
 
 def partition_json(program: Program) -> dict[str, Any]:
@@ -118,8 +119,13 @@ def partition_json(program: Program) -> dict[str, Any]:
         ],
         "verdicts": {row.node: str(row.verdict) for row in program.ledger},
         "precision": dict(precision_of(program)),
-        "casts": [node.name for node in program.op_nodes if is_cast(node)],
+        "derived": derived_nodes(program),
     }
+
+
+def derived_nodes(program: Program) -> list[str]:
+    """The op nodes that come and go with what others compute: casts between types, and sizes."""
+    return [node.name for node in program.op_nodes if is_cast(node) or is_symbolic(node)]
 
 
 def precision_of(program: Program) -> Mapping[str, str]:

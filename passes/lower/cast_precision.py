@@ -99,7 +99,7 @@ def pinned_by(path: str | None) -> Mapping[str, str]:
     from ...compiler.ir.partition_file import PartitionFile
 
     file = PartitionFile.read(path)
-    return {name: text for name, text in file.precision.items() if name not in file.casts}
+    return {name: text for name, text in file.precision.items() if name not in file.derived}
 
 
 def _pinned_type(program: Program, pinned: Mapping[str, str]) -> torch.dtype | None:
@@ -135,7 +135,7 @@ class _Choice:
     `risky` are the float32 values that the narrow type may not be able to hold, and `chosen` those that the model
     computes in float32 by choice: from constants, and from what it converts to float32 itself, up to the next product.
     `rules` are the user's own, with a reason for every node that they keep in float32. `pinned` are the types that a
-    partition file gives to nodes; with `only_pinned`, all others stay in float32.
+    partition file gives to nodes; with `only_pinned`, all others stay in float32, but for moves of what does not.
     `kept` are the products that stay in float32, each with the reason. `lost` are values that were seen to be too large
     or too small for the narrow type, by the name of the node, and `saved` the nodes that stay in float32 for that.
     """
@@ -158,10 +158,7 @@ class _Choice:
         if self._is_pinned(node):
             return
         if self.only_pinned:
-            if node.target is operator.getitem:
-                self._like(node, node.all_input_nodes[0])
-            elif computes_narrow(node.target) and has_dtype(node, torch.float32):
-                self.kept[node] = "the partition file names no other"
+            self._decide_unnamed(node)
             return
         sources = [source for source in node.all_input_nodes if has_dtype(source, torch.float32)]
         chosen = self._is_chosen(node)
@@ -189,6 +186,19 @@ class _Choice:
                 self.risky.add(node)
         elif node.target not in BOUNDED and not self._is_literal(node):
             self.risky.add(node)
+
+    def _decide_unnamed(self, node: Node) -> None:
+        """The same for a node that a partition file does not name, where only that file asks for half precision.
+
+        What moves values goes along with them: later passes may have put others in its place in the dump.
+        """
+        sources = [source for source in node.all_input_nodes if has_dtype(source, torch.float32)]
+        if node.target is operator.getitem:
+            self._like(node, node.all_input_nodes[0])
+        elif node.target in MOVE and sources and all(source in self.narrowed for source in sources):
+            self.narrowed.add(node)
+        elif computes_narrow(node.target) and has_dtype(node, torch.float32):
+            self.kept[node] = "the partition file names no other"
 
     def _is_pinned(self, node: Node) -> bool:
         """Whether the user decided for the node, which then is decided here."""

@@ -85,9 +85,8 @@ def _check_precision(program: Program, file: PartitionFile) -> None:
     for name, wanted in file.precision.items():
         if found.get(name, wanted) != wanted:
             raise UserError(
-                f"{file.path}: the precision of %{name} should be {wanted} and is {found[name]}. It is decided by "
-                "lower.cast-precision, which has to run before partition, and only where the model itself computes in "
-                "float32."
+                f"{file.path}: the precision of %{name} should be {wanted} and is {found[name]}. lower.cast-precision "
+                "decides it, for nodes that are there when it runs and that the model itself computes in float32."
             )
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ...compiler.analysis.gains import Gains
-from ...compiler.ir.annotations import is_cast
 from ...compiler.ir.ledger import Verdict
+from ...compiler.ir.partition_file import derived_nodes
 from ...compiler.ir.reasons import REASON_CODES
 from ...compiler.report.report import Report
 from ..palette import UNJUDGED, BoxStyle, style_of
@@ -82,7 +82,7 @@ class Contents:
             **self.recording.to_json(),
             "segments": self._segments(),
             "islands": [island.to_json() for island in self.report.islands],
-            "casts": [node.name for node in self.report.program.op_nodes if is_cast(node)],
+            "derived": derived_nodes(self.report.program),
             "gains": None if self.gains is None else self.gains.to_json(),
             "measures": [
                 _measure_json(measure) for measure in (*self.measures, *self._build_seconds()) if measure.values

@@ -173,7 +173,7 @@ def append(node: str) -> Callable[[Data], object]:
         (lambda data: data["precision"].update(tanh="half"), "the precision of tanh is 'half'"),
         (lambda data: data["precision"].update(cumprod="float16"), "aten.cumprod is not computed in half"),
         (lambda data: data["precision"].update(tanh="float16", linear="bfloat16"), "in bfloat16 and in float16"),
-        (lambda data: data.update(casts={}), "'casts' needs to be a list"),
+        (lambda data: data.update(derived={}), "'derived' needs to be a list"),
         (lambda data: data["precision"].update(tan="float32"), "%tan, which the program has not"),
         (lambda data: data.update(segments=3), "it needs a list 'segments'"),
         (lambda data: data.update(segments=[{"nodes": 3}]), "needs a 'name' and a list 'nodes'"),
@@ -330,7 +330,7 @@ def test_a_file_is_enough_to_compute_one_node_in_half(tmp_path: Path, given: str
 def test_a_model_that_is_in_half_itself_is_not_made_float32(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text(json.dumps({"segments": [], "precision": {"linear": "float32"}}))
-    with pytest.raises(tp.UserError, match=r"should be float32 and is float16.*only where the model itself computes"):
+    with pytest.raises(tp.UserError, match=r"should be float32 and is float16.*computes in float32"):
         tp.compile(made().half(), [X.half()], dryrun=True, partition=path, **OPTIONS)
 
 
@@ -357,3 +357,26 @@ def test_casts_are_where_no_engine_waits_for_itself(tmp_path: Path) -> None:
     first, second = compiled.report.program.segments
     assert {"cumprod_f16", "linear_1"} <= set(first.nodes)
     assert {"linear", "linear_2", "add", "cumprod_1_f16"} <= set(second.nodes)
+
+
+class Attention(nn.Module):
+    """Attention whose three projections are one product, which a lowering pass views by heads; f32[b,n,16]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projections, self.last = nn.Linear(16, 48), nn.Linear(16, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (part[:, None] for part in self.projections(x).chunk(3, -1))
+        return x + self.last(nn.functional.scaled_dot_product_attention(q, k, v)[:, 0])
+
+
+def test_nodes_that_later_passes_make_are_made_again(tmp_path: Path) -> None:
+    """What was split when precision was decided is not in the file: later passes put views in its place."""
+    sizes = tp.Input(min_shape=(1, 3, 16), opt_shape=(2, 5, 16), max_shape=(4, 8, 16))
+    options: dict[str, Any] = {"dryrun": True, "min_block_size": 1}
+    model = Attention().eval()
+    first = tp.compile(model, [sizes], dump_dir=tmp_path / "dump", **options, **HALF).report
+    again = tp.compile(model, [sizes], partition=tmp_path / "dump", **options).report
+    assert types_of(again) == types_of(first)
+    assert again.program.segments == first.program.segments

@@ -94,8 +94,8 @@ class PartitionEdit {
       });
     }
     const precision = Object.fromEntries(this.types),
-      casts = [...this.state.run.casts];
-    return { schema: 1, segments: rows, verdicts, precision, casts };
+      derived = [...this.state.run.derived];
+    return { schema: 1, segments: rows, verdicts, precision, derived };
   }
 
   // A segment that lost nodes is cut where what it computes comes back through them: no part waits for itself.
@@ -133,7 +133,7 @@ class PartitionEdit {
       ),
     ];
     if (!this.state.run.segments.size || (!names.length && !this.count)) return null;
-    const typed = names.filter((name) => this.typeOf(name) && !this.state.run.casts.has(name));
+    const typed = names.filter((name) => this.typeOf(name) && !this.state.run.derived.has(name));
     const inside = names.filter((name) => this.placeOf(name)),
       able = names.filter((name) => this.refusal(name) === null);
     return el(

@@ -98,7 +98,7 @@ class Run {
     const text = (index) => data.strings[index];
     this.data = data;
     this.categories = []; // texts per node, from files of the reader's own
-    this.casts = new Set(data.casts || []);
+    this.derived = new Set(data.derived || []);
     // Names of nodes and modules are keys: they must not find what every object inherits.
     for (const table of [data.modules, data.lines, data.codes, ...data.measures.map((measure) => measure.values)]) {
       Object.setPrototypeOf(table, null);
