@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,6 +50,16 @@ def distributed_group(group: Any, module: nn.Module | None = None) -> Iterator[n
 
 def setup_nccl_for_torch_tensorrt() -> None:
     """Nothing: PyTorch, which runs collectives here, has NCCL."""
+
+
+def get_nccl_library_path() -> str | None:
+    """The folder of the NCCL that was installed with PyTorch; None if there is no such package."""
+    try:
+        found = importlib.util.find_spec("nvidia.nccl")
+    except ModuleNotFoundError:
+        return None
+    places = [] if found is None else list(found.submodule_search_locations or ())
+    return os.path.join(places[0], "lib") if places else None
 
 
 def initialize_nccl_comm(group: Any = None, device: Any = None) -> None:

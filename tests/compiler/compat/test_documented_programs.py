@@ -190,3 +190,31 @@ def test_what_was_built_and_where(capsys: pytest.CaptureFixture[str]) -> None:
     torch_tensorrt.set_device(0)
     with pytest.raises(tp.UserError, match="number of a GPU"):
         torch_tensorrt.set_device(-1)
+
+
+def test_a_process_group_must_be_that_of_the_module() -> None:
+    import torch.distributed as dist
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+    from trt_passes.torch_tensorrt.distributed import set_distributed_group
+    from trt_passes.torch_tensorrt.distributed._nccl_utils import get_nccl_library_path
+
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        other, operators = dist.new_group([0]), torch.ops._c10d_functional
+
+        class Summed(nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                total = operators.all_reduce(torch.relu(x), "sum", dist.group.WORLD.group_name)
+                return torch.tanh(operators.wait_tensor(total))
+
+        program = torch.export.export(Summed(), (X,))
+        options: dict[str, Any] = {"use_distributed_mode_trace": True, "min_block_size": 1, "executor": "pytorch"}
+        compiled = torch_tensorrt.dynamo.compile(program, [X], **options)
+        with torch_tensorrt.distributed_group(dist.group.WORLD, compiled) as module:
+            torch.testing.assert_close(module(X), Summed()(X))
+        with pytest.raises(RuntimeError, match="compile the model with the collectives of that group"):
+            set_distributed_group(compiled, other)
+    finally:
+        dist.destroy_process_group()
+    path = get_nccl_library_path()
+    assert path is None or Path(path).name == "lib"
