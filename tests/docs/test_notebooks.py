@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
+SHORT = ("a-pass-of-your-own", "where-did-my-model-go", "why-is-it-wrong")
 _MACHINE = re.compile(r"/(?:home|root|tmp|usr|opt|work|private|Users)/|[A-Z]:\\\\")
 
 
@@ -32,7 +33,10 @@ def test_a_notebook_was_committed_after_a_run_from_top_to_bottom(path: Path) -> 
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[] if path.stem in SHORT else [pytest.mark.long], id=path.stem) for path in NOTEBOOKS],
+)
 def test_a_notebook_runs(path: Path) -> None:
     """Its cells hold the assertions; what they print may differ between versions and machines."""
     pytest.importorskip("tensorrt_rtx")
