@@ -80,6 +80,20 @@ def test_the_operator_is_there_whichever_is_imported_first() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize(
+    "module", ["compiler.ir.operators", "compiler.ir.engine_operator", "compiler.runtime.operator"]
+)
+def test_the_operators_are_there_whatever_imports_pytorch(module: str) -> None:
+    code = (
+        f"import trt_passes.{module}, torch\n"
+        "ops = torch.ops.trt_passes\n"
+        "assert ops.share_no_memory([], [], [])\n"
+        "assert torch._C._dispatch_has_kernel_for_dispatch_key('trt_passes::execute_engine', 'CPU')\n"
+        "assert ops.write_rows(torch.zeros(1, 1, 3, 2), torch.ones(1, 1, 1, 2), torch.tensor([2])).sum() == 2"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_module_that_cannot_be_imported_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))

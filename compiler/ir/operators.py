@@ -13,16 +13,16 @@ import torch
 
 aten = torch.ops.aten
 
-LIBRARY = torch.library.Library("trt_passes", "DEF")  # type: ignore[no-untyped-call]
+_LIBRARY = torch.library.Library("trt_passes", "DEF")  # type: ignore[no-untyped-call]
 
 
 def _register(schema: str, shapes: Callable[..., Any], compute: Callable[..., Any] | None = None) -> Any:
-    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+    _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
     name = schema.partition("(")[0]
     if compute is not None:
-        LIBRARY.impl(name, compute, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+        _LIBRARY.impl(name, compute, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     # At level 1, PyTorch would look through all modules for this one, which takes as long as everything else here.
-    torch.library.register_fake(f"trt_passes::{name}", shapes, lib=LIBRARY, _stacklevel=0)
+    torch.library.register_fake(f"trt_passes::{name}", shapes, lib=_LIBRARY, _stacklevel=0)
     return getattr(torch.ops.trt_passes, name).default
 
 
@@ -51,7 +51,7 @@ EXECUTE_ENGINE = _register(
 
 # Without a kernel here PyTorch lets results require gradients that nobody can compute: buffers that they are written to
 # would keep the history of all calls.
-LIBRARY.impl("execute_engine", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
+_LIBRARY.impl("execute_engine", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
 
 
 # --- Caches of keys and values ----------------------------------------------------------------------------------------

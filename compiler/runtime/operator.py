@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..ir.operators import LIBRARY
+from ..ir import operators as operators
 
 if TYPE_CHECKING:
     from .runner import Runner
@@ -70,6 +70,8 @@ def share_no_memory(inputs: Sequence[torch.Tensor], state: Sequence[torch.Tensor
     return clash(inputs, state, written) is None
 
 
-LIBRARY.define("share_no_memory(Tensor[] inputs, Tensor[] state, int[] written) -> bool")  # type: ignore[no-untyped-call]
-LIBRARY.impl("share_no_memory", share_no_memory, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-LIBRARY.impl("execute_engine", execute_engine, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+# Not the library of `ir/operators.py`: where that file is what imports PyTorch first, this one is imported in between.
+_LIBRARY = torch.library.Library("trt_passes", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY.define("share_no_memory(Tensor[] inputs, Tensor[] state, int[] written) -> bool")  # type: ignore[no-untyped-call]
+_LIBRARY.impl("share_no_memory", share_no_memory, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+_LIBRARY.impl("execute_engine", execute_engine, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
