@@ -88,7 +88,7 @@ class Layer(CacheLayerMixin):
         self.values: Any = None
         self.is_initialized = True
         self.is_sliding = sliding
-        self.positions = positions
+        self.positions: int = positions
         self.length: Any = 0
 
     def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:

@@ -160,7 +160,7 @@ def _is_of_half_matrices(model: Any) -> bool:
     """Whether nearly all weights of a model are matrices of halves."""
     weights = list(model.parameters())
     matrices = sum(weight.nbytes for weight in weights if weight.dim() == 2 and weight.dtype in HALVES)
-    return matrices > 0.9 * sum(weight.nbytes for weight in weights)
+    return bool(matrices > 0.9 * sum(weight.nbytes for weight in weights))
 
 
 def _compiled(

@@ -41,7 +41,7 @@ _QUANTIZERS = frozenset({QUANTIZE, DEQUANTIZE})
 _EIGHT_BIT_FLOATS = frozenset({torch.float8_e4m3fn, torch.float8_e8m0fnu})
 
 
-_BORDERS = MappingProxyType(
+_BORDERS: Mapping[Any, str] = MappingProxyType(
     {
         aten.view_as_real.default: "here complex numbers are taken apart for what follows, by a view",
         aten.view_as_complex.default: "here they are put together for what follows, by a view",

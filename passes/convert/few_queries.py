@@ -39,8 +39,9 @@ def is_of_few_queries(call: Call, is_constant: IsConstant) -> bool:
     if batch != 1 or of_keys != value.shape[:2] or of_keys[0] != 1:
         return False
     # Heads that share a head of keys are queries of it, if each has one.
-    return (heads == of_keys[1] and rows <= MOST_QUERIES) or (
-        rows == 1 and heads % of_keys[1] == 0 and heads // of_keys[1] <= MOST_QUERIES
+    return bool(
+        (heads == of_keys[1] and rows <= MOST_QUERIES)
+        or (rows == 1 and heads % of_keys[1] == 0 and heads // of_keys[1] <= MOST_QUERIES)
     )
 
 

@@ -45,7 +45,7 @@ def beside_readers(
     for node in reversed(_casts(program, home, able)):
         readers = [_place_of(user, home) for user in node.users]
         first = min((name for name in readers if name in places), key=lambda name: places[name], default="")
-        if first in groups:
+        if first is not None and first in groups:
             home[node.name] = first
     return _with(groups, home)
 
