@@ -239,7 +239,13 @@ def _softmax(ctx: ConverterContext, call: Call, x: Tensor, log: bool) -> Tensor:
 
 
 def normalized_exponential(ctx: ConverterContext, x: Tensor, axis: int, role: str = "") -> Tensor:
-    """A softmax layer over one axis of a tensor of at least one dimension."""
+    """A softmax layer over one axis of a tensor of at least one dimension.
+
+    Over one element it is 1, or not a number, and no layer: with the products around it that gave wrong kernels on an
+    H200, in attention to one key.
+    """
+    if x.shape[axis] == 1:
+        return ar.unary(ctx, "EXP", ar.elementwise(ctx, "SUB", x, x, "difference"), role)
     flat = x.rank == 1
     if flat:
         # TensorRT's softmax keeps the first dimension as a batch.
