@@ -82,3 +82,26 @@ def test_half_precision_and_narrowed_doubles_leave_the_graphs_inside_alone(name:
     (row,) = (row for row in wide.report.ledger if row.op == f"higher_order.{name}")
     assert {reason.code for reason in row.reasons} == {"TP201"}
     torch.testing.assert_close(wide(*inputs), model(*inputs), rtol=1e-4, atol=1e-4)
+
+
+class Mapped(nn.Module):
+    """Elements that are tensors and a number of the graph around them, with two results."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        def each(row: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.relu(row) * other.sum(), row + y
+
+        from torch._higher_order_ops.map import map as map_elements
+
+        first, last = map_elements(lambda rows: each(*rows), (x * 2, x + 1))
+        return first + 1, last
+
+
+def test_a_mapped_function_is_a_loop_of_the_engine() -> None:
+    model = Mapped()
+    rows = tp.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(6, 4))
+    result = tp.compile(model, [rows, torch.randn(4)], min_block_size=1, executor="reference")
+    assert result.report.coverage == 1.0
+    for count in (1, 3, 6):
+        inputs = torch.randn(count, 4), torch.randn(4)
+        torch.testing.assert_close(result(*inputs), model(*inputs))

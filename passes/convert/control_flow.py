@@ -1,4 +1,4 @@
-"""`torch.cond`, `while_loop` and `scan`: their graphs become branches and loops of the network."""
+"""`torch.cond`, `while_loop`, `scan` and `map`: their graphs become branches and loops of the network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,15 @@ def _carries_a_number(call: Call) -> str | None:
 
 
 def _scans_nothing(call: Call) -> str | None:
-    lengths = [item.meta["val"].shape[0] for item in _arguments(call)[2]]
+    return _no_elements(call, _arguments(call)[2])
+
+
+def _maps_nothing(call: Call) -> str | None:
+    return _no_elements(call, _arguments(call)[1])
+
+
+def _no_elements(call: Call, tensors: Sequence[Node]) -> str | None:
+    lengths = [item.meta["val"].shape[0] for item in tensors]
     if lengths and lengths[0] != 0:
         return None
     return f"{call.op}: it scans {'a dimension of size 0' if lengths else 'no tensor'}"
@@ -109,6 +117,20 @@ def scan(ctx: ConverterContext, call: Call) -> tuple[Tensor, ...]:
         loop.carry(state, _own(ctx, following, inputs))
     collected = [loop.collected(_own(ctx, result, inputs)) for result in results[len(states) :]]
     return (*(loop.last(state) for state in states), *collected)
+
+
+@FAMILY.converter(
+    higher_order.map_impl,
+    conditions=[_TENSORS, Condition("TP205", "there is something to map", _maps_nothing)],
+)
+def map_elements(ctx: ConverterContext, call: Call) -> tuple[Tensor, ...]:
+    """A loop over the first dimension of tensors that collects results."""
+    body, mapped, others = _arguments(call)
+    tensors = [ctx.tensor(item) for item in mapped]
+    loop = Loop(ctx, tensors[0].shape[0])
+    inputs = [*(loop.element(tensor) for tensor in tensors), *others]
+    results = _converted(ctx, call, body, inputs)
+    return tuple(loop.collected(_own(ctx, result, inputs)) for result in results)
 
 
 # --- graphs ----------------------------------------------------------------------------------------------------------

@@ -125,7 +125,8 @@ def nonzero(value: Any) -> Any:
 
 def _same(left: Any, right: Any) -> Tensor:
     left, right = (0 if part is None else part for part in (left, right))
-    return left == right if isinstance(left, Tensor) else right == left
+    same: Tensor = left == right if isinstance(left, Tensor) else right == left
+    return same
 
 
 def _scaled(dtype: torch.dtype, value: Any, alpha: Any) -> Any:

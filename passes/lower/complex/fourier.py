@@ -114,7 +114,8 @@ class Fourier:
     # --- one dimension ---------------------------------------------------------------------------------------------
     def _along(self, dtype: torch.dtype, value: Pair, axis: int, length: int, sign: int, scale: float) -> Pair:
         moved = on_parts(torch.movedim)(dtype, value, axis, -1)
-        return on_parts(torch.movedim)(dtype, self._last(dtype, moved, length, sign, scale), -1, axis)
+        result: Pair = on_parts(torch.movedim)(dtype, self._last(dtype, moved, length, sign, scale), -1, axis)
+        return result
 
     def _last(self, dtype: torch.dtype, value: Pair, length: int, sign: int, scale: float = 1.0) -> Pair:
         """A transform along the last dimension."""
@@ -141,7 +142,7 @@ class Fourier:
             return _times(dtype, value, _both(matrix, lambda part: part.transpose(0, 1)), left=True)
         turned = _both(value, lambda part: part.transpose(-1, -2))
         full = self._last(dtype, turned, b, sign, scale)
-        return _both(full, lambda part: part.transpose(-1, -2)[..., :kept, :])
+        return Pair(*(part.transpose(-1, -2)[..., :kept, :] for part in (full.real, full.imag)))
 
     def _forward_real(
         self, dtype: torch.dtype, value: Tensor, length: int, kept: int, scale: float, sign: int = -1
@@ -154,7 +155,7 @@ class Fourier:
         a, b = factors
         turned = self._first_step(dtype, value, a, b, sign)
         flat = _flat(self._second_step(dtype, turned, b, -(-kept // a), sign, scale))
-        return _both(flat, lambda part: part[..., :kept])
+        return Pair(flat.real[..., :kept], flat.imag[..., :kept])
 
     def _inverse_real(self, dtype: torch.dtype, value: Pair, length: int, scale: float) -> Tensor:
         """Real numbers of the first half of their transform; imaginary parts of what is real are ignored."""
@@ -199,13 +200,10 @@ class Fourier:
 
     def _constant(self, name: str, key: tuple[Any, ...], make: Callable[[], Tensor], scale: float) -> Pair:
         dtype = key[0]
-        parts = [
-            self.constants.tensor(
-                f"{name}_{part}", (name, part, *key), lambda part=part: (getattr(make(), part) * scale).to(dtype)
-            )
-            for part in ("real", "imag")
-        ]
-        return Pair(*parts)
+        return Pair(
+            self.constants.tensor(f"{name}_real", (name, 0, *key), lambda: (make().real * scale).to(dtype)),
+            self.constants.tensor(f"{name}_imag", (name, 1, *key), lambda: (make().imag * scale).to(dtype)),
+        )
 
 
 def _roots(length: int, rows: int, columns: int, sign: int) -> Tensor:

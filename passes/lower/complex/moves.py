@@ -40,7 +40,7 @@ def filled(target: Any, name: str, default: Any = 0) -> Rule:
 
     def rule(dtype: torch.dtype, /, *args: Any, **kwargs: Any) -> Any:
         given = dict(zip(names, args, strict=False)) | kwargs
-        number = complex(given.get(name) if given.get(name) is not None else default)
+        number = complex(default if given.get(name) is None else given[name])
         plain = [
             target(**_part(given, index) | {name: value}) for index, value in enumerate((number.real, number.imag))
         ]
@@ -77,7 +77,8 @@ def _part(arguments: Any, index: int) -> Any:
 def masked_fill(dtype: torch.dtype, self: Any, mask: Tensor, value: Any) -> Pair:
     """Numbers, or tensors of no dimension, in the places of a mask."""
     if not isinstance(value, Tensor | Pair):
-        return filled(aten.masked_fill.Scalar, "value")(dtype, as_pair(dtype, self), mask, value)
+        result: Pair = filled(aten.masked_fill.Scalar, "value")(dtype, as_pair(dtype, self), mask, value)
+        return result
     self, value = as_pair(dtype, self), as_pair(dtype, value)
     return Pair(torch.where(mask, value.real, self.real), torch.where(mask, value.imag, self.imag))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -60,7 +59,7 @@ def joined(real: Any, imag: Any) -> Pair:
         return Pair(real, torch.full_like(real, float(imag or 0)))
     if same_sizes(real.shape, imag.shape):
         return Pair(real, imag)
-    shape = torch.broadcast_shapes(real.shape, imag.shape)
+    shape: Any = torch.broadcast_shapes(real.shape, imag.shape)  # type: ignore[no-untyped-call]
     return Pair(*(part if same_sizes(part.shape, shape) else part.expand(shape) for part in (real, imag)))
 
 
@@ -68,11 +67,6 @@ def as_pair(dtype: torch.dtype, value: Any) -> Pair:
     """A real or complex tensor as a pair of parts of a real type."""
     value = typed(dtype, value)
     return value if isinstance(value, Pair) else joined(value, None)
-
-
-def shape_of(value: Pair | Tensor) -> Sequence[Any]:
-    """The sizes of a real or complex tensor."""
-    return value.real.shape if isinstance(value, Pair) else value.shape
 
 
 def parts_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -65,11 +65,13 @@ def cumprod(dtype: torch.dtype, self: Any, /, dim: int, **options: Any) -> Any:
 def vector_norm(dtype: torch.dtype, self: Pair, /, *args: Any, **options: Any) -> Tensor:
     """The norm of the absolute values."""
     given = {name: value for name, value in options.items() if name != "dtype"}
-    return torch.linalg.vector_norm(absolute(dtype, typed(dtype, self)), *args, **given)
+    norm: Tensor = torch.linalg.vector_norm(absolute(dtype, typed(dtype, self)), *args, **given)
+    return norm
 
 
 def dist(dtype: torch.dtype, self: Any, other: Any, p: Any = 2) -> Tensor:
-    return torch.linalg.vector_norm(absolute(dtype, sub(dtype, self, other)).flatten(), p)
+    norm: Tensor = torch.linalg.vector_norm(absolute(dtype, sub(dtype, self, other)).flatten(), p)
+    return norm
 
 
 def var(dtype: torch.dtype, self: Pair, dim: Any = None, *, correction: Any = None, keepdim: bool = False) -> Tensor:
@@ -77,7 +79,8 @@ def var(dtype: torch.dtype, self: Pair, dim: Any = None, *, correction: Any = No
     dims = _dims(self, dim)
     correction = 1 if correction is None else correction
     both = [aten.var.correction(part, dims, correction=correction, keepdim=keepdim) for part in _both(self)]
-    return both[0] + both[1]
+    total: Tensor = both[0] + both[1]
+    return total
 
 
 def var_mean(dtype: torch.dtype, self: Pair, /, dim: Any = None, **options: Any) -> tuple[Tensor, Pair]:

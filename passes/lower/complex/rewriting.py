@@ -93,7 +93,7 @@ class Rewriting:
         _, dim, index = node.args
         if dim not in (-1, dims) or index not in (0, 1):
             return False
-        node.replace_all_uses_with(pair.imag if index else pair.real)
+        node.replace_all_uses_with(leaves_of(pair)[index])
         self._rewritten.append(node)
         return True
 
@@ -128,8 +128,8 @@ class Rewriting:
     @staticmethod
     def _named(node: Node, pair: Pair) -> Pair:
         """The parts, named after the node where they were made for it."""
-        for part, suffix in ((pair.real, "real"), (pair.imag, "imag")):
-            if part.op == "call_function" and part.next in (node, pair.real.next, pair.imag.next) and not part.users:
+        for part, suffix in zip(leaves_of(pair), ("real", "imag"), strict=True):
+            if part.op == "call_function" and not part.users:
                 named(part, f"{node.name}_{suffix}")
         return pair
 
@@ -144,10 +144,10 @@ class Rewriting:
         with graph.inserting_before(place):
             both = named(insert_call(graph, aten.view_as_real.default, (source,), like=like), f"{source.name}_parts")
             dim = len(source.meta["val"].shape)
-            real, imag = (insert_call(graph, aten.select.int, (both, dim, index), like=like) for index in (0, 1))
-        for made in (both, real, imag):
+            parts: list[Any] = [insert_call(graph, aten.select.int, (both, dim, index), like=like) for index in (0, 1)]
+        for made in (both, *parts):
             clear(made, "complex", "exact")
-        return Pair(named(real, f"{source.name}_real"), named(imag, f"{source.name}_imag"))
+        return self._named(source, Pair(*parts))
 
     def _together(self, node: Node, pair: Pair) -> Node:
         """A complex tensor of its parts, for PyTorch or the caller."""

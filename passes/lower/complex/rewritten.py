@@ -41,7 +41,7 @@ def _left(program: Program, ctx: Context) -> dict[str, str]:
     known, wide = rules(Constants(program)), ctx.settings.truncate_double
     left: dict[str, str] = {}
     for node in filter(has_complex, program.op_nodes):
-        producer = node.args[0].name if is_getitem(node) else ""  # type: ignore[union-attr]
+        producer = node.all_input_nodes[0].name if is_getitem(node) else ""
         reason = left.get(producer) or left_for_itself(node, known, wide)
         if reason is not None:
             left[node.name] = reason
@@ -51,7 +51,7 @@ def _left(program: Program, ctx: Context) -> dict[str, str]:
 def _decompositions(ctx: Context) -> Mapping[Any, Any]:
     """PyTorch's own, down to core ATen, without those of operators that a converter takes whole."""
     whole = frozenset(ctx.converters.composite_targets())
-    table = torch.export.default_decompositions()
+    table = dict(torch.export.default_decompositions())
     return {target: rule for target, rule in table.items() if target not in whole}
 
 

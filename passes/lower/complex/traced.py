@@ -60,7 +60,9 @@ class Tracer:
         for source in node.all_input_nodes:
             numbered[source] = map_leaves(values.get(source, source), lambda leaf: _add(leaves, leaf))
         fakes = [leaf.meta["val"] for leaf in leaves]
-        text = str(map_arg((node.args, dict(node.kwargs)), lambda source: _Text(numbered[source])))
+        # The type of map_arg knows arguments of nodes only.
+        shown: Any = lambda source: _Text(numbered[source])  # noqa: E731
+        text = str(map_arg((node.args, dict(node.kwargs)), shown))
         key = (node.target, text, _result_types(node), tuple(map(signature_of, fakes)))
         if key not in self._known:
             self._known[key] = self._traced(node, rule, numbered, fakes)
