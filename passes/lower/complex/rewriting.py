@@ -93,7 +93,7 @@ class Rewriting:
         _, dim, index = node.args
         if dim not in (-1, dims) or index not in (0, 1):
             return False
-        node.replace_all_uses_with(leaves_of(pair)[index])
+        node.replace_all_uses_with(leaves_of(pair)[1 if index else 0])
         self._rewritten.append(node)
         return True
 
