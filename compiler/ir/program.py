@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
@@ -311,6 +312,6 @@ def is_getitem(node: Node) -> bool:
 def bodies_of(node: Node) -> dict[str, GraphModule]:
     """The graphs that are arguments of a node (the branches of a conditional, the body of a loop), by their names."""
     root = node.graph.owning_module
-    references = [source for source in node.all_input_nodes if source.op == "get_attr"]
-    found = {str(source.target): root.get_submodule(str(source.target)) for source in references if root is not None}
+    names = [str(source.target) for source in node.all_input_nodes if source.op == "get_attr"]
+    found = {name: attrgetter(name)(root) for name in names if root is not None}  # also tensors, inside of a body
     return {name: module for name, module in found.items() if isinstance(module, GraphModule)}

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from ...errors import UserError
 from .code import Code, Op, Origin, function_graph, read_code
 from .decisions import DeclaredSizes, both
+from .fast_paths import multi_head_attention, transformer_encoder_layer
 from .mkldnn import in_mkldnn
 from .native import is_native, run_native
 from .packed import number_in
@@ -44,6 +45,8 @@ INSTEAD: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "aten::_convolution": _convolution,
         "aten::_convolution.deprecated": _convolution,
+        "aten::_native_multi_head_attention": multi_head_attention,
+        "aten::_transformer_encoder_layer_fwd": transformer_encoder_layer,
         "aten::size.int": torch.Tensor.size,
         "aten::stride.int": torch.Tensor.stride,
         "aten::dim": torch.Tensor.dim,
@@ -283,8 +286,8 @@ class Interpreter:
             owner = known.get(inner.inputs[0]) if inner.inputs else None
             if inner.kind == "prim::GetAttr" and owner is not None:
                 value = known[inner.outputs[0]] = self._attribute(owner, inner.name)
-                if isinstance(value, torch.Tensor):
-                    found[owner, inner.name] = value
+                if not isinstance(value, Twin) and any(isinstance(x, torch.Tensor) for x in pytree.tree_leaves(value)):
+                    found[owner, inner.name] = value  # of a list, its tensors
             if inner.kind == "prim::CallMethod" and isinstance(owner, Twin):
                 for path, part in owner.named_modules():
                     assert isinstance(part, Twin)

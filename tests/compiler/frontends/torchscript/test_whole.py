@@ -49,6 +49,29 @@ def test_state_is_kept_and_compiling_does_not_change_it() -> None:
     assert compiled.get_buffer("h").abs().sum() > 0
 
 
+class Lists(nn.Module):
+    """A branch on a tensor, which reads a tensor out of a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = [torch.ones(4), torch.arange(4.0)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(x)
+        if bool(x.sum() > 0):
+            y = torch.tanh(y + self.seen[-1])
+        return y * 2
+
+
+@torch.no_grad()
+def test_a_branch_that_reads_a_list() -> None:
+    script = torch.jit.script(Lists().eval())
+    compiled = tp.compile(script, [torch.ones(2, 4)], **OPTIONS)
+    assert compiled.report.verdicts["trt"]
+    for x in (torch.ones(2, 4), -torch.ones(2, 4)):
+        torch.testing.assert_close(compiled(x), script(x))
+
+
 class Sharp(nn.Module):
     """Convolutions and activations that have forms for CPUs alone."""
 
