@@ -58,9 +58,6 @@ def product(
     rank = max(left.rank, right.rank)
     left, right = shapes.with_rank(ctx, left, rank), shapes.with_rank(ctx, right, rank)
     batch = shapes.broadcast(left.shape[:-2], right.shape[:-2])
-    if left.shape[-2 if transposed[0] else -1] == 1 and not any(transposed):
-        # As a matrix product it was wrong on an H200: attention to one key with heads of 2 to 8.
-        return ar.elementwise(ctx, "PROD", left, right, role)
     widened = exact_sums and ctx.use_fp32_acc and left.dtype == torch.float16
     if widened:
         left, right = _in_float32(ctx, left, batch), _in_float32(ctx, right, batch)
