@@ -28,7 +28,7 @@ from typing import Any
 
 BANDWIDTH = 4.3e12
 STEPS, PROMPTS, PROMPT = 50, 5, 512
-PEERS = ("ours", "ours-one-engine", "ours-by-pytorch", "ours-no-graphs", "reduce-overhead", "eager", "max-autotune")
+PEERS = ("ours", "ours-token-engine", "ours-by-pytorch", "ours-no-graphs", "reduce-overhead", "eager", "max-autotune")
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def ours(model: Any, row: Row, peer: str) -> tuple[Step, Step, dict[str, Any]]:
         max_source_len=SOURCE if encodes and not hasattr(model.config, "num_mel_bins") else None,
         cuda_graphs=peer != "ours-no-graphs",
         in_place=False if peer == "ours-by-pytorch" else None,
-        token_engine=False if peer == "ours-one-engine" else None,
+        token_engine=peer == "ours-token-engine",
         executor="tensorrt",
     )
     name = cache_argument(type(model))

@@ -16,7 +16,6 @@ from torch.utils import _pytree as pytree
 from ..compiler.api import compile as compile_model
 from ..compiler.api import trace
 from ..compiler.errors import UserError
-from ..compiler.ir.dtypes import HALVES
 from ..compiler.ir.input import Input
 from ..compiler.tensorrt import loader
 from .images import ImageFeatures, images_of
@@ -35,7 +34,7 @@ def compile_for_generation(
     max_source_len: int | None = None,
     all_logits: bool = False,
     in_place: bool | None = None,
-    token_engine: bool | None = None,
+    token_engine: bool = False,
     **settings: Any,
 ) -> Any:
     """Compile a language model of transformers so that its `generate` runs in TensorRT.
@@ -56,7 +55,7 @@ def compile_for_generation(
             otherwise it returns new keys and values, which PyTorch writes there. By default where that holds for all
             of the cache.
         token_engine: make an engine of its own for one token of one sequence, which shares its weights with the other
-            in the memory of the model. By default for models in half precision whose weights are matrices.
+            in the memory of the model. It is meant for models in half precision.
         settings: as for `compile`, such as `enabled_precisions` and `cuda_graphs`.
 
     Returns:
@@ -95,8 +94,8 @@ def compile_for_generation(
         positions = takes_positions(model)
     images = images_of(model) if source is None else None
     plan = Plan(name, layout, batch, prefill, all_logits, positions, model.dtype, graphs, source, images)
-    if token_engine is None:
-        token_engine = in_place is not False and "mutable_weights" not in settings and _is_of_half_matrices(model)
+    if token_engine and "mutable_weights" in settings:
+        raise UserError("token_engine says which weights are inputs of engines: leave out mutable_weights.")
     several = source is not None or images is not None or token_engine
     plan, programs = _steps(model, plan, in_place, token_engine, settings, several)
     if images is not None:
@@ -134,7 +133,7 @@ def _steps(
     )
     if plan.layout.in_place and copied:
         if in_place is None:
-            return _steps(model, plan, False, False, settings, several)
+            return _steps(model, plan, False, token_engine, settings, several)
         warnings.warn(
             f"{copied} of the {count} tensors of the cache are not written in place, because no engine reads, writes "
             "and returns them: a step copies them. compiled.programs['step'].report says what stays in PyTorch; "
@@ -154,13 +153,6 @@ def _example(model: Any, plan: Plan) -> dict[str, torch.Tensor]:
         return {"input_ids": ids, "decoder_input_ids": ids}
     features = torch.zeros((1, *plan.source.shape), dtype=plan.dtype, device=model.device)
     return {plan.source.argument: features, "decoder_input_ids": ids}
-
-
-def _is_of_half_matrices(model: Any) -> bool:
-    """Whether nearly all weights of a model are matrices of halves."""
-    weights = list(model.parameters())
-    matrices = sum(weight.nbytes for weight in weights if weight.dim() == 2 and weight.dtype in HALVES)
-    return bool(matrices > 0.9 * sum(weight.nbytes for weight in weights))
 
 
 def _compiled(

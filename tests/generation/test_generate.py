@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers as tf
 import trt_passes as tp
+from trt_passes.compiler.runtime.saving.save import to_bytes
 from trt_passes.transformers import CompiledCache, compile_for_generation
 
 from .models import decoder
@@ -152,23 +153,18 @@ def test_one_file_without_the_model(model: Any, compiled: Any, tmp_path: Path) -
 
 
 def test_weights_are_there_once(model: Any, compiled: Any, tmp_path: Path) -> None:
-    own = dict(model.named_parameters())
     tp.save(compiled, tmp_path / "llama.pt2")
     for item in (compiled, tp.load(tmp_path / "llama.pt2", executor="pytorch")):
         first, second = (dict(item.programs[name].named_parameters()) for name in ("step", "token"))
         matrices = [name for name, weight in first.items() if weight.dim() == 2]
-        assert len(matrices) == 15
+        assert sum(first[name].nbytes for name in matrices) > 0.99 * sum(item.nbytes for item in model.parameters())
         assert all(first[name] is second[name] for name in matrices)
-    compiled_ones = compiled.programs["step"].named_parameters()
-    assert all(weight is own[name.removeprefix("model.")] for name, weight in compiled_ones)
+    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    assert all(weight.untyped_storage().data_ptr() in own for weight in compiled.programs["step"].parameters())
     with zipfile.ZipFile(tmp_path / "llama.pt2") as archive:
         sizes = {name: len(archive.read(name)) for name in archive.namelist()}
-    engines = {
-        name: sum(len(item.engine) for item in program.report.program.segments)
-        for name, program in compiled.programs.items()
-    }
     weights = sum(weight.nbytes for weight in model.parameters())
-    assert sizes["programs/token.pt2"] - engines["token"] < sizes["programs/step.pt2"] - engines["step"] - weights / 2
+    assert sizes["programs/token.pt2"] < len(to_bytes(compiled.programs["token"])) - weights / 2
 
 
 def test_a_damaged_file(compiled: Any, tmp_path: Path) -> None:

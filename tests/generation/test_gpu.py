@@ -35,7 +35,8 @@ def test_logits_are_as_exact_as_eager_ones_at_every_position(
         wanted = exact(ids).logits
         half = decoder(name).half().cuda()
         eager = half(ids.cuda()).logits.float().cpu()
-    compiled = compiled_for(half, cuda_graphs=graphs, in_place=in_place, executor="tensorrt")
+    options = {"cuda_graphs": graphs, "in_place": in_place, "token_engine": batch == 1}
+    compiled = compiled_for(half, executor="tensorrt", **options)
     cache = compiled.new_cache()
     found = [compiled(ids[:, :20].cuda(), **{cache_argument(type(half)): cache}).logits]
     for place in range(20, POSITIONS):
@@ -43,7 +44,6 @@ def test_logits_are_as_exact_as_eager_ones_at_every_position(
     ours = torch.cat(found, dim=1).float().cpu()
     assert compiled.without_graphs is None
     assert bool(cache.memory.steps) == graphs
-    assert ("token" in compiled.programs) == (in_place is not False)
     allowed = 2 * (eager - wanted).abs().max() + 1e-3
     assert (ours - wanted[:, 19:]).abs().max() <= allowed
 
@@ -66,6 +66,8 @@ def test_steps_with_an_encoder_are_graphs(name: str) -> None:
             for sign in (1, -1):
                 turned = {key: tensor * sign if key == "input_features" else tensor for key, tensor in moved.items()}
                 ids = compiled.generate(**turned, do_sample=False, max_new_tokens=12)
+                if name == "whisper":  # whose answers are without the token that they start with
+                    ids = torch.nn.functional.pad(ids, (1, 0), value=half.config.decoder_start_token_id)
                 wanted = half(**turned, decoder_input_ids=ids[:, :-1]).logits
                 best = wanted.max(dim=-1).values - wanted.gather(-1, ids[:, 1:, None])[..., 0]
                 assert best.max() < 0.05 * wanted.abs().max(), best
