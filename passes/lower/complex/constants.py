@@ -15,9 +15,10 @@ from ....compiler.ir.program import Program, fake_tensor
 
 @dataclass
 class Constants:
-    """The constants of one program's rules."""
+    """The constants of one program's rules, which are made on `device`: that of the tensors which they meet."""
 
     program: Program
+    device: torch.device = torch.device("cpu")
     _fakes: dict[Hashable, Tensor] = field(default_factory=dict)
     _real: dict[int, tuple[str, Tensor]] = field(default_factory=dict)
     _nodes: dict[int, Node] = field(default_factory=dict)
@@ -30,9 +31,10 @@ class Constants:
             key: equal for equal constants.
             make: computes it.
         """
+        key = (key, self.device)
         if key not in self._fakes:
             with _disable_current_modes(), torch.no_grad():
-                value = make()
+                value = make().to(self.device)
                 fake = fake_tensor(self.program.graph, value)
             self._fakes[key] = fake
             self._real[id(fake)] = (name, value)

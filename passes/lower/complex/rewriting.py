@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from ....compiler.ir.annotations import annotate_node, clear
 from ....compiler.ir.expanded_call import NotExpandable
@@ -58,6 +59,7 @@ class Rewriting:
         sources = [source for source in node.all_input_nodes if is_complex(source) and source not in self.values]
         for source in sources:
             self.values[source] = self._apart(source, node)
+        self.constants.device = device_of(node)
         traced = self._tracer.trace(node, self.rules[node.target], self.values)
         if node.target in TRANSFORMS:
             annotate_node(node, exact=True)
@@ -160,6 +162,12 @@ class Rewriting:
             named(both, f"{node.name}_parts")
             whole = insert_call(graph, aten.view_as_complex.default, (both,), like=node)
         return named(whole, f"{node.name}_complex")
+
+
+def device_of(node: Node) -> torch.device:
+    """Where the node's results are."""
+    leaves = pytree.tree_leaves(node.meta.get("val"))
+    return next((leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)), torch.device("cpu"))
 
 
 def is_complex(node: Node) -> bool:

@@ -10,6 +10,7 @@ import torch
 import trt_passes as tp
 from torch import nn
 from trt_passes.compiler.ir.annotations import is_exact
+from trt_passes.passes.lower.complex.constants import Constants
 from trt_passes.passes.lower.complex.fourier import Fourier, factors_of
 from trt_passes.passes.lower.complex.pair import Pair
 
@@ -239,3 +240,22 @@ def test_half_precision_and_tf32_are_not_for_transforms() -> None:
     assert not result.report.program.segments[0].engine.spec.tf32
     plain = compiled(nn.Linear(16, 4), [x])
     assert plain.report.program.segments[0].engine.spec.tf32
+
+
+def test_matrices_are_on_the_device_of_what_they_multiply() -> None:
+    program = tp.trace(nn.ReLU(), [X])
+    constants = Constants(program)
+    numbers = [constants.tensor("one", "key", lambda: torch.ones(2))]
+    constants.device = torch.device("meta")
+    numbers.append(constants.tensor("one", "key", lambda: torch.ones(2)))
+    nodes = [constants.node_of(number) for number in numbers]
+    assert [node.meta["val"].device.type for node in nodes] == ["cpu", "meta"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_on_a_gpu_is_one_engine(name: str) -> None:
+    make, shape = MODELS[name]
+    torch.manual_seed(0)
+    result = check(make().eval().cuda(), (torch.randn(shape).cuda(),), tolerance=1e-3, executor="tensorrt")
+    assert result.report.coverage == 1.0
