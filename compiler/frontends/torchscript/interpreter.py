@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from ...errors import UserError
 from .code import Code, Op, Origin, function_graph, read_code
 from .decisions import DeclaredSizes, both
-from .fast_paths import multi_head_attention, transformer_encoder_layer
+from .fast_paths import gru_cell, lstm_cell, multi_head_attention, transformer_encoder_layer
 from .mkldnn import in_mkldnn
 from .native import is_native, run_native
 from .packed import number_in
@@ -45,6 +45,8 @@ INSTEAD: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "aten::_convolution": _convolution,
         "aten::_convolution.deprecated": _convolution,
+        "aten::lstm_cell": lstm_cell,
+        "aten::gru_cell": gru_cell,
         "aten::_native_multi_head_attention": multi_head_attention,
         "aten::_transformer_encoder_layer_fwd": transformer_encoder_layer,
         "aten::size.int": torch.Tensor.size,
