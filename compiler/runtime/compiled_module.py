@@ -268,8 +268,12 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
             return fn(torch.empty(0, device=device)).device
 
         for name in set(self._read) - {name for name, _ in (*self.named_parameters(), *self.named_buffers())}:
-            tensor, (owner, _, attribute) = self.get_tensor(name), name.rpartition(".")
-            setattr(self.get_submodule(owner), attribute, tensor.to(moved(tensor.device)))
+            found, (owner, _, attribute) = attrgetter(name)(self), name.rpartition(".")
+            if isinstance(found, torch.Tensor):
+                setattr(self.get_submodule(owner), attribute, found.to(moved(found.device)))
+            # Branches of torch.cond are attributes of the graph too.
+            elif isinstance(found, GraphModule) and move_made_tensors(found.graph, moved):
+                found.recompile()
         if move_made_tensors(self.graph, moved):
             self.recompile()
         self._forget_captures()

@@ -382,3 +382,15 @@ def test_a_compiled_module_is_in_eval_mode() -> None:
     assert module.eval() is module
     with pytest.raises(UserError, match="cannot be trained"):
         module.train()
+
+
+class Branches(nn.Module):
+    def forward(self, x):
+        x.add_(1)
+        return torch.cond(x.sum() > 0, lambda t: t * 2 + torch.ones(3), lambda t: t.clone(), (x,))
+
+
+def test_a_module_with_branches_moves_and_looks_for_shared_memory():
+    compiled = tp.compile(Branches(), [torch.ones(2, 3)], min_block_size=1, executor="pytorch")
+    moved = compiled.to("cpu")
+    torch.testing.assert_close(moved(torch.ones(2, 3)), torch.full((2, 3), 5.0))
