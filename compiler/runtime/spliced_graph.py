@@ -21,6 +21,7 @@ from torch.export.graph_signature import (
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
+from torch.utils._sympy.symbol import SymT, symbol_is_type
 
 from ..ir.dependencies import SHAPE_QUERIES
 from ..ir.engine_operator import OPERATOR
@@ -270,7 +271,12 @@ class _Splicer:
             graph=self.graph,
             graph_signature=ExportGraphSignature(inputs, outputs),
             state_dict=dict(before.state_dict),
-            range_constraints=dict(before.range_constraints),
+            # PyTorch's files have no ranges of fractions, and nothing asks for them.
+            range_constraints={
+                symbol: limits
+                for symbol, limits in before.range_constraints.items()
+                if not (symbol.is_Symbol and symbol_is_type(symbol, (SymT.FLOAT, SymT.UNBACKED_FLOAT)))
+            },
             module_call_graph=before.module_call_graph[:1],
             example_inputs=before.example_inputs,
             constants={**before.constants, **self.extra_constants},

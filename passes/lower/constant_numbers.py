@@ -12,6 +12,7 @@ from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
+from torch.utils._sympy.symbol import SymT, symbol_is_type
 
 from ...compiler.ir.program import Program, is_symbolic
 from .values import is_pure
@@ -58,6 +59,11 @@ def write_numbers(program: Program, numbers: Mapping[Node, int | float | bool]) 
         node.args, node.kwargs = map_arg((node.args, node.kwargs), lambda source: numbers.get(source, source))
         if node.target in _CHECKS and _holds(node):
             graph.erase_node(node)
+    # A fraction that torch.export knew to be one number left its range behind, which PyTorch cannot save.
+    limits, used = program.exported.range_constraints, _symbols_of(graph.nodes)
+    for symbol in list(limits):
+        if symbol.is_Symbol and symbol_is_type(symbol, SymT.UNBACKED_FLOAT) and symbol not in used:
+            del limits[symbol]
 
 
 def _holds(check: Node) -> bool:

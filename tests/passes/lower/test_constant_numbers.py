@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -113,3 +114,20 @@ def test_a_shift_in_a_buffer_leaves_one_engine() -> None:
         assert len(compiled.report.segments) == 1
         assert compiled.report.coverage == 1.0
         torch.testing.assert_close(compiled(X), model(X))
+
+
+def test_a_fraction_of_a_buffer_is_saved(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scale", torch.tensor(2.6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + float(self.scale)
+
+    compiled = tp.compile(Scaled(), ["2..3..5x4"], min_block_size=1, executor="reference")
+    tp.save(compiled, tmp_path / "model.pt2")
+    loaded = tp.load(tmp_path / "model.pt2", executor="pytorch")
+    for rows in (2, 5):
+        x = torch.randn(rows, 4)
+        torch.testing.assert_close(loaded(x), Scaled()(x))
