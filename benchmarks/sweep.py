@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
 import sys
 import time
 import traceback
@@ -187,7 +188,9 @@ def _write(results: Path, row: Mapping[str, Any]) -> None:
     from importlib.metadata import version
 
     package = "timm" if results.name == TIMM_RESULTS.name else "transformers"
-    versions = {name: version(name) for name in ("torch", package)} | {"date": str(date.today())}
+    asked = subprocess.run(["git", "-C", str(FOLDER), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    code = {"code": asked.stdout.strip()} if asked.returncode == 0 else {}
+    versions = {**{name: version(name) for name in ("torch", package)}, **code, "date": str(date.today())}
     with results.open("a", encoding="utf-8") as file:
         file.write(json.dumps({**row, "versions": versions}) + "\n")
     print(f"{row['kind']:32} {row['outcome']:15} {row['took']:6.1f} s  {str(row.get('words', ''))[:110]}", flush=True)
