@@ -14,6 +14,7 @@ from trt_passes.passes.lower.complex.constants import Constants
 from trt_passes.passes.lower.complex.fourier import Fourier, factors_of
 from trt_passes.passes.lower.complex.pair import Pair
 
+from tests.marks import gpu
 from tests.passes.lower.complex.programs import check, compiled
 
 NORMS = {"backward": 0, "ortho": 1, "forward": 2}
@@ -252,7 +253,7 @@ def test_matrices_are_on_the_device_of_what_they_multiply() -> None:
     assert [node.meta["val"].device.type for node in nodes] == ["cpu", "meta"]
 
 
-@pytest.mark.gpu
+@gpu
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_on_a_gpu_is_one_engine(name: str) -> None:
     make, shape = MODELS[name]
