@@ -42,7 +42,8 @@ class Together(nn.Module):
         count = self.sizes[number] // self.width
         # Cut in a dimension that the product has not: TensorRT-RTX would make several products of cut columns again.
         blocks = self._last.result.unflatten(-1, (-1, self.width)).narrow(-2, start, count)
-        return blocks.reshape(*x.shape[:-1], self.sizes[number])
+        columns: torch.Tensor = blocks.reshape(*x.shape[:-1], self.sizes[number])
+        return columns
 
     def forget(self) -> None:
         """Let go of what was computed."""
@@ -52,7 +53,8 @@ class Together(nn.Module):
 def _joined(parameters: Sequence[torch.Tensor]) -> nn.Parameter:
     """Parameters one below the other, in one memory that all have from now on."""
     whole = torch.cat([parameter.detach() for parameter in parameters])
-    for parameter, part in zip(parameters, whole.split([len(parameter) for parameter in parameters]), strict=True):
+    parts = torch.split(whole, [len(parameter) for parameter in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
         parameter.data = part
     return nn.Parameter(whole, requires_grad=False)
 
@@ -89,16 +91,16 @@ def packed(model: Any, *examples: Any, **given: Any) -> Iterator[nn.ModuleList]:
         The layers that stand for several.
     """
     groups = _groups(model, examples, given)
-    found = nn.ModuleList(Together(layers) for layers in groups)
+    joined = [Together(layers) for layers in groups]
     places = {id(layer): (parent, name) for parent in model.modules() for name, layer in parent.named_children()}
     try:
-        for together, layers in zip(found, groups, strict=True):
+        for together, layers in zip(joined, groups, strict=True):
             for number, layer in enumerate(layers):
                 parent, name = places[id(layer)]
                 setattr(parent, name, _Part(together, number, layer))
-        yield found
+        yield nn.ModuleList(joined)
     finally:
-        for together, layers in zip(found, groups, strict=True):
+        for together, layers in zip(joined, groups, strict=True):
             together.forget()
             for layer in layers:
                 parent, name = places[id(layer)]

@@ -22,6 +22,7 @@ from .layers import network_text
 from .loader import TensorRT
 from .log import collecting_logger
 from .repeated_sums import repeat_small_sums
+from .row_chains import copy_rows_of_chains
 from .slice_copies import copy_sliced_tensors
 from .tensor import Tensor
 
@@ -152,6 +153,7 @@ class NetworkBuilder:
         """Mark the outputs and return the network."""
         repeat_small_sums(self.context)
         copy_sliced_tensors(self.context)
+        copy_rows_of_chains(self.context)
         bindings = []
         for node in outputs:
             self.context.begin(node.name)

@@ -92,15 +92,16 @@ def copy_sliced_tensors(ctx: ConverterContext) -> None:
         if layer.kind == "MATRIX_MULTIPLY":
             for index, summed in enumerate(summed_axes(layer)):
                 source = tensor_of(layer.handle.get_input(index))
-                layer.handle.set_input(index, _copy(ctx, source.rank + summed, source).trt)
+                layer.handle.set_input(index, copy_of(ctx, source.rank + summed, source).trt)
         elif layer.kind in TAKES_PARTS_ITSELF:
-            result = expanded(ctx, layer, partial(_copy, ctx, axis))
+            result = expanded(ctx, layer, partial(copy_of, ctx, axis))
             replace_input(layers, layer.outputs[0], result.trt)
         elif reached.may_share_a_kernel(layer):
-            layer.handle.set_input(0, _copy(ctx, axis, tensor_of(layer.handle.get_input(0))).trt)
+            layer.handle.set_input(0, copy_of(ctx, axis, tensor_of(layer.handle.get_input(0))).trt)
 
 
-def _copy(ctx: ConverterContext, axis: int, x: Tensor) -> Tensor:
+def copy_of(ctx: ConverterContext, axis: int, x: Tensor) -> Tensor:
+    """A gather of all elements of a static tensor along an axis, which TensorRT does not see through."""
     places = ctx.constant(torch.arange(x.shape[axis], dtype=torch.int32), "places")
     return ctx.emit(ctx.network.add_gather(x.trt, places.trt, axis), x.shape, "copy")
 
@@ -109,7 +110,7 @@ def replace_input(layers: Sequence[Layer], old: Any, new: Any) -> None:
     """Let what may be in one kernel with a tensor read another in place of it."""
     for layer in layers:
         for index, tensor in enumerate(layer.inputs):
-            if tensor is not None and tensor.name == old.name and not _is_apart(layer):
+            if tensor is not None and tensor.name == old.name and not is_apart(layer):
                 layer.handle.set_input(index, new)
 
 
@@ -138,12 +139,13 @@ def summed_axes(product: Layer) -> tuple[int, int]:
     return -2 if first == "TRANSPOSE" else -1, -2 if second == "NONE" else -1
 
 
-def _is_apart(layer: Layer) -> bool:
-    is_sum = layer.kind == "MATRIX_MULTIPLY" and (_axis_of_parts(layer) is not None or _is_of_a_vector(layer))
+def is_apart(layer: Layer) -> bool:
+    """Whether a layer is never in one kernel with arithmetic after it."""
+    is_sum = layer.kind == "MATRIX_MULTIPLY" and (_axis_of_parts(layer) is not None or is_of_a_vector(layer))
     return layer.kind in APART and not is_sum
 
 
-def _is_of_a_vector(layer: Layer) -> bool:
+def is_of_a_vector(layer: Layer) -> bool:
     """Whether a layer is a matrix product with one row or one column, which is a kernel with a sum."""
     shape = tensor_shape(layer.outputs[0]) if layer.kind == "MATRIX_MULTIPLY" else None
     return shape is not None and 1 in shape[-2:]
@@ -153,13 +155,13 @@ def _reached(layers: Sequence[Layer]) -> _Reached:
     reached = _Reached()
     kinds: dict[Any, int] = defaultdict(int)
     for layer in layers:
-        if layer.kind in REDUCTIONS or _is_of_a_vector(layer):
+        if layer.kind in REDUCTIONS or is_of_a_vector(layer):
             bit = reached.bits[layer.name] = 1 << len(reached.bits)
             kinds[_kind(layer)] |= bit
     for layer in reversed(layers):
         own = whole = reached.bits.get(layer.name, 0)
         alike = kinds[_kind(layer)] if own else 0
-        if not own and not _is_apart(layer):
+        if not own and not is_apart(layer):
             own, alike = _union(reached.anyhow, layer.outputs), _union(reached.alike, layer.outputs)
             whole = 0 if layer.kind in _SLICED else _union(reached.whole, layer.outputs)
         for name in _names(layer.inputs):

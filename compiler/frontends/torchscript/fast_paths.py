@@ -25,7 +25,7 @@ def multi_head_attention(
 ) -> tuple[torch.Tensor, Any]:
     """`aten::_native_multi_head_attention`; a mask is true, or not 0, where nothing is looked at."""
     parts = zip((query, key, value), weight.chunk(3), bias.chunk(3), strict=True)
-    q, k, v = (F.linear(x, w, b).unflatten(-1, (heads, -1)).transpose(1, 2) for x, w, b in parts)
+    q, k, v = (torch.unflatten(F.linear(x, w, b), -1, (heads, -1)).transpose(1, 2) for x, w, b in parts)
     keep = None if mask is None else torch.logical_not(_for_all_heads(mask, mask_type).to(torch.bool))
     result = F.scaled_dot_product_attention(q, k, v, keep).transpose(1, 2).flatten(2)
     result = F.linear(result, out_weight, out_bias)
