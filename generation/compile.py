@@ -34,7 +34,7 @@ def compile_for_generation(
     max_source_len: int | None = None,
     all_logits: bool = False,
     in_place: bool | None = None,
-    token_engine: bool = False,
+    token_engine: bool | None = None,
     **settings: Any,
 ) -> Any:
     """Compile a language model of transformers so that its `generate` runs in TensorRT.
@@ -55,7 +55,8 @@ def compile_for_generation(
             otherwise it returns new keys and values, which PyTorch writes there. By default where that holds for all
             of the cache.
         token_engine: make an engine of its own for one token of one sequence, which shares its weights with the other
-            in the memory of the model. It is meant for models in half precision.
+            in the memory of the model. By default for models in half precision without an encoder and
+            without images.
         settings: as for `compile`, such as `enabled_precisions` and `cuda_graphs`.
 
     Returns:
@@ -96,6 +97,9 @@ def compile_for_generation(
     plan = Plan(name, layout, batch, prefill, all_logits, positions, model.dtype, graphs, source, images)
     if token_engine and "mutable_weights" in settings:
         raise UserError("token_engine says which weights are inputs of engines: leave out mutable_weights.")
+    if token_engine is None:
+        halves = plan.dtype in (torch.float16, torch.bfloat16)
+        token_engine = halves and source is None and images is None and "mutable_weights" not in settings
     several = source is not None or images is not None or token_engine
     plan, programs = _steps(model, plan, in_place, token_engine, settings, several)
     if images is not None:
