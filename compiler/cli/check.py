@@ -138,7 +138,13 @@ def _results(done: Done, limits: Limits, dump_dir: str | None) -> Iterator[Resul
         yield Result("error", wanted, f"{worst:.1e}", text)
     if limits.baseline is not None and dump_dir is not None:
         with reading(limits.baseline, dump_dir):
-            lost = compare_runs(DumpFolder(limits.baseline), DumpFolder(dump_dir))
+            before = DumpFolder(limits.baseline)
+            lost = compare_runs(before, DumpFolder(dump_dir))
+        if lost.removed and len(lost.removed) == len(list(before.ledger)):
+            raise UserError(
+                f"the baseline {limits.baseline} is of another model: none of its {len(lost.removed)} op nodes is in this "
+                "one. Give the dump of an earlier run of this model."
+            )
         yield Result("lost nodes", "0", str(len(lost.lost)), lost.lost_text.rstrip("."))
 
 

@@ -77,6 +77,12 @@ def test_nodes_lost_since_the_baseline(baseline: str) -> None:
     assert check("--baseline", baseline, "--set", "min_block_size=3").exit_code == 0
 
 
+def test_a_baseline_of_another_model_is_refused(baseline: str) -> None:
+    result = CliRunner().invoke(main, ["check", BLOCKS.replace(":blocks", ":pair"), "--baseline", baseline])
+    assert result.exit_code == 1
+    assert "is of another model: none of its " in result.stderr
+
+
 def test_json(tmp_path: Path) -> None:
     result = check("--max-engines", "0", "--json", *SETTINGS)
     assert result.exit_code == 1
