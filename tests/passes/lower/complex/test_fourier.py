@@ -258,5 +258,6 @@ def test_matrices_are_on_the_device_of_what_they_multiply() -> None:
 def test_a_model_on_a_gpu_is_one_engine(name: str) -> None:
     make, shape = MODELS[name]
     torch.manual_seed(0)
-    result = check(make().eval().cuda(), (torch.randn(shape).cuda(),), tolerance=1e-3, executor="tensorrt")
+    # TensorRT-RTX computes products of float32 in TF32 on an H200.
+    result = check(make().eval().cuda(), (torch.randn(shape).cuda(),), tolerance=1e-2, executor="tensorrt")
     assert result.report.coverage == 1.0
