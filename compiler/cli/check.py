@@ -142,8 +142,8 @@ def _results(done: Done, limits: Limits, dump_dir: str | None) -> Iterator[Resul
             lost = compare_runs(before, DumpFolder(dump_dir))
         if lost.removed and len(lost.removed) == len(list(before.ledger)):
             raise UserError(
-                f"the baseline {limits.baseline} is of another model: none of its {len(lost.removed)} op nodes is in this "
-                "one. Give the dump of an earlier run of this model."
+                f"the baseline {limits.baseline} is of another model: none of its {len(lost.removed)} op nodes is in "
+                "this one. Give the dump of an earlier run of this model."
             )
         yield Result("lost nodes", "0", str(len(lost.lost)), lost.lost_text.rstrip("."))
 

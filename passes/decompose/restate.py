@@ -1,4 +1,4 @@
-"""Operators that say for one device what another says for all: attention kernels, and dropout that drops nothing."""
+"""Operators that say for one device what another says for all (attention kernels), and those that change nothing."""
 
 from __future__ import annotations
 
@@ -48,6 +48,10 @@ def restate(graph: Graph) -> None:
             _replace(graph, node, {0: _attention(graph, node)})
         elif node.target is aten.native_dropout.default and _drops_nothing(node):
             _replace(graph, node, _undropped(graph, node))
+        elif node.target is aten.resize_.default and _keeps_its_size(node):
+            # PyTorch would trace a tensor of contiguous memory, however this one lies in it.
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            graph.erase_node(node)
 
 
 def _readers(node: Node) -> list[tuple[int, Node]]:
@@ -57,6 +61,12 @@ def _readers(node: Node) -> list[tuple[int, Node]]:
         for user in node.users
         if user.target is not operator.getitem or user.users
     ]
+
+
+def _keeps_its_size(node: Node) -> bool:
+    call = Call(node)
+    sizes, shape = dims_of(call.value("size")), dims_of(call.value("self").shape)
+    return call.args.get("memory_format") is None and len(sizes) == len(shape) and all(map(same, sizes, shape))
 
 
 def _is_plain_attention(node: Node) -> bool:

@@ -219,3 +219,9 @@ def test_the_name_is_the_packages_own() -> None:
         "import transformers, trt_passes.transformers as t; assert t.compile_for_generation; transformers.LlamaConfig"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("dtype", "programs"), [(torch.float32, {"step"}), (torch.float16, {"step", "token"})])
+def test_one_token_of_halves_has_an_engine_of_its_own(dtype: torch.dtype, programs: set[str]) -> None:
+    compiled = compile_for_generation(decoder("llama").to(dtype), max_cache_len=24, executor="reference")
+    assert set(compiled.programs) == programs

@@ -164,7 +164,7 @@ def test_every_option_is_in_one_of_the_tables() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"device": torch_tensorrt.Device("dla:0")}, {"use_distributed_mode_trace": True}, {"engine_capability": "SAFETY"}],
+    [{"device": torch_tensorrt.Device("dla:0")}, {"engine_capability": "SAFETY"}],
 )
 def test_what_is_not_possible_is_refused(model: nn.Module, options: Any) -> None:
     with pytest.raises(tp.UserError, match="not possible here"):

@@ -125,12 +125,19 @@ def test_names_are_names_and_what_is_none_is_damage(damaged: str) -> None:
     [
         *("aten::from_file.default", "aten::save.default", "aten::_print.default", "aten::set_.source_Tensor"),
         *("prim::Print.default", "profiler::_record_function_enter.default", "inductor::resize_storage_bytes_.default"),
-        *("c10d::send.default", "higher_order::flat_apply", "higher_order::print", "aten::add.int"),
+        *("higher_order::flat_apply", "higher_order::print", "aten::add.int"),
     ],
 )
 def test_operators_that_do_more_than_compute_are_refused(target: str) -> None:
     for read in (graph_text.loads, graph_text.check):
         with pytest.raises(UserError, match=r"is not among the operators that a file may call"):
+            read(text(["y", target, ["/tmp/x"], {}]))
+
+
+@pytest.mark.parametrize("target", ["c10d::send.default", "_c10d_functional::all_reduce.default"])
+def test_operators_that_talk_to_other_processes_have_to_be_allowed(target: str) -> None:
+    for read in (graph_text.loads, graph_text.check):
+        with pytest.raises(UserError, match=r"pass operators=\['_?c10d(_functional)?'\] to tp.load"):
             read(text(["y", target, ["/tmp/x"], {}]))
 
 
