@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..tensorrt.tensor import Tensor
 from .compilation_settings import CompilationSettings
 from .conversion_context import ConversionContext
 from .enums import dtype as DType
+from .kept import Kept
 from .mistakes import InvalidType
 
 
@@ -29,21 +29,12 @@ class ConverterPriority(Enum):
     HIGH = auto()
 
 
-class Registered:
+class Registered(Kept[Converter | Decomposition]):
     """The converters of a process, which every compilation of `trt_passes.torch_tensorrt` knows."""
 
     def __init__(self) -> None:
-        self.items: list[Converter | Decomposition] = []
+        super().__init__()
         self.table: Any = None
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """What is registered meanwhile is forgotten at the end."""
-        before = list(self.items)
-        try:
-            yield
-        finally:
-            self.items[:] = before
 
 
 REGISTERED = Registered()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from ..ir.program import Program
 from ..pass_base import Context, Pass, graph_pass
 from ..pipeline import Pipeline, as_pipeline, default_pipeline
 from .compilation_settings import CompilationSettings
+from .kept import Kept
 from .mistakes import InvalidType, InvalidValue
 
 LoweringPass = Callable[[GraphModule, CompilationSettings], GraphModule]
@@ -80,20 +80,8 @@ def _value(node: Node) -> Any:
         return node.target(*args, **kwargs)  # type: ignore[operator]
 
 
-class Passes:
+class Passes(Kept[LoweringPass]):
     """The passes of a process, which every compilation of `trt_passes.torch_tensorrt` runs after `decompose`."""
-
-    def __init__(self) -> None:
-        self.items: list[LoweringPass] = []
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """What is registered meanwhile is forgotten at the end."""
-        before = list(self.items)
-        try:
-            yield
-        finally:
-            self.items[:] = before
 
 
 PASSES = Passes()

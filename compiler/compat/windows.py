@@ -39,7 +39,7 @@ def cross_compile_for_windows(
     if not file_path:
         raise InvalidValue("cross_compile_for_windows writes a file: give file_path.")
     _check()
-    chosen = {name: value for name, value in options.items() if name not in _NOT_THERE}
+    chosen = _chosen(options)
     if enabled_precisions is not None:
         chosen["enabled_precisions"] = enabled_precisions
     save(compile(module, "dynamo", inputs, arg_inputs=arg_inputs, kwarg_inputs=kwarg_inputs, **chosen), file_path)
@@ -62,7 +62,7 @@ def cross_compile_program_for_windows(
         RuntimeError: the TensorRT that is installed is not TensorRT-RTX.
     """
     _check()
-    chosen = {name: value for name, value in options.items() if name not in _NOT_THERE}
+    chosen = _chosen(options)
     return compile_program(exported_program, inputs, arg_inputs=arg_inputs, kwarg_inputs=kwarg_inputs, **chosen)
 
 
@@ -79,6 +79,11 @@ def save_cross_compiled_exported_program(gm: torch.fx.GraphModule, file_path: st
 def load_cross_compiled_exported_program(file_path: str | os.PathLike[str] = "") -> Any:
     """Read such a file; see `load`. It is one of this package's, and read on Linux too."""
     return load(file_path)
+
+
+def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options but for those that say nothing here."""
+    return {name: value for name, value in options.items() if name not in _NOT_THERE}
 
 
 def _check() -> None:
