@@ -137,12 +137,8 @@ def _of_methods(
     declared = [arguments_by_name(script, args, kwargs) for script, (args, kwargs) in pairs]
     copy = copied(root)
     models = [inlined(copy, settings.torch_executed_modules, name) for name in methods]
-    calls = list(zip(*map(_calls, scripts, declared), strict=True))
-    usual = calls[-1][0]
-    try:
-        seen = observe(models, calls)
-    except CallFailed as error:
-        raise raised_by_model(error.error, declared[error.number]) from error.error
+    usual = list(_calls(scripts[0], declared[0], None))[-1]
+    seen = _seen(models, scripts, declared)
     builds = _Builds(settings, compiled)
     works = [
         _Work(model, Graph(model), twin_of(copy), found, builds, prefix="" if len(models) == 1 else f"{name}.")
@@ -162,6 +158,23 @@ def _of_methods(
     if settings.dump_dir is not None:
         write_script_dump(settings.dump_dir, report)
     return result
+
+
+def _seen(models: Sequence[Inlined], scripts: Sequence[Script], declared: Sequence[Mapping[str, Any]]) -> list[Seen]:
+    """What the values of methods are in calls with examples.
+
+    Whole numbers of the smallest inputs are zeros: a 1 that is an index is none of a single row, which on a GPU ends
+    all that the process can do there. Where the model raises for zeros, as it may for lengths, they are ones.
+    """
+    failures = []
+    for fill in (0, 1, None):
+        pairs = zip(scripts, declared, strict=True)
+        rounds = zip(*(_calls(script, given, fill) for script, given in pairs), strict=True)
+        try:
+            return observe(models, list(rounds))
+        except CallFailed as error:
+            failures.append(error)
+    raise raised_by_model(failures[-1].error, declared[failures[-1].number]) from failures[-1].error
 
 
 def _check_modules(model: Any, settings: Settings) -> None:
@@ -201,8 +214,11 @@ def _with_forward(model: Any) -> Any:
 _NONE = object()
 
 
-def _calls(script: Script, declared: Mapping[str, Any]) -> Iterator[list[Any]]:
-    """All arguments, in order: with the smallest inputs, the largest, and the usual ones."""
+def _calls(script: Script, declared: Mapping[str, Any], fill: int | None) -> Iterator[list[Any]]:
+    """All arguments, in order: with the smallest inputs, the largest, and the usual ones.
+
+    Whole numbers in the smallest ones are `fill`, if it is not None.
+    """
     _, usual = example_arguments(script.owner, (), declared)
     device = next((tensor.device for tensor in script.owner.parameters()), torch.device("cpu"))
     defaults = {item.name: item.default_value for item in script.arguments if item.has_default_value()}
@@ -212,7 +228,9 @@ def _calls(script: Script, declared: Mapping[str, Any]) -> Iterator[list[Any]]:
             if isinstance(leaf, torch.Tensor) or not declares_input(leaf):
                 return leaf
             item = as_input(leaf)
-            return item.example(device, getattr(item, corner))
+            made = item.example(device, getattr(item, corner))
+            is_whole = not (item.dtype.is_floating_point or item.dtype.is_complex or item.dtype == torch.bool)
+            return torch.full_like(made, fill) if fill is not None and is_whole and corner == "min_shape" else made
 
         other = pytree.tree_map(example, dict(declared), is_leaf=is_declared)
         yield [{**defaults, **other}[item.name] for item in script.arguments]

@@ -313,3 +313,38 @@ def test_tensors_that_cannot_be_saved() -> None:
     traced = torch.jit.trace(Wrapped(), torch.ones(2, 4), check_trace=False)
     with pytest.raises(tp.UserError, match="TorchScript cannot save weight, which is a Summed"):
         blocks(traced, [torch.ones(2, 4)])
+
+
+class Gathers(Layers):
+    """Whole numbers that are places of rows, or lengths."""
+
+    def forward(self, x: Tensor, places: Tensor, lengths: Tensor) -> tuple[Tensor, int]:
+        y = torch.relu(self.a(x))[places[1]] * 2
+        count = 0
+        for length in lengths:
+            assert bool(length >= 0), "a length is negative"
+            count += int(length)
+        return torch.tanh(self.b(y)) + 1, count
+
+
+class Lengths(Gathers):
+    def forward(self, x: Tensor, places: Tensor, lengths: Tensor) -> tuple[Tensor, int]:
+        assert bool((lengths > -1).all()), "a length is negative"
+        assert bool(lengths.max() > 0), "nothing is left"
+        y = torch.relu(self.a(x)) + places.sum()
+        return torch.tanh(self.b(y)) * 2, int(lengths.sum())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [Gathers, Lengths])
+def test_whole_numbers_of_the_smallest_inputs(kind: Any) -> None:
+    script = torch.jit.script(kind().eval())
+    few, pairs = (
+        tp.Input(min_shape=(*size, 1), opt_shape=(*size, 3), max_shape=(*size, 6), dtype=torch.int64)
+        for size in ((), (2,))
+    )
+    compiled = tp.compile(script, [ROWS, pairs, few], **OPTIONS)
+    assert compiled.report.blocks
+    for rows in (1, 3, 6):
+        given = (torch.randn(rows, 4), torch.arange(rows).repeat(2, 1), torch.arange(rows) + 1)
+        torch.testing.assert_close(compiled(*given), script(*given))
