@@ -18,7 +18,7 @@ from ...compiler.tensorrt.build_log import shown
 from ...compiler.tensorrt.engine_builder import MAX_LAYERS, BuildError, BuildTimeout, check_settings
 from ...compiler.tensorrt.kernel_size import MAX_KERNEL
 from ..convert import Convert, SegmentFailed, convert_segment
-from ..partition import Partition, check_full_compilation, cut_in_half
+from ..partition import Partition, check_full_compilation, cut_in_half, operators_of
 from .cached import build_with_cache
 from .culprits import find_culprits
 from .threads import build_concurrently
@@ -80,19 +80,21 @@ def _built(program: Program, ctx: Context) -> tuple[Program, Mapping[str, BuildE
 def _split_large(program: Program, ctx: Context) -> Program:
     """Partition again with smaller segments where a network is more than the builder should get."""
     while True:
-        loads = {s.name: _load(s) for s in program.segments if s.network and s.engine is None}
-        large = [segment for segment in program.segments if loads.get(segment.name, (0.0, ""))[0] > 1]
         partition = program.partitioned_by
-        if not large or not isinstance(partition, Partition):
+        if not isinstance(partition, Partition):
             return program
-        floor, _ = partition.floor(ctx.settings)
-        limit = min(int(len(segment.nodes) * 0.8 / loads[segment.name][0]) for segment in large)
-        limit = max(limit, 2 * floor)
-        if limit >= min(len(segment.nodes) for segment in large):
-            # So few nodes with so many layers: the builder refuses them, and halving finds which.
+        smallest = 2 * partition.floor(ctx.settings)[0]
+        waiting = [segment for segment in program.segments if segment.network and segment.engine is None]
+        loads = {segment.name: _load(segment) for segment in waiting}
+        sizes = {segment.name: len(operators_of(program, segment)) for segment in waiting}
+        # So few operators with so many layers as those left out: the builder refuses them, and halving finds which.
+        large = [name for name, (load, _) in loads.items() if load > 1 and sizes[name] > smallest]
+        if not large:
             return program
+        # Less than what the smallest of them has, so that this ends.
+        limit = max(smallest, min(int(sizes[name] * 0.8 / loads[name][0]) for name in large))
         ctx.note(
-            f"{large[0].name} has {loads[large[0].name][1]}, more than the builder takes well: segments are split to "
+            f"{large[0]} has {loads[large[0]][1]}, more than the builder takes well: segments are split to "
             f"at most {limit} nodes."
         )
         smaller = replace(partition, max_segment_nodes=limit)

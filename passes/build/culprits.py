@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ...compiler.ir.dependencies import producer_of
-from ...compiler.ir.program import Program, Segment, is_symbolic
-from ..partition import segments_of
+from ...compiler.ir.program import Program, Segment
+from ..partition import operators_of, segments_of
 
 Words = tuple[str, ...]
 """What TensorRT said."""
@@ -24,9 +23,7 @@ def find_culprits(program: Program, segment: Segment, words: Words, attempt: Att
     call of its operator is tried alone too (small builds) and those that fail are returned with it.
     """
     nodes = program.nodes_by_name
-    leaders = [
-        name for name in segment.nodes if not is_symbolic(nodes[name]) and producer_of(nodes[name]) is nodes[name]
-    ]
+    leaders = operators_of(program, segment)
     good, bad = 0, len(leaders)
     while bad - good > 1:
         middle = (good + bad) // 2

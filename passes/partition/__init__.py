@@ -26,7 +26,7 @@ from .work import note_heavy
 if TYPE_CHECKING:
     from ...compiler.ir.partition_file import PartitionFile
 
-__all__ = ["Partition", "check_full_compilation", "cut_in_half", "segments_of"]
+__all__ = ["Partition", "check_full_compilation", "cut_in_half", "operators_of", "segments_of"]
 
 _LISTED = 4  # nodes named in a message
 
@@ -123,7 +123,7 @@ class Partition(Pass):
         from .given import given_segments
 
         segments, left = given_segments(program, graph, file, wanted)
-        groups = self._cut(program, [_leaders(program, segment) for segment in segments])
+        groups = self._cut(program, [operators_of(program, segment) for segment in segments])
         segments = segments_of(program, wanted, [part for group in groups for part in self._limited(group)])
         for name, reason in left.items():
             set_verdict(program.node(name), Verdict.EXCLUDED, [reason])
@@ -168,16 +168,21 @@ class Partition(Pass):
         return pieces
 
 
+def operators_of(program: Program, segment: Segment) -> tuple[str, ...]:
+    """The nodes of a segment that can be in different segments, in graph order: not `getitem`, nor sizes."""
+    nodes = (program.node(name) for name in segment.nodes)
+    return tuple(node.name for node in nodes if producer_of(node) is node and not is_symbolic(node))
+
+
 def cut_in_half(program: Program, item: Segment, floor: int) -> str | None:
     """The node before which a segment can be cut into two of at least `floor` nodes, close to its middle; or None.
 
     What comes first in graph order needs nothing of what comes later, so such parts can run one after the other.
     """
-    nodes = program.nodes_by_name
-    leaders = [name for name in item.nodes if not is_symbolic(nodes[name]) and producer_of(nodes[name]) is nodes[name]]
+    leaders = operators_of(program, item)
     middle = len(leaders) / 2
     for place in sorted(range(floor, len(leaders) - floor + 1), key=lambda index: (abs(index - middle), index)):
-        parts = segments_of(program, set(item.nodes), [tuple(leaders[:place]), tuple(leaders[place:])])
+        parts = segments_of(program, set(item.nodes), [leaders[:place], leaders[place:]])
         if not border_refusals(program, parts):
             return leaders[place]
     return None
@@ -197,12 +202,6 @@ def _nothing_left(demotions: Iterable[Demotion], floor: int) -> str:
         f"nothing goes to TensorRT: the largest engine would have {size} op node{'' if size == 1 else 's'}, and "
         f"min_block_size is {floor}; min_block_size={max(size, 1)} allows it."
     )
-
-
-def _leaders(program: Program, segment: Segment) -> tuple[str, ...]:
-    """The operators of a segment, in graph order."""
-    nodes = (program.node(name) for name in segment.nodes)
-    return tuple(node.name for node in nodes if producer_of(node) is node and not is_symbolic(node))
 
 
 def _is_left_by_file(node: Node) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import trt_passes as tp
 from trt_passes.compiler.errors import Cancelled, UserError
 from trt_passes.compiler.ir.annotations import reasons_of, verdict_of
 from trt_passes.compiler.ir.engine_spec import EngineArtifact
@@ -291,6 +292,30 @@ def test_partition_options_survive_a_split(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(program.partitioned_by, Partition)
     after = run_with(FakeBuilder(program, set()), program, ctx, monkeypatch)
     assert after.partitioned_by.min_block_size == program.partitioned_by.min_block_size  # type: ignore[union-attr]
+
+
+class Pieces(torch.nn.Module):
+    """More than half of its nodes pick results of others, and cannot be in another segment than those."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(12):
+            x = torch.cat([part.relu() for part in x.split(1, 1)], 1)
+        return x
+
+
+@pytest.mark.parametrize(("limit", "floor"), [(100, 1), (100, 30), (3, 1), (90, 40)])
+def test_a_large_segment_of_which_most_nodes_are_picks_is_split(
+    limit: int, floor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "MAX_LAYERS", limit)
+    ctx = Context(settings=Settings.from_options({"min_block_size": floor}), note=lambda text: None)
+    pipeline = f"decompose,annotate,partition{{min-block-size={floor}}},convert"
+    program = tp.PassManager(pipeline).run(tp.trace(Pieces(), [torch.randn(4, 4)])).program
+    after = run_with(FakeBuilder(program, set()), program, ctx, monkeypatch)
+    assert after.ledger.counts == program.ledger.counts
+    sizes = [segment.network.size for segment in after.segments if segment.network]
+    # No segment can have less than twice what is too few for one.
+    assert len(sizes) == 1 if floor == 40 else max(sizes) <= max(limit, 10)
 
 
 class Recurrence(torch.nn.Module):
