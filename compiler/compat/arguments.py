@@ -81,6 +81,9 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
         found["dryrun"] = found.get("dryrun") or True  # no graph has so many operators
         size = DEFAULT_BLOCK_SIZE
     found["min_block_size"] = max(1, int(size)) if isinstance(size, int | float) else size
+    if isinstance(limit := found.get("workspace_size"), int) and 0 < limit < LEAST_WORKSPACE:
+        _say(f"workspace_size is {limit}, in which TensorRT-RTX finds no kernels: {LEAST_WORKSPACE} is used.")
+        found["workspace_size"] = LEAST_WORKSPACE
     precisions = _precisions(found)
     if precisions is not None:
         found["enabled_precisions"] = precisions
@@ -101,6 +104,10 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
 
 DEFAULT_BLOCK_SIZE = 3
 """What 5 is there: a linear layer, or a convolution with its normalization, is one operator here."""
+
+
+LEAST_WORKSPACE = 32 << 20
+"""Bytes below which the builder of TensorRT-RTX 1.6.1 refuses even small layers (measured: it needs 8 to 16 MiB)."""
 
 
 _EXCLUDED = ("autocast_excluded_nodes", "autocast_excluded_ops", "keep_in_float32")

@@ -63,6 +63,8 @@ def compile(
     kwargs = named(kwarg_inputs)
     if ir == "exported_program":
         ir = "dynamo"
+    if ir == "fx" and "min_acc_module_size" in options:
+        options.setdefault("min_block_size", options.pop("min_acc_module_size"))
     if ir == "torch_compile":
         return _when_called(module, args, kwargs, options)
     if args is None and kwargs is None and not isinstance(module, ExportedProgram):

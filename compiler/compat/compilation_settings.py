@@ -67,6 +67,7 @@ class CompilationSettings:
     autocast_excluded_ops: Any = field(default_factory=set)
     autocast_max_output_threshold: float = 512.0
     autocast_max_depth_of_reduction: int | None = None
+    autocast_calibration_dataloader: Any = None
     enable_resource_partitioning: bool = False
     cpu_memory_budget: int | None = None
     dynamically_allocate_resources: bool = False
@@ -77,6 +78,25 @@ class CompilationSettings:
         """The options that are not what they usually are, for `compile`."""
         usual = _usual()
         return {name: value for name, value in vars(self).items() if value != usual.get(name)}
+
+
+def settings_are_compatible(first: CompilationSettings, second: CompilationSettings) -> tuple[bool, set[str]]:
+    """Whether engines that are built with two sets of options may stand for each other, and the options that differ."""
+    differ = {name for name, value in vars(first).items() if value != vars(second)[name] and name in OF_ENGINES}
+    return not differ, differ
+
+
+OF_ENGINES = frozenset(
+    {
+        *("enabled_precisions", "max_aux_streams", "version_compatible", "optimization_level", "disable_tf32"),
+        *("sparse_weights", "engine_capability", "hardware_compatible", "refit_identical_engine_weights"),
+        *("strip_engine_weights", "immutable_weights", "enable_weight_streaming", "tiling_optimization_level"),
+        *("l2_limit_for_tiling", "enable_autocast", "autocast_low_precision_type", "autocast_excluded_nodes"),
+        *("autocast_excluded_ops", "autocast_max_output_threshold", "autocast_max_depth_of_reduction"),
+        *("use_explicit_typing", "use_fp32_acc", "truncate_double", "attn_bias_is_causal", "decompose_attention"),
+    }
+)
+"""The options that an engine depends on."""
 
 
 def _usual() -> dict[str, Any]:
@@ -97,6 +117,9 @@ def usual_value(name: str) -> Any:
         "ENGINE_CACHE_SIZE": 5 << 30,
         "TIMING_CACHE_PATH": os.path.join(default_folder("engine_cache"), "timing_cache.bin"),
         "DEBUG_LOGGING_DIR": default_folder("debug_logs"),
+        "RUNTIME_CACHE_PATH": os.path.join(default_folder("runtime_cache"), "runtime_cache.bin"),
+        "SUPPORTED_KERNEL_PRECISIONS": {DType.f32, DType.f16, DType.bf16, DType.i8, DType.f8},
+        "default_device": Device._current_device,
     }
     if name in others:
         return others[name]

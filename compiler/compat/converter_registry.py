@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import Node
 
 from ..ir.call import Call
 from ..ir.text import op_name
@@ -129,18 +129,26 @@ def _support(converter: Converter) -> ConverterSupport:
 DYNAMO_CONVERTERS = ConverterRegistry()
 
 
-def get_graph_converter_support(graph_module: GraphModule, torch_executed_ops: Collection[Any] = ()) -> tuple[int, int]:
-    """How many operators of a graph have a converter that takes them, and how many there are.
+class ConvertersByOperator(Mapping[Any, list[ConverterSupport]]):
+    """`DYNAMO_ATEN_CONVERTERS`: the converters of every operator, to be looked at; `dynamo_tensorrt_converter` adds."""
 
-    Args:
-        graph_module: of aten operators, whose nodes have the values that tracing recorded.
-        torch_executed_ops: operators that stay in PyTorch, also by name.
-    """
-    names = {str(item).replace("torch.ops.", "").replace("::", ".") for item in torch_executed_ops}
-    calls = [node for node in graph_module.graph.nodes if node.op == "call_function" and _is_operator(node.target)]
-    stay = [node for node in calls if op_name(node.target) in names or str(node.target) in names]
-    return sum(node not in stay and node in DYNAMO_CONVERTERS for node in calls), len(calls)
+    def __getitem__(self, key: Any) -> list[ConverterSupport]:
+        found: list[ConverterSupport] = DYNAMO_CONVERTERS.get_all_converters_with_target(key)
+        if not found:
+            raise KeyError(key)
+        return found
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(DYNAMO_CONVERTERS.keys())
+
+    def __len__(self) -> int:
+        return len(DYNAMO_CONVERTERS)
 
 
-def _is_operator(target: Any) -> bool:
-    return isinstance(target, torch._ops.OpOverload)
+DYNAMO_ATEN_CONVERTERS = ConvertersByOperator()
+
+
+def takes(node: Node) -> bool:
+    """Whether a converter takes a call; where tracing recorded no values, whether there is one for the operator."""
+    values = all("val" in item.meta for item in (node, *node.all_input_nodes))
+    return isinstance(node.target, torch._ops.OpOverload) and (node if values else node.target) in DYNAMO_CONVERTERS

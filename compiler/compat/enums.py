@@ -18,56 +18,56 @@ class _Convertible(Enum):
     """An enumeration whose members stand for values of PyTorch, TensorRT and NumPy."""
 
     @classmethod
-    def _from(cls, value: Any, use_default: bool = False) -> Any:
+    def _from(cls, t: Any, use_default: bool = False) -> Any:
         """The member that stands for a value of PyTorch, TensorRT, NumPy or this enumeration.
 
         Args:
-            value: what to look for.
+            t: what to look for.
             use_default: give the usual member for what has none, instead of raising.
 
         Raises:
             TypeError: no member stands for it.
         """
-        found = cls.try_from(value)
+        found = cls.try_from(t)
         if found is not None:
             return found
         if use_default:
             return cls._usual()
-        raise InvalidType(f"{value!r} is no {cls.__name__} that is known here: give one of {_names(cls)}.")
+        raise InvalidType(f"{t!r} is no {cls.__name__} that is known here: give one of {_names(cls)}.")
 
     @classmethod
-    def try_from(cls, value: Any, use_default: bool = False) -> Any:
+    def try_from(cls, t: Any, use_default: bool = False) -> Any:
         """The same as `_from`, but None where no member stands for the value."""
-        if isinstance(value, cls):
-            return value
+        if isinstance(t, cls):
+            return t
         for member in cls:
-            if any(_same(value, known) for known in member._known()):
+            if any(_same(t, known) for known in member._known()):
                 return member
         return cls._usual() if use_default else None
 
-    def to(self, kind: Any, use_default: bool = False) -> Any:
+    def to(self, t: Any, use_default: bool = False) -> Any:
         """What the member stands for, as a value of another type.
 
         Args:
-            kind: the type of the result, such as `torch.dtype`, `tensorrt.DataType` or `numpy.dtype`.
+            t: the type of the result, such as `torch.dtype`, `tensorrt.DataType` or `numpy.dtype`.
             use_default: give what the usual member stands for where this one stands for nothing of that type.
 
         Raises:
             TypeError: it stands for nothing of that type.
         """
-        found = self.try_to(kind, use_default)
+        found = self.try_to(t, use_default)
         if found is None:
-            raise InvalidType(f"{self!s} has no counterpart that is a {getattr(kind, '__name__', kind)}.")
+            raise InvalidType(f"{self!s} has no counterpart that is a {getattr(t, '__name__', t)}.")
         return found
 
-    def try_to(self, kind: Any, use_default: bool = False) -> Any:
+    def try_to(self, t: Any, use_default: bool = False) -> Any:
         """The same as `to`, but None where the member stands for nothing of that type."""
-        if kind is type(self):
+        if t is type(self):
             return self
         for known in self._known():
-            if isinstance(kind, type) and isinstance(known, kind):
+            if isinstance(t, type) and isinstance(known, t):
                 return known
-        return self._usual().try_to(kind) if use_default and self is not self._usual() else None
+        return self._usual().try_to(t) if use_default and self is not self._usual() else None
 
     @classmethod
     def _usual(cls) -> Any:
@@ -161,11 +161,11 @@ class dtype(_Convertible):
         return found + (_of_tensorrt("DataType", name) if name else ())
 
     @classmethod
-    def try_from(cls, value: Any, use_default: Any = False) -> Any:
+    def try_from(cls, t: Any, use_default: Any = False) -> Any:
         """The member of a type of PyTorch, TensorRT or NumPy (also a class such as `numpy.float32`); else None."""
-        if isinstance(value, type) and issubclass(value, np.generic):
-            value = np.dtype(value)
-        return super().try_from(value, use_default)
+        if isinstance(t, type) and issubclass(t, np.generic):
+            t = np.dtype(t)
+        return super().try_from(t, use_default)
 
     def __eq__(self, other: object) -> Any:
         if isinstance(other, type) and issubclass(other, np.generic):
@@ -215,6 +215,15 @@ class DeviceType(_Convertible):
 
     def _known(self) -> tuple[Any, ...]:
         return _of_tensorrt("DeviceType", self.value[0]) if self.value[0] else ()
+
+    @classmethod
+    def try_from(cls, t: Any, use_default: bool = False) -> Any:
+        """The kind of a torch.device or `Device`, also by its text ("cuda", "dla:0"), or of TensorRT's; else None."""
+        known = getattr(t, "device_type", t)
+        if isinstance(known, torch.device | str):
+            word = str(known).partition(":")[0].lower()
+            known = {"cuda": cls.GPU, "gpu": cls.GPU, "dla": cls.DLA}.get(word)
+        return super().try_from(known, use_default)
 
 
 class EngineCapability(_Convertible):

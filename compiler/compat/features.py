@@ -13,7 +13,9 @@ class Features:
     torchscript_frontend = True
     fx_frontend = True
     qdp_plugin = False
+    aot_plugin = False
     trtllm_for_nccl = False
+    executorch = False
 
     @property
     def tensorrt_rtx(self) -> bool:

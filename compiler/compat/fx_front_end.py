@@ -64,6 +64,16 @@ class InputTensorSpec:
         return self.declared().example(self.device, tuple(shape))
 
 
+def traced(module: torch.nn.Module, sample_inputs: Sequence[Any] = (), **options: Any) -> torch.fx.GraphModule:
+    """`acc_tracer.trace`: a module as `torch.fx.symbolic_trace` takes it.
+
+    Args:
+        module: the module.
+        sample_inputs, options: as there; what is traced is normalized when it is compiled.
+    """
+    return torch.fx.symbolic_trace(module)
+
+
 def compile(
     module: torch.nn.Module,
     input: Sequence[Any],
@@ -104,6 +114,7 @@ _OF_THEIR_BUILDER = frozenset(
         "dynamic_batch",
         "is_aten",
         "use_experimental_rt",
+        "use_experimental_fx_rt",
         "correctness_atol",
         "correctness_rtol",
     }

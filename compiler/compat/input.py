@@ -68,9 +68,9 @@ class Input:
         self.low_tensor_domain_incl, self.high_tensor_domain_excl = self.tensor_domain
         self.name: str = options.get("name") or ""
         self.shared_dims = options.get("shared_dims")
-        self.torch_tensor: torch.Tensor | None = options.get("torch_tensor")
-        if self.torch_tensor is not None and not isinstance(self.torch_tensor, torch.Tensor):
-            raise InvalidType(f"torch_tensor is a {type(self.torch_tensor).__name__}: give an example tensor.")
+        self._given: torch.Tensor | None = options.get("torch_tensor")
+        if self._given is not None and not isinstance(self._given, torch.Tensor):
+            raise InvalidType(f"torch_tensor is a {type(self._given).__name__}: give an example tensor.")
 
     def _shape_of(self, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
         self.profiles = _profiles(options.get("profiles"))
@@ -97,6 +97,18 @@ class Input:
         if static is None:
             raise InvalidValue("an Input needs a shape, or all of min_shape, opt_shape and max_shape.")
         return _sizes(static)
+
+    @property
+    def torch_tensor(self) -> torch.Tensor:
+        """The example that was given, or one that is made when it is first asked for: of the usual shape."""
+        if self._given is None:
+            self._given = self._example(self.shape["opt_shape"] if isinstance(self.shape, dict) else self.shape)
+        return self._given
+
+    @staticmethod
+    def _supported_input_size_type(input_size: Any) -> bool:
+        """Whether a shape may be given so."""
+        return isinstance(input_size, torch.Size | tuple | list)
 
     @property
     def is_dynamic(self) -> bool:
@@ -129,7 +141,7 @@ class Input:
         if not isinstance(self.shape, dict):
             if field is not None:
                 raise InvalidValue(f"this Input has one shape, so that it has no {field!r}: leave it out.")
-            return self._example(self.shape) if self.torch_tensor is None else self.torch_tensor
+            return self._example(self.shape) if self._given is None else self._given
         if field not in _CORNERS:
             raise InvalidValue(f"the shape of an example is {field!r}: give one of {', '.join(_CORNERS)}.")
         return self._example(self.shape[field])

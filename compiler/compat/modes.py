@@ -15,7 +15,7 @@ from torch import nn
 from ..ir.engine_operator import OPERATOR
 from ..runtime.compiled_module import CompiledModule
 from ..runtime.compiled_segment import CompiledSegment
-from .mistakes import InvalidType
+from .mistakes import InvalidType, NotPossible
 
 
 class _Modes:
@@ -196,11 +196,16 @@ class weight_streaming(AbstractContextManager[Any]):
 
     @property
     def total_device_budget(self) -> int:
-        """Bytes of all weights that can be streamed; without a GPU, those of the weights that engines were built of."""
+        """Bytes of all weights that can be streamed; without a GPU, those of the weights that engines were built of.
+
+        0 of what was compiled without `enable_weight_streaming`.
+        """
         return sum(self._streamable())
 
     def _streamable(self) -> list[int]:
-        return [_streamable(segment) for part in self._parts for segment in part.segments.values()]
+        return [
+            _streamable(segment) if _streams(part) else 0 for part in self._parts for segment in part.segments.values()
+        ]
 
     @property
     def device_budget(self) -> int:
@@ -211,6 +216,8 @@ class weight_streaming(AbstractContextManager[Any]):
     def device_budget(self, nbytes: int) -> None:
         if not isinstance(nbytes, int) or nbytes < 0:
             raise InvalidType(f"device_budget is {nbytes!r}: give bytes, as a whole number of at least 0.")
+        if not any(map(_streams, self._parts)):
+            raise NotPossible("no engine streams weights: compile with enable_weight_streaming=True.")
         total = self.total_device_budget
         share = min(1.0, nbytes / total) if total else 1.0
         for part in self._parts:
@@ -227,6 +234,10 @@ class weight_streaming(AbstractContextManager[Any]):
     def get_required_device_budgets(self) -> list[int]:
         """Bytes of weights that can be streamed, of every engine."""
         return self._streamable()
+
+
+def _streams(part: Any) -> bool:
+    return bool(part.report.settings.get("enable_weight_streaming", True))
 
 
 def _streamable(segment: CompiledSegment) -> int:

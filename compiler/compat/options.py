@@ -157,7 +157,7 @@ SHARED_OPTIONS: Mapping[str, str] = MappingProxyType(
         "require_full_compilation": "the error has the reasons; `min_block_size` is 1 then by default",
         "pass_through_build_failures": "without it the culprit alone goes to PyTorch",
         "dryrun": "the result runs in PyTorch; `report` says what would be built. For files use `dump_dir`",
-        "workspace_size": "",
+        "workspace_size": "of less than 32 MiB, in which TensorRT-RTX finds no kernels, 32 MiB are made",
         "optimization_level": "",
         "disable_tf32": "",
         "cpu_memory_budget": "segments with weights of more than a quarter of it are split",

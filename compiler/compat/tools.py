@@ -109,6 +109,12 @@ def unified_dtype_converter(kind: Any, to: Any) -> Any:
     return found
 
 
+def get_output_metadata(gm: torch.fx.GraphModule) -> list[Any]:
+    """What tracing recorded of the results of a graph: the `meta` of the nodes that it returns."""
+    output = next(iter(gm.graph.find_nodes(op="output")))
+    return [node.meta for node in output.all_input_nodes]
+
+
 def get_model_device(module: Any) -> torch.device:
     """The device of a model's first tensor; that of the current GPU if it has none."""
     tensors = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []

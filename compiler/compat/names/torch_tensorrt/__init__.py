@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import trt_passes.passes  # noqa: F401  (says where the converters are)
+import trt_passes.passes  # (says where the converters are)
 from trt_passes.compiler.compat.compilation import compile, register_backends
 from trt_passes.compiler.compat.compilation import method_engine as convert_method_to_trt_engine
 from trt_passes.compiler.compat.device import Device
@@ -15,7 +15,23 @@ from trt_passes.compiler.compat.mutable import MutableTorchTensorRTModule
 from trt_passes.compiler.compat.platforms import dump_build_info, get_build_info, set_device
 from trt_passes.compiler.compat.windows import cross_compile_for_windows, load_cross_compiled_exported_program
 
-from . import distributed, dynamo, fx, logging, ptq, runtime, ts
+from . import (
+    _compile,
+    _Device,
+    _enums,
+    _features,
+    _Input,
+    _utils,
+    annotation,
+    distributed,
+    dynamo,
+    fx,
+    kernels,
+    logging,
+    ptq,
+    runtime,
+    ts,
+)
 
 __version__ = "2.12.0"
 """The release of Torch-TensorRT whose names these are."""
@@ -30,6 +46,7 @@ __all__ = [
     "Input",
     "MutableTorchTensorRTModule",
     "Platform",
+    "annotation",
     "compile",
     "convert_method_to_trt_engine",
     "cross_compile_for_windows",
@@ -40,6 +57,7 @@ __all__ = [
     "dynamo",
     "fx",
     "get_build_info",
+    "kernels",
     "load",
     "load_cross_compiled_exported_program",
     "logging",

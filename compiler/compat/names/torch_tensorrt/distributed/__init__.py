@@ -6,4 +6,6 @@ from trt_passes.compiler.compat.distributed import (
     setup_nccl_for_torch_tensorrt,
 )
 
+from . import _nccl_utils
+
 __all__ = ["distributed_group", "set_distributed_group", "setup_nccl_for_torch_tensorrt"]

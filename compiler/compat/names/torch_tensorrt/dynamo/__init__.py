@@ -18,7 +18,23 @@ from trt_passes.compiler.compat.windows import (
     save_cross_compiled_exported_program,
 )
 
-from . import backend, conversion, lowering, partitioning, runtime, utils
+from . import (
+    _compiler,
+    _defaults,
+    _engine_cache,
+    _exporter,
+    _refit,
+    _settings,
+    _SourceIR,
+    _tracer,
+    backend,
+    conversion,
+    debug,
+    lowering,
+    partitioning,
+    runtime,
+    utils,
+)
 
 __all__ = [
     "CompilationSettings",

@@ -1,5 +1,6 @@
 """The names of `torch_tensorrt.dynamo.utils` that users' code has."""
 
+from trt_passes.compiler.compat.platforms import is_tegra_platform, is_thor
 from trt_passes.compiler.compat.tools import (
     ATOL,
     COSINE_THRESHOLD,
@@ -9,6 +10,7 @@ from trt_passes.compiler.compat.tools import (
     cosine_similarity,
     deallocate_module,
     get_model_device,
+    get_output_metadata,
     get_torch_inputs,
     input_is_dynamic,
     prepare_inputs,
@@ -29,8 +31,11 @@ __all__ = [
     "cosine_similarity",
     "deallocate_module",
     "get_model_device",
+    "get_output_metadata",
     "get_torch_inputs",
     "input_is_dynamic",
+    "is_tegra_platform",
+    "is_thor",
     "prepare_inputs",
     "req_torch_version",
     "set_log_level",

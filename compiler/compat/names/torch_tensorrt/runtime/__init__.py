@@ -1,5 +1,6 @@
 """The names of `torch_tensorrt.runtime`."""
 
+from trt_passes.compiler.compat.absent import STREAM_PLANS
 from trt_passes.compiler.compat.modes import (
     enable_cudagraphs,
     enable_output_allocator,
@@ -21,14 +22,17 @@ from trt_passes.compiler.compat.runtime_settings import (
     set_dynamic_shapes_kernel_strategy,
 )
 
+stream_plan, apply_stream_plan, StreamPlan = STREAM_PLANS.values()
 PythonTorchTensorRTModule = TorchTensorRTModule
 
 __all__ = [
     "PythonTorchTensorRTModule",
     "RuntimeCache",
     "RuntimeSettings",
+    "StreamPlan",
     "TorchTensorRTModule",
     "apply_runtime_settings",
+    "apply_stream_plan",
     "enable_cudagraphs",
     "enable_output_allocator",
     "enable_pre_allocated_outputs",
@@ -40,5 +44,6 @@ __all__ = [
     "set_cudagraphs_mode",
     "set_dynamic_shapes_kernel_strategy",
     "set_multi_device_safe_mode",
+    "stream_plan",
     "weight_streaming",
 ]

@@ -10,7 +10,7 @@ from trt_passes.compiler.compat.lowering import (
     table,
 )
 
-from . import passes
+from . import _decompositions, passes
 from .passes import _aten_lowering_pass, _remove_lowering_pass, dump_lowering_passes
 
 __all__ = [

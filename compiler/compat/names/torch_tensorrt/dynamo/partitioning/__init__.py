@@ -1,5 +1,21 @@
-"""The name of `torch_tensorrt.dynamo.partitioning` that users' code has."""
+"""The names of `torch_tensorrt.dynamo.partitioning`."""
 
-from trt_passes.compiler.compat.converter_registry import get_graph_converter_support
+from trt_passes.compiler.compat.partitioning import (
+    construct_submodule_inputs,
+    fast_partition,
+    get_graph_converter_support,
+    global_partition,
+    hierarchical_adjacency_partition,
+)
 
-__all__ = ["get_graph_converter_support"]
+from . import _adjacency_partitioner, _atomic_subgraphs, _global_partitioner, _hierarchical_partitioner
+from ._resource_partitioner import resource_partition
+
+__all__ = [
+    "construct_submodule_inputs",
+    "fast_partition",
+    "get_graph_converter_support",
+    "global_partition",
+    "hierarchical_adjacency_partition",
+    "resource_partition",
+]

@@ -4,6 +4,8 @@ from trt_passes.compiler.compat.modes import ResourceAllocationStrategy
 from trt_passes.compiler.compat.mutable import MutableTorchTensorRTModule
 from trt_passes.compiler.compat.raw_engines import TorchTensorRTModule
 
+from . import _MutableTorchTensorRTModule
+
 PythonTorchTensorRTModule = TorchTensorRTModule
 
 __all__ = [
