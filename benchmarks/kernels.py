@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from peers import PEERS, captured, prepare
+from peers import PEERS, prepare
 
 ON_GPU = frozenset({"kernel", "gpu_memcpy", "gpu_memset"})
 KINDS = MappingProxyType({"attention": "mha", "convolution": "convFwd", "product": "matMul"})
@@ -145,6 +145,7 @@ def measure(name: str, peers: Sequence[str], replays: int) -> list[Trace]:
     """The traces of one model with every peer."""
     import torch
     from peers_models import halved, made
+    from peers_timing import captured
 
     model, inputs = made(name)
     model, inputs = model.half(), halved(inputs)

@@ -4,9 +4,11 @@
 
 Every pair of model and peer runs in a process of its own (killed after --each seconds), with empty caches of compiled
 kernels, and adds one JSON line to --out. The next process imports PyTorch and the model's library meanwhile, and waits.
-With --gpus, so many pairs run at a time, each on a GPU and a share of the cores of its own. Torch-TensorRT needs
-another release of TensorRT-RTX than this project: --torch-tensorrt-path names a folder with both, whose packages come
-before the others for that peer alone. What a line holds:
+With --gpus, so many pairs run at a time, each on a GPU and a share of the cores of its own. With --at-once, so many
+share each GPU: they compile beside each other and take turns, by a lock on --lock, to be timed (first calls are then
+slower than alone, and a line says so). --tuning names a folder for what the peer that tunes measures, a file for each
+model. Torch-TensorRT needs another release of TensorRT-RTX than this project: --torch-tensorrt-path names a folder with
+both, whose packages come before the others for that peer alone. What a line holds:
 first_call_seconds   from the model in memory to the first result: export, compilation, engine load, first call
 call_ms              median wall-clock time of a call, synchronised
 replay_ms            median GPU time of the call captured in a CUDA graph (None where it cannot be captured)
@@ -14,13 +16,18 @@ host_us              median time until a call returns, without waiting for the G
 error                relative L2 distance from float32 eager (TF32 off)
 engines, peak_mb     TensorRT engines; peak GPU memory that PyTorch allocated, and that the device lost in all
 versions, gpu, date  what it was measured with, on and when
-Pairs that are in --out already are left out, so that an interrupted run goes on where it stopped.
+tune_seconds         of the peer that tunes: how long that took, which is no part of first_call_seconds
+at_once              how many pairs shared the GPU
+Pairs that are in --out already are left out, so that an interrupted run goes on where it stopped; with --retry those
+that failed are measured again, and the last line of a pair counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
+import functools
 import json
 import os
 import re
@@ -28,11 +35,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -49,21 +56,45 @@ PEERS = (
     "torch-tensorrt",
     "trt-passes",
     "trt-passes-cuda-graphs",
+    "trt-passes-tuned",
 )
-CALLS = 50
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model that a peer made ready: how it is called, and how many engines it has."""
+    """A model that a peer made ready: how it is called, and how many engines it has.
+
+    `without_graphs` makes calls that can be captured of those that replay a CUDA graph.
+    """
 
     call: Callable[..., Any]
     engines: int | None = None
     versions: dict[str, str] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    without_graphs: Callable[[], None] = lambda: None
 
 
-def prepare(peer: str, model: Any, inputs: tuple[Any, ...]) -> Prepared:
-    """Compile a float16 model with one of the peers."""
+@dataclass(frozen=True)
+class Sharing:
+    """How a process shares its GPU: the lock under which it times, and the folder and seconds of tunings."""
+
+    lock: Path | None = None
+    tuning: Path | None = None
+    tune_seconds: float = 240.0
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Meanwhile no other process that obeys the lock uses the GPU."""
+        if self.lock is None:
+            yield
+            return
+        with self.lock.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def prepare(peer: str, model: Any, inputs: tuple[Any, ...], name: str = "", sharing: Sharing | None = None) -> Prepared:
+    """Compile a float16 model, of a name, with one of the peers."""
     import torch
 
     if peer == "eager":
@@ -77,9 +108,25 @@ def prepare(peer: str, model: Any, inputs: tuple[Any, ...]) -> Prepared:
         return _torch_tensorrt(model, inputs)
     import trt_passes as tp
 
-    graphs = peer == "trt-passes-cuda-graphs"
-    compiled = tp.compile(model, inputs, enabled_precisions={torch.float16}, executor="tensorrt", cuda_graphs=graphs)
-    return Prepared(compiled, len(compiled.report.segments), dict(compiled.report.versions))
+    options: dict[str, Any] = {"enabled_precisions": {torch.float16}}
+    notes: dict[str, Any] = {}
+    if peer == "trt-passes-tuned":
+        begin = time.perf_counter()
+        options |= {"tuning": _tuned(model, inputs, name, sharing or Sharing(), options), "islands": "inductor"}
+        notes["tune_seconds"] = time.perf_counter() - begin
+    compiled = tp.compile(model, inputs, executor="tensorrt", cuda_graphs=peer != "trt-passes", **options)
+    report = compiled.report
+    notes |= {"verdicts": dict(report.verdicts), "op_nodes": sum(report.verdicts.values())}
+    plain = functools.partial(compiled.change_options, cuda_graphs=False)
+    return Prepared(compiled, len(report.segments), dict(report.versions), notes, plain)
+
+
+def _tuned(model: Any, inputs: tuple[Any, ...], name: str, sharing: Sharing, options: dict[str, Any]) -> Any:
+    """What a model's variants take here, measured under the lock."""
+    import trt_passes as tp
+
+    output = None if sharing.tuning is None else sharing.tuning / f"{name}.json"
+    return tp.tune(model, inputs, output=output, seconds=sharing.tune_seconds, alone=sharing.alone, **options)
 
 
 def _parsed(model: Any, inputs: tuple[Any, ...]) -> Prepared:
@@ -133,10 +180,11 @@ def _torch_tensorrt(model: Any, inputs: tuple[Any, ...]) -> Prepared:
     return Prepared(compiled, engines, versions)
 
 
-def measure(name: str, peer: str) -> dict[str, Any]:
+def measure(name: str, peer: str, sharing: Sharing) -> dict[str, Any]:
     """One line of the results, measured in this process."""
     import torch
     from peers_models import halved, made
+    from peers_timing import call_ms, host_us, replay_ms
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     model, inputs = made(name)
@@ -148,95 +196,34 @@ def measure(name: str, peer: str) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
         free = torch.cuda.mem_get_info()[0]
         started = time.perf_counter()
-        prepared = prepare(peer, model, inputs)
+        prepared = prepare(peer, model, inputs, name, sharing)
         found = prepared.call(*inputs)
         torch.cuda.synchronize()
-        first = time.perf_counter() - started
+        first = time.perf_counter() - started - prepared.notes.get("tune_seconds", 0.0)
         error = float(torch.linalg.vector_norm(found.float() - exact) / torch.linalg.vector_norm(exact))
         for _ in range(10):
             prepared.call(*inputs)
+        with sharing.alone():
+            times: dict[str, float | None] = {
+                "call_ms": call_ms(prepared.call, inputs),
+                "host_us": host_us(prepared.call, inputs),
+            }
+            prepared.without_graphs()
+            replayed = replay_ms(prepared.call, inputs)
         return {
             "model": name,
             "peer": peer,
             "first_call_seconds": first,
-            "call_ms": _call_ms(prepared.call, inputs),
-            "host_us": _host_us(prepared.call, inputs),
-            "replay_ms": _replay_ms(prepared.call, inputs),
+            **times,
+            "replay_ms": replayed,
             "error": error,
             "engines": prepared.engines,
             "peak_mb": torch.cuda.max_memory_allocated() / 1e6,
             "device_mb": (free - torch.cuda.mem_get_info()[0]) / 1e6,
+            **prepared.notes,
             "versions": {"torch": torch.__version__, **(prepared.versions or {})},
             "gpu": torch.cuda.get_device_name(),
         }
-
-
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
-def _call_ms(call: Callable[..., Any], inputs: tuple[Any, ...]) -> float:
-    import torch
-
-    times = []
-    for _ in range(CALLS):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        call(*inputs)
-        torch.cuda.synchronize()
-        times.append((time.perf_counter() - started) * 1e3)
-    return _median(times)
-
-
-def _host_us(call: Callable[..., Any], inputs: tuple[Any, ...]) -> float:
-    import torch
-
-    times = []
-    for _ in range(CALLS):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        call(*inputs)
-        times.append((time.perf_counter() - started) * 1e6)
-    torch.cuda.synchronize()
-    return _median(times)
-
-
-def captured(call: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-    """A call as a `torch.cuda.CUDAGraph`, and its result, which every replay overwrites.
-
-    Raises:
-        RuntimeError: it cannot be captured.
-    """
-    import torch
-
-    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            call(*inputs)
-    torch.cuda.synchronize()
-    with torch.cuda.graph(graph, stream=stream):
-        result = call(*inputs)
-    return graph, result
-
-
-def _replay_ms(call: Callable[..., Any], inputs: tuple[Any, ...]) -> float | None:
-    """The GPU time of one replay of the whole call; None when it cannot be captured (or replays a graph itself)."""
-    import torch
-
-    try:
-        graph, _ = captured(call, inputs)
-    except RuntimeError as error:
-        print(f"not captured: {str(error)[:200]}", file=sys.stderr)
-        return None
-    starts, ends = ([torch.cuda.Event(enable_timing=True) for _ in range(CALLS)] for _ in range(2))
-    for _ in range(10):
-        graph.replay()
-    for begin, end in zip(starts, ends, strict=True):
-        begin.record()
-        graph.replay()
-        end.record()
-    torch.cuda.synchronize()
-    return _median([begin.elapsed_time(end) for begin, end in zip(starts, ends, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -246,33 +233,50 @@ class Limits:
     gpus: int
     whole: float
     each: float
+    at_once: int = 1
 
 
-def run(models: list[str], peers: list[str], out: Path, limits: Limits, other_packages: Path | None) -> None:
-    """All pairs, the peers one after the other, until the time limit; a model always on the same GPU."""
+def run(
+    models: list[str],
+    peers: list[str],
+    out: Path,
+    limits: Limits,
+    other_packages: Path | None,
+    sharing: Sharing | None = None,
+    retry: bool = False,
+) -> None:
+    """All pairs, model by model, until the time limit; a model always on the same GPU."""
     started = time.monotonic()
-    done = (
-        {(line["model"], line["peer"]) for line in map(json.loads, out.read_text().splitlines())}
-        if out.exists()
-        else set()
-    )
-    writing = Lock()
+    done = measured_pairs(out, retry)
+    workers, writing = limits.gpus * limits.at_once, Lock()
+    waiting = [
+        deque((name, peer) for name in models[gpu :: limits.gpus] for peer in peers if (name, peer) not in done)
+        for gpu in range(limits.gpus)
+    ]
 
-    def work(gpu: int) -> None:
-        pairs = [(name, peer) for peer in peers for name in models[gpu :: limits.gpus] if (name, peer) not in done]
+    def work(worker: int) -> None:
+        gpu = worker // limits.at_once
 
-        def child_for(name: str, peer: str) -> Child:
-            return Child(Place(gpu, limits.gpus, other_packages if peer == "torch-tensorrt" else None), name, peer)
+        def child() -> Child | None:
+            with writing:
+                pair = waiting[gpu].popleft() if waiting[gpu] else None
+            if pair is None:
+                return None
+            packages = other_packages if pair[1] == "torch-tensorrt" else None
+            return Child(Place(gpu, limits.gpus, packages, worker, workers), *pair, sharing or Sharing())
 
         following: Child | None = None
         try:
-            for pair, after in zip_longest(pairs, pairs[1:]):
+            while True:
                 left = limits.whole - (time.monotonic() - started)
-                if left < 20:
+                current = None if left < 20 else following or child()
+                if current is None:
                     return
-                with contextlib.closing(following or child_for(*pair)) as child:
-                    following = child_for(*after) if after else None
-                    line = {**child.measured(min(limits.each, left)), "date": str(date.today())}
+                with contextlib.closing(current):
+                    following = child()
+                    line = {**current.measured(min(limits.each, left)), "date": str(date.today())}
+                if limits.at_once > 1:
+                    line["at_once"] = limits.at_once
                 with writing, out.open("a") as file:
                     print(_shown(line), flush=True)
                     file.write(json.dumps(line) + "\n")
@@ -280,21 +284,35 @@ def run(models: list[str], peers: list[str], out: Path, limits: Limits, other_pa
             if following is not None:
                 following.close()
 
-    with ThreadPoolExecutor(limits.gpus) as pool:
-        list(pool.map(work, range(limits.gpus)))
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, range(workers)))
+
+
+def measured_pairs(out: Path, retry: bool) -> set[tuple[str, str]]:
+    """The pairs that a file has; with `retry` without those whose last line says that they failed."""
+    lines = map(json.loads, out.read_text().splitlines()) if out.exists() else ()
+    last = {(line["model"], line["peer"]): line for line in lines}
+    return {pair for pair, line in last.items() if not (retry and "failed" in line)}
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a pair is measured: its GPU, of how many, and packages that come before the installed ones."""
+    """Where a pair is measured: its GPU, of how many, and packages that come before the installed ones.
+
+    `worker` of `workers` shares the processor's cores with the others; a worker for each GPU, if it is not given.
+    """
 
     gpu: int
     gpus: int
     packages: Path | None
+    worker: int | None = None
+    workers: int | None = None
 
     def cores(self) -> str:
         """Its share of the processor's cores, as `a,b,…`."""
-        return ",".join(map(str, sorted(os.sched_getaffinity(0))[self.gpu :: self.gpus]))
+        worker, workers = self.gpu if self.worker is None else self.worker, self.workers or self.gpus
+        all_cores = sorted(os.sched_getaffinity(0))
+        return ",".join(map(str, all_cores[worker::workers] or all_cores))
 
     def environment(self, caches: str) -> dict[str, str]:
         """This process's environment with one GPU and the packages, and with empty caches of compiled kernels."""
@@ -309,14 +327,14 @@ class Place:
 class Child:
     """A process for one pair, which imports what it needs and then waits until it is told to go."""
 
-    def __init__(self, place: Place, name: str, peer: str) -> None:
+    def __init__(self, place: Place, name: str, peer: str, sharing: Sharing) -> None:
         self.place, self.name, self.peer = place, name, peer
         self._ending = contextlib.ExitStack()
         # Processes that compile kernels can outlive the one that started them, and write to the caches meanwhile.
         caches = self._ending.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
         self._process = self._ending.enter_context(
             subprocess.Popen(
-                [sys.executable, __file__, "--child", name, peer, "--cores", place.cores()],
+                [sys.executable, __file__, "--child", name, peer, "--cores", place.cores(), *_arguments(sharing)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -342,6 +360,12 @@ class Child:
             if text.startswith('{"model"'):
                 return dict(json.loads(text))
         return {**line, "failed": f"exit code {self._process.returncode}: {_last_words(errors)}"}
+
+
+def _arguments(sharing: Sharing) -> list[str]:
+    """What tells a process how it shares its GPU."""
+    given = {"--lock": sharing.lock, "--tuning": sharing.tuning, "--tune-seconds": sharing.tune_seconds}
+    return [text for name, value in given.items() if value is not None for text in (name, str(value))]
 
 
 def _kill_group(leader: int) -> None:
@@ -370,31 +394,42 @@ def _shown(line: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure what was asked for."""
-    from peers_models import MODELS, import_library
+    from peers_models import ALL, MODELS, import_library
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
-    parser.add_argument(
-        "--peers", nargs="*", choices=PEERS, default=[peer for peer in PEERS if peer != "torch-tensorrt"]
-    )
+    parser.add_argument("--models", nargs="*", choices=ALL, default=list(MODELS), help="by default the 13 of the page")
+    parser.add_argument("--all-models", action="store_true", help="these and the twelve others")
+    others = ("torch-tensorrt", "trt-passes-tuned")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=[peer for peer in PEERS if peer not in others])
     parser.add_argument("--out", type=Path, default=Path("peers.jsonl"))
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start nothing new after this long")
     parser.add_argument("--each", type=float, default=300, help="longest time of one pair")
-    parser.add_argument("--gpus", type=int, default=1, help="how many pairs run at a time, each on a GPU of its own")
+    parser.add_argument("--gpus", type=int, default=1, help="how many GPUs are used, each by pairs of its own")
+    parser.add_argument("--at-once", type=int, default=1, help="how many pairs share a GPU, timed in turns")
+    parser.add_argument("--lock", type=Path, help="file that is locked while a pair is timed")
+    parser.add_argument("--tuning", type=Path, help="folder of the tuning files of trt-passes-tuned")
+    parser.add_argument("--tune-seconds", type=float, default=240, help="of measuring variants, for each model")
+    parser.add_argument("--retry", action="store_true", help="measure again what failed")
     parser.add_argument("--torch-tensorrt-path", type=Path, help="folder of packages for torch-tensorrt alone")
     parser.add_argument("--child", nargs=2, metavar=("MODEL", "PEER"), help=argparse.SUPPRESS)
     parser.add_argument("--cores", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    sharing = Sharing(arguments.lock, arguments.tuning, arguments.tune_seconds)
     if arguments.child:
         os.sched_setaffinity(0, map(int, arguments.cores.split(",")))
         import_library(arguments.child[0])
         if sys.stdin.readline():
-            print(json.dumps(measure(*arguments.child)), flush=True)
+            print(json.dumps(measure(*arguments.child, sharing)), flush=True)
             # Nothing of what is measured comes after this, and the next pair waits for the GPU.
             os._exit(0)
-    else:
-        limits = Limits(arguments.gpus, arguments.seconds, arguments.each)
-        run(arguments.models, arguments.peers, arguments.out, limits, arguments.torch_tensorrt_path)
+        return
+    if arguments.at_once > 1 and arguments.lock is None:
+        parser.error("--at-once needs --lock FILE: pairs that share a GPU must be timed in turns")
+    if arguments.tuning is not None:
+        arguments.tuning.mkdir(parents=True, exist_ok=True)
+    limits = Limits(arguments.gpus, arguments.seconds, arguments.each, arguments.at_once)
+    models = list(ALL) if arguments.all_models else arguments.models
+    run(models, arguments.peers, arguments.out, limits, arguments.torch_tensorrt_path, sharing, arguments.retry)
 
 
 if __name__ == "__main__":

@@ -7,24 +7,8 @@ from contextlib import suppress
 from types import MappingProxyType
 
 import torch
+from peers_models_more import MORE, First, Made, images
 from torch import nn
-
-Made = tuple[nn.Module, tuple[torch.Tensor, ...]]
-
-
-class First(nn.Module):
-    """A model of transformers or diffusers called by position, whose result is its first output."""
-
-    def __init__(self, model: nn.Module, *names: str) -> None:
-        super().__init__()
-        self.model, self.names = model, names
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.model(**dict(zip(self.names, inputs, strict=True)), return_dict=False)[0]
-
-
-def _images(batch: int, size: int = 224) -> tuple[torch.Tensor]:
-    return (torch.randn(batch, 3, size, size),)
 
 
 def _torchvision(name: str, batch: int) -> Made:
@@ -34,7 +18,7 @@ def _torchvision(name: str, batch: int) -> Made:
     if name.startswith("vit"):
         # torchvision starts the head at zero, and a result of zeros has no relative error.
         nn.init.trunc_normal_(model.heads.head.weight, std=0.02)
-    return model, _images(batch)
+    return model, images(batch)
 
 
 def _bert(batch: int, length: int) -> Made:
@@ -106,6 +90,9 @@ MODELS: Mapping[str, Callable[[], Made]] = MappingProxyType(
 )
 
 
+ALL: Mapping[str, Callable[[], Made]] = MappingProxyType({**MODELS, **MORE})
+
+
 @torch.no_grad()
 def fill_zeros(model: nn.Module) -> None:
     """Give parameters that start as zeros, which are mostly biases, values: compilers drop zeros, which are in no
@@ -130,7 +117,7 @@ def made(name: str) -> Made:
     """A model in eval mode in float32 on the GPU with seeded weights, and its inputs."""
     torch.manual_seed(0)
     with torch.device("cuda"):
-        model, inputs = MODELS[name]()
+        model, inputs = ALL[name]()
     model, inputs = model.cuda(), tuple(tensor.cuda() for tensor in inputs)
     fill_zeros(model)
     measure_statistics(model, *inputs)
@@ -140,7 +127,7 @@ def made(name: str) -> Made:
 def import_library(name: str) -> None:
     """Import what a model is made of, by making it without memory."""
     with suppress(RuntimeError), torch.device("meta"):
-        MODELS[name]()
+        ALL[name]()
 
 
 def halved(inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +49,7 @@ def tune(
     output: str | os.PathLike[str] | None = None,
     seconds: float = 300.0,
     progress: Progress | None = None,
+    alone: Callable[[], AbstractContextManager[object]] | None = None,
     **options: Any,
 ) -> Tuning:
     """Measure the variants of a model's operators on this GPU, for `compile(tuning=…)` on any machine.
@@ -62,6 +64,7 @@ def tune(
         output: a file to continue, and to write after every operator.
         seconds: of measuring, the operators with most to do first; what is left keeps its default.
         progress: `progress(text, done, total)` is called before every operator.
+        alone: makes a context that is entered while something is timed, such as a lock of a GPU that others use too.
         options: fields of `Settings`, as `compile` will have them: precisions decide what there is to measure.
 
     Raises:
@@ -72,7 +75,15 @@ def tune(
     program = usual_program(model, inputs, kwargs)
     gpu, found = torch.cuda.get_device_name(), versions()
     known = known_tuning(output, gpu, found)
-    return tune_program(program, settings, known, timed, torch.device("cuda"), output, seconds, progress)
+    timer = timed if alone is None else functools.partial(_timed_alone, alone)
+    return tune_program(program, settings, known, timer, torch.device("cuda"), output, seconds, progress)
+
+
+def _timed_alone(
+    alone: Callable[[], AbstractContextManager[object]], calls: Sequence[Callable[[], Any]]
+) -> list[float]:
+    with alone():
+        return timed(calls)
 
 
 def tuned_settings(

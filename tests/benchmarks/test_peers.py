@@ -14,7 +14,7 @@ from typing import Any
 
 import peers
 import pytest
-from peers import Child, Limits, Place, run
+from peers import Child, Limits, Place, Sharing, run
 
 MODELS = ["resnet50-b1", "gpt2-1x256", "swin-t-b8"]
 
@@ -22,7 +22,7 @@ MODELS = ["resnet50-b1", "gpt2-1x256", "swin-t-b8"]
 class Untried:
     """In place of a process that measures a pair."""
 
-    def __init__(self, place: Place, name: str, peer: str) -> None:
+    def __init__(self, place: Place, name: str, peer: str, sharing: Sharing) -> None:
         self.place, self.name, self.peer = place, name, peer
         self.told: list[str] = []
 
@@ -38,8 +38,8 @@ class Untried:
 def children(monkeypatch: pytest.MonkeyPatch) -> list[Untried]:
     found: list[Untried] = []
 
-    def child(place: Place, name: str, peer: str) -> Untried:
-        found.append(Untried(place, name, peer))
+    def child(place: Place, name: str, peer: str, sharing: Sharing) -> Untried:
+        found.append(Untried(place, name, peer, sharing))
         return found[-1]
 
     monkeypatch.setattr(peers, "Child", child)
@@ -62,6 +62,30 @@ def test_an_interrupted_run_goes_on(children: list[Untried], tmp_path: Path) -> 
     run(MODELS[:1], ["eager"], out, Limits(1, math.inf, 9), None)
     run(MODELS[:2], ["eager"], out, Limits(1, math.inf, 9), None)
     assert [child.name for child in children] == MODELS[:2]
+
+
+def test_what_failed_is_measured_again_if_asked_for(children: list[Untried], tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text(
+        '{"model": "resnet50-b1", "peer": "eager", "failed": "x"}\n{"model": "gpt2-1x256", "peer": "eager"}\n'
+    )
+    run(MODELS[:2], ["eager"], out, Limits(1, math.inf, 9), None)
+    assert not children
+    run(MODELS[:2], ["eager"], out, Limits(1, math.inf, 9), None, retry=True)
+    assert [child.name for child in children] == MODELS[:1]
+    out.write_text(out.read_text() + '{"model": "resnet50-b1", "peer": "eager"}\n')
+    assert peers.measured_pairs(out, retry=True) == {("resnet50-b1", "eager"), ("gpt2-1x256", "eager")}
+
+
+def test_pairs_that_share_a_gpu_have_cores_of_their_own_and_say_so(children: list[Untried], tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    run(MODELS, ["eager", "compile"], out, Limits(1, math.inf, 9, at_once=2), None, Sharing(tmp_path / "lock"))
+    assert sorted(lines(out)) == sorted((m, p) for m in MODELS for p in ("eager", "compile"))
+    assert {(child.place.gpu, child.place.workers) for child in children} == {(0, 2)}
+    assert all(json.loads(line)["at_once"] == 2 for line in out.read_text().splitlines())
+    assert peers._arguments(Sharing(Path("a"), Path("b"), 9.0)) == [
+        *("--lock", "a", "--tuning", "b", "--tune-seconds", "9.0"),
+    ]
 
 
 def test_nothing_starts_that_could_not_end_in_time(children: list[Untried], tmp_path: Path) -> None:
@@ -118,7 +142,7 @@ def test_nothing_outlives_a_measurement(last: str, tmp_path: Path, monkeypatch: 
     python.write_text(f"#!/bin/sh\n{busy}\nwhile [ ! -s {heartbeat} ]; do sleep 0.02; done\n{last}\n")
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    with contextlib.closing(Child(Place(0, 1, None), "gpt2-1x256", "compile")) as child:
+    with contextlib.closing(Child(Place(0, 1, None), "gpt2-1x256", "compile", Sharing())) as child:
         line = child.measured(5 if "sleep" in last else 60)
     assert line.get("failed") == ("not finished after 5 s" if "sleep" in last else None)
     heartbeat.unlink(missing_ok=True)
