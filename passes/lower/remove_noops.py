@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
-from torch.fx import Node
+from torch.fx import Graph, Node
 
 from ...compiler.ir.aliasing import is_view, may_share, mutates
 from ...compiler.ir.decisions import is_decision
 from ...compiler.ir.graph import replace_node
-from ...compiler.ir.program import Program
+from ...compiler.ir.program import Program, bodies_of
 from ...compiler.pass_base import Context, Pass
 from .checked_values import asks_for_any, found_in_values, holds_by_itself, of_decided_numbers
 from .values import ASSERTIONS, remove_dead, same_layout, tensor_of
@@ -30,7 +30,7 @@ class RemoveNoops(Pass):
 
     A copy into another memory layout stays: the views behind it depend on it, and it costs TensorRT nothing. Adding a
     floating-point zero stays because it turns -0.0 into 0.0, and so does a copy without which the caller would get
-    memory of an input.
+    memory of an input. Random numbers that nothing reads are not drawn, unless others are read.
 
     Before:
         %clone = aten.clone(%x) : f32[2,4]
@@ -54,7 +54,37 @@ class RemoveNoops(Pass):
             elif source is not None and (is_view(node) or (not copies_count and may_share(node, source))):
                 replace_node(node, source)
         remove_dead(graph)
+        draws = _unread_draws(graph)
+        if draws:
+            ctx.note(
+                f"random numbers that nothing reads are not drawn ({len(draws)} times, first by %{draws[0]}): unlike in "
+                "PyTorch, a call leaves the generator as it was."
+            )
         return program
+
+
+def _unread_draws(graph: Graph) -> list[str]:
+    """Erase what draws random numbers that nothing reads, unless others are read, which follow in PyTorch's sequence.
+
+    A model may draw one for every layer to decide, in training, whether it leaves the layer out.
+    """
+    drawing = [node for node in graph.nodes if _draws(node)]
+    unread = set()
+    for node in reversed(drawing):
+        if all(user in unread for user in node.users):
+            unread.add(node)
+    if not drawing or len(unread) < len(drawing) or any(bodies_of(node) for node in graph.nodes):
+        return []
+    for node in reversed(drawing):
+        graph.erase_node(node)
+    remove_dead(graph)
+    return [node.name for node in drawing]
+
+
+def _draws(node: Node) -> bool:
+    target = node.target
+    seeded = isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
+    return node.op == "call_function" and seeded and not target._schema.is_mutable  # type: ignore[union-attr]
 
 
 def _checks_values(node: Node, found: Container[Node]) -> bool:

@@ -6,7 +6,7 @@ import trt_passes as tp
 from torch.export import Dim
 from trt_passes.passes.lower import RemoveNoops
 
-from tests.passes.lower.lowering import assert_same, lowered, ops, program_of, results
+from tests.passes.lower.lowering import Function, assert_same, lowered, ops, program_of, results
 
 X = torch.tensor([[1.5, -0.0, float("nan")], [float("inf"), -2.0, 1e-42]])
 INTEGERS = torch.arange(6).reshape(2, 3)
@@ -140,6 +140,22 @@ def test_a_random_operator_that_nothing_reads_still_advances_the_generator() -> 
     before = program_of(function, [torch.ones(3)])
     after = lowered(before, RemoveNoops())
     assert ops(after).count("aten.rand") == ops(before).count("aten.rand")
+
+
+def test_random_numbers_that_decide_about_training_alone_are_not_drawn() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        for _ in range(3):
+            torch.rand([])
+            x = torch.relu(x) + 1
+        return x
+
+    notes: list[str] = []
+    before = tp.trace(Function(function, []).eval(), [torch.ones(3)])
+    assert ops(before).count("aten.rand") == 3
+    after = lowered(before, RemoveNoops(), notes=notes)
+    assert set(ops(after)) == {"aten.relu", "aten.add.Tensor"}
+    assert "random numbers that nothing reads are not drawn (3 times, first by %rand)" in notes[0]
+    assert_same(before, after, [torch.ones(3)])
 
 
 def test_what_held_only_for_the_sizes_of_the_export_is_no_fact() -> None:
