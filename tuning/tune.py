@@ -21,7 +21,7 @@ from ..compiler.ir.annotations import verdict_of
 from ..compiler.ir.call import Call
 from ..compiler.ir.ledger import Verdict
 from ..compiler.ir.program import Program, bodies_of, is_symbolic
-from ..compiler.ir.tuning import PYTORCH, Measured, Tuning, pattern_of
+from ..compiler.ir.tuning import ONE_WAY, PYTORCH, Measured, Tuning, pattern_of
 from ..compiler.manager import PassManager, compile_program
 from ..compiler.pass_base import Context
 from ..compiler.report.versions import versions
@@ -30,7 +30,6 @@ from ..compiler.runtime.measure.lockstep import Lockstep
 from ..compiler.runtime.program_arguments import call_arguments, graph_arguments
 from ..compiler.settings import Settings
 from ..compiler.tensorrt.registry import default_registry
-from ..passes.annotate.variants import ONE_WAY
 from .timing import timed
 from .window import Window, values_of
 

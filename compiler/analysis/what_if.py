@@ -44,6 +44,7 @@ class WhatIf:
         nodes = (node for node in program.op_nodes if not stays_by_measure(node))
         self._wanted = frozenset(node.name for node in nodes if verdict_of(node) in takeable)
         self._graph = dependency_graph(program, self._wanted)
+        self._prediction = partition.prediction(program, self._graph, settings)
 
     def supporting(self, nodes: Iterable[str] = (), floor: int | None = None) -> Outcome:
         """The partition if TensorRT could also take some nodes (with their `getitem`s), or with another floor."""
@@ -84,7 +85,9 @@ class WhatIf:
     def _outcome(self, wanted: frozenset[str], floor: int | None) -> Outcome:
         # A floor that is given counts op nodes.
         limit, work = (self.floor, self.count_work) if floor is None else (floor, False)
-        result, segments, refused = self._partition.segmented(self._program, self._graph, set(wanted), limit, work)
+        result, segments, refused = self._partition.segmented(
+            self._program, self._graph, set(wanted), limit, work, self._prediction
+        )
         small = {name: item.segment_size for name, item in result.demoted.items() if name not in refused}
         return Outcome(segments, small)
 

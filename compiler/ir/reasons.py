@@ -174,9 +174,15 @@ _ROWS = (
     ),
     ReasonCode(
         "TP305",
-        "faster or more exact in PyTorch",
-        "A tuning says that PyTorch's own kernel takes less time than TensorRT and its borders, or is more exact.",
-        "Nothing to do; compile without `tuning`, or with another `preset` or `max_error`, to have it in TensorRT.",
+        "faster in PyTorch",
+        "By a tuning, PyTorch takes less time for the node and those beside it than TensorRT with its borders.",
+        "Nothing to do; compile without `tuning` to have it in TensorRT.",
+    ),
+    ReasonCode(
+        "TP306",
+        "more exact in PyTorch",
+        "By a tuning, no way of TensorRT is as exact as it has to be.",
+        'Nothing to do; without `tuning`, with `preset="fast"` or a larger `max_error` it goes to TensorRT.',
     ),
     ReasonCode(
         "TP401",

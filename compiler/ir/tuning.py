@@ -26,8 +26,15 @@ KIND = "trt-passes tuning"
 PYTORCH = "pytorch"
 """The variant that every operator has: PyTorch's own kernel."""
 
+ONE_WAY = "tensorrt"
+"""What the way of an operator that has no variants is called in a tuning."""
+
 ALIKE = 1.1
 """Errors that differ by less count as equal."""
+
+
+BORDER_US, LAUNCH_US, BANDWIDTH = 5.0, 2.0, 2e12
+"""What a file holds that does not say them: about those of a large GPU under CUDA graphs."""
 
 
 @dataclass(frozen=True)
@@ -48,55 +55,64 @@ class Tuning:
         patterns: an operator with the types and sizes of its arguments, as `pattern_of` writes it, and what its
             variants took, by name.
         border_us: what it costs to leave an engine for PyTorch and come back.
+        launch_us: what a kernel of PyTorch takes at least.
+        bandwidth: bytes per second that the GPU reads and writes.
         name: of the file, for messages.
     """
 
     gpu: str
     versions: Mapping[str, str] = field(default_factory=dict)
     patterns: Mapping[str, Mapping[str, Measured]] = field(default_factory=dict)
-    border_us: float = 5.0
+    border_us: float = BORDER_US
+    launch_us: float = LAUNCH_US
+    bandwidth: float = BANDWIDTH
     name: str = "tuning.json"
 
-    def best(
+    def allowed(
         self, pattern: str, possible: Collection[str], preset: str | None = None, max_error: float | None = None
-    ) -> str | None:
-        """The variant to take for a pattern; None if fewer than two of the possible ones were measured.
+    ) -> dict[str, Measured]:
+        """The variants of a pattern that are exact enough; empty if fewer than two of the possible ones were measured.
 
         Args:
             pattern: see `pattern_of`.
             possible: names of variants that the call can be computed by; PyTorch's is always one.
-            preset: "fast" takes the fastest, "exact" the most exact. None takes the fastest of those whose error is at
-                most twice that of PyTorch.
+            preset: "fast" allows all, "exact" the most exact. None allows those whose error is at most twice that of
+                PyTorch, or the most exact one.
             max_error: leaves only variants whose error is at most this, or the most exact one.
         """
         known = {
             name: item for name, item in self.patterns.get(pattern, {}).items() if name in possible or name == PYTORCH
         }
         if len(known) < 2:
-            return None
+            return {}
         limit = float("inf") if max_error is None else max_error
         own = known[PYTORCH].error if PYTORCH in known else None
         if preset is None and own is not None:
             limit = min(limit, 2 * own)
         errors = {name: item.error or 0.0 for name, item in known.items()}
-        allowed = [name for name in known if errors[name] <= limit]
-        if preset == "exact" or not allowed:
-            least = min(errors[name] for name in (allowed or known))
-            allowed = [name for name in (allowed or known) if errors[name] <= least * ALIKE]
-        return min(allowed, key=lambda name: (self._cost(name, known[name]), name))
+        names = [name for name in known if errors[name] <= limit]
+        if preset == "exact" or not names:
+            least = min(errors[name] for name in (names or known))
+            names = [name for name in (names or known) if errors[name] <= least * ALIKE]
+        return {name: known[name] for name in names}
 
-    def _cost(self, name: str, item: Measured) -> float:
-        return item.us + (self.border_us if name == PYTORCH else 0.0)
+    def best(
+        self, pattern: str, possible: Collection[str], preset: str | None = None, max_error: float | None = None
+    ) -> str | None:
+        """The fastest of TensorRT's variants that are `allowed`; PyTorch's if no other is; None if nothing is known."""
+        allowed = self.allowed(pattern, possible, preset, max_error)
+        ours = [name for name in allowed if name != PYTORCH] or list(allowed)
+        return min(ours, key=lambda name: (allowed[name].us, name), default=None)
 
-    def why_pytorch(self, pattern: str, possible: Collection[str]) -> str:
-        """The sentence for an operator that stays in PyTorch."""
+    def why_more_exact(self, pattern: str, possible: Collection[str]) -> str:
+        """The sentence for an operator that stays in PyTorch since no variant of TensorRT is exact enough."""
         known = self.patterns[pattern]
-        name = min((item for item in known if item in possible), key=lambda item: known[item].us)
+        name = min((item for item in known if item in possible), key=lambda item: known[item].error or 0.0)
         ours, theirs = known[name], known[PYTORCH]
-        text = f"TensorRT takes {_us_text(ours.us)} here, PyTorch {_us_text(theirs.us)} ({self.name})"
-        if ours.error is not None and theirs.error is not None and ours.us <= theirs.us + self.border_us:
-            text += f", with errors of {ours.error:.1e} and {theirs.error:.1e}"
-        return f"{text}."
+        return (
+            f"TensorRT's error is at least {ours.error or 0.0:.1e} here, PyTorch's {theirs.error or 0.0:.1e}, in "
+            f"{us_text(ours.us)} and {us_text(theirs.us)} ({self.name})."
+        )
 
     # --- files -----------------------------------------------------------------------------------------------------
     def to_json(self) -> dict[str, Any]:
@@ -106,7 +122,9 @@ class Tuning:
             "kind": KIND,
             "gpu": self.gpu,
             "versions": dict(self.versions),
-            "border_us": self.border_us,
+            "border_us": round(self.border_us, 3),
+            "launch_us": round(self.launch_us, 3),
+            "bandwidth": self.bandwidth,
             "patterns": {
                 pattern: {
                     name: {"us": round(item.us, 3)} | ({} if item.error is None else {"error": item.error})
@@ -135,7 +153,11 @@ class Tuning:
                 for pattern, rows in data["patterns"].items()
             }
             versions = {str(key): str(value) for key, value in data.get("versions", {}).items()}
-            return cls(str(data["gpu"]), versions, patterns, float(data.get("border_us", 5.0)), name)
+            border, launch, bandwidth = (
+                _number(key, data.get(key, usual))
+                for key, usual in (("border_us", BORDER_US), ("launch_us", LAUNCH_US), ("bandwidth", BANDWIDTH))
+            )
+            return cls(str(data["gpu"]), versions, patterns, border, launch, bandwidth, name)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{name} is no tuning file of trt-passes ({error}): give what `tp.tune` wrote.") from error
 
@@ -161,6 +183,14 @@ class Tuning:
             raise UserError(f"{name} is no tuning file of trt-passes ({error}): give what `tp.tune` wrote.") from error
 
 
+def _number(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ValueError(f"{key} is {value!r}")
+    if key == "bandwidth" and not value:
+        raise ValueError("bandwidth is 0")
+    return float(value)
+
+
 def _measured(pattern: str, variant: str, row: Any) -> Measured:
     us, error = row["us"], row.get("error")
     for value in (us, error):
@@ -169,8 +199,9 @@ def _measured(pattern: str, variant: str, row: Any) -> Measured:
     return Measured(float(us), None if error is None else float(error))
 
 
-def _us_text(us: float) -> str:
-    return f"{us / 1000:.2f} ms"
+def us_text(us: float) -> str:
+    """A time for a message, such as "1.10 ms" or "4.2 us"."""
+    return f"{us / 1000:.2f} ms" if us >= 100 else f"{us:.1f} us"
 
 
 def pattern_of(node: Node, constants: Collection[str] = ()) -> str:

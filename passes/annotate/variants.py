@@ -51,14 +51,14 @@ class VariantChoice:
                 possible = [variant.name for variant in converter.possible(call, self._is_constant)]
                 wanted = None
                 if self._tuning is not None:
-                    from ...compiler.ir.tuning import PYTORCH, pattern_of
+                    from ...compiler.ir.tuning import ONE_WAY, PYTORCH, pattern_of
 
                     pattern = pattern_of(node, self._constants)
                     # Where there is one way only, it is measured under the name of all such.
                     ways = possible or [ONE_WAY]
                     wanted = self._tuning.best(pattern, ways, self._settings.preset, self._settings.max_error)
                     if wanted == PYTORCH:
-                        return Choice(reason=Reason("TP305", self._tuning.why_pytorch(pattern, ways)))
+                        return Choice(reason=Reason("TP306", self._tuning.why_more_exact(pattern, ways)))
                 chosen = converter.chosen(call, self._is_constant, wanted, self._settings.preset)
         except UndecidedSize:
             return Choice()
@@ -66,10 +66,6 @@ class VariantChoice:
 
     def _is_constant(self, argument: Any) -> bool:
         return isinstance(argument, Node) and argument.name in self._constants
-
-
-ONE_WAY = "tensorrt"
-"""What the way of an operator that has no variants is called in a tuning."""
 
 
 def wrong_place(tuning: Tuning) -> str | None:

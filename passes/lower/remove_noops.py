@@ -57,8 +57,8 @@ class RemoveNoops(Pass):
         draws = _unread_draws(graph)
         if draws:
             ctx.note(
-                f"random numbers that nothing reads are not drawn ({len(draws)} times, first by %{draws[0]}): unlike in "
-                "PyTorch, a call leaves the generator as it was."
+                f"random numbers that nothing reads are not drawn ({len(draws)} times, first by %{draws[0]}): unlike "
+                "in PyTorch, a call leaves the generator as it was."
             )
         return program
 

@@ -25,6 +25,7 @@ from .work import note_heavy
 
 if TYPE_CHECKING:
     from ...compiler.ir.partition_file import PartitionFile
+    from .by_time import Prediction
 
 __all__ = ["Partition", "check_full_compilation", "cut_in_half", "operators_of", "segments_of"]
 
@@ -35,13 +36,15 @@ _LISTED = 4  # nodes named in a message
 class Partition(Pass):
     """Group the `trt` nodes into segments: as few as possible, none that would wait for itself, none too small.
 
-    Constants and arithmetic on symbolic sizes never separate nodes; `getitem` stays with its producer. `min_block_size`
-    defaults to the setting of that name; where neither is given, op nodes that do the work of many (a recurrent layer,
-    a loop, a large product) are worth an engine by themselves. A segment of more than `max_segment_nodes` is split
-    before TensorRT sees it, since build time grows faster than the number of layers. `merge_independent=false` keeps
-    nodes that share no data in engines of their own. `cut_before` names nodes that begin a segment; `build` adds one
-    where an engine takes longer than the setting `build_seconds`. `from` is a `partition.json` of a dump, as it is or
-    edited, whose segments are taken instead of being searched, whatever their size; the setting `partition` gives one.
+    Constants and arithmetic on symbolic sizes never separate nodes; `getitem` stays with its producer.
+    `min_block_size` defaults to the setting of that name; where neither is given, op nodes that do the work of many
+    (a recurrent layer, a loop, a large product) are worth an engine by themselves. With the setting `tuning`, nodes
+    are left to PyTorch where that takes less time by what was measured, borders of engines included. A segment of
+    more than `max_segment_nodes` is split before TensorRT sees it, since build time grows faster than the number of
+    layers. `merge_independent=false` keeps nodes that share no data in engines of their own. `cut_before` names
+    nodes that begin a segment; `build` adds one where an engine takes longer than the setting `build_seconds`.
+    `from` is a `partition.json` of a dump, as it is or edited, whose segments are taken instead of being searched,
+    whatever their size; the setting `partition` gives one.
 
     Before:
         %_linalg_svd = aten._linalg_svd(%x) : (f32[4,4], f32[4], f32[4,4])  # unsupported TP101
@@ -86,12 +89,13 @@ class Partition(Pass):
             from ...compiler.ir.partition_file import PartitionFile
 
             return self._given(program, graph, PartitionFile.read(given), wanted, ctx)
-        result, segments, vetoes = self.segmented(program, graph, wanted, floor, count_work)
+        prediction = self.prediction(program, graph, ctx.settings)
+        result, segments, vetoes = self.segmented(program, graph, wanted, floor, count_work, prediction)
         made, budget = self, ctx.settings.cpu_memory_budget
         cuts = () if budget is None else weight_cuts(program, segments, budget)
         if cuts:
             within = replace(self, cut_before=tuple(dict.fromkeys((*self.cut_before, *cuts))))
-            found = within.segmented(program, graph, wanted, floor, count_work)
+            found = within.segmented(program, graph, wanted, floor, count_work, prediction)
             if found[2].keys() <= vetoes.keys():
                 made, (result, segments, vetoes) = within, found
                 ctx.note(
@@ -99,6 +103,9 @@ class Partition(Pass):
                 )
         small = {name: _too_small(demotion) for name, demotion in result.demoted.items() if name not in vetoes}
         _annotate(program, segments, {**vetoes, **small})
+        saved = "" if prediction is None else prediction.demoted(graph)[1]
+        if saved:
+            ctx.note(saved)
         for nodes, pieces in result.split:
             ctx.note(
                 f"a segment of {nodes:,} op nodes is split into {pieces}, since partition's max-segment-nodes is "
@@ -139,13 +146,32 @@ class Partition(Pass):
         size = -(-len(group) // count)
         return [group[start : start + size] for start in range(0, len(group), size)]
 
+    def prediction(self, program: Program, graph: nx.DiGraph[str], settings: Settings) -> Prediction | None:
+        """What the tuning of the settings says about the nodes of a dependency graph, if there is one."""
+        if settings.tuning is None:
+            return None
+        from .by_time import Prediction
+
+        return Prediction.of(program, graph, settings)
+
     def segmented(
-        self, program: Program, graph: nx.DiGraph[str], wanted: set[str], floor: int, count_work: bool = False
+        self,
+        program: Program,
+        graph: nx.DiGraph[str],
+        wanted: set[str],
+        floor: int,
+        count_work: bool = False,
+        prediction: Prediction | None = None,
     ) -> tuple[Segmentation, tuple[Segment, ...], dict[str, Reason]]:
-        """Segments of the `wanted` nodes whose borders only tensors cross, and the nodes refused for that; pure."""
-        vetoes: dict[str, Reason] = {}
+        """Segments of the `wanted` nodes whose borders only tensors cross, and the nodes refused for that; pure.
+
+        Nodes that are faster in PyTorch by a prediction are refused too.
+        """
+        vetoes: dict[str, Reason] = {} if prediction is None else prediction.demoted(graph)[0]
         if count_work:
             note_heavy(graph, program)
+            for name in prediction.worth_an_engine() if prediction is not None else ():
+                graph.nodes[name]["heavy"] = True
         while True:
             texts = {name: reason.message for name, reason in vetoes.items()}
             result = segment(graph, floor, self.max_segment_nodes, self.merge_independent, texts, count_work)
