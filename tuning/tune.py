@@ -30,8 +30,12 @@ from ..compiler.runtime.measure.lockstep import Lockstep
 from ..compiler.runtime.program_arguments import call_arguments, graph_arguments
 from ..compiler.settings import Settings
 from ..compiler.tensorrt.registry import default_registry
+from .borders import with_borders
 from .timing import timed
 from .window import Window, values_of
+
+LEAST = 0.1
+"""Share of its window's time that PyTorch's kernel takes at least, where borders seem to take all of it."""
 
 Timer = Callable[[Sequence[Callable[[], Any]]], list[float]]
 Progress = Callable[[str, int, int], None]
@@ -155,12 +159,14 @@ def tune_program(
     args, kwargs = call_arguments(lowered)
     values = values_of(lowered, names, graph_arguments(lowered, args, kwargs)) if wanted else {}
     tuning = known
+    if wanted and not known.patterns:
+        tuning = with_borders(known, settings, timer, device)
     for done, (pattern, _, variants) in enumerate(wanted):
         if time.monotonic() > deadline:
             break
         if progress is not None:
             progress(pattern, done, len(wanted))
-        measured = _measured(lowered, windows[pattern], pattern, variants, values, settings, timer, device, known.gpu)
+        measured = _measured(lowered, windows[pattern], pattern, variants, values, settings, timer, device, tuning)
         tuning = replace(tuning, patterns={**tuning.patterns, pattern: measured})
         if output is not None:
             tuning.save(output)
@@ -204,9 +210,12 @@ def _measured(
     settings: Settings,
     timer: Timer,
     device: torch.device,
-    gpu: str,
+    tuning: Tuning,
 ) -> dict[str, Measured]:
-    """The variants of an operator that can be built and run, with their times and errors."""
+    """The variants of an operator that can be built and run, with their times and errors.
+
+    Borders are no part of PyTorch's time: what a partition has of them is added to it there.
+    """
     module = window.module(program).eval()
     inputs = [values[name].to(device) for name in window.inputs]
     calls: dict[str, Callable[[], Any]] = {}
@@ -217,15 +226,25 @@ def _measured(
         for name in variants:
             try:
                 rows = {other: Measured(0.0 if other == name else 1e9) for other in variants}
-                forced = Tuning(gpu, {}, {pattern: rows}, border_us=0.0)
+                # No border costs anything, and a neighbour that was not measured costs too much to go along.
+                forced = Tuning(tuning.gpu, {}, {pattern: rows}, 0.0, 1e9, float("inf"))
                 compiled = _with_variant(module, inputs, forced, settings).to(device)
                 result = compiled(*inputs)
             except Exception:  # a variant that cannot be built or run here is none
                 continue
             errors[name] = output_error(result, exact)
             calls[name] = functools.partial(compiled, *inputs)
-        times = timer(list(calls.values())) if calls else []
-    return {name: Measured(us, errors[name]) for name, us in zip(calls, times, strict=True)}
+        times = dict(zip(calls, timer(list(calls.values())) if calls else [], strict=True))
+    if PYTORCH in times:
+        crossing = 2 * _crossing_bytes(window.node) / tuning.bandwidth * 1e6
+        times[PYTORCH] = max(times[PYTORCH] - tuning.border_us - crossing, times[PYTORCH] * LEAST)
+    return {name: Measured(us, errors[name]) for name, us in times.items()}
+
+
+def _crossing_bytes(node: Node) -> int:
+    """Bytes of what an operator reads from engines and gives to them, if it is in PyTorch."""
+    read = [item for item in node.all_input_nodes if item.op == "call_function"]
+    return sum(map(_nbytes, (*read, *([node] if node.users else []))))
 
 
 def _with_variant(module: Any, inputs: Sequence[Any], forced: Tuning, settings: Settings) -> Any:
