@@ -38,6 +38,7 @@ Executor = Literal["auto", "tensorrt", "reference", "pytorch"]
 KernelSpecialization = Literal["lazy", "eager", "none"]
 Preset = Literal["fast", "exact"]
 Islands = Literal["eager", "inductor"]
+QuantisedWeights = Literal["fast", "small"]
 
 DEFAULT_BLOCK_SIZE = 5
 """Op nodes that are worth an engine, where `min_block_size` is not given; one that does the work of many counts as
@@ -206,6 +207,11 @@ class Settings:
         None,
         "Which variants of operators to prefer: fast, or exact. None takes defaults and, of those measured, the "
         "fastest whose error is at most twice that of PyTorch.",
+    )
+    quantised_weights: QuantisedWeights = _option(
+        "fast",
+        "Weights in few bits whose products would take longer than with floats: fast dequantises them when the model "
+        "is loaded, so that they are small in files and engines only; small leaves them so in GPU memory, too.",
     )
     max_error: float | None = _option(
         None, "Largest relative error of the variants that are taken from a tuning; the most exact where none has less."
@@ -395,6 +401,7 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "tuning": tuning,
         "tune": boolean,
         "preset": optional(one_of(Preset)),
+        "quantised_weights": one_of(QuantisedWeights),
         "max_error": tolerance,
         "check": check,
         "tolerance": tolerance,

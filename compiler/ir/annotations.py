@@ -60,8 +60,8 @@ def reasons_of(node: Node) -> tuple[Reason, ...]:
 
 
 def stays_by_measure(node: Node) -> bool:
-    """Whether a node stays in PyTorch since that was measured to be more exact, which no partition changes."""
-    return any(reason["code"] == "TP306" for reason in _known(node).get("reasons", ()))
+    """Whether a node stays in PyTorch since that was measured to be better, which no partition changes."""
+    return any(reason["code"] in ("TP306", "TP307") for reason in _known(node).get("reasons", ()))
 
 
 def segment_of(node: Node) -> str | None:

@@ -122,8 +122,12 @@ class Ledger:
 
     @property
     def coverage(self) -> float:
-        """Share of op nodes that went to TensorRT, 0 to 1 (1 for a graph without op nodes)."""
-        return self.counts["trt"] / len(self.rows) if self.rows else 1.0
+        """Share of op nodes that went to TensorRT, 0 to 1 (1 for a graph without op nodes).
+
+        What is computed once, when a model is loaded, does not count: no call waits for it.
+        """
+        once = sum(any(reason.code == "TP307" for reason in row.reasons) for row in self.rows)
+        return self.counts["trt"] / (len(self.rows) - once) if len(self.rows) > once else 1.0
 
     def to_jsonl(self) -> str:
         """One JSON object per line, keys in the documented order."""

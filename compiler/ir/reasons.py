@@ -185,6 +185,13 @@ _ROWS = (
         'Nothing to do; without `tuning`, with `preset="fast"` or a larger `max_error` it goes to TensorRT.',
     ),
     ReasonCode(
+        "TP307",
+        "dequantised when the model is loaded",
+        "Products with the weight take less time with floats than with the few bits that it is stored in, as measured "
+        "for so many rows; so engines take it as floats, which are computed once.",
+        "Nothing to do; compile with quantised_weights='small' if GPU memory matters more than time.",
+    ),
+    ReasonCode(
         "TP401",
         "excluded by operator",
         "The operator is named in torch_executed_ops.",

@@ -14,6 +14,7 @@ from torch.fx import Node
 
 from ..errors import UserError
 from .dtypes import short_name
+from .operators import DEQUANTIZE
 from .strict_json import strict_json
 from .symbols import example_size
 from .text import argument_text, op_name
@@ -207,7 +208,8 @@ def us_text(us: float) -> str:
 def pattern_of(node: Node, constants: Collection[str] = ()) -> str:
     """An operator with the types and sizes of its arguments, the same for calls that do the same work.
 
-    Such as "aten.linear(f16[4,64,256], const f16[1024,256], None)". Sizes are the usual ones.
+    Such as "aten.linear(f16[4,64,256], const f16[1024,256], None)". Sizes are the usual ones. Of what is dequantised,
+    what reads it is a part: "trt_passes.dequantize(const i8[64,256], …) for aten.mm(…)".
     """
 
     def text(argument: Any) -> str:
@@ -222,7 +224,14 @@ def pattern_of(node: Node, constants: Collection[str] = ()) -> str:
         return argument_text(argument)
 
     named = [f"{name}={text(argument)}" for name, argument in node.kwargs.items()]
-    return f"{op_name(node.target)}({', '.join([*map(text, node.args), *named])})"
+    own = f"{op_name(node.target)}({', '.join([*map(text, node.args), *named])})"
+    if node.target is not DEQUANTIZE:
+        return own
+    return " for ".join([own, *sorted({pattern_of(user, constants) for user in node.users if _is_call(user)})])
+
+
+def _is_call(node: Node) -> bool:
+    return node.op == "call_function" and node.target is not DEQUANTIZE
 
 
 def _size(size: Any) -> Any:

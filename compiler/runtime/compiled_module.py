@@ -39,6 +39,7 @@ from .operator import attach_runner
 from .options import RuntimeOptions
 from .runner import Notice, Runner
 from .spliced_graph import SegmentParts
+from .when_loaded import WEIGHTS, float_weights
 
 if TYPE_CHECKING:
     from .cuda_graphs.cuda_graphs import CudaGraphs
@@ -95,7 +96,9 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         setattr(self, SEGMENTS, SimpleNamespace(**segments))
         vars(self)["_read"] = tuple(attributes_read(self))
         self._forget_captures()
-        direct, _ = direct_forward(self, segments, self.options.islands == "inductor")
+        weights = float_weights(self)
+        setattr(self, WEIGHTS, SimpleNamespace(**weights))
+        direct, _ = direct_forward(self, segments, weights, self.options.islands == "inductor")
         cls.forward = forward_of(cls.forward, direct)
         # GraphModule has another one, which only adds the place in generated code to errors.
         setattr(cls, "__call__", nn.Module.__call__)  # noqa: B010  (a method, which is not assigned otherwise)
@@ -326,7 +329,7 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         for segment in segments_of(self).values():
             memo[id(segment.engine)] = _copied_engine(segment)
             memo[id(segment.fallback)] = segment.fallback
-        apart = ("meta", "report", "cuda_graphs", SEGMENTS, ISLANDS)
+        apart = ("meta", "report", "cuda_graphs", SEGMENTS, ISLANDS, WEIGHTS)
         twin.__dict__.update(copy.deepcopy({k: v for k, v in vars(self).items() if k not in apart}, memo))
         twin.meta = {**self.meta, SPLICED: current_program(self.meta[SPLICED], twin)}
         vars(twin)["cuda_graphs"] = cuda_graphs_for(self.options)

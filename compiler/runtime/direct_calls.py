@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +21,7 @@ from .compiled_segment import CompiledSegment
 from .engine_graph import SEGMENTS
 from .islands import ISLANDS, Island, take_islands
 from .user_lines import note_user_line
+from .when_loaded import FloatWeight, take_float_weights
 
 
 class Called(Protocol):
@@ -34,12 +35,15 @@ Forward = Callable[..., Any]
 
 
 def direct_forward(
-    module: GraphModule, segments: Mapping[str, CompiledSegment], compile_islands: bool = False
+    module: GraphModule,
+    segments: Mapping[str, CompiledSegment],
+    weights: Mapping[str, FloatWeight] = MappingProxyType({}),
+    compile_islands: bool = False,
 ) -> tuple[Forward, dict[str, Island]]:
     """A `forward` for the module in which the segments stand for the calls of the operator.
 
-    The module must have them as the attribute `SEGMENTS`, and with `compile_islands` the islands that come with it as
-    the attribute `ISLANDS`.
+    The module must have them as the attribute `SEGMENTS`, and weights that are dequantised when it is loaded as
+    `WEIGHTS`; with `compile_islands`, the islands that come with it are the attribute `ISLANDS`.
     """
     graph = copy_graph(module.graph)
     pairs = zip(module.graph.nodes, graph.nodes, strict=True)
@@ -52,6 +56,7 @@ def direct_forward(
         for operand in operands:
             if operand.op == "get_attr" and not operand.users:
                 graph.erase_node(operand)
+    take_float_weights(graph, weights)
     islands = take_islands(graph) if compile_islands else {}
     _simplify_signature(graph, module)
     root = module if not islands else _with_islands(module, islands)

@@ -12,6 +12,7 @@ from ...compiler.ir.ledger import Verdict
 from ...compiler.ir.program import Program, is_getitem
 from ...compiler.ir.reasons import REASON_CODES
 from ...compiler.pass_base import Context, Kind, Pass
+from .float_weights import float_weights_text
 from .judge import Judge
 from .variants import VariantChoice
 
@@ -52,4 +53,7 @@ class Annotate(Pass):
                 reasons = [chosen.reason]
             set_verdict(node, REASON_CODES[reasons[0].code].verdict if reasons else Verdict.TRT, reasons)
             annotate_node(node, variant=None if chosen is None or reasons else chosen.name)
+        text = float_weights_text(program.op_nodes)
+        if text:
+            ctx.note(text)
         return program

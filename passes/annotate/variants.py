@@ -14,6 +14,7 @@ from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, is_symbolic
 from ...compiler.ir.undecided import UndecidedSize, sizes_not_guessed
 from ...compiler.pass_base import Context
+from .float_weights import why_float
 
 if TYPE_CHECKING:
     from ...compiler.ir.tuning import Tuning
@@ -59,6 +60,10 @@ class VariantChoice:
                     wanted = self._tuning.best(pattern, ways, self._settings.preset, self._settings.max_error)
                     if wanted == PYTORCH:
                         return Choice(reason=Reason("TP306", self._tuning.why_more_exact(pattern, ways)))
+                if self._settings.quantised_weights == "fast":
+                    reason = why_float(node, self._constants, self._tuning)
+                    if reason is not None:
+                        return Choice(reason=reason)
                 chosen = converter.chosen(call, self._is_constant, wanted, self._settings.preset)
         except UndecidedSize:
             return Choice()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.fx import Node
 
 from ...compiler.ir.call import Call
 from ...compiler.ir.dtypes import HALVES
+from ...compiler.ir.operators import DEQUANTIZE
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.registry import IsConstant
@@ -24,9 +26,11 @@ LONGEST = 4096
 def is_one_row(call: Call, is_constant: IsConstant) -> bool:
     """Whether a linear layer multiplies one row of halves by a weight that is an input of the engine.
 
-    A constant would be stored as float32, in which the terms are added up.
+    A constant would be stored as float32, in which the terms are added up, and so would one that is dequantised.
     """
-    x, weight = call.value("input"), call.value("weight")
+    x, weight, source = call.value("input"), call.value("weight"), call.arg("weight")
+    if isinstance(source, Node) and source.target is DEQUANTIZE:
+        return False
     if weight.dim() != 2 or x.dim() < 2 or x.dtype not in HALVES or is_constant(call.arg("weight")):
         return False
     short = isinstance(x.shape[-1], int) and x.shape[-1] <= LONGEST

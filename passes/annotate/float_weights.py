@@ -1,0 +1,127 @@
+"""Weights in few bits that engines should take as floats: their products take less time so, as measured."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.fx import Node
+
+from ...compiler.ir.annotations import annotations_of, reasons_of
+from ...compiler.ir.dtypes import HALVES
+from ...compiler.ir.ledger import Reason
+from ...compiler.ir.operators import DEQUANTIZE
+from ...compiler.ir.symbols import example_size
+from ...compiler.tensorrt.product_times import GPU, slower
+
+if TYPE_CHECKING:
+    from ...compiler.ir.tuning import Tuning
+
+aten = torch.ops.aten
+
+LEAST = 1 << 19
+"""Numbers of a weight from which on it matters how it is stored: half a megabyte of int8."""
+
+_OPERANDS: Mapping[Any, tuple[int, int]] = MappingProxyType(
+    {
+        aten.linear.default: (0, 1),
+        aten.mm.default: (0, 1),
+        aten.matmul.default: (0, 1),
+        aten.addmm.default: (1, 2),
+    }
+)
+_WHEN = "the weight is dequantised when the model is loaded"
+_NAMED = 4
+"""Reasons that a note names; the rest is counted."""
+
+_FORMS = MappingProxyType({torch.int8: "int8 weights", torch.float8_e4m3fn: "fp8 weights"})
+
+
+def why_float(node: Node, constants: Collection[str], tuning: Tuning | None = None) -> Reason | None:
+    """Why a weight that a node dequantises is not to be a part of an engine, but dequantised when the model is loaded.
+
+    None where it is no weight of products of halves, or where it pays to read few bits: by a tuning, or by the table.
+    """
+    if not is_large_weight(node, constants):
+        return None
+    if tuning is not None:
+        from ...compiler.ir.tuning import ONE_WAY, PYTORCH, pattern_of, us_text
+
+        known = tuning.patterns.get(pattern_of(node, constants), {})
+        if ONE_WAY in known and PYTORCH in known:
+            ours, floats = known[ONE_WAY].us, known[PYTORCH].us
+            text = (
+                f"what reads it takes {us_text(ours)} with few bits, and {us_text(floats)} with floats ({tuning.name})"
+            )
+            return None if ours <= floats else Reason("TP307", f"{text}: {_WHEN}.")
+    weight = node.meta["val"]
+    form = "int4 weights" if annotations_of(node).get("stored") == "int4" else _FORMS[_data(node).meta["val"].dtype]
+    if form == "fp8 weights":
+        size = f"{weight.shape[0]} x {weight.shape[1]}"
+        text = f"TensorRT multiplies floats by float8 as halves, and would store these {size} numbers as such"
+        return Reason("TP307", f"{text}: {_WHEN}.")
+    measured = None
+    for product in node.users:
+        sizes = product_sizes(product)
+        measured = None if sizes is None else slower(form, "f16", *sizes)
+        if measured is None:
+            return None
+    assert measured is not None, "a weight that nothing reads was removed"
+    ours, floats = measured.us[form], measured.us["f16"]
+    text = f"a product of {measured.sizes} takes {ours:g} us with {form}, and {floats:g} with halves, on {GPU}"
+    return Reason("TP307", f"{text}: {_WHEN}.")
+
+
+def float_weights_text(nodes: Iterable[Node]) -> str:
+    """How many weights are dequantised when the model is loaded, and why; "" if none is."""
+    reasons = {node.name: reason.message for node in nodes for reason in reasons_of(node) if reason.code == "TP307"}
+    if not reasons:
+        return ""
+    number = f"{len(reasons)} weights in few bits are" if len(reasons) > 1 else "1 weight in few bits is"
+    counts = Counter(message.rpartition(":")[0] for message in reasons.values())
+    listed = "; ".join(f"{text} ({count})" for text, count in counts.most_common(_NAMED))
+    rest = f"; and {len(counts) - _NAMED} more reasons" if len(counts) > _NAMED else ""
+    return (
+        f"{number} dequantised when the model is loaded: {listed}{rest}. quantised_weights='small' leaves them in few "
+        "bits."
+    )
+
+
+def is_large_weight(node: Node, constants: Collection[str]) -> bool:
+    """Whether a node dequantises a large constant that only products of halves read, as their right operand."""
+    if node.target is not DEQUANTIZE or node.args[2] is not None or not node.users:
+        return False
+    if any(source.name not in constants for source in node.all_input_nodes):
+        return False
+    weight, data = node.meta["val"], _data(node).meta["val"]
+    if weight.dim() != 2 or weight.dtype not in HALVES or data.dtype not in _FORMS or weight.numel() < LEAST:
+        return False
+    for user in node.users:
+        left, right = _OPERANDS.get(user.target, (0, 0))
+        if left == right or user.args[right] is not node:
+            return False
+        other = user.args[left]
+        if not isinstance(other, Node) or other is node or other.target is DEQUANTIZE:
+            return False
+    return True
+
+
+def product_sizes(product: Node) -> tuple[int, int, int] | None:
+    """Rows, columns and inner size of a product, the usual ones; None if one is not known."""
+    left, right = (product.args[place] for place in _OPERANDS[product.target])
+    assert isinstance(left, Node), "operands are tensors"
+    assert isinstance(right, Node), "operands are tensors"
+    *batch, inner = map(example_size, left.meta["val"].shape)
+    if inner is None or any(size is None for size in batch):
+        return None
+    return math.prod(size for size in batch if size is not None), right.meta["val"].numel() // inner, inner
+
+
+def _data(node: Node) -> Node:
+    source = node.args[0]
+    assert isinstance(source, Node), "what is dequantised is a tensor"
+    return source

@@ -1,0 +1,134 @@
+"""Weights in few bits whose products take less time with floats are dequantised when the model is loaded."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import trt_passes as tp
+from torch import nn
+from trt_passes.compiler.ir.operators import DEQUANTIZE
+from trt_passes.compiler.ir.tuning import Measured
+from trt_passes.compiler.tensorrt.product_times import TIMES, nearest, slower
+
+from .judged import agree, plan_bytes, whole
+from .test_stored_weights import HALF, stored
+
+ROWS, COLUMNS, INNER = 512, 512, 1024
+
+
+class Layer(nn.Module):
+    """A linear layer with a weight in few bits: [rows, INNER] -> [rows, COLUMNS]."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        data, scale = stored(kind, COLUMNS, INNER)
+        self.register_buffer("data", data)
+        self.register_buffer("scale", scale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, DEQUANTIZE(self.data, self.scale, None, x.dtype))
+
+
+def compiled_for(rows: int, kind: str = "int8", **options: object) -> tuple[Layer, tp.CompiledModule, torch.Tensor]:
+    model, x = Layer(kind), torch.randn(rows, INNER).half()
+    return model, tp.compile(model, [x], min_block_size=1, executor="reference", **options), x
+
+
+def reasons(compiled: tp.CompiledModule) -> list[str]:
+    return [reason.message for row in compiled.report.ledger for reason in row.reasons if reason.code == "TP307"]
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4", "fp8"])
+def test_many_rows(kind: str, tmp_path) -> None:
+    model, compiled, x = compiled_for(ROWS, kind)
+    (reason,) = reasons(compiled)
+    assert "halves" in reason
+    assert any("1 weight in few bits is dequantised when the model is loaded" in note for note in compiled.report.notes)
+    assert len(compiled.report.segments) == 1
+    assert compiled.report.coverage == 1
+    agree(compiled, model, (x,), 2e-3)
+    assert plan_bytes(compiled) < 0.05 * 2 * COLUMNS * INNER
+    tp.save(compiled, tmp_path / "few.pt2")
+    assert (tmp_path / "few.pt2").stat().st_size < 1.3 * COLUMNS * INNER
+    for other in (tp.load(tmp_path / "few.pt2"), copy.deepcopy(compiled), copy.copy(compiled)):
+        agree(other, model, (x,), 2e-3)
+
+
+def test_it_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trt_passes.compiler.runtime import when_loaded
+
+    calls = []
+
+    def counted(*arguments: object) -> torch.Tensor:
+        calls.append(arguments)
+        return DEQUANTIZE(*arguments)
+
+    model, compiled, x = compiled_for(ROWS)
+    monkeypatch.setattr(when_loaded, "DEQUANTIZE", counted)
+    for _ in range(3):
+        compiled(x)
+    assert len(calls) == 1
+    before = compiled(x)
+    next(buffer for buffer in compiled.buffers() if buffer.dtype == torch.float32).mul_(2)
+    torch.testing.assert_close(compiled(x), 2 * before, rtol=2e-2, atol=2e-2)
+    agree(compiled, model, (x,), 2e-3)  # shares its memory
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+def test_few_rows_read_few_bits(rows: int) -> None:
+    assert reasons(compiled_for(rows)[1]) == []
+
+
+def test_memory_can_matter_more() -> None:
+    model, compiled, x = compiled_for(ROWS, quantised_weights="small")
+    assert reasons(compiled) == []
+    agree(compiled, model, (x,), 2e-3)
+    assert plan_bytes(compiled) > COLUMNS * INNER
+
+
+def test_a_small_weight_stays() -> None:
+    model, x = nn.Module(), torch.randn(ROWS, 512).half()
+    model.data, model.scale = stored("int8", 512, 512)
+    model.forward = lambda x: nn.functional.linear(x, DEQUANTIZE(model.data, model.scale, None, HALF))
+    whole(model, [x], (x,), within=2e-3)
+
+
+def test_rows_that_vary_are_judged_by_the_usual_number() -> None:
+    model = Layer("int8")
+    declared = tp.Input(min_shape=(1, INNER), opt_shape=(512, INNER), max_shape=(512, INNER), dtype=HALF)
+    compiled = tp.compile(model, [declared], min_block_size=1, executor="reference")
+    assert len(reasons(compiled)) == 1
+    for rows in (1, 300, 512):
+        agree(compiled, model, (torch.randn(rows, INNER).half(),), 2e-3)
+
+
+def test_under_torch_compile() -> None:
+    model, x = Layer("int8"), torch.randn(ROWS, INNER).half()
+    compiled = tp.compile(model, [x], ir="torch_compile", min_block_size=1, executor="reference")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), model(x), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("best", ["tensorrt", "pytorch"])
+def test_a_tuning_decides(best: str) -> None:
+    rows = 8 if best == "pytorch" else ROWS
+    data, scale = f"const i8[{COLUMNS},{INNER}]", f"const f32[{COLUMNS},1]"
+    product = f"aten.linear(f16[{rows},{INNER}], f16[{COLUMNS},{INNER}])"
+    pattern = f"trt_passes.dequantize({data}, {scale}, None, f16) for {product}"
+    times = {name: Measured(1.0 if name == best else 100.0) for name in ("tensorrt", "pytorch")}
+    model, compiled, x = compiled_for(rows, tuning=tp.Tuning("NVIDIA H200", {}, {pattern: times}))
+    row = next(row for row in compiled.report.ledger if "dequantize" in row.op)
+    assert [reason.code for reason in row.reasons] == ([] if best == "tensorrt" else ["TP307"])
+    agree(compiled, model, (x,), 2e-3)
+
+
+def test_the_table_says_which_form_is_slower() -> None:
+    assert all(min(item.us.values()) > 0 for item in TIMES)
+    assert slower("int8 weights", "f16", 512, 14336, 4096) is not None
+    assert slower("int8 weights", "f16", 1, 14336, 4096) is None
+    item = nearest(500, 14000, 4000, ("f16",))
+    assert item is not None
+    assert (item.rows, item.columns, item.inner) == (512, 14336, 4096)
