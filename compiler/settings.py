@@ -191,7 +191,7 @@ class Settings:
     islands: Islands = _option(
         "eager",
         "What runs the operators between engines: PyTorch as it is (eager), or compiled by Inductor, on each machine "
-        "when they are called first (inductor); where that fails, eager.",
+        "when they are called first, and into files that are saved (inductor); where that fails, eager.",
     )
     tuning: Tuning | None = _option(
         None,

@@ -36,6 +36,7 @@ ROOMS: Mapping[str, str] = {
     "runtime.engine": f"{LOW} runtime.calls runtime.options runtime.whole_file",
     "runtime.cuda_graphs": f"{LOW} runtime.calls runtime.engine runtime.engine_graph",
     "runtime.saving": f"{LOW} runtime.calls runtime.engine runtime.engine_graph runtime.compiled_segment "
+    "runtime.islands runtime.island_packages "
     "runtime.fallback runtime.measure.joins runtime.options runtime.options_in_graph runtime.whole_file",
     "frontends": f"{LOW} inputs runtime",
     "visualize": f"{LOW} analysis report",

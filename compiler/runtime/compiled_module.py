@@ -98,7 +98,8 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         self._forget_captures()
         weights = float_weights(self)
         setattr(self, WEIGHTS, SimpleNamespace(**weights))
-        direct, _ = direct_forward(self, segments, weights, self.options.islands == "inductor")
+        shelf = vars(self).get("_shelf")
+        direct, _ = direct_forward(self, segments, weights, self.options.islands == "inductor", shelf)
         cls.forward = forward_of(cls.forward, direct)
         # GraphModule has another one, which only adds the place in generated code to errors.
         setattr(cls, "__call__", nn.Module.__call__)  # noqa: B010  (a method, which is not assigned otherwise)

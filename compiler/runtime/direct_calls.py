@@ -19,6 +19,7 @@ from ..ir.program import copy_graph
 from .autocast import autocast_off
 from .compiled_segment import CompiledSegment
 from .engine_graph import SEGMENTS
+from .island_packages import Shelf
 from .islands import ISLANDS, Island, take_islands
 from .user_lines import note_user_line
 from .when_loaded import FloatWeight, take_float_weights
@@ -39,11 +40,13 @@ def direct_forward(
     segments: Mapping[str, CompiledSegment],
     weights: Mapping[str, FloatWeight] = MappingProxyType({}),
     compile_islands: bool = False,
+    shelf: Shelf | None = None,
 ) -> tuple[Forward, dict[str, Island]]:
     """A `forward` for the module in which the segments stand for the calls of the operator.
 
     The module must have them as the attribute `SEGMENTS`, and weights that are dequantised when it is loaded as
-    `WEIGHTS`; with `compile_islands`, the islands that come with it are the attribute `ISLANDS`.
+    `WEIGHTS`; with `compile_islands`, the islands that come with it are the attribute `ISLANDS`, for which a `shelf`
+    may have code.
     """
     graph = copy_graph(module.graph)
     pairs = zip(module.graph.nodes, graph.nodes, strict=True)
@@ -57,7 +60,7 @@ def direct_forward(
             if operand.op == "get_attr" and not operand.users:
                 graph.erase_node(operand)
     take_float_weights(graph, weights)
-    islands = take_islands(graph) if compile_islands else {}
+    islands = take_islands(graph, shelf) if compile_islands else {}
     _simplify_signature(graph, module)
     root = module if not islands else _with_islands(module, islands)
     forward: Forward = type(GraphModule(root, graph)).forward

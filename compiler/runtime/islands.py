@@ -11,6 +11,7 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from ..ir.program import bodies_of, is_getitem, is_symbolic
+from .island_packages import Shelf
 
 ISLANDS = "_trt_passes_islands"
 """Attribute of a compiled module whose attributes are its islands, if Inductor compiles them."""
@@ -21,19 +22,24 @@ class Island:
 
     Args:
         graph: takes tensors and sizes, and returns a tuple of tensors.
+        shelf: code that came with the module's file, which is used for inputs of the sizes and devices that it is for.
     """
 
-    def __init__(self, graph: GraphModule) -> None:
+    def __init__(self, graph: GraphModule, shelf: Shelf | None = None) -> None:
         self.graph = graph
         self.reason: str | None = None
         self._compiled: Callable[..., Any] | None = None
+        self._shelf = shelf
+        self.ahead = False  # whether it runs code that came with the file
 
     def __call__(self, *inputs: Any) -> tuple[torch.Tensor, ...]:
         """Run it."""
         if self.reason is None:
             try:
                 if self._compiled is None:
-                    self._compiled = torch.compile(self.graph, backend="inductor")
+                    ahead = None if self._shelf is None else self._shelf.call_for(self.graph, inputs)
+                    self._compiled = ahead or torch.compile(self.graph, backend="inductor")
+                    self.ahead = ahead is not None
                 found: tuple[torch.Tensor, ...] = self._compiled(*inputs)
                 return found
             except Exception as error:
@@ -47,7 +53,7 @@ class Island:
         return eager
 
 
-def take_islands(graph: Graph) -> dict[str, Island]:
+def take_islands(graph: Graph, shelf: Shelf | None = None) -> dict[str, Island]:
     """Replace runs of operators in a graph, in place, by calls of attributes of `ISLANDS`; the islands by name.
 
     What draws random numbers, writes to its arguments or takes graphs stays as it is, and so do sizes.
@@ -55,7 +61,7 @@ def take_islands(graph: Graph) -> dict[str, Island]:
     found: dict[str, Island] = {}
     for run in _runs(graph):
         name = f"island_{len(found):02d}"
-        found[name] = _taken(graph, run, name)
+        found[name] = Island(_taken(graph, run, name), shelf)
     return found
 
 
@@ -88,12 +94,14 @@ def _computes(node: Node) -> bool:
     return schema is not None and all(result.alias_info is None for result in schema.returns)
 
 
-def _taken(graph: Graph, run: list[Node], name: str) -> Island:
+def _taken(graph: Graph, run: list[Node], name: str) -> GraphModule:
     inside = set(run)
     inputs = list(dict.fromkeys(source for node in run for source in node.all_input_nodes if source not in inside))
     outputs = [node for node in run if any(user not in inside for user in node.users)]
     part = Graph()
     copies: dict[Node, Node] = {source: part.placeholder(f"input_{index}") for index, source in enumerate(inputs)}
+    for source, twin in copies.items():
+        twin.meta["val"] = source.meta.get("val")
     for node in run:
         copies[node] = part.node_copy(node, copies.__getitem__)
     part.output(tuple(copies[node] for node in outputs))
@@ -106,4 +114,4 @@ def _taken(graph: Graph, run: list[Node], name: str) -> Island:
             )
     for node in reversed(run):
         graph.erase_node(node)
-    return Island(GraphModule(torch.nn.Module(), part))
+    return GraphModule(torch.nn.Module(), part)

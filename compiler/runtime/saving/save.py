@@ -36,6 +36,7 @@ from ..options_in_graph import set_options
 from ..whole_file import path_of, remove_abandoned, write_archive
 from .allowed import Allowed, NotAllowed
 from .archive import Archive
+from .island_code import ISLANDS_FILE, island_code, read_island_code
 from .missing_operators import missing_operators
 from .output_formats import save_torchscript, saved_options, torchscript_of
 from .portable import on_cpu, refuse_pickles
@@ -98,7 +99,7 @@ def save(
 
 def _checked_texts(texts: Mapping[str, str]) -> dict[str, str]:
     for name, text in texts.items():
-        if not _EXTRA_NAME.fullmatch(str(name)) or name == RECORD_FILE or not isinstance(text, str):
+        if not _EXTRA_NAME.fullmatch(str(name)) or name in (RECORD_FILE, ISLANDS_FILE) or not isinstance(text, str):
             raise UserError(
                 f"extra_files has {name!r}: give texts, under names of letters, digits, dots and dashes that are not "
                 f"{RECORD_FILE}."
@@ -129,6 +130,7 @@ def _writer(compiled: torch.nn.Module, chosen: str, texts: dict[str, str]) -> Ca
         return lambda target: save_torchscript(script, target, extra)
     _check_state(exported)
     _check_results(exported)
+    extra |= island_code(compiled)
     return lambda target: write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
 
 
@@ -252,6 +254,7 @@ def loaded(
         raise UserError(f"{name} cannot be used: {on_one_line(error)}.") from error
     except Exception as error:  # the parts are sound, but do not fit together
         raise UserError(f"{name} is damaged ({type(error).__name__}: {on_one_line(error)}): save it again.") from error
+    read_island_code(source, name, compiled, allowed)
     vars(compiled)["_joins"] = record["joins"]
     setattr(compiled, "report", SavedReport(record["report"]))  # noqa: B010  (nn.Module declares its attributes as tensors)
     return compiled

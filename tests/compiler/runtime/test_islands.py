@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
+from trt_passes.compiler.runtime.island_packages import Target
 from trt_passes.compiler.runtime.islands import ISLANDS
 
 from tests.models import Counter, NonZero, seeded
@@ -30,6 +32,7 @@ class Between(nn.Module):
         return self.second(z).tanh()
 
 
+X = torch.randn(2, 8)
 OPTIONS: dict[str, Any] = {
     "min_block_size": 1,
     "executor": "reference",
@@ -47,7 +50,13 @@ def compiled_parts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         seen.append(graph)
         return graph
 
+    def load(path: str, run_single_threaded: bool) -> Any:
+        assert run_single_threaded
+        return torch.export.load(path).module()
+
     monkeypatch.setattr(torch, "compile", fake)
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", _exported)
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", load)
     return seen
 
 
@@ -99,6 +108,74 @@ def test_saved_copied_and_changed_modules(compiled_parts: list[Any], tmp_path: P
     torch.testing.assert_close(module(x), model(x), rtol=1e-4, atol=1e-5)
 
 
+def _exported(exported: Any, package_path: str) -> str:
+    torch.export.save(exported, package_path)
+    return package_path
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with packages, which another backend than Inductor made."""
+    path = tmp_path_factory.mktemp("islands") / "m.pt2"
+    module = tp.compile(seeded(Between()), [X], islands="inductor", **OPTIONS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch._inductor, "aoti_compile_and_package", _exported)
+        tp.save(module, path)
+    return path
+
+
+def test_a_file_has_the_code_of_its_islands(saved: Path, compiled_parts: list[Any]) -> None:
+    model, module = seeded(Between()), tp.load(saved, trust=True, executor="pytorch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(module(X), model(X), rtol=1e-4, atol=1e-5)
+    assert compiled_parts == []
+    assert [island.ahead for island in islands_of(module).values()] == [True]
+    twin = copy.deepcopy(module)
+    torch.testing.assert_close(twin(X), model(X), rtol=1e-4, atol=1e-5)
+    assert compiled_parts == []
+
+
+def test_code_of_a_file_that_is_not_trusted_does_not_run(saved: Path, compiled_parts: list[Any]) -> None:
+    module = tp.load(saved, executor="pytorch")
+    torch.testing.assert_close(module(X), seeded(Between())(X), rtol=1e-4, atol=1e-5)
+    assert len(compiled_parts) == 1
+    assert [island.ahead for island in islands_of(module).values()] == [False]
+
+
+def test_code_for_another_machine_warns_once_and_is_compiled_here(
+    saved: Path, compiled_parts: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Target, "here", lambda device: Target(device, "another", "9.9"))
+    module = tp.load(saved, trust=True, executor="pytorch")
+    with pytest.warns(RuntimeWarning, match=r"it was compiled for \S+ with PyTorch .*, and this is another with"):
+        found = module(X)
+    torch.testing.assert_close(found, seeded(Between())(X), rtol=1e-4, atol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module(X)
+    assert len(compiled_parts) == 1
+
+
+def test_code_that_cannot_be_made_is_not_in_the_file(
+    compiled_parts: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tp.compile(seeded(Between()), [tp.Input.parse("1..2..4x8")], islands="inductor", **OPTIONS)
+    tp.save(module, tmp_path / "dynamic.pt2")  # its code would hold for one size
+    module = tp.compile(seeded(Between()), [X], islands="inductor", **OPTIONS)
+
+    def failing(exported: Any, package_path: str) -> str:
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", failing)
+    with pytest.warns(RuntimeWarning, match="is not in the file as compiled code: no compiler here"):
+        tp.save(module, tmp_path / "failed.pt2")
+    for name in ("dynamic", "failed"):
+        loaded = tp.load(tmp_path / f"{name}.pt2", trust=True, executor="pytorch")
+        torch.testing.assert_close(loaded(X), seeded(Between())(X), rtol=1e-4, atol=1e-5)
+        assert [island.ahead for island in islands_of(loaded).values()] == [False]
+
+
 @pytest.mark.parametrize("model", [Counter(), NonZero()])
 def test_state_and_sizes_of_values(model: nn.Module, compiled_parts: list[Any]) -> None:
     x = torch.linspace(-1, 1, 8 if isinstance(model, NonZero) else 3)
@@ -142,3 +219,7 @@ def test_inductor_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     module = tp.compile(model, [x], islands="inductor", **OPTIONS)
     torch.testing.assert_close(module(x), model(x), rtol=1e-4, atol=1e-5)
     assert islands_of(module)["island_00"].reason is None
+    tp.save(module, tmp_path / "m.pt2")
+    loaded = tp.load(tmp_path / "m.pt2", trust=True, executor="pytorch")
+    torch.testing.assert_close(loaded(x), model(x), rtol=1e-4, atol=1e-5)
+    assert islands_of(loaded)["island_00"].ahead
