@@ -47,6 +47,7 @@ from .given_arguments import (
 from .kept_containers import containers_kept
 from .kept_state import kept_state, kept_values
 from .keyword_signature import named_keywords
+from .memory_reads import MemoryReads, require_what_is_asked
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .plain_state import with_plain_state
 from .quantisers import exported_quantisers
@@ -370,7 +371,8 @@ def export_module(
         UserError: torch.export rejects the model (with its reason and the user's line), or the model computes with what
             it changes in Python when it is called.
     """
-    with python_state_watched(model) as changed:
+    reads = MemoryReads()
+    with python_state_watched(model) as changed, reads:
         try:
             exported = _exported(model, args, kwargs, dynamic_shapes, by_examples)
         except UserError as error:
@@ -379,6 +381,7 @@ def export_module(
             with results_registered(model):
                 exported = _exported(model, args, kwargs, dynamic_shapes, by_examples)
     check_not_computed_with(changed, model, args, kwargs, _called_as_traced)
+    require_what_is_asked(exported, reads, model, args, kwargs, _called_as_traced)
     return exported
 
 

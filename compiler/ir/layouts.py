@@ -7,6 +7,7 @@ strides that it was exported with.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 
 import torch
 from torch.fx import Graph, Node
@@ -35,12 +36,44 @@ _VIEW_OR_COPY = frozenset(
 _BY_STRIDES = frozenset({aten.as_strided.default, aten.as_strided_copy.default, aten.as_strided_.default})
 """Operators that read memory whatever the tensor's own strides are."""
 
+_BY_OFFSET = frozenset({*_BY_STRIDES, aten.as_strided_scatter.default})
+"""Operators that can count from where memory begins, which may be before the tensor."""
+
+LAYOUT = "layout"
+"""Annotation of an input of which it matters how it lies in memory: `because`, the operator with the user's line, and
+`must`, a list of `Must`."""
+
+ASKED = "asked"
+"""The same, from what the model asked a tensor when it was exported, which the graph does not show."""
+
+
+class Must(StrEnum):
+    """What a tensor must have in common with the example for what is in the graph, or be."""
+
+    STRIDES = "strides"
+    EXACT_STRIDES = "exact strides"
+    OFFSET = "offset"
+    WHOLE_MEMORY = "whole memory"
+    NO_VIEW = "no view"
+    NO_GRADIENT = "no gradient"
+    NO_MARK = "no mark"
+    NO_INFERENCE = "no inference"
+    NOT_PINNED = "not pinned"
+    NOT_SHARED = "not shared"
+
+
 MADE_CONTIGUOUS = "contiguous"
 """Annotates a node whose tensor, or a view of it, the model makes contiguous, where that left it as it was."""
 
 
-def inputs_by_layout(graph: Graph) -> dict[Node, Node]:
-    """Placeholders whose strides decide what a graph with operators in place does, and an operator that tells so.
+def counts_from_the_start(node: Node) -> bool:
+    """Whether an operator reads memory at a place that is given from where that begins."""
+    place = len(node.target._schema.arguments) - 1 if node.target in _BY_OFFSET else -1
+    return place > 0 and (len(node.args) > place or "storage_offset" in node.kwargs)
+
+
+def inputs_by_layout(graph: Graph) -> dict[Node, list[Node]]:
+    """Placeholders whose strides decide what a graph with operators in place does, and the operators that tell so.
 
     A view or copy decides nothing unless one of both is written to, and the other is read after that.
     """
@@ -60,10 +93,10 @@ def inputs_by_layout(graph: Graph) -> dict[Node, Node]:
                 deciding.append(node)
         roots = {memory_of(target) for _, target in written}
         deciding += [node for root in roots for node in aliases[root] if MADE_CONTIGUOUS in annotations_of(node)]
-    found: dict[Node, Node] = {}
+    found: dict[Node, list[Node]] = {}
     for node in deciding:
         for placeholder in _tensors_above(node):
-            found.setdefault(placeholder, node)
+            found.setdefault(placeholder, []).append(node)
     return found
 
 

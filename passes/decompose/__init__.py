@@ -17,7 +17,7 @@ from ...compiler.ir.annotations import annotate_node, annotations_of, clear, kep
 from ...compiler.ir.dependencies import SHAPE_QUERIES
 from ...compiler.ir.expanded_call import sizes_stay_open
 from ...compiler.ir.facts import Fact
-from ...compiler.ir.layouts import MADE_CONTIGUOUS, inputs_by_layout
+from ...compiler.ir.layouts import ASKED, LAYOUT, MADE_CONTIGUOUS, Must, counts_from_the_start, inputs_by_layout
 from ...compiler.ir.program import Program
 from ...compiler.ir.retraced import retraced
 from ...compiler.ir.source import source_of
@@ -195,8 +195,8 @@ class Decompose(Pass):
         )
         order_memory(program.graph)
         program = unite_cache_writes(program, ctx.settings.require_full_compilation)
-        for place, line in layouts.items():
-            annotate_node(program.user_inputs[place], layout=line)
+        for place, layout in layouts.items():
+            annotate_node(program.user_inputs[place], **{LAYOUT: layout, ASKED: None})
         for node in program.op_nodes:
             if node.target in own and is_decomposed(node.target):
                 annotate_node(node, own_converter=True)
@@ -217,10 +217,21 @@ class Decompose(Pass):
             return _as_far_as_possible(program, expansion, reasons, summary_of(error))
 
 
-def _inputs_by_layout(program: Program) -> dict[int, str]:
+def _inputs_by_layout(program: Program) -> dict[int, dict[str, Any]]:
     """The places of inputs of which it matters how they lie in memory, and what tells so, with the user's line."""
     found = inputs_by_layout(program.graph)
-    return {place: _told(found[node]) for place, node in enumerate(program.user_inputs) if node in found}
+    layouts: dict[int, dict[str, Any]] = {}
+    for place, node in enumerate(program.user_inputs):
+        known = annotations_of(node)
+        notes = [note for key in (LAYOUT, ASKED) if (note := known.get(key)) is not None]
+        telling = found.get(node, ())
+        if telling:
+            must = [Must.STRIDES, *([Must.OFFSET] if any(map(counts_from_the_start, telling)) else [])]
+            notes.append({"because": _told(telling[0]), "must": [item.value for item in must]})
+        if notes:
+            must = sorted({item for note in notes for item in note["must"]})
+            layouts[place] = {"because": notes[0]["because"], "must": must}
+    return layouts
 
 
 def _told(node: Node) -> str:

@@ -285,7 +285,7 @@ VALUES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         **{f"prim::is_{kind}": lambda _: False for kind in ("xpu", "mps", "vulkan", "ipu", "maia", "mtia")},
         "prim::is_mkldnn": lambda _: False,
         "prim::is_meta": lambda _: False,
-        "prim::requires_grad": lambda _: False,
+        "prim::requires_grad": lambda value: value.requires_grad,
         "prim::EnumName": lambda member: member.name,
         "prim::EnumValue": lambda member: member.value,
         "prim::rangelist": lambda length: list(range(length)),

@@ -28,7 +28,7 @@ from ...ir.memory import with_bytes_of_its_own
 from ...ir.strict_json import strict_json
 from ...ir.tracing import tracing
 from ...ir.weightless import weightless
-from ..calls.layout import layouts_of, set_layouts
+from ..calls.layout import checked_layout, layouts_of, set_layouts
 from ..engine_graph import SPLICED, EngineGraph, current_program
 from ..measure.joins import Joins
 from ..options import RuntimeOptions
@@ -298,7 +298,7 @@ def _record(source: BinaryIO, name: str, allowed: Allowed) -> dict[str, Any]:
                 "joins": Joins.from_json(record.get("joins")),
                 "processes": Processes.from_json(record.get("processes")),
                 "weights": {str(name): str(digest) for name, digest in record.get("weights", {}).items()},
-                "layouts": {str(name): str(because) for name, because in record.get("layouts", {}).items()},
+                "layouts": {str(name): checked_layout(note) for name, note in record.get("layouts", {}).items()},
                 "streams": record["report"].get("settings", {}).get("enable_weight_streaming", True),
             }
     except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:

@@ -125,3 +125,120 @@ def test_torch_compile_looks_at_strides_itself():
     module = compiled(written_flat, ir="torch_compile")
     check(written_flat, module, numbers())
     check(written_flat, module, transposed(numbers()))
+
+
+def rows_of_more(x):
+    return torch.cat([x, x], 1)[:, : x.shape[1]]
+
+
+def in_more(x):
+    return torch.cat([x[:1], x]).narrow(0, 1, x.shape[0])
+
+
+def with_gradients(x):
+    return x.clone().requires_grad_()
+
+
+def viewed(x):
+    return x.view(x.shape)
+
+
+def of_inference(x):
+    with torch.inference_mode():
+        return x.clone()
+
+
+ASKED = {
+    "stride": (lambda x: x * x.stride(0), (transposed, rows_of_more), (in_more, with_gradients)),
+    "strides": (lambda x: x + sum(x.stride()), (rows_of_more,), (in_more,)),
+    "contiguous": (lambda x: x * 2 if x.is_contiguous() else x * 3, (transposed, rows_of_more), (in_more,)),
+    "result": (lambda x: x + 1 if (x * 2).is_contiguous() else x + 2, (transposed,), (in_more,)),
+    "view": (lambda x: x + x.mT.stride(-1), (transposed,), (in_more, viewed)),
+    "like it": (lambda x: x + torch.zeros_like(x).stride(0), (transposed,), (in_more,)),
+    "format": (
+        lambda x: x[None, None] * (2 if x[None, None].is_contiguous(memory_format=torch.channels_last) else 3),
+        (transposed, rows_of_more),
+        (in_more,),
+    ),
+    "order": (lambda x: x * (x.dim_order()[0] + 1), (transposed,), (in_more,)),
+    "offset": (lambda x: x + x.storage_offset(), (in_more,), (transposed, rows_of_more)),
+    "place in memory": (lambda x: x.as_strided((2, 3), (1, 2), 1), (in_more, transposed), (viewed,)),
+    "memory": (lambda x: x * x.untyped_storage().nbytes(), (in_more, rows_of_more), (viewed,)),
+    "is view": (lambda x: x * 2 if x._is_view() else x * 3, (viewed, transposed), (with_gradients,)),
+    "base": (lambda x: x * 2 if x._base is None else x * 3, (viewed,), (with_gradients,)),
+    "gradient": (lambda x: x * 2 if x.requires_grad else x * 3, (with_gradients,), (transposed, in_more)),
+    "leaf": (lambda x: x * 2 if x.grad_fn is None else x * 3, (with_gradients,), (transposed,)),
+    "inference": (lambda x: x * 2 if x.is_inference() else x * 3, (of_inference,), (transposed,)),
+    # What does not follow from how an input lies.
+    "product": (lambda x: x @ x.mT * (x @ x.mT).stride(0), (), (transposed, rows_of_more, in_more)),
+    "own tensor": (lambda x: x + torch.ones(4, 2).mT.stride(0), (), (transposed, in_more, with_gradients)),
+}
+"""What models ask: for these inputs calls are refused, and for those they are right."""
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_a_model_asks_of_memory_is_what_it_was_told_or_the_call_is_refused(name):
+    body, refused, right = ASKED[name]
+    module = compiled(body)
+    for x in (torch.arange(8.0 * count).view(count, 8).clone() for count in (2, 9)):
+        for make in (torch.clone, *right):
+            torch.testing.assert_close(module(make(x)), body(make(x)), check_stride=False)
+        for make in refused:
+            with pytest.raises(
+                UserError, match=r"the model was compiled for a tensor that .* at \S*test_layout.py:\d+"
+            ):
+                module(make(x))
+
+
+def test_one_row_has_the_strides_that_were_asked_for():
+    body = ASKED["stride"][0]
+    module = compiled(body, given=tp.Input(min_shape=(1, 8), opt_shape=(4, 8), max_shape=(9, 8)))
+    row = numbers()[:1]
+    torch.testing.assert_close(module(row), body(row))
+    with pytest.raises(UserError, match=r"has strides \(16, 1\)"):
+        module(numbers().view(2, 16)[:1, :8])
+
+
+@pytest.mark.parametrize("name", ["stride", "contiguous", "gradient"])
+def test_a_scripted_model_asks_likewise(name, tmp_path):
+    class Asks(nn.Module):
+        def __init__(self, name: str):
+            super().__init__()
+            self.name = name
+
+        def forward(self, x: torch.Tensor):
+            if self.name == "stride":
+                return x * x.stride(0)
+            if self.name == "gradient":
+                return x * 2 if x.requires_grad else x * 3
+            return x * 2 if x.is_contiguous() else x * 3
+
+    body, (make, *_), _ = ASKED[name]
+    module = tp.compile(torch.jit.script(Asks(name)), [DECLARED], ir="ts", min_block_size=1, executor="reference")
+    check(body, module, numbers())
+    with pytest.raises(torch.jit.Error, match="the model was compiled for a tensor that"):
+        module(make(numbers()))
+
+
+def test_a_loaded_model_knows_what_was_asked(tmp_path):
+    tp.save(compiled(lambda x: x * x.stride(0) + x.storage_offset()), tmp_path / "model.pt2")
+    loaded = tp.load(tmp_path / "model.pt2")
+    torch.testing.assert_close(loaded(numbers()), numbers() * 8)
+    for make in (transposed, in_more):
+        with pytest.raises(UserError, match="the model was compiled for a tensor that"):
+            loaded(make(numbers()))
+
+
+def test_an_example_in_other_strides_is_asked_for_them():
+    body = ASKED["stride"][0]
+    module = compiled(body, given=transposed(numbers()))
+    torch.testing.assert_close(module(transposed(numbers())), body(transposed(numbers())), check_stride=False)
+    with pytest.raises(UserError, match="give a tensor that does"):
+        module(numbers())
+
+
+@pytest.mark.parametrize("name", ["_version", "is_set_to"])
+def test_what_is_never_known_is_refused_when_the_model_is_compiled(name):
+    body = {"_version": lambda x: x * (x._version + 1), "is_set_to": lambda x: x * 2 if x.is_set_to(x) else x}[name]
+    with pytest.raises(UserError, match=rf"asks a tensor for its {name} at \S*test_layout.py:\d+"):
+        compiled(body, given=numbers())
