@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 
 from ..passes.annotate.exclusion import check_modules
 from .errors import NotWhole, UserError
-from .frontends.choice import front_end, traceable
+from .frontends.choice import front_end, traceable, with_defaults
 from .frontends.exported_program import trace
 from .frontends.module_view import is_torchscript, method_of
 from .frontends.profiles import with_profiles
@@ -115,6 +115,8 @@ def compile(
     with tracing():
         started = time.perf_counter()
         try:
+            if chosen == "ts" and is_torchscript(model):
+                kwarg_inputs = with_defaults(model, inputs, kwarg_inputs)
             traced = traceable(model, chosen, inputs, kwarg_inputs)
             program = traced_program(model, traced, inputs, kwarg_inputs, decide_by_examples)
             check_modules(settings.torch_executed_modules, program, model)

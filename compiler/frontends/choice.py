@@ -32,6 +32,16 @@ def front_end(ir: str, model: Any) -> str:
     return "ts" if ir == "torchscript" else ir
 
 
+def with_defaults(model: Any, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Keyword arguments for TorchScript: those given, and the numbers and texts that it has for those left out.
+
+    So that what is compiled takes all arguments of the model.
+    """
+    from .torchscript.conversion import defaults_of
+
+    return {**defaults_of(model, len(inputs or ()), kwargs or {}), **(kwargs or {})}
+
+
 def traceable(model: Any, chosen: str, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Any:
     """What `trace` takes for a model that one of "dynamo", "ts" and "fx" was chosen for.
 

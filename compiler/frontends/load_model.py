@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch.export import ExportedProgram
@@ -88,12 +89,30 @@ def _load_torchscript(name: str) -> torch.nn.Module:
             warnings.simplefilter("ignore")  # PyTorch's advice to export instead is for who saved the file
             module: torch.nn.Module = torch.jit.load(name, "cpu", extra)  # type: ignore[no-untyped-call]
     except Exception as error:
-        raise UserError(
-            f"{name} is not a TorchScript model: {first_line(error)}. Weights or a pickled module alone cannot be "
-            "compiled: give file.py:factory, where factory() returns the module and example inputs."
-        ) from error
+        raise UserError(f"{name} is not a TorchScript model: {_why_not_torchscript(Path(name), error)}.") from error
     _require_model(name, extra)
     return module
+
+
+def _why_not_torchscript(path: Path, error: Exception) -> str:
+    """What is wrong with a file that PyTorch does not load as TorchScript, and what to do."""
+    try:
+        with ZipFile(path) as archive:
+            names = {name.partition("/")[2] for name in archive.namelist()}
+    except (BadZipFile, OSError):
+        with path.open("rb") as file:
+            beginning = file.read(4)
+        if beginning == b"PK\x03\x04":
+            return "it is cut short, or damaged: write it or copy it again"
+        return "it is no archive of torch.jit.save: give a file that torch.jit.save wrote, or file.py:factory"
+    if "data.pkl" in names and "constants.pkl" not in names:
+        return (
+            "it holds weights or a pickled module, which alone cannot be compiled: give file.py:factory, where "
+            "factory() returns the module and example inputs"
+        )
+    if "constants.pkl" not in names:
+        return "it is an archive of something else: give a file that torch.jit.save wrote, or file.py:factory"
+    return first_line(error).rstrip(".")
 
 
 def _require_model(name: str, extra: Mapping[str, Any]) -> None:

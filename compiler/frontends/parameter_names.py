@@ -12,15 +12,20 @@ from ..ir.program import Program
 
 
 def parameters(module: Any) -> tuple[list[str], list[str]]:
-    """Names of all inputs that can be given, and of those that must be."""
+    """Names of all inputs that can be given, and of those that must be.
+
+    Raises:
+        UserError: it is TorchScript without a method forward.
+    """
     if isinstance(module, Program):
         module = module.exported
     if isinstance(module, ExportedProgram):
         names = [str(name) for name in module.graph_signature.user_inputs if isinstance(name, str)]
         return names, names
     if isinstance(module, torch.jit.ScriptModule):
-        schema: Any = module.forward.schema  # type: ignore[attr-defined]
-        arguments = schema.arguments[1:]  # without the module itself, whatever it is called
+        from .torchscript.conversion import Script
+
+        arguments = Script.of(module).arguments
         return [item.name for item in arguments], [item.name for item in arguments if not item.has_default_value()]
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     called = module.forward if isinstance(module, torch.nn.Module) else module

@@ -3,8 +3,10 @@
     python -m tests.random_programs.scripted [--first 0] [--count 50] [--seconds 600] [--show NUMBER]
 
 Every program follows from its number: branches and loops on sizes, numbers, texts and tensors, lists, dictionaries,
-tuples, Optional, writes in place, returns, attributes that change, modules with state and several methods. All of them
-can be scripted, and none may be refused. Each is compiled as `tp.compile` does and in blocks, saved and loaded.
+tuples, Optional, enumerations, writes in place, returns, attributes that change, modules with state and several
+methods, behind an interface, traced, in halves and quantised. Some are frozen or changed for inference, as files are.
+All of them can be scripted, and none may be refused. Each is compiled as `tp.compile` does and in blocks, saved and
+loaded.
 
 0 unless a program is wrong, crashes or is refused.
 """
@@ -32,157 +34,12 @@ from trt_passes.compiler.frontends.torchscript.blocks import Asked, script_of_bl
 from trt_passes.compiler.manager import compile_program
 from trt_passes.compiler.settings import Settings
 
+from tests.random_programs.scripted_lines import CONDITIONS, EXPRESSIONS, HEAD, LOOPS, RESULTS, SIMPLE, START, TENSORS
+
 SIZES = (3, 1, 6, 2, 3, 9)
 """Rows of the calls; the last are more than were declared, which only a model in blocks takes."""
 
 ROWS = tp.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(6, 4))
-
-_HEAD = """\
-from typing import Dict, List, Optional, Tuple
-
-import torch
-from torch import Tensor, nn
-
-
-class Part(nn.Module):
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-        self.factor, self.count = factor, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.count += 1
-        return torch.tanh(self.layer(x)) * self.factor
-
-    @torch.jit.export
-    def steps(self, x: Tensor, rounds: int) -> Tensor:
-        for index in range(rounds):
-            x = torch.sigmoid(self.layer(x)) + index
-        return x + self.count
-
-
-class Model(nn.Module):
-    kept: Dict[str, Tensor]
-    last: Optional[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
-        self.part, self.parts = Part(0.5), nn.ModuleList([Part(2.0), Part(-1.0)])
-        self.calls, self.scale, self.flag, self.name = 0, 1.0, False, "a"
-        self.kept, self.last, self.seen = {}, None, [torch.ones(4)]
-        self.register_buffer("mean", torch.zeros(4))
-
-    def forward(self, x: Tensor, factor: float = 1.5):
-"""
-
-_START = """\
-y = torch.relu(self.a(x))
-z = x * factor
-n = x.size(0)
-f = 0.5
-s = "a"
-xs: List[Tensor] = []
-d: Dict[str, Tensor] = {}
-o: Optional[Tensor] = None
-p: Tuple[Tensor, int] = (y, 1)
-"""
-
-_TENSORS = ("x", "y", "z")
-_EXPRESSIONS = (
-    "torch.relu(self.a({t}))",
-    "torch.tanh(self.b({t})) * {f}",
-    "torch.sigmoid({t}) + {u}",
-    "torch.tanh({t} * {u})",
-    "torch.where({t} > 0, {t}, {u})",
-    "torch.softmax({t}, -1) - {f}",
-    "torch.tanh({t}) * {n}",
-    "torch.cat([{t}, {u}], 1)[:, 2:6]",
-    "torch.tanh({t} + self.seen[-1])",
-    "torch.tanh({t} @ {u}.t() @ {u})",
-    "self.part({t})",
-    "self.part.steps({t}, {k})",
-    "self.parts[{i}]({t})",
-    "{t}.flip(1) if {c} else {u}",
-    "torch.stack([{t}, {u}]).max(0)[0]",
-    "{t} - self.mean",
-)
-_SIMPLE: Sequence[tuple[float, str]] = (
-    (10, "{v} = {e}"),
-    (2, "{v} = {v}.clone()\n{v}[:, {i}] = ({e})[:, 2]"),
-    (1.5, "{v} = {v} + 0\n{v}.add_({u})"),
-    (1, "{v} = torch.tanh({v})\n{v}[0].mul_(2)"),
-    (1, "{v} = {v} * 1\n{v}[:, :2] += {u}[:, 2:]"),
-    (1, "n = {t}.size(0) + {k}"),
-    (1, "n = (n * 3 + {k}) % 5"),
-    (1, "n = int({t}.abs().sum().item()) % 4"),
-    (0.7, "n = len(xs) + len(d) + len(s)"),
-    (1, "f = float(n) * 0.25 - f"),
-    (0.7, "f = min(max(float({t}.mean()), -1.0), 1.0)"),
-    (2, "xs.append({e})"),
-    (1, "xs = [{t}, {u}] + xs[-2:]"),
-    (1, "if len(xs) > 0:\n    {v} = {u} + xs[{j}]"),
-    (0.7, "for item in xs[-3:]:\n    {v} = torch.tanh({v} + item)"),
-    (0.5, "if len(xs) > 2:\n    xs.pop(0)"),
-    (1.5, 'd["k" + str(n % 3)] = {e}'),
-    (1, 'if "k1" in d:\n    {v} = {v} - d["k1"]'),
-    (0.7, "for key, value in d.items():\n    {v} = torch.tanh({v} + value * len(key))"),
-    (1, "o = torch.jit.annotate(Optional[Tensor], {t})"),
-    (0.5, "o = torch.jit.annotate(Optional[Tensor], None)"),
-    (1, "if o is not None:\n    {v} = torch.tanh(o) + {u}"),
-    (1, "p = ({e}, n)"),
-    (1, "{v} = p[0] * (p[1] % 3)"),
-    (0.7, 's = s + "ab"[n % 2]'),
-    (0.7, 's = f"{{s[:3]}}{{n}}"'),
-    (0.5, 's = s.replace("a", "b").upper().lower()'),
-    (1, "self.calls += 1"),
-    (0.7, "self.scale = self.scale * 0.5 + f"),
-    (0.7, "self.flag = not self.flag"),
-    (0.5, "self.name = self.name[-3:] + s[:1]"),
-    (1, "self.seen.append(torch.tanh({t}.mean(0)))\nif len(self.seen) > 3:\n    self.seen.pop(0)"),
-    (1, "self.last = torch.tanh({t}.mean(0))"),
-    (1, "last = self.last\nif last is not None:\n    {v} = {v} + last"),
-    (1, "self.kept[s[:1]] = {t}.mean(0, keepdim=True)"),
-    (1, "if s[:1] in self.kept:\n    {v} = torch.tanh({v} + self.kept[s[:1]])"),
-    (1, "self.mean.mul_(0.5).add_(torch.tanh({t}).mean(0))"),
-    (0.5, "self.mean = torch.tanh(self.mean + {t}.mean(0))"),
-    (0.5, 'if bool({t}.abs().sum() > 1e9):\n    raise ValueError("large " + s)'),
-    (0.5, 'assert {t}.size(1) == 4, "columns"'),
-)
-_CONDITIONS = (
-    "bool({t}.sum() > {f})",
-    "bool(({t} > {f}).any())",
-    "{t}.mean().item() > 0.1",
-    "n > {k}",
-    "x.size(0) > 2",
-    "len(xs) > 1",
-    "self.flag",
-    "self.calls % 2 == 0",
-    's.startswith("a")',
-    "f > 0.2 and n < 4",
-    "len(d) == 1",
-    "factor > 1.0",
-)
-_LOOPS = (
-    "for index in range({k}):",
-    "for index in range(n % 4):",
-    "for index in range(x.size(0)):",
-    "for index, layer in enumerate(self.parts):",
-    "for word in s[:3].split('b'):",
-)
-_RESULTS = (
-    "y, z",
-    "y, z, n, s",
-    "y, (z, n), [y, z]",
-    "y, xs, d",
-    "y, d, f",
-    "[y, z]",
-    '{"y": y, "z": z}',
-    "y, o, p",
-    "y",
-    "y, self.calls, self.scale, self.name",
-)
 
 
 @dataclass
@@ -194,13 +51,13 @@ class _Writer:
     def filled(self, text: str) -> str:
         pick = self.choice.choice
         for _ in range(3):  # expressions and conditions have slots of their own
-            for slot, choices in (("{e}", _EXPRESSIONS), ("{c}", _CONDITIONS)):
+            for slot, choices in (("{e}", EXPRESSIONS), ("{c}", CONDITIONS)):
                 while slot in text:
                     text = text.replace(slot, pick(choices), 1)
         slots: dict[str, Callable[[], str]] = {
-            "{v}": lambda: pick(_TENSORS[1:]),
-            "{t}": lambda: pick(_TENSORS),
-            "{u}": lambda: pick(_TENSORS),
+            "{v}": lambda: pick(TENSORS[1:]),
+            "{t}": lambda: pick(TENSORS),
+            "{u}": lambda: pick(TENSORS),
             "{f}": lambda: pick(("f", "0.3", "self.scale", "-0.7", "factor")),
             "{n}": lambda: pick(("n", "len(s)", "self.calls", "2", "self.part.count")),
             "{k}": lambda: pick(("1", "2", "3")),
@@ -228,7 +85,7 @@ class _Writer:
             elif draw < 0.26 and depth < 2:
                 self.loop(depth)
             else:
-                weights, texts = zip(*_SIMPLE, strict=True)
+                weights, texts = zip(*SIMPLE, strict=True)
                 self.add(self.filled(self.choice.choices(texts, weights)[0]), depth)
 
     def loop(self, depth: int) -> None:
@@ -237,7 +94,7 @@ class _Writer:
             self.add("left -= 1", depth + 1)
         else:
             layer = f"layer{len(self.lines)}"  # a name of its own: TorchScript assigns modules once only
-            self.add(self.filled(self.choice.choice(_LOOPS)).replace("layer", layer), depth)
+            self.add(self.filled(self.choice.choice(LOOPS)).replace("layer", layer), depth)
         if "layer" in self.lines[-1]:  # unrolled, so that nothing can leave it
             self.add(self.filled("{v} = LAYER({t}) + index").replace("LAYER", layer), depth + 1)
         elif self.choice.random() < 0.3:
@@ -248,15 +105,15 @@ class _Writer:
 def source(number: int) -> str:
     """The program of a number."""
     writer = _Writer(random.Random(number))
-    writer.result = writer.choice.choice(_RESULTS)
-    writer.add(_START, 0)
+    writer.result = writer.choice.choice(RESULTS)
+    writer.add(START, 0)
     writer.block(0, writer.choice.randint(3, 10))
     writer.add(f"return {writer.result}", 0)
-    return _HEAD + "".join(f"        {line}\n" for line in writer.lines)
+    return HEAD + "".join(f"        {line}\n" for line in writer.lines)
 
 
 def scripted(number: int) -> Any:
-    """The program of a number, scripted."""
+    """The program of a number as TorchScript: of ten, one is frozen, and one is changed for inference."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"scripted_{number}.py"
         path.write_text(source(number))
@@ -266,7 +123,10 @@ def scripted(number: int) -> Any:
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
-        return torch.jit.script(module.Model().eval())
+        script = torch.jit.script(module.Model().eval())
+    if number % 10 == 7:
+        return torch.jit.freeze(script)
+    return torch.jit.optimize_for_inference(script) if number % 10 == 3 else script
 
 
 @torch.no_grad()

@@ -187,6 +187,24 @@ def arguments_by_name(script: Script, args: Sequence[Any], kwargs: Mapping[str, 
     return {name: given[name] for name in names if name in given}
 
 
+def defaults_of(model: Any, count: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers, texts and None that arguments have by default, by name, of those that are not among the given ones.
+
+    Args:
+        model: TorchScript.
+        count: of positional arguments that are given.
+        kwargs: the others.
+    """
+    rest = [item for item in Script.of(model).arguments[count:] if item.name not in kwargs and item.has_default_value()]
+    plain_values = (bool, int, float, str)
+    return {
+        item.name: item.default_value
+        for item in rest
+        if (isinstance(item.default_value, plain_values) and item.default_value == item.default_value)  # no nan
+        or (item.default_value is None and not isinstance(item.type, torch._C.TensorType))
+    }
+
+
 def _called(script: Script, given: Mapping[str, Any]) -> Any:
     """What the model makes of the examples."""
     try:
@@ -209,7 +227,10 @@ def _reason(error: Exception) -> str:
     """The first line of an error, or of the one that TorchScript quotes at its end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     quoted = isinstance(error, torch.jit.Error) or "in the TorchScript interpreter" in lines[0]
-    return lines[-1].rpartition("Error: ")[2].rstrip(".") if quoted else lines[0].rstrip(".")
+    if not quoted:
+        return lines[0].rstrip(".")
+    kind, _, said = lines[-1].rpartition("Error: ")
+    return f"there is no key {said!r}" if kind.endswith("Key") else said.rstrip(".")
 
 
 def _described(value: Any) -> str:

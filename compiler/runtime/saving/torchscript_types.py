@@ -28,11 +28,10 @@ from ...errors import UserError
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of the method: its name, its TorchScript type, and whether it is None in every call."""
+    """One argument of the method: its name and its TorchScript type."""
 
     name: str
     type: str
-    absent: bool
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Signature:
         arguments, leaves, fixed = [], [], []
         for name, child in zip(names, specs, strict=True):
             own = [next(kinds) for _ in range(child.num_leaves)]
-            arguments.append(Argument(name, _type_of(name, child, iter(own)), _is_none(own)))
+            arguments.append(Argument(name, _type_of(name, child, iter(own))))
             paths = list(_paths(name, child))
             leaves += paths
             fixed += [(path, arg.value) for path, arg in zip(paths, own, strict=True) if _is_fixed(arg)]
@@ -81,11 +80,13 @@ class Signature:
 
     @property
     def parameters(self) -> str:
-        """The parameter list after `self`; what is always None may be left out at the end."""
+        """The parameter list after `self`; what has one value in every call may be left out at the end."""
+        constants = dict(self.fixed)
         texts = []
         for index, item in enumerate(self.arguments):
-            optional = all(other.absent for other in self.arguments[index:])
-            texts.append(f", {item.name}: {item.type}" + (" = None" if optional else ""))
+            optional = all(other.name in constants for other in self.arguments[index:])
+            default = f" = {literal(constants[item.name])}" if optional else ""
+            texts.append(f", {item.name}: {item.type}{default}")
         return "".join(texts)
 
     def checks(self) -> list[str]:
@@ -112,10 +113,6 @@ def literal(value: bool | int | float | str | None) -> str:
 
 def _is_fixed(argument: Any) -> bool:
     return isinstance(argument, ConstantArgument)
-
-
-def _is_none(arguments: Sequence[Any]) -> bool:
-    return len(arguments) == 1 and _is_fixed(arguments[0]) and arguments[0].value is None
 
 
 def _type_of(name: str, spec: pytree.TreeSpec, leaves: Iterator[Any]) -> str:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,8 @@ def test_files_that_are_not_models(empty_folder: Path) -> None:
     torch.save({"weight": torch.ones(2)}, empty_folder / "weights.pt")
     assert "text.pt2 is not a program saved by torch.export.save" in refused("run", "text.pt2")
     assert "weights.pt is not a TorchScript model" in refused("run", "weights.pt")
+    (empty_folder / "text.pt").write_text("hello")
+    assert "text.pt is not a TorchScript model: it is no archive" in refused("run", "text.pt")
     (empty_folder / "model.onnx").write_text("hello")
     assert "not a model that can be read" in refused("run", "model.onnx")
 
@@ -125,6 +128,25 @@ def test_torchscript_with_inputs_that_it_does_not_take(empty_folder: Path) -> No
     assert "mat1 and mat2 shapes" in refused("run", "model.pt", "--input", "2x5")
     assert "called with x: f16[2,4]: expected m1 and m2" in refused("run", "model.pt", "--input", "2x4:f16")
     assert "takes 1 input (x), and --input is given 2" in refused("run", "model.pt", "--input", "4", "--input", "4")
+    whole = Path("model.pt").read_bytes()
+    Path("half.pt").write_bytes(whole[: len(whole) // 2])
+    assert "half.pt is not a TorchScript model: it is cut short" in refused("run", "half.pt", "--input", "2x4")
+    with zipfile.ZipFile("other.pt", "w") as archive:
+        archive.writestr("a/b", "c")
+    assert "other.pt is not a TorchScript model: it is an archive of something else" in refused("run", "other.pt")
+
+
+class Encoder(torch.nn.Module):
+    @torch.jit.export
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_torchscript_without_forward(empty_folder: Path) -> None:
+    torch.jit.script(Encoder()).save("model.pt")
+    said = "the TorchScript module Encoder has no method forward: give another method of it, such as model.encode"
+    assert said in refused("run", "model.pt", "--input", "2x4")
 
 
 def test_a_rejected_model_keeps_the_reason_and_the_line() -> None:

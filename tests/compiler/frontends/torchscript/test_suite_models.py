@@ -95,6 +95,7 @@ def test_small_models_of_one_size(make: Callable[[], nn.Module], sizes: tuple[in
 def test_large_models(name: str, way: str) -> None:
     pytest.importorskip("transformers", reason="the transformers package makes the architectures")
     loaded = load_model(f"{EXAMPLES / name}.py:model")
-    given = (*loaded.args, *loaded.kwargs.values())
+    declared = (*loaded.args, *loaded.kwargs.values())
+    given = tuple(item.example() if isinstance(item, tp.Input) else item for item in declared)
     script = torchscript(loaded.module, way, given)
     compare(script, list(given), [given, given])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import trt_passes as tp
-from torch import nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from tests.compiler.frontends.torchscript.programs import Attributes, Kept, LongCell, programs
@@ -219,3 +219,29 @@ class Names(nn.Module):
 def test_names_of_any_kind() -> None:
     script = torch.jit.script(Names().eval())
     compare(tp.compile(script, [torch.ones(2, 4)], **OPTIONS), script, (torch.ones(2, 4),))
+
+
+class Defaults(nn.Module):
+    def forward(self, x: Tensor, times: int = 2, name: str = "relu", shift: float | None = None) -> Tensor:
+        y = torch.relu(x) if name == "relu" else torch.tanh(x)
+        return (y if shift is None else y + shift) * times
+
+
+@torch.no_grad()
+def test_all_arguments_of_the_model_are_taken() -> None:
+    script, x = torch.jit.script(Defaults()), torch.randn(2, 3)
+    options = {**OPTIONS, "ir": "ts"}
+    compiled = tp.compile(script, [x], **options)
+    for found in (
+        compiled(x),
+        compiled(x, 2),
+        compiled(x, 2, "relu"),
+        compiled(x, name="relu"),
+        compiled(x, 2, shift=None),
+    ):
+        torch.testing.assert_close(found, script(x))
+    with pytest.raises(torch.jit.Error, match="times was 2 when the model was compiled, and cannot be another value"):
+        compiled(x, 3)
+    given = tp.compile(script, [x, 3], **options)
+    torch.testing.assert_close(given(x), script(x, 3))
+    torch.testing.assert_close(given(x, times=3, name="relu"), script(x, 3))
