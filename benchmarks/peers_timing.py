@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
-CALLS = 50
+REPEATS = 50
 
 
 def _median(values: list[float]) -> float:
@@ -19,7 +20,7 @@ def _median(values: list[float]) -> float:
 def call_ms(call: Callable[..., Any], inputs: tuple[Any, ...]) -> float:
     """Wall-clock milliseconds of a call until the GPU is done."""
     times = []
-    for _ in range(CALLS):
+    for _ in range(REPEATS):
         torch.cuda.synchronize()
         started = time.perf_counter()
         call(*inputs)
@@ -31,7 +32,7 @@ def call_ms(call: Callable[..., Any], inputs: tuple[Any, ...]) -> float:
 def host_us(call: Callable[..., Any], inputs: tuple[Any, ...]) -> float:
     """Microseconds until a call returns, without waiting for the GPU."""
     times = []
-    for _ in range(CALLS):
+    for _ in range(REPEATS):
         torch.cuda.synchronize()
         started = time.perf_counter()
         call(*inputs)
@@ -56,19 +57,27 @@ def captured(call: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Any, An
     return graph, result
 
 
-def replay_ms(call: Callable[..., Any], inputs: tuple[Any, ...]) -> float | None:
+def replay_ms(call: Callable[..., Any], inputs: tuple[Any, ...], rounds: int = 1) -> float | None:
     """The GPU time of one replay of the whole call; None when it cannot be captured (or replays a graph itself)."""
     try:
         graph, _ = captured(call, inputs)
     except RuntimeError as error:
         print(f"not captured: {str(error)[:200]}", file=sys.stderr)
         return None
-    starts, ends = ([torch.cuda.Event(enable_timing=True) for _ in range(CALLS)] for _ in range(2))
     for _ in range(10):
         graph.replay()
+    return min(_replayed(graph) for _ in range(rounds))
+
+
+def _replayed(graph: torch.cuda.CUDAGraph) -> float:
+    starts, ends = ([torch.cuda.Event(enable_timing=True) for _ in range(REPEATS)] for _ in range(2))
     for begin, end in zip(starts, ends, strict=True):
         begin.record()
         graph.replay()
         end.record()
     torch.cuda.synchronize()
     return _median([begin.elapsed_time(end) for begin, end in zip(starts, ends, strict=True)])
+
+
+CALLS = MappingProxyType({"call_ms": call_ms, "host_us": host_us})
+"""What is measured of calls, by the names that lines of results have for it."""
