@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 
 from ..errors import Cancelled, UserError, did_you_mean
@@ -17,6 +17,7 @@ from ..settings import Settings
 from .build_log import BuildLog, shown
 from .builders import builder_guard
 from .loader import TensorRT
+from .plan_file import mapped, plan_file, weight_bytes, write_plan
 
 Progress = Callable[[str, int, int], None]
 """Called with TensorRT's name of a phase, and its steps done and in all."""
@@ -60,6 +61,7 @@ def build_engine(
     name: str,
     progress: Progress,
     cancelled: Callable[[], bool],
+    file: BinaryIO | None = None,
 ) -> EngineArtifact:
     """Build the engine of a network; safe in several threads at once, since each call has a builder of its own.
 
@@ -69,9 +71,11 @@ def build_engine(
         name: what messages and the engine's specification call the segment.
         progress: called with TensorRT's name of the phase, and its steps done and in all.
         cancelled: asked at every step; the build stops soon after it says True.
+        file: an empty file that the engine is written to; one without a name by default.
 
     Raises:
         UserError: a setting that this TensorRT, or this machine, cannot honour.
+        OSError: the file cannot be written.
         BuildError: TensorRT built nothing, with the reasons it logged.
         Cancelled: `cancelled` said so.
     """
@@ -83,17 +87,19 @@ def build_engine(
     started = time.perf_counter()
     with builder_guard():
         builder = trt.module.Builder(log.logger)
-    try:
-        memory = _serialized(builder, network, settings, _progress_monitor(trt, progress, cancelled))
-    finally:
-        with builder_guard():
-            del builder
-    if cancelled():
-        raise Cancelled(f"the build of {name} was stopped")
-    if memory is None:
-        raise BuildError(name, log.errors)
+    with plan_file(weight_bytes(network)) if file is None else nullcontext(file) as target:
+        try:
+            built = _written(builder, network, settings, _progress_monitor(trt, progress, cancelled), target)
+        finally:
+            with builder_guard():
+                del builder
+        if cancelled():
+            raise Cancelled(f"the build of {name} was stopped")
+        if not built:
+            raise BuildError(name, log.errors)
+        plan = mapped(target, target.tell())
     return EngineArtifact(
-        plan=np.frombuffer(memory, dtype=np.uint8).data,
+        plan=plan,
         spec=EngineSpec(
             name=name,
             flavor=trt.flavor,
@@ -114,11 +120,11 @@ def uses_tf32(network: Network, settings: Settings) -> bool:
     return not (settings.disable_tf32 or network.exact)
 
 
-def _serialized(builder: Any, network: Network, settings: Settings, monitor: Any) -> Any:
-    """The `IHostMemory` of the engine, or None; the configuration, which keeps the builder, ends with this call."""
+def _written(builder: Any, network: Network, settings: Settings, monitor: Any, file: BinaryIO) -> bool:
+    """Whether there is an engine, which is in the file; the configuration, which keeps the builder, ends with this."""
     config = _config(network.trt, builder, settings, network.inputs, uses_tf32(network, settings))
     config.progress_monitor = monitor
-    return builder.build_serialized_network(network.network, config)
+    return write_plan(network.trt, builder, network.network, config, file)
 
 
 def check_settings(trt: TensorRT, settings: Settings) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import pickle
 import signal
-import tempfile
 import threading
 import time
 import warnings
@@ -16,13 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, BinaryIO
 
 from ...compiler.errors import Cancelled
 from ...compiler.ir.engine_spec import EngineArtifact
 from ...compiler.pass_base import ProgressCallback
 from ...compiler.tensorrt.builders import builder_guard
 from ...compiler.tensorrt.engine_builder import BuildError, BuildTimeout
+from ...compiler.tensorrt.plan_file import mapped, plan_file
 
 STACK_BYTES = 512 << 20
 """TensorRT recurses along chains of layers: 5,000 overflow the usual 8 MiB and end the process, and not this."""
@@ -31,7 +30,8 @@ _POLL_SECONDS = 0.1
 _PARENT_DEATH_SIGNAL = 1
 _CUDA_ERROR_NOT_INITIALIZED = 3
 
-Work = Callable[[ProgressCallback], EngineArtifact]
+Work = Callable[[ProgressCallback, BinaryIO], EngineArtifact]
+"""Is given where to report progress, and the file for the engine."""
 
 
 def can_copy() -> bool:
@@ -49,16 +49,23 @@ def _gpu_in_use() -> bool:
 
 
 def build_in_copy(
-    work: Work, *, name: str, seconds: float, progress: ProgressCallback, cancelled: Callable[[], bool]
+    work: Work,
+    *,
+    name: str,
+    seconds: float,
+    progress: ProgressCallback,
+    cancelled: Callable[[], bool],
+    weights: int = 0,
 ) -> EngineArtifact:
     """Do a build in a copy of this process. TensorRT compiles a network in one step, which nothing else can stop.
 
     Args:
-        work: builds the engine; is given where to report progress.
+        work: builds the engine.
         name: of the segment.
         seconds: how long it may take; 0 for as long as it likes.
         progress: is told what the build reports, and how many seconds it has taken, at least every second.
         cancelled: asked all the time; the copy ends once it says True.
+        weights: bytes of the network's weights.
 
     Raises:
         BuildError: TensorRT built nothing, or its process crashed.
@@ -66,16 +73,12 @@ def build_in_copy(
         Cancelled: `cancelled` said so.
         OSError: the system has no room for a copy. Whatever else the work raises, likewise.
     """
-    with tempfile.TemporaryFile() if not hasattr(os, "memfd_create") else _memory() as file:
+    with plan_file(weights) as file:
         copy = _Copy.start(work, file)
         try:
             return copy.result(name, seconds, progress, cancelled)
         finally:
             copy.end()
-
-
-def _memory() -> Any:
-    return open(os.memfd_create("engine"), "w+b")
 
 
 @dataclass
@@ -128,7 +131,7 @@ class _Copy:
 
     def _engine(self, parts: tuple[EngineArtifact, int]) -> EngineArtifact:
         artifact, nbytes = parts
-        return replace(artifact, plan=memoryview(mmap.mmap(self.file.fileno(), nbytes, access=mmap.ACCESS_COPY)))
+        return replace(artifact, plan=mapped(self.file, nbytes))
 
     def _last_words(self) -> str:
         self._wait()
@@ -165,9 +168,7 @@ def _work_and_exit(work: Work, send: Connection, file: Any) -> None:
 
 def _work(work: Work, send: Connection, file: Any) -> None:
     try:
-        artifact = work(lambda *step: send.send(("progress", step)))
-        file.write(artifact.plan)
-        file.flush()
+        artifact = work(lambda *step: send.send(("progress", step)), file)
         send.send(("engine", (replace(artifact, plan=b""), len(artifact.plan))))
     except Exception as error:
         send.send(("error", _sendable(error)))

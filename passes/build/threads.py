@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import BinaryIO
 
 from ...compiler.errors import Cancelled
 from ...compiler.ir.engine_spec import EngineArtifact
@@ -14,6 +15,7 @@ from ...compiler.ir.network import Network
 from ...compiler.ir.program import Segment
 from ...compiler.pass_base import Context, ProgressCallback
 from ...compiler.tensorrt.engine_builder import BuildError, BuildTimeout, build_engine
+from ...compiler.tensorrt.plan_file import weight_bytes
 from .copied import STACK_BYTES, build_in_copy, can_copy
 
 _POLL_SECONDS = 0.1
@@ -110,14 +112,22 @@ class _Pool:
         def stopped() -> bool:
             return self.stopped.is_set() or self.ctx.cancelled()
 
-        def in_copy(report: ProgressCallback) -> EngineArtifact:
-            return build_engine(network, self.ctx.settings, name=name, progress=report, cancelled=lambda: False)
+        def in_copy(report: ProgressCallback, file: BinaryIO) -> EngineArtifact:
+            settings = self.ctx.settings
+            return build_engine(network, settings, name=name, progress=report, cancelled=lambda: False, file=file)
 
         if can_copy() and network.trt.builds_without_gpu:
             try:
-                return build_in_copy(in_copy, name=name, seconds=seconds, progress=progress, cancelled=stopped)
+                return build_in_copy(
+                    in_copy,
+                    name=name,
+                    seconds=seconds,
+                    progress=progress,
+                    cancelled=stopped,
+                    weights=weight_bytes(network),
+                )
             except OSError:
-                pass  # there is no room for another process
+                pass  # there is no room for another process, or for the engine on the disk
         return self._build_here(network, name, progress, stopped)
 
     def _build_here(

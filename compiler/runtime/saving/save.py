@@ -37,6 +37,7 @@ from ..whole_file import path_of, remove_abandoned, write_archive
 from .allowed import Allowed, NotAllowed
 from .archive import Archive
 from .island_code import ISLANDS_FILE, island_code, read_island_code
+from .lean_writer import lean_writer
 from .missing_operators import missing_operators
 from .output_formats import save_torchscript, saved_options, torchscript_of
 from .portable import on_cpu, refuse_pickles
@@ -131,7 +132,7 @@ def _writer(compiled: torch.nn.Module, chosen: str, texts: dict[str, str]) -> Ca
     _check_state(exported)
     _check_results(exported)
     extra |= island_code(compiled)
-    return lambda target: write_archive(target, lambda file: torch.export.save(exported, file, extra_files=extra))
+    return lambda target: write_archive(target, lambda file: _archived(exported, file, extra))
 
 
 def _why_unsaveable(module: torch.nn.Module) -> str:
@@ -150,8 +151,13 @@ def to_bytes(compiled: EngineGraph, without: Collection[str] = ()) -> bytes:
     if without:
         exported = weightless(exported, without)
     buffer = io.BytesIO()
-    torch.export.save(exported, buffer, extra_files=extra)
+    _archived(exported, buffer, extra)
     return buffer.getvalue()
+
+
+def _archived(exported: ExportedProgram, file: Any, extra: dict[str, str]) -> None:
+    with lean_writer():
+        torch.export.save(exported, file, extra_files=extra)
 
 
 def _contents(spliced: ExportedProgram, compiled: EngineGraph) -> tuple[ExportedProgram, dict[str, str]]:
