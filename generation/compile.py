@@ -6,6 +6,7 @@ import copy
 import inspect
 import os
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +14,15 @@ import torch
 import transformers
 from torch.utils import _pytree as pytree
 
-from ..compiler.api import compile as compile_model
 from ..compiler.api import trace
 from ..compiler.errors import UserError
 from ..compiler.ir.input import Input
+from ..compiler.ir.program import Program
+from ..compiler.ir.tracing import tracing
 from ..compiler.tensorrt import loader
+from .beside import Beside
 from .images import ImageFeatures, images_of
-from .model import CompiledGeneration, Plan, assembled, class_named
+from .model import TOKEN, CompiledGeneration, Plan, assembled, class_named
 from .packed import packed
 from .seq2seq import Encode, Seq2SeqStep, Source, source_of, takes_positions
 from .step import DecoderStep, NotKeysAndValues, heads_not_repeated, layout_of
@@ -101,18 +104,27 @@ def compile_for_generation(
         halves = plan.dtype in (torch.float16, torch.bfloat16)
         token_engine = halves and source is None and images is None and "mutable_weights" not in settings
     several = source is not None or images is not None or token_engine
-    plan, programs = _steps(model, plan, in_place, token_engine, settings, several)
-    if images is not None:
-        inputs = {"pixel_values": _sizes(1, *images.shape, dtype=plan.dtype)}
-        programs["images"] = _compiled(ImageFeatures(model), inputs, _dumped(settings, "images", several))
-    if source is not None:
-        encode = Encode(model, source, plan.layout)
-        programs["encode"] = _compiled(encode, _source_inputs(plan, source), _dumped(settings, "encode", several))
+    with Beside() as beside:
+        first: dict[str, Any] = {}
+        if images is not None:
+            first["images"] = ImageFeatures(model), {"pixel_values": _sizes(1, *images.shape, dtype=plan.dtype)}
+        if source is not None:
+            first["encode"] = Encode(model, source, plan.layout), _source_inputs(plan, source)
+        for part, (module, inputs) in first.items():
+            beside.start(part, _traced(module, inputs), _dumped(settings, part, several))
+        plan, programs = _steps(model, plan, in_place, token_engine, settings, several, beside)
+        programs |= {part: beside.result(part) for part in first}
     return assembled(type(model), model.config, copy.deepcopy(model.generation_config), plan, programs, model.device)
 
 
 def _steps(
-    model: Any, plan: Plan, in_place: bool | None, token_engine: bool, settings: dict[str, Any], several: bool
+    model: Any,
+    plan: Plan,
+    in_place: bool | None,
+    token_engine: bool,
+    settings: dict[str, Any],
+    several: bool,
+    beside: Beside,
 ) -> tuple[Plan, dict[str, Any]]:
     """The programs of a step, and the plan that says whether their engines write to the cache themselves."""
     library = loader.available()
@@ -123,21 +135,23 @@ def _steps(
         step = DecoderStep(model, plan.layout, plan.all_logits, None if plan.images is None else plan.images.token)
     else:
         step = Seq2SeqStep(model, plan.source, plan.layout, plan.all_logits)
-    if token_engine:
-        with packed(model, **_example(model, plan)) as together:
+    names = ("step", TOKEN) if token_engine else ("step",)
+    with packed(model, **_example(model, plan)) if token_engine else nullcontext() as together:
+        if together is not None:
             step.packed = together
-            programs = {"step": _compiled(step, _inputs(plan), _dumped(settings, "step", several), True)}
-            with heads_not_repeated():
-                programs["token"] = _compiled(step, _token_inputs(plan), _dumped(settings, "token", several), True)
-    else:
-        programs = {"step": _compiled(step, _inputs(plan), _dumped(settings, "step", several))}
+        for name in names:
+            with heads_not_repeated() if name == TOKEN else nullcontext():
+                program = _traced(step, _token_inputs(plan) if name == TOKEN else _inputs(plan, token_engine))
+            options = _dumped(settings, name, several)
+            beside.start(name, program, {**options, "mutable_weights": _matrices(program)} if token_engine else options)
+        programs = {name: beside.result(name) for name in names}
     count = len(plan.layout.tensors)
     copied = max(
         count - sum(len(segment.spec.aliases) for segment in program.segments.values()) for program in programs.values()
     )
     if plan.layout.in_place and copied:
         if in_place is None:
-            return _steps(model, plan, False, token_engine, settings, several)
+            return _steps(model, plan, False, token_engine, settings, several, beside)
         warnings.warn(
             f"{copied} of the {count} tensors of the cache are not written in place, because no engine reads, writes "
             "and returns them: a step copies them. compiled.programs['step'].report says what stays in PyTorch; "
@@ -159,16 +173,16 @@ def _example(model: Any, plan: Plan) -> dict[str, torch.Tensor]:
     return {plan.source.argument: features, "decoder_input_ids": ids}
 
 
-def _compiled(
-    module: torch.nn.Module, inputs: dict[str, Any], settings: dict[str, Any], shares_weights: bool = False
-) -> Any:
-    """The program of a module; if its weights are shared with another, matrices are inputs of its engines."""
-    program = trace(module, None, inputs)
-    if shares_weights:
-        weights = program.exported.state_dict
-        matrices = [name for name in program.state_read if name in weights and weights[name].dim() == 2]
-        settings = {**settings, "mutable_weights": matrices}
-    return compile_model(program, **settings)
+def _traced(module: torch.nn.Module, inputs: dict[str, Any]) -> Program:
+    """The program of a module, traced while no other is."""
+    with tracing():
+        return trace(module, None, inputs)
+
+
+def _matrices(program: Program) -> list[str]:
+    """The weights that are matrices, which programs share as inputs of their engines."""
+    weights = program.exported.state_dict
+    return [name for name in program.state_read if name in weights and weights[name].dim() == 2]
 
 
 def _dumped(settings: dict[str, Any], name: str, several: bool) -> dict[str, Any]:
@@ -196,18 +210,21 @@ def _together(*inputs: Input) -> Input:
     return Input(shapes=shapes, dtype=inputs[0].dtype)
 
 
-def _inputs(plan: Plan) -> dict[str, Any]:
+def _inputs(plan: Plan, token_engine: bool) -> dict[str, Any]:
     """The inputs of a step."""
-    inputs: dict[str, Any] = pytree.tree_map(_together, *(_inputs_of(plan, *sizes) for sizes in _profiles(plan)))
+    profiles = _profiles(plan, token_engine)
+    inputs: dict[str, Any] = pytree.tree_map(_together, *(_inputs_of(plan, *sizes) for sizes in profiles))
     return inputs
 
 
-def _profiles(plan: Plan) -> list[tuple[Size, Size]]:
+def _profiles(plan: Plan, token_engine: bool) -> list[tuple[Size, Size]]:
     """Sequences and tokens of each optimization profile: one token of one sequence, one of each of several, a prompt.
 
-    Each has kernels of its own; a step takes the first that has its sizes.
+    Each has kernels of its own; a step takes the first that has its sizes. One token of one sequence needs none where
+    that has an engine of its own, unless it is all there is.
     """
-    found: list[tuple[Size, Size]] = [(1, 1)]
+    alone = plan.batch == plan.prefill == 1
+    found: list[tuple[Size, Size]] = [(1, 1)] if alone or not token_engine else []
     if plan.batch > 1:
         found.append(((1, plan.batch, plan.batch), 1))
     if plan.prefill > 1:

@@ -16,10 +16,14 @@ _LEAST_WIDTH = 8
 
 
 class _Last:
-    """The last input of a layer, and its product. Not attributes of a module: torch.export warns of tensors there."""
+    """The last input of a layer, its product, and how many parts were taken of that.
+
+    Not attributes of a module: torch.export warns of tensors there.
+    """
 
     of: Any = None
     result: Any = None
+    taken: int = 0
 
 
 class Together(nn.Module):
@@ -37,11 +41,16 @@ class Together(nn.Module):
     def part(self, number: int, x: torch.Tensor) -> torch.Tensor:
         """The columns of one of the layers, of a product that the others of the same input share."""
         if self._last.of is not x:
-            self._last.of, self._last.result = x, F.linear(x, self.weight, self.bias)
+            self._last.of, self._last.taken = x, 0
+            self._last.result = F.linear(x, self.weight, self.bias)
         start = sum(self.sizes[:number]) // self.width
         count = self.sizes[number] // self.width
         # Cut in a dimension that the product has not: TensorRT-RTX would make several products of cut columns again.
         blocks = self._last.result.unflatten(-1, (-1, self.width)).narrow(-2, start, count)
+        self._last.taken += 1
+        if self._last.taken == len(self.sizes):
+            # As it was before the call: what a model keeps in Python makes `trace` call it several times.
+            self.forget()
         columns: torch.Tensor = blocks.reshape(*x.shape[:-1], self.sizes[number])
         return columns
 
