@@ -234,14 +234,16 @@ def _profiles(plan: Plan, token_engine: bool) -> list[tuple[Size, Size]]:
 
 def _token_inputs(plan: Plan) -> dict[str, Any]:
     """The inputs of a step of one token of one sequence, which reads the first positions of the cache only."""
-    return _inputs_of(plan, 1, 1, (1, plan.layout.positions, plan.layout.positions))
+    inputs, block = _inputs_of(plan, 1, 1), plan.block
+    count = plan.layout.positions // block
+    return {**inputs, "attention_mask": _sizes(1, (1, count, count), block)}
 
 
-def _inputs_of(plan: Plan, batch: Size, tokens: Size, read: Size | None = None) -> dict[str, Any]:
+def _inputs_of(plan: Plan, batch: Size, tokens: Size) -> dict[str, Any]:
     layout = plan.layout
     inputs: dict[str, Any] = {
         "input_ids": _sizes(batch, tokens),
-        "attention_mask": _sizes(batch, layout.positions if read is None else read),
+        "attention_mask": _sizes(batch, layout.positions),
         "start": _sizes(1),
         "caches": [_sizes(batch, heads, layout.positions, dim, dtype=layout.dtype) for heads, dim in layout.tensors],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -65,6 +66,11 @@ class Plan:
     cuda_graphs: bool = False
     source: Source | None = None
     images: Images | None = None
+
+    @property
+    def block(self) -> int:
+        """The positions of a block, of which a step of one token reads a whole number."""
+        return math.gcd(self.layout.positions, _FEWEST_READ)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -259,7 +265,7 @@ class CompiledGeneration:
         if TOKEN in self.programs and inputs["input_ids"].numel() == 1:
             program = self.programs[TOKEN]
             read = _positions_read(cache.length + 1, self.plan.layout.positions)
-            inputs["attention_mask"] = inputs["attention_mask"][:, :read].contiguous()
+            inputs["attention_mask"] = inputs["attention_mask"][:, :read].reshape(1, -1, self.plan.block)
         graph = self._graph_of(program, inputs, cache)
         if graph is not None:
             logits: torch.Tensor = graph(inputs)

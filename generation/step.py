@@ -26,8 +26,8 @@ class DecoderStep(nn.Module):
 
     Args of `forward`:
         input_ids: i64[B,S], the new tokens.
-        attention_mask: i64[B,V], 1 for the positions that hold tokens, 0 for padding: the first V of the cache, which
-            are read.
+        attention_mask: i64[B,V] or i64[B,V/N,N], 1 for the positions that hold tokens, 0 for padding: the first V of
+            the cache, which are read. In blocks of N it is known that V is a multiple of that.
         start: i64[1], how many positions of the cache are filled.
         caches: keys and values of every layer, [B,H,M,D].
         position_ids: i64[B,S], if the model takes such.
@@ -56,6 +56,7 @@ class DecoderStep(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """See the class."""
         pairs = zip(caches[::2], caches[1::2], self.layout.slots, strict=True)
+        attention_mask = attention_mask.flatten(1)
         valid, in_place = attention_mask.shape[1], self.layout.in_place
         layers = [TracedLayer(keys, values, start, slot.sliding, in_place, valid) for keys, values, slot in pairs]
         options: dict[str, Any] = {self.cache_argument: Cache(layers=layers), "use_cache": True, "return_dict": True}
