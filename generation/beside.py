@@ -64,7 +64,7 @@ class _Job:
         self.error: BaseException | None = None
         self.is_building = threading.Event()
         self.thread = threading.Thread(target=self._work, args=(program, settings), name="compile")
-        self._device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+        self._device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
 
     def interrupt(self) -> None:
         """Let the thread raise KeyboardInterrupt, which stops its builds."""

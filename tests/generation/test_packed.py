@@ -39,6 +39,13 @@ def test_weights_are_parts_of_one_memory() -> None:
     assert layer.out_proj.weight.untyped_storage().data_ptr() not in starts
 
 
+def test_nothing_is_kept_from_call_to_call() -> None:
+    model, ids = decoder("llama"), torch.ones(1, 2, dtype=torch.int64)
+    with packed(model, ids) as together:
+        model(ids)
+        assert all(item._last.of is None for item in together)
+
+
 class Odd(nn.Module):
     """Layers that must stay apart."""
 
