@@ -74,7 +74,21 @@ def _problem(trial: GraphTrial | None, sizes: Mapping[sympy.Symbol, int], implie
         return f": {difference}"
     except Exception as error:
         _LOG.debug("a size could not be tried: %r", error)
-    return None if implied else ""
+    if not implied:
+        return ""
+    return None if trial is None else _problem_of_graph(trial, sizes)
+
+
+def _problem_of_graph(trial: GraphTrial, sizes: Mapping[sympy.Symbol, int]) -> str | None:
+    """Likewise where the model cannot be run without its values, as one that reads a number: what shapes tell."""
+    try:
+        with quiet_trial():
+            GraphTrial(trial.exported, trial.usual).check(sizes, by_results=True)
+    except GraphDiffers as difference:
+        return f": {difference}"
+    except Exception as error:
+        _LOG.debug("nor the graph: %r", error)
+    return None
 
 
 def _in_turns(doubtful: Mapping[Any, tuple[Any, str | None]]) -> Iterator[tuple[Any, tuple[Any, str | None]]]:

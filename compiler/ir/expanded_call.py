@@ -45,7 +45,12 @@ def sizes_stay_open(graph: Graph) -> Iterator[None]:
             raise NotExpandable(f"its decomposition holds for one size only ({symbol} = {value}), which varies here")
         note(symbol, value, reason)
 
-    vars(shape_env)["_set_replacement"] = checked
+    def not_fixed(expr: sympy.Basic, value: sympy.Basic) -> None:
+        if _fixes(expr, value):
+            raise NotExpandable(f"its decomposition holds for one size only ({expr} = {value}), which varies here")
+
+    # PyTorch asks the second one whenever it takes a condition, or a number, for what it is in the example.
+    vars(shape_env).update(_set_replacement=checked, _check_frozen=not_fixed)
     level = _LOGGER.level
     # It logs whatever is raised while it answers.
     _LOGGER.setLevel(logging.ERROR)
@@ -57,7 +62,16 @@ def sizes_stay_open(graph: Graph) -> Iterator[None]:
         raise
     finally:
         _LOGGER.setLevel(level)
-        del vars(shape_env)["_set_replacement"]
+        for name in ("_set_replacement", "_check_frozen"):
+            del vars(shape_env)[name]
+
+
+def _fixes(expr: sympy.Basic, value: sympy.Basic) -> bool:
+    """Whether it makes a number of a size that an expression stands for, to say that it has this value."""
+    if value in (sympy.true, sympy.false):
+        computed = isinstance(expr, sympy.Eq) and any(side.is_number for side in expr.args)
+        return computed and value is sympy.true and not any(side.is_Symbol for side in expr.args)
+    return bool(expr.free_symbols) and bool(value.is_number)
 
 
 @dataclass(frozen=True)

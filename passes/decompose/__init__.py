@@ -78,6 +78,7 @@ def decompositions() -> Mapping[Any, Callable[..., Any]]:
     table = dict(torch.export.default_decompositions())
     table[aten.batch_norm.default] = _batch_norm
     table[aten.take.default] = _take
+    table[aten.take_along_dim.default] = _take_along_dim
     table[aten._neg_view.default] = _neg_view
     table[aten.resize_as.default] = _resize_as
     table[aten.resize.default] = _resize
@@ -121,6 +122,29 @@ def _take(self: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Elements by their places in the flattened tensor; PyTorch's own rule reads the value of a 0-d index."""
     result: torch.Tensor = aten.index.Tensor(self.reshape(-1), [index])
     return result
+
+
+def _take_along_dim(self: torch.Tensor, indices: torch.Tensor, dim: int | None = None) -> torch.Tensor:
+    """Elements along a dimension; PyTorch's own rule makes numbers of sizes."""
+    if dim is None:
+        return torch.gather(self.reshape(-1), 0, indices.reshape(-1))
+    dim = dim % max(self.dim(), 1)
+    sizes = [_broadcast(*pair) for pair in zip(self.shape, indices.shape, strict=True)]
+    others = [size for place, size in enumerate(sizes) if place != dim]
+    if self.dim() == 0 or None in others:
+        return NotImplemented
+    expanded = [
+        x.expand([x.shape[place] if place == dim else size for place, size in enumerate(sizes)])
+        for x in (self, indices)
+    ]
+    return torch.gather(expanded[0], dim, expanded[1])
+
+
+def _broadcast(one: int | torch.SymInt, other: int | torch.SymInt) -> int | torch.SymInt | None:
+    """The size of two that are broadcast; None where that is not the same for all sizes."""
+    if same_size(one, other) or same_size(other, 1):
+        return one
+    return other if same_size(one, 1) else None
 
 
 def _neg_view(self: torch.Tensor) -> torch.Tensor:

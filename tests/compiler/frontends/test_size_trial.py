@@ -194,3 +194,12 @@ def test_results_of_other_shapes_tell_although_the_operators_are_never_the_same(
     inputs = [tp.Input(min_shape=(4,), opt_shape=(4,), max_shape=(13,)), tp.Input((2, 24))]
     with pytest.raises(tp.UserError, match="does not do the same for all declared sizes"):
         tp.trace(LastPart().eval(), inputs)
+
+
+def test_a_model_that_reads_a_number_is_tried_by_the_shapes_of_its_graph() -> None:
+    def function(x):
+        least = float(x.amin())
+        return torch.cat([x, x])[:4] + (least - least)
+
+    with pytest.raises(tp.UserError, match=r"x.shape\[0\] = 1: %slice.* has the shape \[2, 4\] there"):
+        tp.trace(Calls(function), [tp.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(3, 4))])

@@ -132,3 +132,29 @@ def test_a_result_laid_out_otherwise_can_still_be_viewed() -> None:
 
     program = decomposed(function, X)
     assert program.exported.module()(X).equal(function(X))
+
+
+def test_a_rule_that_fixes_a_computed_size_leaves_its_node_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`min(3, rows)` is a number in the example, of which PyTorch only notes a condition."""
+    rules = {torch.ops.aten.cumsum.default: lambda x, dim: x * int(x.shape[0])}
+    monkeypatch.setattr("trt_passes.passes.decompose.decompositions", lambda: rules)
+    monkeypatch.setattr("trt_passes.passes.decompose.is_decomposed", lambda target: target in rules)
+    program = decomposed(lambda x: x.diagonal().cumsum(0), torch.randn(3, 4), dynamic=True)
+    node = next(node for node in program.op_nodes if node.target is torch.ops.aten.cumsum.default)
+    assert "one size only (Min(4, " in str(kept_whole(node))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda y: y.take_along_dim(y.argsort(0), 0),
+        lambda y: y[None].take_along_dim(y.argsort(0)[None], -1),
+        lambda y: (y[:, None] * torch.arange(3)).take_along_dim(torch.tensor([[2]]), 1),
+        lambda y: y.take_along_dim(torch.tensor([0, 1])),
+    ],
+)
+def test_taking_along_a_computed_size_takes_all_of_it(function: Callable[..., torch.Tensor]) -> None:
+    program = decomposed(lambda x: function(x.diagonal()), torch.randn(3, 6), dynamic=True)
+    for rows in (2, 3, 6, 8):
+        x = torch.randn(rows, 6)
+        torch.testing.assert_close(program.exported.module(check_guards=False)(x), function(x.diagonal()))
