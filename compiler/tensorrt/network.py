@@ -17,6 +17,7 @@ from ..ir.input import Profile
 from ..ir.symbols import Dim, Range, dim_range, dims_of, is_static, symbol_sources
 from .builders import builder_guard
 from .context import ConversionError, ConverterContext
+from .elu_beside_loops import write_elu_as_selu
 from .kernel_size import largest_kernel
 from .layers import network_text
 from .loader import TensorRT
@@ -151,6 +152,7 @@ class NetworkBuilder:
 
     def finish(self, outputs: Iterable[Node]) -> BuiltNetwork:
         """Mark the outputs and return the network."""
+        write_elu_as_selu(self.context)
         repeat_small_sums(self.context)
         copy_sliced_tensors(self.context)
         copy_rows_of_chains(self.context)

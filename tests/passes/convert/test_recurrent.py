@@ -104,3 +104,21 @@ def test_the_network_does_not_grow_with_the_sequence():
         short, long = (check(Flat(nn.LSTM, 4, 6), [torch.randn(size, 2, 4)], build=True) for size in (3, 512))
     assert long.layers() == short.layers()
     assert len(long.layers()) < 60
+
+
+class Elu(nn.Module):
+    """Recurrent layers with ELU and padding between them, of which TensorRT-RTX built no engine."""
+
+    def __init__(self, between):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.between = nn.GRU(4, 4).eval(), nn.GRU(4, 4).eval(), between
+
+    def forward(self, x):
+        return self.second(nn.functional.pad(self.between(self.first(x)[0]), (0, 0, 0, 0, 2, 0)))[0]
+
+
+@pytest.mark.parametrize("between", [nn.ELU(2.0), nn.CELU(0.5)])
+def test_elu_between_two_loops_is_built(between):
+    with WholeRecurrentLayers():
+        assert check(Elu(between), [x], build=True).layers()
