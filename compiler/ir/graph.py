@@ -48,6 +48,11 @@ def fake_value(node: Node) -> Any:
     An operator without tensor arguments (`full`, `arange`) runs in the fake mode of the graph's other values.
     """
     args, kwargs = map_arg((node.args, node.kwargs), lambda argument: argument.meta["val"])
+    return fake_value_of(node, args, kwargs)
+
+
+def fake_value_of(node: Node, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Run a node's operator on fake values that stand for its arguments, such as those that they are to have."""
     call: Any = node.target
     known = (getattr(other.meta.get("val"), "fake_mode", None) for other in (*node.all_input_nodes, *node.graph.nodes))
     mode = next((mode for mode in known if mode is not None), None)

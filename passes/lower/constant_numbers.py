@@ -17,7 +17,7 @@ from torch.utils._sympy.symbol import SymT, symbol_is_type
 from ...compiler.ir.program import Program, is_symbolic
 from .values import is_pure
 
-_ITEM = torch.ops.aten._local_scalar_dense.default
+ITEM = torch.ops.aten._local_scalar_dense.default
 _CHECKS = frozenset(
     {
         torch.ops.aten._assert_scalar.default,
@@ -32,9 +32,9 @@ def constant_numbers(graph: Graph, known: Mapping[Node, Any]) -> dict[Node, int 
     """The nodes that yield a number made of `known` values only, each with its number.
 
     Not those whose symbol is a size of a tensor, or part of a number that is not constant: they would have to be traced
-    again. Nor numbers that are infinite or NaN, which have no literals, and outputs of the program.
+    again (`constant_sizes`). Nor numbers that are infinite or NaN, which have no literals, and outputs of the program.
     """
-    items = {node for node in graph.nodes if node.target is _ITEM and node.args[0] in known}
+    items = {node for node in graph.nodes if node.target is ITEM and node.args[0] in known}
     while items:
         found = _numbers(graph, known, items)
         kept = _symbols_of(node for node in graph.nodes if node not in found)
@@ -87,7 +87,7 @@ def _numbers(graph: Graph, known: Mapping[Node, Any], items: set[Node]) -> dict[
 
 
 def _is_arithmetic(node: Node) -> bool:
-    return is_symbolic(node) and is_pure(node) and node.target is not _ITEM and bool(node.all_input_nodes)
+    return is_symbolic(node) and is_pure(node) and node.target is not ITEM and bool(node.all_input_nodes)
 
 
 def _computed(node: Node, numbers: Mapping[Node, Any]) -> int | float | bool | None:
@@ -100,10 +100,14 @@ def _computed(node: Node, numbers: Mapping[Node, Any]) -> int | float | bool | N
 
 
 def _symbols_of(nodes: Iterable[Node]) -> set[sympy.Symbol]:
-    leaves = (leaf for node in nodes for leaf in pytree.tree_leaves(node.meta.get("val")))
+    return {symbol for node in nodes for symbol in symbols_in(node.meta.get("val"))}
+
+
+def symbols_in(value: Any) -> set[sympy.Symbol]:
+    """The symbols of numbers that are known at run time only, in a value of a node."""
     return {
         symbol
-        for leaf in leaves
+        for leaf in pytree.tree_leaves(value)
         if isinstance(leaf, torch.Tensor | torch.SymInt | torch.SymFloat | torch.SymBool)
         for symbol in free_unbacked_symbols(leaf)
     }

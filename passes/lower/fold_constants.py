@@ -18,6 +18,7 @@ from ...compiler.ir.operators import DEQUANTIZE
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
 from .constant_numbers import constant_numbers, write_numbers
+from .constant_sizes import write_sizes
 from .values import is_pure, remove_dead, same_sizes, static_bytes, tensor_of
 
 aten = torch.ops.aten
@@ -37,8 +38,8 @@ class FoldConstants(Pass):
     it is computed from: casting or transposing a weight is folded, expanding one is not. Equal small results are
     stored once. Weights that are dequantised stay in the few bits that they are stored in. A larger mask that is True
     everywhere, or False, is written as `full`. A number that is made of constants, as by `buffer.item()`, is written
-    into the calls that take it. Random results, sizes that are known at run time only, and outputs of the program stay
-    as they are.
+    into the calls that take it, and tensors of such a size are traced again. Random results, sizes that are known at
+    run time only, and outputs of the program stay as they are.
 
     Before:
         %full = aten.full([4], 2.0, device=cpu, pin_memory=False) : f32[4]
@@ -56,6 +57,12 @@ class FoldConstants(Pass):
         """Edit the graph in place."""
         if mutates(program.graph):
             return program  # views of a constant that is written to are no constants, nor is what is read of them
+        while self._fold(program):
+            pass
+        return program
+
+    def _fold(self, program: Program) -> bool:
+        """Evaluate what depends on constants; whether there may be more of it then, as sizes became known."""
         nodes = program.nodes_by_name
         known: dict[Node, Any] = {nodes[name]: tensor for name, tensor in program.constants.items()}
         read = {node: frozenset({node}) for node in known}
@@ -78,11 +85,12 @@ class FoldConstants(Pass):
                     continue
                 if value is not None:
                     group[node], read[node] = value, weights
+        has_new_sizes = write_sizes(program, known)
         write_numbers(program, constant_numbers(program.graph, known))
         _store(program, {node: value for node, value in known.items() if node.op == "call_function"}, read)
         _fill(program, large)
         remove_dead(program.graph)
-        return program
+        return has_new_sizes
 
     def _fits(self, size: int, weights: Iterable[Node]) -> bool:
         """Whether a result is small, or no larger than the program's constants that it is computed from."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import trt_passes as tp
 from torch import Tensor, nn
 from trt_passes.compiler.ir.program import is_symbolic
 from trt_passes.passes.lower import FoldConstants
+from trt_passes.passes.lower.constant_numbers import symbols_in
 
 from tests.passes.lower.lowering import assert_same, lowered, ops, program_of, results
 
@@ -59,22 +61,65 @@ def test_numbers_without_literals_stay(number: float) -> None:
     assert_same(before, after, [X])
 
 
-def test_a_number_that_is_a_size_or_an_output_stays() -> None:
-    def size(w: Tensor, x: Tensor) -> Tensor:
-        return x.sum() + torch.ones(w.item()).sum()
-
-    before = program_of(size, [X], [torch.tensor(5)])
-    assert_same(before, lowered(before, FoldConstants()), [X])
-
+def test_a_number_that_is_an_output_stays() -> None:
     before = program_of(lambda w, x: (x * w.item(), w.item()), [X], [torch.tensor(5.0)])
     after = lowered(before, FoldConstants())
     assert results(after, [X])[1] == 5.0
     assert_same(before, after, [X])
 
 
+def _positions(w: Tensor, x: Tensor) -> Tensor:
+    """A table cut behind the largest position, as Reformer does, and broadcast as in V-JEPA 2."""
+    last = w.max().item()
+    torch._check(last >= 0)
+    torch._check(last < 7)
+    rows = (last + 2) // 2
+    torch._check(rows <= 4)
+    torch._check(rows >= 1)
+    table = torch.arange(8.0).view(4, 2)[:rows].repeat(1, 4)
+    return x[:1] + table.sum(0) * rows + torch.ones(last).sum() / last
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda w, x: x.sum() + torch.ones(w.max().item()).sum(),
+        lambda w, x: x * torch.zeros(w.max().item(), 8).sum(0) + x.flatten()[: w.max().item()].sum(),
+        lambda w, x: (x * w.sum().item(), torch.zeros(w.max().item(), x.shape[0])),
+        lambda w, x: x.repeat(w.max().item(), 1).relu(),
+        lambda w, x: torch.cat([x, x.new_ones(w.max().item(), 8)]).mT,
+        lambda w, x: x.split(w.tolist()[:2], 1)[0] * 2,
+        _positions,
+    ],
+    ids=["ones", "slice", "both", "repeat", "cat", "split", "positions"],
+)
+def test_a_number_that_is_a_size_is_traced_again(function: Callable[..., Any]) -> None:
+    before = program_of(function, [X], [torch.tensor([3, 5, 5])])
+    assert any(is_symbolic(node) for node in before.op_nodes)
+    after = lowered(before, FoldConstants())
+    assert "aten._local_scalar_dense" not in ops(after)
+    assert not any(symbols_in(node.meta.get("val")) for node in after.graph.nodes)
+    assert_same(before, after, [X])
+
+
+def test_sizes_that_would_have_to_be_traced_in_branches_or_are_outputs_stay() -> None:
+    def branched(w: Tensor, x: Tensor) -> Tensor:
+        ones = torch.ones(w.item())
+        return torch.cond(x.sum() > 0, lambda a, b: a + b.sum(), lambda a, b: a - b.sum(), (x, ones))
+
+    def returned(w: Tensor, x: Tensor) -> tuple[Tensor, int]:
+        size = w.item()
+        return x + torch.ones(size).sum(), size
+
+    for function in (branched, returned):
+        before = program_of(function, [X], [torch.tensor(5)])
+        assert_same(before, lowered(before, FoldConstants()), [X])
+
+
 def test_of_two_numbers_each_is_for_itself() -> None:
-    def function(w: Tensor, v: Tensor, x: Tensor) -> Tensor:
-        return x * w.item() + torch.zeros(v.item()).sum()
+    def function(w: Tensor, v: Tensor, x: Tensor) -> tuple[Tensor, int]:
+        size = v.item()
+        return x * w.item() + torch.zeros(size).sum(), size
 
     before = program_of(function, [X], [torch.tensor(3.0), torch.tensor(4)])
     after = lowered(before, FoldConstants())
