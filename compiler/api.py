@@ -124,7 +124,12 @@ def compile(
             spent = {"export": time.perf_counter() - started}
             compiled = compile_program(program, settings, pipeline, instruments, spent)
             _watch(model, program, compiled)
-            return compiled if chosen != "ts" else _as_script(compiled)
+            if chosen != "ts":
+                return compiled
+            script = _as_script(compiled)
+            if is_torchscript(model) and not settings.require_full_compilation:
+                _check_speed(model, script, compiled, inputs or (), kwarg_inputs or {}, settings)
+            return script
         except NotWhole as error:
             if chosen != "ts" or not is_torchscript(model) or settings.require_full_compilation:
                 raise
@@ -138,6 +143,24 @@ def _watch(model: Any, program: Program, compiled: Any) -> None:
     if owner is not None and isinstance(compiled, EngineGraph):
         report: Report = vars(compiled)["report"]
         compiled.watch(owner, program.state_read - report.program.mutable)
+
+
+def _check_speed(
+    model: Any,
+    script: torch.jit.ScriptModule,
+    compiled: GraphModule,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    settings: Settings,
+) -> None:
+    """Raise NotWhole if what a TorchScript model became as a whole is slower than the model, where both can run."""
+    from .frontends.exported_program import device_of
+    from .frontends.torchscript.worth import is_timed, slower_whole
+
+    if is_timed(compiled, settings, device_of(compiled)):
+        slower = slower_whole(model, script, inputs, kwargs)
+        if slower is not None:
+            raise NotWhole(f"the TorchScript model is not one program: {slower}.")
 
 
 def _in_blocks(

@@ -192,6 +192,13 @@ _ROWS = (
         "Nothing to do; compile with quantised_weights='small' if GPU memory matters more than time.",
     ),
     ReasonCode(
+        "TP308",
+        "faster as TorchScript",
+        "When the model was compiled, on a GPU, a call of the engine took longer than the TorchScript that it would "
+        "replace.",
+        "Nothing to do; give min_block_size, such as min_block_size=1, to have it in an engine without timing.",
+    ),
+    ReasonCode(
         "TP401",
         "excluded by operator",
         "The operator is named in torch_executed_ops.",

@@ -27,7 +27,7 @@ from ...runtime.engine_graph import SPLICED
 from ...runtime.measure.script_profiling import ScriptPart, ScriptProfiler
 from ...runtime.saving.output_formats import torchscript_of
 from ...settings import Settings
-from ..exported_program import example_arguments
+from ..exported_program import device_of, example_arguments
 from ..given_arguments import is_declared
 from .block import Block, NotConverted, exported_block
 from .code import Code, Op, Place, class_name
@@ -37,6 +37,7 @@ from .inlined import Inlined, copied, inlined
 from .observed import CallFailed, Seen, observe
 from .regions import Graph, Outside, Region, is_tensor_op, scheduled
 from .twin import Twin, twin_of
+from .worth import is_timed, slower_block
 
 Compile = Callable[[str, Program, Settings], GraphModule]
 """Runs the pipeline on the block of a name."""
@@ -220,7 +221,7 @@ def _calls(script: Script, declared: Mapping[str, Any], fill: int | None) -> Ite
     Whole numbers in the smallest ones are `fill`, if it is not None.
     """
     _, usual = example_arguments(script.owner, (), declared)
-    device = next((tensor.device for tensor in script.owner.parameters()), torch.device("cpu"))
+    device = device_of(script.owner)
     defaults = {item.name: item.default_value for item in script.arguments if item.has_default_value()}
     for corner in ("min_shape", "max_shape"):
 
@@ -291,6 +292,8 @@ class _Work:
     exported: dict[tuple[Op, ...], Block] = field(default_factory=dict)
     known: dict[tuple[Op, ...], _Built] = field(default_factory=dict)
     failed: dict[tuple[Op, ...], str] = field(default_factory=dict)
+    slow: set[Op] = field(default_factory=set)
+    timed: set[_Built] = field(default_factory=set)
     parts: list[ScriptPart] = field(default_factory=list)
 
     @property
@@ -341,11 +344,26 @@ class _Work:
         found = []
         for region in regions:
             try:
-                found.append(self._built(region))
+                built = self._built(region)
             except NotConverted as error:
                 self._leave_out(region, str(error))
                 return None
+            slower = self._slower(built)
+            if slower is not None:
+                self.left.update(dict.fromkeys(region.ops, slower))
+                self.slow.update(region.ops)
+                return None
+            found.append(built)
         return found
+
+    def _slower(self, built: _Built) -> str | None:
+        """Why what was built is not used; None if it is."""
+        if built in self.timed or built.script is None:
+            return None
+        self.timed.add(built)
+        if not is_timed(built.compiled, self.settings, device_of(self.model.script)):
+            return None
+        return slower_block(built.block, built.script, self.model, self.graph, self.seen)
 
     def _used(self, group: Sequence[Op]) -> frozenset[str]:
         """Names of values that anything but these ops reads."""
@@ -443,6 +461,8 @@ class _Work:
         if op in self.small:
             size, least = self.small[op], self.settings.block_floor
             reason = Reason("TP301", f"it is in a block of {size} op nodes, and min_block_size is {least}.")
+        elif op in self.slow:
+            reason = Reason("TP308", f"{self.left[op]}.")
         elif "torch_executed_modules" in self.left.get(op, ""):
             reason = Reason("TP402", f"{self.left[op]}.")
         else:
