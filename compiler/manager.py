@@ -87,11 +87,10 @@ class PassManager:
         notes = [] if program.quantisation is None else [program.quantisation.text()]
         records: list[PassRecord] = []
         ctx = replace(self.ctx, note=notes.append)
-        check = ctx.settings.check
-        if check is not None:
+        if ctx.settings.check is not None or ctx.settings.calibration is not None:
             from .instruments.check import losses
 
-            ctx = replace(ctx, lost=functools.partial(losses, check))
+            ctx = replace(ctx, lost=functools.partial(losses, ctx.settings))
         failure: str | None = None
         clock = _Clock()
         for instrument in self.instruments:

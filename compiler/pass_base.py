@@ -45,8 +45,8 @@ class Context:
 
     `progress(text, done, total)` reports long work. `cancelled()` is true once the user pressed Ctrl-C; long steps ask
     it and raise `Cancelled`. `note(text)` tells the user something that the report must say. `lost(program, type)`
-    names the nodes whose values a narrower type could not hold on the inputs of the option `check`, each with what is
-    lost; none without that option.
+    names the nodes whose values a narrower type could not hold on the inputs of the options `check` and
+    `calibration`, each with what is lost, or which are larger there than `max_half_output`; none without those.
     """
 
     settings: Settings = field(default_factory=Settings)

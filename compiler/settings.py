@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import UserError, did_you_mean
 from .ir.option_values import (
+    batches,
     boolean,
     byte_count,
     capabilities,
@@ -52,12 +53,14 @@ ALIASES: Mapping[str, str] = MappingProxyType(
         "custom_engine_cache": "engine_cache",
         "runtime_cache": "runtime_cache_path",
         "autocast_max_depth_of_reduction": "max_depth_of_reduction",
+        "autocast_max_output_threshold": "max_half_output",
+        "autocast_calibration_dataloader": "calibration",
     }
 )
 """Other names that an option may be given by, and the name it has here."""
 
 _PLACES = frozenset({"dump_dir", "cache_dir", "runtime_cache_path"})
-_OBJECTS = frozenset({"check", "converters", "engine_cache", "tuning"})
+_OBJECTS = frozenset({"calibration", "check", "converters", "engine_cache", "tuning"})
 
 
 def _option(default: Any, doc: str) -> Any:
@@ -93,6 +96,16 @@ class Settings:
     )
     max_depth_of_reduction: int | None = _option(
         None, "The most numbers that a product in half precision may add up for one result; None is no limit."
+    )
+    calibration: Any = _option(
+        None,
+        "Batches of the model's inputs, such as a DataLoader: tensors, tuples of arguments, or dicts of them. What "
+        "half precision cannot hold on one of them stays in float32.",
+    )
+    max_half_output: float | None = _option(
+        None,
+        "What has larger numbers than that on `calibration`, or on the inputs of `check`, stays in float32; None is "
+        "what the type can hold.",
     )
     truncate_double: bool = _option(
         False,
@@ -243,7 +256,7 @@ class Settings:
         values = {
             item.name: getattr(self, item.name)
             for item in fields(self)
-            if item.name not in ("converters", "engine_cache")
+            if item.name not in ("calibration", "converters", "engine_cache")
         }
         return _settings_of, (values,)
 
@@ -259,6 +272,12 @@ class Settings:
         if self.weight_streaming_budget is not None and not self.enable_weight_streaming:
             raise UserError(
                 "option 'weight_streaming_budget' needs engines that stream weights: set enable_weight_streaming too."
+            )
+
+        if self.max_half_output is not None and self.calibration is None and self.check is None:
+            raise UserError(
+                "option 'max_half_output' is held against the results of nodes on given inputs: give calibration, or "
+                "check."
             )
 
     @classmethod
@@ -372,6 +391,8 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "enabled_precisions": precisions,
         "keep_in_float32": names,
         "max_depth_of_reduction": optional(whole_number(1)),
+        "calibration": batches,
+        "max_half_output": tolerance,
         "truncate_double": boolean,
         "require_full_compilation": boolean,
         "disable_tf32": boolean,

@@ -90,6 +90,7 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
     if "device" in found:
         found["device"] = _device(found["device"])
     found.update(_cache(found))
+    _say_of_threshold(found)
     if found.pop("enable_resource_partitioning", False) and found.get("cpu_memory_budget") is None:
         found["cpu_memory_budget"] = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     kept = [item for name in _EXCLUDED for item in found.pop(name, None) or ()]
@@ -163,6 +164,23 @@ def _precisions(options: dict[str, Any]) -> set[torch.dtype] | None:
         texts = ", ".join(sorted(map(str, others)))
         _say(f"enabled_precisions has {texts}, in which a model computes if it is quantized, and else not.")
     return {torch.float32, *casts[:1]}
+
+
+def _say_of_threshold(options: dict[str, Any]) -> None:
+    """Leave out what autocast is told of the sizes of outputs, where it has no data to find them on, or is not on."""
+    names = ("autocast_calibration_dataloader", "autocast_max_output_threshold")
+    casts = set(_CASTS) & set(options.get("enabled_precisions") or ())
+    data, threshold = (options.get(name) for name in names)
+    if data is not None and casts:
+        options.setdefault(names[1], 512.0)
+        return
+    for name in names:
+        options.pop(name, None)
+    if casts and threshold not in (None, 512):
+        _say(
+            f"autocast_max_output_threshold is {threshold}, and there are no outputs to hold it against: give "
+            "autocast_calibration_dataloader too."
+        )
 
 
 def _named(item: Any) -> Any:

@@ -34,7 +34,6 @@ class ForeignOption:
 _OFF, _ON, _ANY = r"false|none|0|", r"true|none|1", r".*"
 _NOTHING = r"none|set\(\)|\[\]|\{\}|\(\)"
 _NO_DLA = "there is no DLA here"
-_MEASURED = "check=[inputs] keeps in float32 what half precision cannot hold on those inputs"
 _TIMING = "TensorRT's default is used"
 
 FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
@@ -52,8 +51,6 @@ FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
             _NOTHING, "give keep_in_float32, with regular expressions too", refused=True, here="keep_in_float32"
         ),
         "autocast_excluded_ops": ForeignOption(_NOTHING, "give keep_in_float32", refused=True, here="keep_in_float32"),
-        "autocast_max_output_threshold": ForeignOption("none|512(.0)?", _MEASURED, here="check"),
-        "autocast_calibration_dataloader": ForeignOption("none", _MEASURED, here="check"),
         "attn_bias_is_causal": ForeignOption(_ANY, "a mask is added as it is, whatever it holds"),
         "hardware_compatible": ForeignOption(
             _OFF,
@@ -149,6 +146,9 @@ SHARED_OPTIONS: Mapping[str, str] = MappingProxyType(
         "enabled_precisions": "networks are strongly typed: `{torch.float16}` casts where it is safe, as the pass "
         "`lower.cast-precision` shows",
         "autocast_max_depth_of_reduction": "the numbers that a product adds up for one result",
+        "autocast_max_output_threshold": "held against what nodes give on `autocast_calibration_dataloader`, 512 by "
+        "default as there; against nothing without one",
+        "autocast_calibration_dataloader": "a DataLoader, or batches; labels behind the model's inputs are left out",
         "use_fp32_acc": "on by default: products of float16 matrices are then as exact as PyTorch's",
         "truncate_double": "`truncate_long_and_double` is another name for it; int64 is never truncated",
         "min_block_size": "5, as there; 3 by default with the import above, as a linear layer is one operator here",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..ir.check import Check
 from ..ir.program import Program
 from ..pass_base import Context
@@ -21,6 +21,7 @@ from ..runtime.measure.distance import distance
 from ..runtime.measure.errors import Errors, graph_errors, module_errors
 from ..runtime.measure.lockstep import Losses
 from ..runtime.program_arguments import call_arguments, eager_module, graph_arguments
+from ..settings import Settings
 from .numerics import TOLERANCES
 from .protocol import Instrument, Step
 
@@ -140,14 +141,40 @@ def check_arguments(check: Check, program: Program) -> Arguments:
     return arguments if device is None else _moved(arguments, device)
 
 
-def losses(check: Check, program: Program, narrow: torch.dtype) -> Mapping[str, str]:
-    """The nodes of a float32 program whose values a narrower type cannot hold on the inputs of a check, and why."""
-    args, kwargs = check_arguments(check, program)
-    run = Losses(program.exported.graph_module, narrow, program.constants)
+def losses(settings: Settings, program: Program, narrow: torch.dtype) -> Mapping[str, str]:
+    """The nodes of a float32 program whose values a narrower type cannot hold, or that are too large, and why.
+
+    On the inputs of the options `check` and `calibration`.
+
+    Raises:
+        UserError: the model does not take one of them.
+    """
+    run = Losses(program.exported.graph_module, narrow, program.constants, settings.max_half_output)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run.run(*graph_arguments(program, _cloned(args), _cloned(kwargs)), enable_io_processing=False)
+        for what, (args, kwargs) in _inputs_of(settings, program):
+            try:
+                given = graph_arguments(program, _cloned(args), _cloned(kwargs))
+                run.run(*given, enable_io_processing=False)
+            except Exception as error:
+                raise UserError(f"{what}: the model raises {type(error).__name__}: {first_line(error)}") from error
     return run.found
+
+
+def _inputs_of(settings: Settings, program: Program) -> Iterator[tuple[str, Arguments]]:
+    if settings.check is not None:
+        yield "the inputs of option 'check'", check_arguments(settings.check, program)
+    spec = program.exported.call_spec.in_spec
+    count = len(pytree.tree_unflatten([None] * spec.num_leaves, spec)[0])
+    number = -1
+    for number, batch in enumerate(settings.calibration if settings.calibration is not None else ()):
+        if isinstance(batch, Mapping):
+            one = Check((), dict(batch))
+        else:  # what follows the model's arguments are labels
+            one = Check(tuple(batch)[:count] if isinstance(batch, list | tuple) else (batch,))
+        yield f"batch {number} of option 'calibration'", check_arguments(one, program)
+    if settings.calibration is not None and number < 0:
+        raise UserError("option 'calibration' has no batches: give some, or leave it out.")
 
 
 def measured(metric: Any, expected: Any, found: Any) -> float:

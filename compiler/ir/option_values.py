@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -220,6 +220,15 @@ def check(name: str, value: Any) -> Check | None:
     from .check import Check
 
     return Check.of(name, boolean(name, value) if isinstance(value, str) else value)
+
+
+def batches(name: str, value: Any) -> Any:
+    """Batches of the model's inputs, which are read when they are needed; what can be read once only is read now."""
+    if value is None or (isinstance(value, str) and value in ("none", "")):
+        return None
+    if isinstance(value, str | Mapping) or hasattr(value, "untyped_storage") or not isinstance(value, Iterable):
+        raise UserError(f"option {name!r} is a {type(value).__name__}: give a list of batches, or a DataLoader.")
+    return list(value) if isinstance(value, Iterator) else value
 
 
 def tuning(name: str, value: Any) -> Tuning | None:

@@ -8,7 +8,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch.fx import GraphModule
+import torch
+from torch.fx import GraphModule, Node
 
 from ..analysis.tensor_bytes import bytes_text
 from ..ir.ledger import Ledger
@@ -129,6 +130,22 @@ class Report(ShownInNotebooks):
         columns = ("where", "verdict", "op nodes>", "share>", "bytes in>", "bytes out>", "engine>")
         return Table(columns, tuple(rows))
 
+    def precisions(self) -> Table:
+        """One row per module: how many of its op nodes compute in which type, casts not counted.
+
+        Modules are in the order in which they first compute something; those in a module have rows of their own.
+        """
+        modules = {row.node: row.module or "(model)" for row in self.ledger}
+        counts: dict[str, dict[str, int]] = {}
+        for node in self.program.op_nodes:
+            kind = _computed_type(node)
+            if node.name in modules and kind is not None:
+                row = counts.setdefault(modules[node.name], {})
+                row[kind] = row.get(kind, 0) + 1
+        kinds = sorted({kind for row in counts.values() for kind in row})
+        rows = [(name, *(f"{row.get(kind, 0):,}" for kind in kinds)) for name, row in counts.items()]
+        return Table(("module", *(f"{kind}>" for kind in kinds)), tuple(rows))
+
     def to_pandas(self) -> pandas.DataFrame:
         """The ledger as a DataFrame, see `Ledger.to_pandas`."""
         return self.ledger.to_pandas()
@@ -162,6 +179,14 @@ class Report(ShownInNotebooks):
         """The object that `run.json` holds."""
         quantisation = {} if self.quantisation is None else {"quantisation": self.quantisation.to_json()}
         return {**fields_of_run(self), **quantisation, "failure": self.failure}
+
+
+def _computed_type(node: Node) -> str | None:
+    """The type of what a node computes; None for casts, sizes and nodes of several results."""
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor) or node.target is torch.ops.aten._to_copy.default:
+        return None
+    return str(value.dtype).removeprefix("torch.")
 
 
 def fields_of_run(report: Any) -> dict[str, Any]:

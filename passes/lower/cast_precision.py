@@ -123,8 +123,8 @@ def _saved_text(choice: _Choice) -> str:
         parts.append(f"{node.name} ({place}{reads}: {choice.lost[cause.name]})")
     more = f" and {len(choice.saved) - _NAMED} more" if len(choice.saved) > _NAMED else ""
     return (
-        f"check: {narrow} cannot hold some values on the inputs to check with, so float32 computes "
-        f"{', '.join(parts)}{more}."
+        f"{narrow} cannot hold some values on the inputs of check or calibration, or they are larger than allowed, so "
+        f"float32 computes {', '.join(parts)}{more}."
     )
 
 
@@ -248,7 +248,7 @@ class _Choice:
         if found is None:
             return None
         self.saved.append(node)
-        return f"{type_name(self.narrow)} cannot hold {found.name}: {self.lost[found.name]}"
+        return f"{type_name(self.narrow)} is not for the values of {found.name}: {self.lost[found.name]}"
 
     def _like(self, node: Node, producer: Node) -> None:
         for group in (self.narrowed, self.risky):

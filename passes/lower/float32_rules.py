@@ -50,7 +50,12 @@ def exact_nodes(program: Program) -> Mapping[str, str]:
 def _matching(node: Node, names: Collection[str]) -> set[str]:
     """Those of the names that a node can be meant by: operators, modules, classes, or patterns of its own name."""
     known = {*operator_names(node), *(text for entry in modules_around(node) for text in entry)}
-    return {name for name in names if {name, full_class_name(name)} & known or _is_pattern_of(name, node.name)}
+    paths = [node.name, *(path for path, *_ in modules_around(node))]
+    return {
+        name
+        for name in names
+        if {name, full_class_name(name)} & known or any(_is_pattern_of(name, path) for path in paths)
+    }
 
 
 def _is_pattern_of(pattern: str, name: str) -> bool:

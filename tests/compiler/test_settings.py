@@ -31,6 +31,7 @@ def test_json_holds_every_option_but_the_folder() -> None:
         "dump_dir",
         "cache_dir",
         "runtime_cache_path",
+        "calibration",
         "check",
         "converters",
         "tuning",

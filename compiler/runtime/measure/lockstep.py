@@ -197,15 +197,18 @@ class _InSegment(Lockstep):
 
 
 class Losses(Interpreter):
-    """Runs a float32 graph, and notes where a narrower type could not hold the values of nodes.
+    """Runs a float32 graph, and notes where a narrower type could not hold values of nodes, or where they are large.
 
-    `found` has a sentence for each such node, by name. Those of `constants` are known without running.
+    `found` has a sentence for each such node, by name. Those of `constants` are known without running. What a node
+    computes is large where it is more than `limit`.
     """
 
-    def __init__(self, module: GraphModule, narrow: torch.dtype, constants: Container[str] = ()) -> None:
+    def __init__(
+        self, module: GraphModule, narrow: torch.dtype, constants: Container[str] = (), limit: float | None = None
+    ) -> None:
         super().__init__(module)
         self.found: dict[str, str] = {}
-        self._narrow, self._constants = narrow, constants
+        self._narrow, self._constants, self._limit = narrow, constants, limit
 
     def run_node(self, n: Node) -> Any:
         value = super().run_node(n)
@@ -217,6 +220,10 @@ class Losses(Interpreter):
                     kind = "too large" if largest > torch.finfo(self._narrow).max else "too small"
                     size = f"{largest:.1e} at most"
                     self.found[n.name] = f"{kind}, {size}" + (f", in {count} of {rows} rows" if rows > 1 else "")
+                elif self._limit is not None and n.op == "call_function" and leaf.numel():
+                    peak = float(leaf.abs().max())
+                    if peak > self._limit:
+                        self.found[n.name] = f"{peak:.3g} at most, and max_half_output is {self._limit:g}"
         return value
 
 

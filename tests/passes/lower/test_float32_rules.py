@@ -91,3 +91,78 @@ def test_options_of_autocast() -> None:
     )
     assert in_half(compiled) == {"last"}
     torch.testing.assert_close(compiled(X), model(X), rtol=2e-2, atol=2e-2)
+
+
+class Loud(nn.Module):
+    """Three products, of which the second gives large numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quiet, self.loud, self.last = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+        with torch.no_grad():
+            self.loud.weight.mul_(1000)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.tanh(self.loud(torch.tanh(self.quiet(x)))))
+
+
+ROWS = torch.linspace(-2, 2, 32).reshape(4, 8)
+
+
+def loud_in_half(model: Any, **options: Any) -> set[str]:
+    compiled = tp.compile(model, [ROWS], **SMALL, **options)
+    nodes, rows = compiled.report.program.nodes_by_name, {row.node: row.module for row in compiled.report.ledger}
+    return {rows[name] for name in rows if "linear" in name and nodes[name].meta["val"].dtype is torch.float16}
+
+
+@pytest.mark.parametrize("kind", ["tensor", "labels", "keywords", "generator"])
+def test_large_results_on_calibration_data_stay(kind: str) -> None:
+    torch.manual_seed(0)
+    model = Loud().eval()
+    batches: Any = {
+        "tensor": [ROWS / 1000, ROWS],
+        "labels": torch.utils.data.DataLoader(torch.utils.data.TensorDataset(ROWS, torch.zeros(4)), batch_size=4),
+        "keywords": [{"x": ROWS}],
+        "generator": (rows for rows in [ROWS]),
+    }[kind]
+    assert loud_in_half(model, calibration=batches, max_half_output=50) == {"quiet", "last"}
+
+
+def test_what_calibration_data_says_and_needs() -> None:
+    torch.manual_seed(0)
+    model = Loud().eval()
+    assert loud_in_half(model, calibration=[ROWS]) == {"quiet", "loud", "last"}
+    assert loud_in_half(model, check=[ROWS], max_half_output=50) == {"quiet", "last"}
+    compiled = tp.compile(model, [ROWS], calibration=[ROWS], max_half_output=50, **SMALL)
+    assert any("max_half_output is 50" in note for note in compiled.report.notes)
+    table = str(compiled.report.precisions())
+    assert [line.split() for line in table.splitlines() if line.split()[0] in ("quiet", "loud")] == [
+        ["quiet", "1", "0"],
+        ["loud", "0", "1"],
+    ]
+    with pytest.raises(tp.UserError, match="give calibration, or check"):
+        tp.Settings(max_half_output=50)
+    with pytest.raises(tp.UserError, match="give a list of batches"):
+        tp.compile(model, [ROWS], calibration=ROWS, **SMALL)
+    with pytest.raises(tp.UserError, match="has no batches"):
+        tp.compile(model, [ROWS], calibration=[], **SMALL)
+    with pytest.raises(tp.UserError, match="batch 1 of option 'calibration': the model raises"):
+        tp.compile(model, [ROWS], calibration=[ROWS, torch.randn(4, 7)], **SMALL)
+
+
+def test_autocast_of_torch_tensorrt_with_data() -> None:
+    torch.manual_seed(0)
+    model = Loud().eval()
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(ROWS, torch.zeros(4)), batch_size=4)
+    chosen = {"enable_autocast": True, "autocast_low_precision_type": torch.float16, "executor": "reference"}
+
+    def in_half_of(**options: Any) -> set[str]:
+        compiled = torch_tensorrt.compile(model, inputs=[ROWS], min_block_size=1, **chosen, **options)
+        rows = {row.node: row.module for row in compiled.report.ledger}
+        nodes = compiled.report.program.nodes_by_name
+        return {rows[name] for name in rows if "linear" in name and nodes[name].meta["val"].dtype is torch.float16}
+
+    assert in_half_of(autocast_calibration_dataloader=data, autocast_max_output_threshold=50) == {"quiet", "last"}
+    assert in_half_of(autocast_calibration_dataloader=data, autocast_excluded_nodes={"^quiet$"}) == {"last"}  # 512
+    with pytest.warns(UserWarning, match="give autocast_calibration_dataloader"):
+        assert in_half_of(autocast_max_output_threshold=50) == {"quiet", "loud", "last"}
