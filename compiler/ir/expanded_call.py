@@ -13,6 +13,7 @@ import torch
 from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.node import map_arg
+from torch.utils._sympy.symbol import SymT, symbol_is_type
 
 from .program import fake_mode_of
 
@@ -68,6 +69,8 @@ def sizes_stay_open(graph: Graph) -> Iterator[None]:
 
 def _fixes(expr: sympy.Basic, value: sympy.Basic) -> bool:
     """Whether it makes a number of a size that an expression stands for, to say that it has this value."""
+    if any(symbol_is_type(symbol, (SymT.UNBACKED_INT, SymT.UNBACKED_FLOAT)) for symbol in expr.free_symbols):
+        return False  # what is said of a number that is read of a tensor becomes a check in the graph
     if value in (sympy.true, sympy.false):
         computed = isinstance(expr, sympy.Eq) and any(side.is_number for side in expr.args)
         return computed and value is sympy.true and not any(side.is_Symbol for side in expr.args)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import trt_passes as tp
 from torch.export import Dim
 from trt_passes.compiler.ir.annotations import kept_whole
 from trt_passes.compiler.ir.program import Program
@@ -158,3 +159,16 @@ def test_taking_along_a_computed_size_takes_all_of_it(function: Callable[..., to
     for rows in (2, 3, 6, 8):
         x = torch.randn(rows, 6)
         torch.testing.assert_close(program.exported.module(check_guards=False)(x), function(x.diagonal()))
+
+
+def test_checks_of_numbers_that_are_read_leave_the_decompositions() -> None:
+    class Checked(torch.nn.Module):
+        """As in detectors of transformers: sizes in a tensor are compared with those of another."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sizes = torch.tensor([[2, 3], [1, 4]])
+            torch._check(((sizes[:, 0] * sizes[:, 1]).sum() == 10).item())
+            return torch.nn.functional.hardswish(x).relu()
+
+    report = tp.PassManager("decompose,lower,annotate").run(tp.trace(Checked(), [torch.randn(2, 3)]))
+    assert report.coverage == 1.0
