@@ -203,3 +203,12 @@ def test_a_model_that_reads_a_number_is_tried_by_the_shapes_of_its_graph() -> No
 
     with pytest.raises(tp.UserError, match=r"x.shape\[0\] = 1: %slice.* has the shape \[2, 4\] there"):
         tp.trace(Calls(function), [tp.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(3, 4))])
+
+
+def test_sizes_that_depend_on_values_are_no_reason_not_to_try() -> None:
+    def function(x):
+        chosen = x[x > 0]
+        return chosen.clone().expand(2, -1).sum(), torch.cat([x, x])[:4]
+
+    with pytest.raises(tp.UserError, match=r"x.shape\[0\] = 1: %slice.* has the shape \[2, 4\] there"):
+        tp.trace(Calls(function), [tp.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(3, 4))])
