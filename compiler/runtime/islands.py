@@ -11,6 +11,7 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from ..ir.program import bodies_of, is_getitem, is_symbolic
+from ..ir.randomness import draws
 from .island_packages import Shelf
 
 ISLANDS = "_trt_passes_islands"
@@ -83,9 +84,7 @@ def _can_be_compiled(node: Node) -> bool:
         producer = node.args[0]
         return isinstance(producer, Node) and _can_be_compiled(producer)
     schema = getattr(node.target, "_schema", None)
-    tags = getattr(node.target, "tags", ())
-    seeded = torch.Tag.nondeterministic_seeded in tags
-    return schema is not None and not schema.is_mutable and not seeded and "assert" not in str(node.target)
+    return schema is not None and not schema.is_mutable and not draws(node) and "assert" not in str(node.target)
 
 
 def _computes(node: Node) -> bool:

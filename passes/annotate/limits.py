@@ -12,11 +12,11 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from ...compiler.ir.annotations import annotations_of
-from ...compiler.ir.call import Call
 from ...compiler.ir.dependencies import data_dependent, new_sizes
 from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from ...compiler.ir.randomness import draws
 from ...compiler.ir.symbols import NO_LIMIT, Range
 from ...compiler.ir.text import op_name
 from ...compiler.tensorrt.dtypes import is_representable
@@ -62,7 +62,7 @@ def general_reasons(
     """
     target, name = node.target, op_name(node.target)
     if isinstance(target, torch._ops.OpOverload):
-        if torch.Tag.nondeterministic_seeded in target.tags and not _deterministic(node):
+        if draws(node):
             yield Reason("TP207", f"{name} draws random numbers.")
             return
         if target._schema.is_mutable:
@@ -128,14 +128,6 @@ def _unbounded(
                 f"the {role} has the size {symbol}, which depends on the values of a tensor and has no upper bound; "
                 "an engine needs one.",
             )
-
-
-def _deterministic(node: Node) -> bool:
-    """Dropout with training switched off, and with probability 0, draws nothing."""
-    arguments = Call(node).args
-    if arguments.get("train") is False:
-        return True
-    return any(arguments.get(name) == 0.0 for name in ("dropout_p", "dropout"))
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

@@ -14,6 +14,7 @@ from ...compiler.ir.aliasing import is_view, may_share, mutates
 from ...compiler.ir.decisions import is_decision
 from ...compiler.ir.graph import replace_node
 from ...compiler.ir.program import Program, bodies_of
+from ...compiler.ir.randomness import draws
 from ...compiler.pass_base import Context, Pass
 from .checked_values import asks_for_any, found_in_values, holds_by_itself, of_decided_numbers
 from .values import ASSERTIONS, remove_dead, same_layout, tensor_of
@@ -68,23 +69,18 @@ def _unread_draws(graph: Graph) -> list[str]:
 
     A model may draw one for every layer to decide, in training, whether it leaves the layer out.
     """
-    drawing = [node for node in graph.nodes if _draws(node)]
+    drawing = [node for node in graph.nodes if draws(node)]
     unread = set()
     for node in reversed(drawing):
         if all(user in unread for user in node.users):
             unread.add(node)
-    if not drawing or len(unread) < len(drawing) or any(bodies_of(node) for node in graph.nodes):
+    writes = any(node.target._schema.is_mutable for node in drawing)
+    if not drawing or writes or len(unread) < len(drawing) or any(bodies_of(node) for node in graph.nodes):
         return []
     for node in reversed(drawing):
         graph.erase_node(node)
     remove_dead(graph)
     return [node.name for node in drawing]
-
-
-def _draws(node: Node) -> bool:
-    target = node.target
-    seeded = isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
-    return node.op == "call_function" and seeded and not target._schema.is_mutable  # type: ignore[union-attr]
 
 
 def _checks_values(node: Node, found: Container[Node]) -> bool:

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ...ir.aliasing import written_by
 from ...ir.engine_operator import OPERATOR
+from ...ir.randomness import draws
 from ...ir.text import op_name
 
 _WAITING = MappingProxyType(
@@ -105,11 +106,7 @@ def _written_in_place(node: Node) -> str | None:
 
 def draws_random_numbers(graph: Graph) -> bool:
     """Whether the graph advances PyTorch's default generator."""
-    return any(
-        torch.Tag.nondeterministic_seeded in node.target.tags
-        for node in graph.nodes
-        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
-    )
+    return any(map(draws, graph.nodes))
 
 
 def attributes_read(module: GraphModule) -> list[str]:
