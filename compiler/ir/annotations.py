@@ -98,4 +98,6 @@ def is_exact(node: Node) -> bool:
 
 def clear(node: Node, *keys: str) -> None:
     """Remove annotations of a node."""
-    annotate_node(node, **dict.fromkeys(keys))
+    known = _known(node)
+    if any(key in known for key in keys):
+        annotate_node(node, **dict.fromkeys(keys))

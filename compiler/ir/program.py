@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec, OutputKind, TensorArgument
 from torch.fx import Graph, GraphModule, Node
+from torch.fx._lazy_graph_module import _LazyGraphModule
+from torch.fx.graph import CodeGen
 
 from .annotations import annotate_node, annotations_of, clear, reasons_of, segment_of, verdict_of
 from .collector import collector_paused
@@ -207,7 +210,7 @@ class Program(ShownInNotebooks):
         """A program with a graph and annotations of its own; tensors, networks and engines are shared."""
         # A copy makes no garbage, and the collector would go through all that a large one is made of several times.
         with collector_paused():
-            return replace(self, exported=rebuild(self.exported, copy_graph(self.graph)))
+            return replace(self, exported=_with_graph(self.exported, copy_graph(self.graph)))
 
     def synced(self) -> Program:
         """The program with its export signature brought up to date with its graph, and checked.
@@ -259,6 +262,23 @@ def copy_graph(graph: Graph) -> Graph:
         mapping[node] = copied.node_copy(node, lambda argument: mapping[argument])
         mapping[node].name = node.name  # a graph of its own accord renames "input", and other names that Python knows
     return copied
+
+
+def _with_graph(exported: ExportedProgram, graph: Graph) -> ExportedProgram:
+    """An ExportedProgram like `exported` around a copy of its graph, with signature and constants of its own.
+
+    Nothing is checked, and the code of the graph is generated only if somebody calls or reads it: passes work on the
+    graph, and making code for each of them took longer than most of them.
+    """
+    signature = exported.graph_signature
+    twin = copy.copy(exported)
+    graph.set_codegen(CodeGen())
+    twin._graph_module = _LazyGraphModule(exported.graph_module, graph)
+    twin._graph_module.meta.update(exported.graph_module.meta)
+    twin._graph_signature = type(signature)(list(signature.input_specs), list(signature.output_specs))
+    twin._state_dict, twin._constants = dict(exported.state_dict), dict(exported.constants)
+    twin._range_constraints = dict(exported.range_constraints)
+    return twin
 
 
 def rebuild(exported: ExportedProgram, graph: Graph) -> ExportedProgram:
