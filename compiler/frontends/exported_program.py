@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -26,7 +25,6 @@ from ..ir.program import Program
 from ..ir.quantisation import Quantisation
 from ..ir.recurrent_operators import WholeRecurrentLayers
 from ..ir.retraced import HIDING_NAMES, with_plain_names
-from ..ir.source import frames_in
 from ..ir.symbols import expression
 from ..ir.tracing import tracing
 from .adopted_program import adopted
@@ -37,7 +35,6 @@ from .dataclasses_in_results import results_registered
 from .declared_ranges import with_inputs
 from .example_decisions import NotWanted, values_of_examples, with_decisions
 from .given_arguments import (
-    REGISTER_CACHES,
     as_leaf,
     check_containers,
     check_signature,
@@ -52,6 +49,7 @@ from .module_view import interpreted, is_better_interpreted, is_torchscript, met
 from .plain_state import with_plain_state
 from .quantisers import exported_quantisers
 from .quiet import quiet_rejection
+from .rejections import first_line, is_unknown_result, own_failure, rejection
 from .reshaped_tensors import NothingRebound, check_not_reshaped
 from .size_decisions import lines_of_decisions
 from .size_guards import check_size_guards
@@ -63,7 +61,6 @@ from .written_constants import written_constants_as_buffers
 Leaf = Any
 
 _NOT_IN_NAMES = frozenset("\"'\\")
-_UNKNOWN_RESULT = re.compile(r"(Found <class '(?P<name>[^']+)'> in output|unhashable type: )")
 """Of a result that PyTorch cannot take apart; 2.11 asks first whether it is hashable, which dataclasses are not."""
 
 
@@ -426,7 +423,7 @@ def _exported(
             try:
                 return with_decisions(exported(strict=False, values=values_of_examples()), by_examples)
             except NotWanted as refusal:
-                error = NotWanted(refusal.line, _first_line(error))
+                error = NotWanted(refusal.line, first_line(error))
             except Exception as failure:
                 error = failure if by_examples else error
             # Dynamo reads `int(tensor)` as `tensor.item()`, where Python itself wants to know the number.
@@ -436,8 +433,11 @@ def _exported(
                 raise error from None
         rebound.explain(error)
         hint = hint_at_shapes([*args, *kwargs.values()])
-        kind = _UnknownResult if _UNKNOWN_RESULT.match(str(error).strip()) else UserError
-        raise kind(f"{_rejection(error).rstrip('.')}.{hint}" if hint else _rejection(error)) from error
+        text = rejection(error)
+        if not (isinstance(error, GuardOnDataDependentSymNode) or is_unknown_result(error)):
+            text = own_failure(model, args, kwargs) or text
+        kind = _UnknownResult if is_unknown_result(error) else UserError
+        raise kind(f"{text.rstrip('.')}.{hint}" if hint else text) from error
 
 
 def _as_taken(exported: ExportedProgram) -> ExportedProgram:
@@ -467,35 +467,3 @@ def _plain(value: Any) -> Any:
     if type(value) in pytree.SUPPORTED_NODES:
         return list(map(_plain, pytree.SUPPORTED_NODES[type(value)].flatten_fn(value)[0]))
     return value
-
-
-def _rejection(error: Exception) -> str:
-    reason = _first_line(error)
-    found = frames_in(str(error)) or frames_in("".join(_traceback_lines(error)))
-    frames = [frame for frame in found if not str(frame).startswith("<")]
-    place = f" at {frames[-1]}" if frames else ""
-    if isinstance(error, GuardOnDataDependentSymNode):
-        return (
-            f"the model decides by a value of a tensor{place}, which torch.export cannot follow: use torch.cond or "
-            f"torch.where there, or ir='torch_compile', which leaves that to Python ({reason})."
-        )
-    unknown = _UNKNOWN_RESULT.match(reason)
-    name = unknown["name"] if unknown else None
-    return f"torch.export rejects the model{place}: {_unknown_result(name) if name else reason}"
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def _unknown_result(name: str) -> str:
-    advice = "return tensors in tuples, lists and dicts, or tell torch.utils._pytree.register_pytree_node of it."
-    if name.endswith("Cache"):
-        advice = f"compile the model with use_cache=False in kwarg_inputs or its config, {REGISTER_CACHES}."
-    return f"it returns a {name}, which PyTorch cannot take apart: {advice}"
-
-
-def _traceback_lines(error: Exception) -> list[str]:
-    import traceback
-
-    return traceback.format_tb(error.__traceback__)

@@ -54,7 +54,7 @@ TRUE_REASONS: tuple[tuple[str, Callable[[Program], bool]], ...] = (
     (r"which torch\.fx does not record", symbolic_trace_fails),
     # torch.export must know what a condition on a value is, and what is not a tensor.
     (r"^the model decides by a value of a tensor( at \S+)?, which torch\.export", export_fails),
-    (r"^torch\.export rejects the model", export_fails),
+    (r"^(torch\.export rejects the model|the model itself raises)", export_fails),
     (r"^the model does not take these inputs: ", export_fails),
     # PyTorch gives a view of contiguous tensors and a copy of others, and the model writes to it.
     (r"^(at \{.*?\}: )?(input '.*' has strides .*, and )?the model was compiled for a tensor that", _lies_otherwise),

@@ -1,0 +1,70 @@
+"""What a model raises itself is told apart from what torch.export cannot do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import trt_passes as tp
+from torch import Tensor, nn
+
+X = torch.randn(2, 4)
+
+
+class Missing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+class Raises(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("the weights\nwere not loaded")
+
+
+class Asserts(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[1] == 9, f"9 features, not {x.shape[1]}"
+        return x
+
+
+class Nothing(nn.Module):
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return x + mask
+
+
+class Blocks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.Linear(4, 4))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.layers(x)
+
+
+class Numpy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(x.numpy() * 2) + x
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Missing(), "AttributeError at .*test_rejections.py:15 when it is called .*has no attribute 'scale'"),
+        (Raises(), r"ValueError at .*test_rejections.py:20 .*: the weights$"),
+        (Asserts(), "AssertionError at .*:25 .*: 9 features, not 4"),
+        (Nothing(), "TypeError at .*:31 .*: unsupported operand"),
+        (Blocks(), "RuntimeError at .*:42 .*: mat1 and mat2 shapes cannot be multiplied"),
+    ],
+)
+@pytest.mark.parametrize("inputs", [[X], ["1..2..4x4"]], ids=["fixed", "ranges"])
+def test_the_model_itself_raises(model: nn.Module, words: str, inputs: list[object]) -> None:
+    with pytest.raises(tp.UserError, match=f"^the model itself raises {words}"):
+        tp.trace(model, inputs)
+    assert all(float(buffer) == 0 for buffer in model.buffers())
+
+
+def test_what_only_torch_export_cannot_do_is_said_of_it() -> None:
+    Numpy()(X)
+    with pytest.raises(tp.UserError, match=r"^torch\.export rejects the model at .*test_rejections.py:47: .*numpy"):
+        tp.trace(Numpy(), [X])
