@@ -1,6 +1,6 @@
 """What variants of operators take on this GPU, one by one or for a whole model; needs a GPU.
 
-    python benchmarks/variants.py [--out variants.json] [resizes convolutions attention]
+    python benchmarks/variants.py [--out variants.json] [--lock FILE] [resizes convolutions attention]
     python benchmarks/variants.py --model segformer|wav2vec2 [--seconds 240] [--out tuning.json]
 
 The first form tunes single operators with arithmetic around them and prints microseconds and errors by variant. The
@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,6 +61,14 @@ CASES: Mapping[str, Mapping[str, tuple[nn.Module, list[torch.Tensor]]]] = {
         "3x3, 64 of 56": (_convolution(64, 64, 3), [torch.randn(8, 64, 56, 56)]),
         "3x3, 512 of 14": (_convolution(512, 512, 3), [torch.randn(8, 512, 14, 14)]),
         "pointwise, 256 of 28": (_convolution(256, 512, 1), [torch.randn(8, 256, 28, 28)]),
+        "3x3, 128 of 512": (_convolution(128, 128, 3), [torch.randn(1, 128, 512, 512)]),
+        "3x3, 512 of 64": (_convolution(512, 512, 3), [torch.randn(1, 512, 64, 64)]),
+        "3x3, 320 of 64": (_convolution(320, 320, 3), [torch.randn(2, 320, 64, 64)]),
+        "3x3, 64 of 56, batch 32": (_convolution(64, 64, 3), [torch.randn(32, 64, 56, 56)]),
+        "pointwise, 3072 of 128": (_convolution(3072, 768, 1), [torch.randn(4, 3072, 128, 128)]),
+        "pointwise, 1024 of 14": (_convolution(1024, 256, 1), [torch.randn(32, 1024, 14, 14)]),
+        "pointwise, 64 of 56": (_convolution(64, 256, 1), [torch.randn(32, 64, 56, 56)]),
+        "pointwise, 320 of 7": (_convolution(320, 1280, 1), [torch.randn(8, 320, 7, 7)]),
         "depthwise 7x7, 192 of 28": (_convolution(192, 192, 7, 192), [torch.randn(8, 192, 28, 28)]),
         "depthwise 3x3, 256 of 128": (_convolution(256, 256, 3, 256), [torch.randn(4, 256, 128, 128)]),
     },
@@ -70,14 +79,16 @@ CASES: Mapping[str, Mapping[str, tuple[nn.Module, list[torch.Tensor]]]] = {
 }
 
 
-def single(groups: list[str], out: str | None) -> None:
+def single(groups: list[str], out: str | None, lock: str | None) -> None:
     """Tune single operators, and print a line for each."""
     import trt_passes as tp
+    from peers import Sharing
 
+    sharing = Sharing(None if lock is None else Path(lock))
     found: dict[str, Any] = {}
     for group in groups:
         for name, (model, inputs) in CASES[group].items():
-            tuning = tp.tune(model.half().eval(), [x.half() for x in inputs])
+            tuning = tp.tune(model.half().eval(), [x.half() for x in inputs], alone=sharing.alone)
             for pattern, row in tuning.patterns.items():
                 texts = [f"{key} {item.us:.1f} us ({item.error:.1e})" for key, item in row.items()]
                 print(f"{name}: {', '.join(texts)}; best {tuning.best(pattern, list(row))}", flush=True)
@@ -162,11 +173,12 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS)
     parser.add_argument("--seconds", type=float, default=240.0, help="for tuning")
     parser.add_argument("--out")
+    parser.add_argument("--lock", help="file that is locked while something is timed, on a GPU that is shared")
     arguments = parser.parse_args()
     if arguments.model:
         whole(arguments.model, arguments.seconds, arguments.out or f"{arguments.model}-tuning.json")
     else:
-        single(arguments.groups or list(CASES), arguments.out)
+        single(arguments.groups or list(CASES), arguments.out, arguments.lock)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,20 @@ def of_patches(ctx: ConverterContext, call: Call, x: Tensor, out: Sequence[Dim])
     return shapes.reshape(ctx, shapes.swap(ctx, result, 1, 2, "maps"), out, "maps")
 
 
+def of_rows(ctx: ConverterContext, call: Call, x: Tensor, out: Sequence[Dim]) -> Tensor:
+    """Windows of one pixel: a product of the kernel and the channels of every image, which stay where they are."""
+    kernel = _weight(ctx, call)
+    batch, maps, rows, columns = out
+    x = shapes.reshape(ctx, x, (batch, kernel.shape[1], int(rows) * int(columns)), "channels")
+    weight = ctx.constant(kernel.reshape(1, int(maps), -1), "kernel")
+    result = product(ctx, weight, x, role="product")
+    bias = bias_of(ctx, call.arg("bias"))
+    if bias is not None:
+        bias = shapes.reshape(ctx, ctx.tensor(bias), (1, int(maps), 1), "bias")
+        result = ar.elementwise(ctx, "SUM", result, bias, "biased")
+    return shapes.reshape(ctx, result, out, "maps")
+
+
 def of_blocks(ctx: ConverterContext, call: Call, x: Tensor, out: Sequence[Dim]) -> Tensor:
     """Windows that overlap: blocks as large as the steps between them become channels, and the windows fewer pixels.
 

@@ -114,6 +114,7 @@ def tuned(model: nn.Module, inputs: list[torch.Tensor], name: str, cast: Any = t
 
 OTHERS = [
     (convolution(8, 16, 1), [MAPS], "pixels-as-product"),
+    (convolution(8, 16, 1), [MAPS], "channels-as-rows"),
     (convolution(8, 16, 3, padding=1), [MAPS], "in-float32"),
     (convolution(8, 8, 3, padding=1, groups=8), [MAPS], "in-float32"),
     (convolution(3, 16, 7, stride=2, padding=3), [IMAGE], "layer"),
