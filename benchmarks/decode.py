@@ -1,34 +1,42 @@
 """What a token costs: one decode step with a filled cache, on a GPU, of PyTorch and of this package.
 
-    python benchmarks/decode.py [--rows llama-1b …] [--peers ours eager …] [--minutes 8] [--json decode.json]
+    python benchmarks/decode.py [--rows llama-1b …] [--peers ours eager …] [--jobs 6] [--minutes 8] [--json FILE]
 
-Models in float16 with random weights. Every row and peer is measured in a process of its own; what does not fit into
-the minutes is left out and said so. The limit is the bytes of the weights that a token reads, at 4.3 TB/s (an H200).
+Models in float16 with random weights. Every row and peer is measured in a process of its own. Several of them can
+prepare beside each other (`--jobs`), and then take turns on the GPU: one that measures has it alone. What does not fit
+into the minutes is left out and said so. The limit is the bytes of the weights that a token reads, at 4.3 TB/s (an
+H200).
 
 - `step_ms`: median of 50 steps of one token, from the call to the end on the GPU; the cache is filled to `position`.
+- `times_limit`: how many times the limit that is.
 - `first_ms`: median of 5 prompts of 512 tokens. torch.compile's is eager, as in transformers' `generate`.
-- `start_s`: from the model to the end of the first step, compilation included.
-- `gpu_mib`: what the process holds on the GPU at the end, weights included.
-- `rows_written`: bytes that a step of ours writes to the cache, outside of the engine; `without_graphs`: why it is no
-  CUDA graph. What TensorRT copies inside the engine is in a profile only.
+- `start_s`: from the model to the end of the first step, compilation included; longer where others prepare meanwhile.
+- `gpu_mib`: what the process holds on the GPU at the end, weights included; `torch_mib` is the part that PyTorch gave
+  it, at most, and all that is known with several jobs.
+- `cache_copied`: bytes of the cache that a step of ours copies; `without_graphs`: why it is no CUDA graph.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 BANDWIDTH = 4.3e12
 STEPS, PROMPTS, PROMPT = 50, 5, 512
-PEERS = ("ours", "ours-token-engine", "ours-by-pytorch", "ours-no-graphs", "reduce-overhead", "eager", "max-autotune")
+PEERS = ("ours", "ours-one-engine", "ours-by-pytorch", "ours-no-graphs", "reduce-overhead", "max-autotune", "eager")
 
 
 @dataclass(frozen=True)
@@ -145,18 +153,17 @@ def ours(model: Any, row: Row, peer: str) -> tuple[Step, Step, dict[str, Any]]:
         max_source_len=SOURCE if encodes and not hasattr(model.config, "num_mel_bins") else None,
         cuda_graphs=peer != "ours-no-graphs",
         in_place=False if peer == "ours-by-pytorch" else None,
-        token_engine=peer == "ours-token-engine",
+        token_engine=False if peer == "ours-one-engine" else None,
         executor="tensorrt",
     )
     name = cache_argument(type(model))
     cache, one, many = compiled.new_cache(), *_tokens(model, row)
 
     report = compiled.programs["step"].report
-    rows = compiled.plan.layout.bytes_per_sequence() // row.positions * row.batch
     found: dict[str, Any] = {
-        "engines": len(report.segments),
+        "engines": {name: len(program.report.segments) for name, program in compiled.programs.items()},
         "coverage": report.coverage,
-        "rows_written": rows,
+        "cache_copied": compiled.plan.layout.bytes_copied() * row.batch,
     }
 
     more: dict[str, Any] = {}
@@ -274,14 +281,23 @@ def milliseconds(call: Step, count: int, warm_up: int) -> float:
     return statistics.median(times)
 
 
-def measure(name: str, peer: str) -> dict[str, Any]:
+@contextlib.contextmanager
+def turn(path: str) -> Iterator[None]:
+    """While entered, no other process that asks for its turn has it."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def measure(name: str, peer: str, lock: str, alone: bool) -> dict[str, Any]:
     """One row of one peer, in this process."""
     import torch
 
     row, device = ROWS[name], torch.device("cuda", 0)
     free = torch.cuda.mem_get_info(device)[0]
     model = built(row.model, device)
-    result: dict[str, Any] = {"row": name, "peer": peer, "limit_ms": round(bytes_read(model) / BANDWIDTH * 1e3, 3)}
+    limit = bytes_read(model) / BANDWIDTH * 1e3
+    result: dict[str, Any] = {"row": name, "peer": peer, "limit_ms": round(limit, 3)}
     with torch.no_grad():
         started = time.perf_counter()
         if peer.startswith("ours"):
@@ -292,15 +308,25 @@ def measure(name: str, peer: str) -> dict[str, Any]:
         torch.cuda.synchronize()
         result["start_s"] = round(time.perf_counter() - started, 1)
         print(json.dumps({**result, **more, "so_far": True}), flush=True)
-        result["step_ms"] = round(milliseconds(step, STEPS, 8), 3)
-        result["first_ms"] = round(milliseconds(prompt, PROMPTS, 2), 2)
-    result["gpu_mib"] = round((free - torch.cuda.mem_get_info(device)[0]) / 2**20)
+        milliseconds(step, 1, 8)
+        with turn(lock):
+            result["step_ms"] = round(milliseconds(step, STEPS, 3), 3)
+        result["times_limit"] = round(result["step_ms"] / limit, 2)
+        print(json.dumps({**result, **more, "so_far": True}), flush=True)
+        milliseconds(prompt, 1, 1)
+        with turn(lock):
+            result["first_ms"] = round(milliseconds(prompt, PROMPTS, 1), 2)
+    result["torch_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
+    if alone:
+        result["gpu_mib"] = round((free - torch.cuda.mem_get_info(device)[0]) / 2**20)
     return {**result, **more}
 
 
-def in_a_process(name: str, peer: str, seconds: float) -> dict[str, Any]:
+def in_a_process(name: str, peer: str, seconds: float, lock: str, alone: bool) -> dict[str, Any]:
     """`measure` in a process of its own, which ends after some seconds."""
-    command = [sys.executable, __file__, "--one", name, peer]
+    if seconds < 20:
+        return {"row": name, "peer": peer, "failed": "no time was left"}
+    command = [sys.executable, __file__, "--one", name, peer, "--lock", lock, *(["--alone"] if alone else [])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
         output, errors = done.stdout, done.stderr
@@ -319,7 +345,8 @@ def _text(value: Any) -> str:
 
 def table(results: list[dict[str, Any]]) -> str:
     """The results as a Markdown table."""
-    columns = ("row", "peer", "limit_ms", "step_ms", "first_ms", "start_s", "gpu_mib", "engines", "rows_written")
+    columns = ("row", "peer", "limit_ms", "step_ms", "times_limit", "first_ms", "start_s", "torch_mib", "gpu_mib")
+    columns += ("cache_copied",)
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for item in results:
         lines.append(f"| {' | '.join(str(item.get(name, '')) for name in columns)} |")
@@ -335,26 +362,31 @@ def main() -> None:
         "--rows", nargs="+", choices=ROWS, default=[name for name in ROWS if not name.startswith("tiny")]
     )
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=["ours", "reduce-overhead", "eager"])
+    parser.add_argument("--jobs", type=int, default=1, help="processes beside each other")
     parser.add_argument("--minutes", type=float, default=8)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="add the results to this file, a line each")
     parser.add_argument("--one", nargs=2, metavar=("ROW", "PEER"), help=argparse.SUPPRESS)
+    parser.add_argument("--lock", default=str(Path(tempfile.gettempdir()) / "gpu.lock"), help="file for taking turns")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(*args.one)), flush=True)
+        print(json.dumps(measure(*args.one, args.lock, args.alone)), flush=True)
         return
     end = time.monotonic() + args.minutes * 60
-    results = []
-    for name in args.rows:
-        for peer in args.peers:
-            left = end - time.monotonic()
-            if left < 20:
-                result: dict[str, Any] = {"row": name, "peer": peer, "failed": "no time was left"}
-            else:
-                result = in_a_process(name, peer, left - 5)
-            results.append(result)
+    writing = threading.Lock()
+
+    def one(name: str, peer: str) -> dict[str, Any]:
+        result = in_a_process(name, peer, end - time.monotonic() - 5, args.lock, args.jobs == 1)
+        with writing:
             print(json.dumps(result), flush=True)
             if args.json:
-                args.json.write_text(json.dumps(results, indent=1))
+                with args.json.open("a") as file:
+                    file.write(json.dumps(result) + "\n")
+        return result
+
+    pairs = [(name, peer) for name in args.rows for peer in args.peers]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        results = list(pool.map(one, *zip(*pairs, strict=True)))
     print(table(results))
 
 

@@ -63,6 +63,13 @@ class Layout:
         """What one sequence takes."""
         return sum(heads * dim for heads, dim in self.tensors) * self.positions * self.dtype.itemsize
 
+    def bytes_copied(self) -> int:
+        """The bytes of one sequence's cache that a step copies at most: none in place.
+
+        Otherwise each layer puts its new rows among the others, and what attends to them may copy them once more.
+        """
+        return 0 if self.in_place else 2 * self.bytes_per_sequence()
+
     def to_json(self) -> dict[str, Any]:
         """JSON-able values."""
         slots = [asdict(slot) for slot in self.slots]

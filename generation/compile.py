@@ -21,6 +21,7 @@ from ..compiler.ir.program import Program
 from ..compiler.ir.tracing import tracing
 from ..compiler.tensorrt import loader
 from .beside import Beside
+from .cache import Layout
 from .images import ImageFeatures, images_of
 from .model import TOKEN, CompiledGeneration, Plan, assembled, class_named
 from .packed import packed
@@ -159,7 +160,22 @@ def _steps(
             RuntimeWarning,
             stacklevel=3,
         )
+    for program in programs.values():
+        # Not assigned plainly, since nn.Module declares its attributes as tensors and modules.
+        report = replace(program.report, notes=(*program.report.notes, _copied(plan.layout)))
+        object.__setattr__(program, "report", report)
     return plan, programs
+
+
+def _copied(layout: Layout) -> str:
+    """What a step copies of the cache, for the report."""
+    if layout.in_place:
+        return "the cache is written in place: a step copies 0 bytes of it."
+    rows = layout.bytes_per_sequence() // layout.positions
+    return (
+        f"the cache is not written in place: a step copies up to {layout.bytes_copied():,} bytes of it for each "
+        f"sequence inside of its engine, and then writes {rows:,} bytes for each new token."
+    )
 
 
 def _example(model: Any, plan: Plan) -> dict[str, torch.Tensor]:

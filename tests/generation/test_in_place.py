@@ -41,6 +41,11 @@ def test_all_caches_are_written_in_place_by_default(model: Any, compiled: Any) -
     (segment,) = compiled.programs["step"].segments.values()
     in_place = compiled.plan.layout.in_place
     assert len(segment.spec.aliases) == (2 * model.config.num_hidden_layers if in_place else 0)
+    bytes_of_all = 2 * 2 * 2 * POSITIONS * 16 * 4  # layers, keys and values, heads, positions, width, float32
+    note = compiled.programs["step"].report.notes[-1]
+    copied = "a step copies 0 bytes" if in_place else f"up to {2 * bytes_of_all:,} bytes of it for each sequence"
+    assert copied in note
+    assert compiled.plan.layout.bytes_copied() == (0 if in_place else 2 * bytes_of_all)
 
 
 @pytest.mark.long
