@@ -25,6 +25,7 @@ from .cache import Layout
 from .images import ImageFeatures, images_of
 from .model import TOKEN, CompiledGeneration, Plan, assembled, class_named
 from .packed import packed
+from .rope import settled_rope
 from .seq2seq import Encode, Seq2SeqStep, Source, source_of, takes_positions
 from .step import DecoderStep, NotKeysAndValues, heads_not_repeated, layout_of
 
@@ -105,7 +106,7 @@ def compile_for_generation(
         halves = plan.dtype in (torch.float16, torch.bfloat16)
         token_engine = halves and source is None and images is None and "mutable_weights" not in settings
     several = source is not None or images is not None or token_engine
-    with Beside() as beside:
+    with settled_rope(model, max_cache_len), Beside() as beside:
         first: dict[str, Any] = {}
         if images is not None:
             first["images"] = ImageFeatures(model), {"pixel_values": _sizes(1, *images.shape, dtype=plan.dtype)}
@@ -115,7 +116,20 @@ def compile_for_generation(
             beside.start(part, _traced(module, inputs), _dumped(settings, part, several))
         plan, programs = _steps(model, plan, in_place, token_engine, settings, several, beside)
         programs |= {part: beside.result(part) for part in first}
+    _own_weights(programs)
     return assembled(type(model), model.config, copy.deepcopy(model.generation_config), plan, programs, model.device)
+
+
+def _own_weights(programs: dict[str, Any]) -> None:
+    """Let programs have parameters of their own, in the same memory: the model may be moved, or its type changed."""
+    own: dict[int, torch.nn.Parameter] = {}
+    for program in programs.values():
+        for module in program.modules():
+            for name, weight in module._parameters.items():
+                if weight is not None:
+                    module._parameters[name] = own.setdefault(
+                        id(weight), torch.nn.Parameter(weight.detach(), requires_grad=False)
+                    )
 
 
 def _steps(

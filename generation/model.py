@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
@@ -34,6 +35,9 @@ _FEWEST_READ = 64
 
 _MOST_GRAPHS = 16
 """CUDA graphs on the memory of one cache, at most: sources of every length have one of their own."""
+
+_OTHER_CACHES = ("offloaded", "quantized", "paged")
+"""What names of cache implementations have that say more than how a cache is made."""
 
 _IGNORED = frozenset({"use_cache", "return_dict", "logits_to_keep", "output_attentions", "output_hidden_states"})
 """Arguments of a model's that change nothing here when they have no effect on logits: checked where they have."""
@@ -161,13 +165,40 @@ class CompiledGeneration:
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
-        """Give `generate` a cache of ours, whichever it would make."""
+        """Give `generate` a cache of ours, in place of one that it would make."""
         name = cache_argument(type(self))
-        given = model_kwargs.get(name)
+        given, kind = model_kwargs.get(name), generation_config.cache_implementation
+        if kind is not None and any(word in kind for word in _OTHER_CACHES):
+            raise UserError(f"cache_implementation={kind!r} is not possible: a compiled model has a cache of its own.")
         if given is None:
-            model_kwargs[name] = self.new_cache()
+            if generation_config.use_cache is not False:
+                model_kwargs[name] = self.new_cache()
         elif not isinstance(given, CompiledCache):
             raise UserError(f"{name} is a {type(given).__name__}: a compiled model needs what its new_cache() returns.")
+
+    def _assisted_decoding(self, *args: Any, **kwargs: Any) -> Any:
+        """Assisted decoding, which reads the logits of all tokens that were guessed."""
+        if not self.plan.all_logits:
+            raise UserError("assisted decoding needs the logits of all tokens: compile with all_logits=True.")
+        return super()._assisted_decoding(*args, **kwargs)  # type: ignore[misc]
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: the weights are in the programs.
+
+        Raises:
+            UserError: always; it says what to do.
+        """
+        raise UserError("a compiled model has no weights of its own class to save: use trt_passes.save(model, path).")
+
+    push_to_hub = save_pretrained
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise UserError("a compiled model cannot be pickled: use trt_passes.save(model, path).")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        config, generation = copy.deepcopy((self.config, self.generation_config), memo)  # type: ignore[attr-defined]
+        programs = copy.deepcopy(self.programs, memo)
+        return assembled(type(self).__mro__[2], config, generation, self.plan, programs, self._place)
 
     def _run(self, **arguments: Any) -> Any:
         """One call of `forward`, whose arguments were bound to the names that the model's class gives them."""
@@ -184,7 +215,7 @@ class CompiledGeneration:
         if ids is None or other:
             named = other[0] if other else "input_ids"
             raise UserError(f"a compiled model takes input_ids, attention_mask and position_ids; not {named!r} so.")
-        if cache is None:
+        if cache is None or given.get("use_cache") is False:
             cache = self.new_cache()
         if not isinstance(cache, CompiledCache):
             raise UserError(f"the cache is a {type(cache).__name__}: give what new_cache() returns.")
@@ -192,6 +223,8 @@ class CompiledGeneration:
             more["image_rows"] = rows_of_images(self.plan.images, self.programs.get("images"), ids, pixels, self.dtype)
         logits = self._steps(ids, mask, positions, cache, more)
         kept = given.get("logits_to_keep")
+        if not self.plan.all_logits and not (kept is None or (isinstance(kept, int) and kept in (0, 1))):
+            raise UserError(f"logits_to_keep={kept} needs the logits of all tokens: compile with all_logits=True.")
         if isinstance(kept, int) and kept and kept < logits.shape[1]:
             logits = logits[:, -kept:]
         output = CausalLMOutputWithPast(logits=logits) if self.plan.source is None else Seq2SeqLMOutput(logits=logits)
@@ -248,7 +281,7 @@ class CompiledGeneration:
         logits = []
         for first in range(0, count, plan.prefill):
             part = slice(first, first + plan.prefill)
-            inputs = {"input_ids": ids[:, part].contiguous(), "attention_mask": mask, **more}
+            inputs = {"input_ids": ids[:, part].to(torch.int64).contiguous(), "attention_mask": mask, **more}
             if "image_rows" in more:
                 inputs["image_rows"] = more["image_rows"][:, part].contiguous()
             inputs["start"] = torch.full((1,), cache.length, dtype=torch.int64, device=ids.device)

@@ -67,10 +67,13 @@ DECODERS: Mapping[str, Callable[[], Any]] = MappingProxyType(
 )
 
 
-def decoder(name: str) -> Any:
-    """A decoder-only model in eval mode."""
+def decoder(name: str, **changed: Any) -> Any:
+    """A decoder-only model in eval mode; `changed` of its configuration."""
     torch.manual_seed(0)
-    return tf.AutoModelForCausalLM.from_config(DECODERS[name]()).eval()
+    config = DECODERS[name]()
+    if changed:
+        config = type(config)(**{**config.to_diff_dict(), **changed})
+    return tf.AutoModelForCausalLM.from_config(config).eval()
 
 
 def _t5() -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 import threading
@@ -212,6 +214,50 @@ def test_calls_that_cannot_be(compiled: Any) -> None:
         compiled.generate(tokens(1, 3), max_new_tokens=2, **{_cache_name(compiled): tf.DynamicCache()}, **GREEDY)
     with pytest.raises(tp.UserError, match="keeps its data type"):
         compiled.half()
+
+
+def test_what_is_not_done_otherwise_than_asked(model: Any, compiled: Any) -> None:
+    last = compile_for_generation(model, max_cache_len=16, prefill=8, executor="pytorch")
+    for item, options in ((last, {"prompt_lookup_num_tokens": 3}), (last, {"assistant_model": model})):
+        with pytest.raises(tp.UserError, match="compile with all_logits=True"):
+            item.generate(tokens(1, 4), max_new_tokens=4, **options, **GREEDY)
+    with pytest.raises(tp.UserError, match=r"logits_to_keep=2 .* all_logits=True"):
+        last(tokens(1, 4), logits_to_keep=2)
+    with pytest.raises(tp.UserError, match="cache_implementation='offloaded'"):
+        compiled.generate(tokens(1, 3), cache_implementation="offloaded", max_new_tokens=2, **GREEDY)
+    with pytest.raises(tp.UserError, match=r"use trt_passes\.save"):
+        compiled.save_pretrained("x")
+    with pytest.raises(tp.UserError, match=r"use trt_passes\.save"):
+        pickle.dumps(compiled)
+
+
+def test_without_a_cache_and_in_other_types(model: Any, compiled: Any) -> None:
+    assert torch.equal(answers(compiled, max_new_tokens=5, use_cache=False), answers(model, max_new_tokens=5))
+    ids = tokens(1, 5)
+    expected = model.generate(ids, max_new_tokens=4, **GREEDY)
+    assert torch.equal(compiled.generate(ids.int(), max_new_tokens=4, **GREEDY), expected)
+    assert torch.equal(copy.deepcopy(compiled).generate(ids, max_new_tokens=4, **GREEDY), expected)
+
+
+def test_what_becomes_of_the_model_does_not_matter() -> None:
+    own = decoder("llama")
+    compiled = compile_for_generation(own, max_cache_len=16, executor="pytorch", token_engine=True)
+    ids = tokens(1, 5)
+    expected = own.generate(ids, max_new_tokens=4, **GREEDY)
+    own.half()
+    assert torch.equal(compiled.generate(ids, max_new_tokens=4, **GREEDY), expected)
+    with torch.no_grad():
+        own.float().lm_head.weight.zero_()  # in memory of its own by now
+    assert torch.equal(compiled.generate(ids, max_new_tokens=4, **GREEDY), expected)
+
+
+def test_frequencies_that_grow() -> None:
+    own = decoder("llama", rope_scaling={"rope_type": "dynamic", "factor": 2.0}, max_position_embeddings=16)
+    with pytest.raises(tp.UserError, match="a max_cache_len of at most 16"):
+        compile_for_generation(own, max_cache_len=17)
+    compiled = compile_for_generation(own, max_cache_len=16, executor="pytorch")
+    ids = tokens(1, 5)
+    assert torch.equal(*(item.generate(ids, max_new_tokens=11, **GREEDY) for item in (own, compiled)))
 
 
 def test_the_name_is_the_packages_own() -> None:
