@@ -24,7 +24,7 @@ from .values import is_pure, remove_dead, same_sizes, static_bytes, tensor_of
 aten = torch.ops.aten
 
 _UNDEFINED = frozenset({aten.empty.memory_format, aten.empty_strided.default})
-"""Results that are whatever the memory held."""
+"""Results that are whatever the memory held: zeros do for what is computed of them."""
 
 _LOOKED_AT = 128
 """How much may be computed of results that are too large to be stored, in parts of what may be."""
@@ -70,6 +70,9 @@ class FoldConstants(Pass):
         looked_at = 0
         with torch.no_grad():
             for node in program.op_nodes:
+                if node.target in _UNDEFINED and static_bytes(node.meta["val"]) in range(self.max_bytes + 1):
+                    # Tables are made by filling one. It is not stored.
+                    large[node], read[node] = _zeros(node.meta["val"]), frozenset()
                 values = ChainMap(known, large)
                 if not _is_foldable(node, values):
                     continue
@@ -118,6 +121,10 @@ def _evaluate(node: Node, known: Mapping[Node, Any]) -> Any:
     except Exception:
         # What cannot be computed now, for want of memory, a kernel or valid arguments, is left for the model's calls.
         return None
+
+
+def _zeros(fake: torch.Tensor) -> torch.Tensor:
+    return torch.empty_strided(fake.shape, fake.stride(), dtype=fake.dtype, device=fake.device).zero_()
 
 
 def _as_traced(expected: Any, value: Any) -> Any:

@@ -15,7 +15,7 @@ from trt_passes.compiler.ir.program import is_symbolic
 from trt_passes.passes.lower import FoldConstants
 from trt_passes.passes.lower.constant_numbers import symbols_in
 
-from tests.passes.lower.lowering import assert_same, lowered, ops, program_of, results
+from tests.passes.lower.lowering import Function, assert_same, lowered, ops, program_of, results
 
 X = torch.randn(3, 8)
 
@@ -100,6 +100,21 @@ def test_a_number_that_is_a_size_is_traced_again(function: Callable[..., Any]) -
     assert "aten._local_scalar_dense" not in ops(after)
     assert not any(symbols_in(node.meta.get("val")) for node in after.graph.nodes)
     assert_same(before, after, [X])
+
+
+def test_a_table_that_is_filled_is_a_constant() -> None:
+    def function(x: Tensor) -> Tensor:
+        sizes = torch.empty((2, 2), dtype=torch.long)
+        for row, (height, width) in enumerate([(3, 2), (1, 2)]):
+            sizes[row, 0] = height
+            sizes[row, 1] = width
+        torch._check(((sizes[:, 0] * sizes[:, 1]).sum() == x.shape[1]).item())
+        return x * sizes.prod(1)[0] + sizes[0, 0]
+
+    compiled = tp.compile(Function(function, []), [X], min_block_size=1, executor="reference")
+    assert compiled.report.coverage == 1.0
+    assert len(compiled.report.program.op_nodes) == 2
+    torch.testing.assert_close(compiled(X), function(X))
 
 
 def test_sizes_that_would_have_to_be_traced_in_branches_or_are_outputs_stay() -> None:
