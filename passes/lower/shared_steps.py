@@ -25,12 +25,24 @@ def share_steps(program: Program, known: KnownValues) -> None:
             continue
         values = known.of(node.args[1])
         if values is not None and values.numel() <= _LARGEST:
-            shared = first.setdefault(_key(values), node.args[1])  # type: ignore[arg-type]
+            shared = first.get(_key(values))
+            if shared is None:
+                shared = first[_key(values)] = _stored(node, values, program, known)
             node.args = (node.args[0], shared, *node.args[2:])
         same = calls.setdefault((node.target, node.args), node)
         if same is not node:
             node.replace_all_uses_with(same)
             program.graph.erase_node(node)
+
+
+def _stored(node: Node, values: torch.Tensor, program: Program, known: KnownValues) -> Node:
+    """A scale as a constant: one that is computed from weights may depend on what stays in few bits."""
+    scale = node.args[1]
+    if isinstance(scale, Node) and known.is_stored(scale):
+        return scale
+    constant = program.add_constant(f"{node.name}_scale", values)
+    known.add(constant, values)
+    return constant
 
 
 def _key(values: torch.Tensor) -> Hashable:
