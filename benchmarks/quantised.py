@@ -1,17 +1,21 @@
 """Time quantised products and models on a GPU, beside the same in halves.
 
-    python benchmarks/quantised.py [products] [models] [--seconds 0.2]
+    python benchmarks/quantised.py [products] [models] [peers] [--seconds 0.2] [--only TEXT]
 
 Products are of rows x columns x inner in float16, with the weight or both operands in few bits. Models are stacks of
 blocks as in BERT (8 x 384 tokens), ViT (8 x 197), Llama 1B with 512 tokens and two blocks of Llama 7B with one. All are
 replayed as CUDA graphs; microseconds of one call, the megabytes of the plan, and the relative error beside the same
 numbers computed in float32. Weights are random, and the operators are this package's own, so nothing else is needed.
+With "peers", two blocks of each model are quantised by torchao, and compiled by this package and by torch.compile.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import functools
+import os
+import tempfile
 import warnings
 from collections.abc import Callable
 
@@ -83,7 +87,13 @@ MODELS = {
 
 
 def microseconds(call: Callable[[], object], seconds: float) -> float:
-    """Of one call, over all that fit into some seconds."""
+    """Of one call, over all that fit into some seconds; alone on the GPU among processes that share a lock."""
+    with open(os.path.join(tempfile.gettempdir(), "gpu.lock"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _microseconds(call, seconds)
+
+
+def _microseconds(call: Callable[[], object], seconds: float) -> float:
     for _ in range(5):
         call()
     start, end = (torch.cuda.Event(enable_timing=True) for _ in "ab")
@@ -109,8 +119,79 @@ def halve(model: nn.Module) -> None:
             parameter.data = parameter.data.half()
 
 
-def row(name: str, make: Callable[[str], nn.Module], shape: tuple[int, ...], seconds: float) -> None:
-    for kind in KINDS:
+PEERS = {
+    "f16": None,
+    "int8 weights": lambda api: api.Int8WeightOnlyConfig(),
+    "int8 rows": lambda api: api.Int8DynamicActivationInt8WeightConfig(),
+    "fp8 rows": lambda api: api.Float8DynamicActivationFloat8WeightConfig(granularity=api.PerRow()),
+    "fp8 tensors": lambda api: api.Float8DynamicActivationFloat8WeightConfig(granularity=api.PerTensor()),
+    "int4 weights": lambda api: api.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=api.PerGroup(128)),
+}
+"""What torchao does to a model, by name."""
+
+
+def peers(
+    name: str, sizes: tuple[int, int, int, bool], shape: tuple[int, ...], dtype: torch.dtype, seconds: float
+) -> None:
+    """Two blocks, quantised by torchao: compiled here, with products in engines only, and by torch.compile."""
+    import torchao.quantization as api
+
+    for kind, config in PEERS.items():
+        torch.manual_seed(0)
+        model = nn.Sequential(*(Block("f16", *sizes) for _ in range(2))).eval().to("cuda", dtype)
+        x = torch.randn(shape, device="cuda", dtype=dtype)
+        times = []
+        with torch.no_grad():
+            try:
+                if config is not None:
+                    api.quantize_(model, config(api))
+                right = model(x).float()
+            except Exception as failure:
+                print(f"{name:24} {kind:13} torchao: {type(failure).__name__}: {str(failure)[:100]}", flush=True)
+                continue
+            for products in ("fast", "engines"):
+                try:
+                    compiled = tp.compile(
+                        *(model, [x]),
+                        min_block_size=1,
+                        executor="tensorrt",
+                        cuda_graphs=True,
+                        reuse_outputs=True,
+                        quantised_products=products,
+                    )
+                    error = float((compiled(x).float() - right).norm() / right.norm())
+                    spent = microseconds(functools.partial(compiled, x), seconds)
+                    times.append(f"{products} {spent:8.1f} us {error:8.1e} {len(compiled.report.segments):3} engines")
+                except Exception as failure:
+                    times.append(f"{products} {type(failure).__name__}: {str(failure)[:120]}")
+            try:
+                torch._dynamo.reset()
+                compiled = torch.compile(model)
+                compiled(x)
+                times.append(f"torch.compile {microseconds(captured(compiled, x), seconds):8.1f} us")
+            except Exception as failure:
+                times.append(f"torch.compile {type(failure).__name__}: {str(failure)[:120]}")
+        print(f"{name:24} {kind:13} {' | '.join(times)}", flush=True)
+        del model, compiled
+        torch.cuda.empty_cache()
+
+
+def captured(model: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Callable[[], None]:
+    """The replay of a CUDA graph of a call."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            model(x)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        model(x)
+    return graph.replay
+
+
+def row(name: str, make: Callable[[str], nn.Module], shape: tuple[int, ...], seconds: float, kinds: list[str]) -> None:
+    for kind in kinds:
         torch.manual_seed(0)
         model = make(kind).eval().cuda()
         x = torch.randn(shape, device="cuda")
@@ -135,7 +216,9 @@ def row(name: str, make: Callable[[str], nn.Module], shape: tuple[int, ...], sec
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["products", "models"], choices=["products", "models"])
+    parser.add_argument("what", nargs="*", default=["products", "models"], choices=["products", "models", "peers"])
+    parser.add_argument("--only", default="", help="a part of the names of models")
+    parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS, help="of products and models")
     parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -144,11 +227,18 @@ def main() -> None:
         for rows, columns, inner in PRODUCTS:
             shape = (rows, inner)
             name = f"{rows} x {columns} x {inner}"
-            row(name, lambda kind, c=columns, i=inner: linear(kind, c, i), shape, options.seconds)
+            row(name, lambda kind, c=columns, i=inner: linear(kind, c, i), shape, options.seconds, options.kinds)
     if "models" in options.what:
         for name, (depth, sizes, shape) in MODELS.items():
+            if options.only not in name:
+                continue
             make = lambda kind, d=depth, s=sizes: nn.Sequential(*(Block(kind, *s) for _ in range(d)))  # noqa: E731
-            row(name, make, shape, options.seconds)
+            row(name, make, shape, options.seconds, options.kinds)
+    if "peers" in options.what:
+        for name, (_, sizes, shape) in MODELS.items():
+            if options.only in name:
+                dtype = torch.bfloat16 if "7B" in name else HALF
+                peers(name, sizes, shape, dtype, options.seconds)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ KernelSpecialization = Literal["lazy", "eager", "none"]
 Preset = Literal["fast", "exact"]
 Islands = Literal["eager", "inductor"]
 QuantisedWeights = Literal["fast", "small"]
+QuantisedProducts = Literal["fast", "engines"]
 
 DEFAULT_BLOCK_SIZE = 5
 """Op nodes that are worth an engine, where `min_block_size` is not given; one that does the work of many counts as
@@ -225,6 +226,11 @@ class Settings:
         "fast",
         "Weights in few bits whose products would take longer than with floats: fast dequantises them when the model "
         "is loaded, so that they are small in files and engines only; small leaves them so in GPU memory, too.",
+    )
+    quantised_products: QuantisedProducts = _option(
+        "fast",
+        "Products in few bits for which PyTorch has a faster kernel than TensorRT, on what was measured: fast leaves "
+        "them to it where `cuda_graphs` make one graph of all, engines keeps them in engines.",
     )
     max_error: float | None = _option(
         None, "Largest relative error of the variants that are taken from a tuning; the most exact where none has less."
@@ -423,6 +429,7 @@ _NORMALIZERS: Mapping[str, Any] = MappingProxyType(
         "tune": boolean,
         "preset": optional(one_of(Preset)),
         "quantised_weights": one_of(QuantisedWeights),
+        "quantised_products": one_of(QuantisedProducts),
         "max_error": tolerance,
         "check": check,
         "tolerance": tolerance,

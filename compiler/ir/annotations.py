@@ -61,7 +61,7 @@ def reasons_of(node: Node) -> tuple[Reason, ...]:
 
 def stays_by_measure(node: Node) -> bool:
     """Whether a node stays in PyTorch since that was measured to be better, which no partition changes."""
-    return any(reason["code"] in ("TP306", "TP307") for reason in _known(node).get("reasons", ()))
+    return any(reason["code"] in ("TP306", "TP307", "TP309") for reason in _known(node).get("reasons", ()))
 
 
 def segment_of(node: Node) -> str | None:

@@ -110,6 +110,46 @@ DEQUANTIZE = _register(
 )
 
 
+def _scaled_product(*arguments: Any) -> torch.Tensor:
+    from .quantized_products import scaled_product
+
+    return scaled_product(*arguments)
+
+
+def _pack_int4(data: torch.Tensor) -> torch.Tensor:
+    from .quantized_products import pack_int4
+
+    return pack_int4(data)
+
+
+def _packed_product(*arguments: Any) -> torch.Tensor:
+    from .quantized_products import packed_product
+
+    return packed_product(*arguments)
+
+
+SCALED_PRODUCT = _register(
+    "scaled_product(Tensor x, Tensor weight, Tensor x_scale, Tensor weight_scale, Tensor? bias, ScalarType dtype) "
+    "-> Tensor",
+    lambda x, weight, x_scale, weight_scale, bias, dtype: x.new_empty((*x.shape[:-1], weight.shape[0]), dtype=dtype),
+    _scaled_product,
+)
+"""A product of float8 that PyTorch's own kernel computes; `ir/quantized_products.py` says what its arguments mean."""
+
+PACK_INT4 = _register(
+    "pack_int4(Tensor data) -> Tensor",
+    lambda data: data.new_empty((data.shape[0] // 8, data.shape[1] // 128, 32, 4), dtype=torch.int32),
+    _pack_int4,
+)
+
+PACKED_PRODUCT = _register(
+    "packed_product(Tensor x, Tensor packed, Tensor scales) -> Tensor",
+    lambda x, packed, scales: x.new_empty((*x.shape[:-1], scales.shape[1])),
+    _packed_product,
+)
+"""A product with weights in four bits that PyTorch's own kernel computes."""
+
+
 # --- Recurrent layers as export should see them -----------------------------------------------------------------------
 # torch.export runs PyTorch's own recurrent operators step by step to find the shapes of their results. That fixes the
 # sequence's length, and takes minutes for a long one. These compute the same and say their shapes instead.

@@ -199,6 +199,12 @@ _ROWS = (
         "Nothing to do; give min_block_size, such as min_block_size=1, to have it in an engine without timing.",
     ),
     ReasonCode(
+        "TP309",
+        "a product in few bits that PyTorch computes faster",
+        "PyTorch's own kernel for the product takes less time than TensorRT's, as measured for such sizes.",
+        "Nothing to do; compile with quantised_products='engines' to have it in an engine.",
+    ),
+    ReasonCode(
         "TP401",
         "excluded by operator",
         "The operator is named in torch_executed_ops.",

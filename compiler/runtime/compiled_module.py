@@ -39,7 +39,7 @@ from .operator import attach_runner
 from .options import RuntimeOptions
 from .runner import Notice, Runner
 from .spliced_graph import SegmentParts
-from .when_loaded import WEIGHTS, float_weights
+from .when_loaded import WEIGHTS, loaded_weights
 
 if TYPE_CHECKING:
     from .cuda_graphs.cuda_graphs import CudaGraphs
@@ -96,7 +96,7 @@ class CompiledModule(ShownInNotebooks, EngineGraph):
         setattr(self, SEGMENTS, SimpleNamespace(**segments))
         vars(self)["_read"] = tuple(attributes_read(self))
         self._forget_captures()
-        weights = float_weights(self)
+        weights = loaded_weights(self)
         setattr(self, WEIGHTS, SimpleNamespace(**weights))
         shelf = vars(self).get("_shelf")
         direct, _ = direct_forward(self, segments, weights, self.options.islands == "inductor", shelf)

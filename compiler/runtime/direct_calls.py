@@ -22,7 +22,7 @@ from .engine_graph import SEGMENTS
 from .island_packages import Shelf
 from .islands import ISLANDS, Island, take_islands
 from .user_lines import note_user_line
-from .when_loaded import FloatWeight, take_float_weights
+from .when_loaded import LoadedWeight, take_loaded_weights
 
 
 class Called(Protocol):
@@ -38,13 +38,13 @@ Forward = Callable[..., Any]
 def direct_forward(
     module: GraphModule,
     segments: Mapping[str, CompiledSegment],
-    weights: Mapping[str, FloatWeight] = MappingProxyType({}),
+    weights: Mapping[str, LoadedWeight] = MappingProxyType({}),
     compile_islands: bool = False,
     shelf: Shelf | None = None,
 ) -> tuple[Forward, dict[str, Island]]:
     """A `forward` for the module in which the segments stand for the calls of the operator.
 
-    The module must have them as the attribute `SEGMENTS`, and weights that are dequantised when it is loaded as
+    The module must have them as the attribute `SEGMENTS`, and those of its weights that are made when it is loaded as
     `WEIGHTS`; with `compile_islands`, the islands that come with it are the attribute `ISLANDS`, for which a `shelf`
     may have code.
     """
@@ -59,7 +59,7 @@ def direct_forward(
         for operand in operands:
             if operand.op == "get_attr" and not operand.users:
                 graph.erase_node(operand)
-    take_float_weights(graph, weights)
+    take_loaded_weights(graph, weights)
     islands = take_islands(graph, shelf) if compile_islands else {}
     _simplify_signature(graph, module)
     root = module if not islands else _with_islands(module, islands)

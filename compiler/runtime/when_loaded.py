@@ -1,9 +1,10 @@
-"""Weights in few bits that engines take as floats: dequantised once, when a module first runs on a device."""
+"""Weights in few bits that engines take as floats, and kernels packed: made once, when a module first runs."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,34 +14,34 @@ from torch.fx import Graph, GraphModule, Node
 from ..ir.aliasing import written_tensors
 from ..ir.engine_operator import OPERATOR
 from ..ir.memory import times_written, view_key
-from ..ir.operators import DEQUANTIZE
+from ..ir.operators import DEQUANTIZE, PACK_INT4, PACKED_PRODUCT
 
 WEIGHTS = "_trt_passes_weights"
-"""Attribute of a compiled module whose attributes are such weights, by the name of the node that dequantises them."""
+"""Attribute of a compiled module whose attributes are such weights, by the name of the node that makes them."""
 
 
-class FloatWeight:
-    """What a node of a graph dequantises; computed anew only after what it is stored in was moved or written to.
+class LoadedWeight:
+    """What a node of a graph makes of stored weights; computed anew only after these were moved or written to.
 
     Args:
         module: has the tensors.
-        names: of its attributes that hold the numbers, and their scale.
-        dtype: of the result.
+        node: calls an operator with attributes of the module, and with numbers and types.
     """
 
-    def __init__(self, module: nn.Module, names: tuple[str, str], dtype: torch.dtype) -> None:
-        self._module, self._dtype = module, dtype
-        self._data, self._scale = map(attrgetter, names)
+    def __init__(self, module: nn.Module, node: Node) -> None:
+        self._module, self._target = module, node.target
+        self._args = tuple(attrgetter(str(item.target)) if isinstance(item, Node) else item for item in node.args)
         self._known: tuple[Hashable, torch.Tensor] | None = None
 
     def __call__(self) -> torch.Tensor:
-        """The weight in floats, where the numbers are."""
-        data, scale = self._data(self._module), self._scale(self._module)
-        key = _state(data), _state(scale)
+        """The weight as engines and kernels take it, where what is stored is."""
+        args = [item(self._module) if isinstance(item, attrgetter) else item for item in self._args]
+        key = tuple(_state(item) for item in args if isinstance(item, torch.Tensor))
         known = self._known
         if known is not None and known[0] == key:
             return known[1]
-        weight: torch.Tensor = DEQUANTIZE(data, scale, None, self._dtype)
+        compute: Any = self._target
+        weight: torch.Tensor = compute(*args)
         # In a capture nothing is computed yet, and the memory is the graph's.
         if not (weight.is_cuda and torch.cuda.is_current_stream_capturing()):
             self._known = key, weight
@@ -51,19 +52,19 @@ def _state(tensor: torch.Tensor) -> Hashable:
     return view_key(tensor), times_written(tensor)
 
 
-def float_weights(module: GraphModule) -> dict[str, FloatWeight]:
-    """Those of a compiled module's graph, by the name of the node that dequantises them."""
+def loaded_weights(module: GraphModule) -> dict[str, LoadedWeight]:
+    """Those of a compiled module's graph, by the name of the node that makes them."""
     written = set(written_tensors(module.graph)[0])
     return {
-        node.name: FloatWeight(module, (names[0], names[1]), node.args[3])
+        node.name: LoadedWeight(module, node)
         for node in module.graph.nodes
-        if (names := _stored(node)) and not written.intersection(names)
+        if _is_made_of_weights(node) and not written & {str(item.target) for item in node.all_input_nodes}
     }
 
 
-def take_float_weights(graph: Graph, weights: Mapping[str, Any]) -> None:
-    """Read the weights of these names in a graph, in place, where it dequantises them."""
-    for node in [node for node in graph.nodes if node.name in weights and node.target is DEQUANTIZE]:
+def take_loaded_weights(graph: Graph, weights: Mapping[str, Any]) -> None:
+    """Read the weights of these names in a graph, in place, where it makes them."""
+    for node in [node for node in graph.nodes if node.name in weights and node.target in _READERS]:
         with graph.inserting_before(node):
             call = graph.create_node("call_module", f"{WEIGHTS}.{node.name}", ())
         node.replace_all_uses_with(call)
@@ -74,12 +75,11 @@ def take_float_weights(graph: Graph, weights: Mapping[str, Any]) -> None:
                 graph.erase_node(operand)
 
 
-def _stored(node: Node) -> tuple[str, ...]:
-    """The names of the attributes that a node dequantises for engines; none if it is for something else."""
-    if node.target is not DEQUANTIZE or node.args[2] is not None:
-        return ()
-    if any(user.target is not OPERATOR for user in node.users):
-        return ()
-    operands = node.all_input_nodes
-    found = tuple(str(operand.target) for operand in operands if operand.op == "get_attr")
-    return found if len(found) == len(operands) == 2 else ()
+_READERS: Mapping[Any, Any] = MappingProxyType({DEQUANTIZE: OPERATOR, PACK_INT4: PACKED_PRODUCT})
+"""What makes weights, and what must be all that reads them."""
+
+
+def _is_made_of_weights(node: Node) -> bool:
+    if node.target not in _READERS or any(user.target is not _READERS[node.target] for user in node.users):
+        return False
+    return bool(node.all_input_nodes) and all(item.op == "get_attr" for item in node.all_input_nodes)

@@ -60,10 +60,30 @@ def _table(*rows: tuple[int, int, int, dict[str, float]]) -> tuple[ProductTimes,
 
 
 TIMES = _table(
-    (1, 14336, 4096, {"f16": 40.2, "int8 weights": 33.7, "int4 weights": 30.4, "int8": 27.0, "fp8": 28.6}),
-    (8, 14336, 4096, {"f16": 35.2, "int8 weights": 34.2, "int4 weights": 30.4, "int8": 27.0, "fp8": 28.6}),
-    (64, 4096, 4096, {"f16": 11.7, "int8 weights": 36.8, "int4 weights": 21.3, "int8": 12.2}),
-    (512, 14336, 4096, {"f16": 95.7, "int8 weights": 146.4, "int4 weights": 422.5, "int8": 72.8}),
-    (3072, 768, 768, {"f16": 12.3, "int8 weights": 21.9, "int8": 16.7}),
-    (3072, 3072, 768, {"f16": 26.3, "int8": 47.5}),
+    (
+        *(1, 4096, 4096),
+        {"f16": 16.6, "int4 weights": 14.5, "int8": 18.0, "fp8": 17.9, "fp8 pytorch": 8.1, "int4 weights pytorch": 6.9},
+    ),
+    (
+        *(1, 14336, 4096),
+        {"f16": 40.2, "int8 weights": 33.7, "int4 weights": 30.4, "int8": 27.0, "fp8": 28.6}
+        | {"fp8 pytorch": 18.3, "int4 weights pytorch": 18.2},
+    ),
+    (
+        *(8, 14336, 4096),
+        {"f16": 35.2, "int8 weights": 34.2, "int4 weights": 30.4, "int8": 27.0, "fp8": 28.6}
+        | {"fp8 pytorch": 18.8, "int4 weights pytorch": 41.2},
+    ),
+    (
+        *(64, 4096, 4096),
+        {"f16": 11.7, "int8 weights": 36.8, "int4 weights": 21.3, "int8": 12.2, "fp8 pytorch": 9.7, "fp8": 12.0}
+        | {"int4 weights pytorch": 79.3},
+    ),
+    (
+        *(512, 14336, 4096),
+        {"f16": 95.7, "int8 weights": 146.4, "int4 weights": 422.5, "int8": 72.8, "fp8": 93.1, "fp8 pytorch": 46.4},
+    ),
+    (3072, 768, 768, {"f16": 12.3, "int8 weights": 21.9, "int8": 16.7, "fp8": 16.0, "fp8 pytorch": 7.2}),
+    (3072, 3072, 768, {"f16": 26.3, "int8": 47.5, "fp8": 44.0, "fp8 pytorch": 16.0}),
+    (3072, 768, 3072, {"f16": 27.9, "int8": 23.0, "fp8": 36.3, "fp8 pytorch": 13.0}),
 )

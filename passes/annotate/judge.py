@@ -11,7 +11,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from ...compiler.ir.aliasing import mutates
-from ...compiler.ir.annotations import is_kept_view, kept_whole
+from ...compiler.ir.annotations import annotations_of, is_kept_view, kept_whole
 from ...compiler.ir.call import Call
 from ...compiler.ir.collectives import group_of, is_collective
 from ...compiler.ir.dependencies import data_dependent, new_sizes
@@ -52,6 +52,9 @@ class Judge:
             return [Reason("TP208", f"the caller gets the result of {op_name(node.target)} and what it is a view of.")]
         if self._writes:
             return [_among_writes(node)]
+        faster = annotations_of(node).get("pytorch")
+        if faster is not None:
+            return [Reason("TP309", str(faster))]
         converter = self._registry.get(node.target)
         if converter is None:
             return list(general_reasons(node, self._bounds, self._inner)) or [_no_converter(node, self._registry)]

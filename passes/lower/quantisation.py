@@ -42,8 +42,10 @@ class Quantisation(Pass):
         if mutates(program.graph) or not _is_concerned(program):
             return program
         # Most models are not quantised, and do not wait for what rewrites those that are.
+        from .deduplicate import Deduplicate
         from .few_rows import pad_few_rows
         from .known_values import KnownValues
+        from .pytorch_products import PytorchProducts
         from .quantised_products import QuantisedProducts, products_text
         from .settled_steps import SettledSteps
         from .shared_steps import share_steps
@@ -57,13 +59,17 @@ class Quantisation(Pass):
         store_grids(program, known)
         if not before and not any(node.target is DEQUANTIZE for node in program.op_nodes):
             return program
+        # Each layer finds the largest number of an input for itself.
+        program = Deduplicate().run(program, ctx)
         halves = bool(ctx.settings.enabled_precisions & HALVES)
         products = QuantisedProducts(program, known, ctx.settings.compute_capabilities, halves)
         products.run()
         share_steps(program, known)
+        found = products.found()
+        PytorchProducts(program, known, ctx.settings).run()
         pad_few_rows(program)
         remove_dead(program.graph)
-        text = products_text(products.found())
+        text = products_text(found)
         if text:
             ctx.note(text)
         return program

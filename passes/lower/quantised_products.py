@@ -166,9 +166,9 @@ class QuantisedProducts:
             return False
         scale = node_of(left.args[1])
         steps, result = value_of(scale), value_of(node)
-        if self._known.of(scale) is not None or steps.dim() == 0 or math.prod(steps.shape) == 1:
+        if self._known.of(scale) is not None or (steps.dim() and not _is_one(steps.shape[-1])):
             return False
-        if not _is_one(steps.shape[-1]) or first.dtype != second.dtype or not self._is_plain(second, node):
+        if first.dtype != second.dtype or not self._is_plain(second, node):
             return False
         if node.target is aten.addmm.default and (len(node.args) > 3 or node.kwargs):
             return False

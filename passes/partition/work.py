@@ -10,7 +10,7 @@ import networkx as nx
 import torch
 from torch.fx import Node
 
-from ...compiler.ir.operators import GRU, LSTM, RNN_RELU, RNN_TANH
+from ...compiler.ir.operators import GRU, LSTM, QUANTIZE, RNN_RELU, RNN_TANH, SCALED_PRODUCT
 from ...compiler.ir.program import Program, bodies_of
 from ...compiler.ir.symbols import example_size
 from ...compiler.settings import DEFAULT_BLOCK_SIZE
@@ -39,8 +39,11 @@ def note_heavy(graph: nx.DiGraph, program: Program) -> None:
 
 
 def is_heavy(node: Node) -> bool:
-    """Whether a node does the work of many: recurrent layers, loops and branches, and large products."""
-    if node.target in _RECURRENT:
+    """Whether a node does the work of many: recurrent layers, loops and branches, and large products.
+
+    What quantises for a product in PyTorch does, too: it is one kernel with what is before it, and several in PyTorch.
+    """
+    if node.target in _RECURRENT or (node.target is QUANTIZE and any(u.target is SCALED_PRODUCT for u in node.users)):
         return True
     bodies = bodies_of(node)
     if bodies:

@@ -56,25 +56,17 @@ def test_many_rows(kind: str, tmp_path) -> None:
         agree(other, model, (x,), 2e-3)
 
 
-def test_it_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trt_passes.compiler.runtime import when_loaded
-
-    calls = []
-
-    def counted(*arguments: object) -> torch.Tensor:
-        calls.append(arguments)
-        return DEQUANTIZE(*arguments)
-
+def test_it_is_computed_once() -> None:
     model, compiled, x = compiled_for(ROWS)
-    monkeypatch.setattr(when_loaded, "DEQUANTIZE", counted)
-    for _ in range(3):
-        compiled(x)
-    assert len(calls) == 1
+    (weight,) = vars(compiled._trt_passes_weights).values()
     before = compiled(x)
+    made = weight()
+    assert made.shape == (COLUMNS, INNER)
+    assert weight() is made
     next(buffer for buffer in compiled.buffers() if buffer.dtype == torch.float32).mul_(2)
     torch.testing.assert_close(compiled(x), 2 * before, rtol=2e-2, atol=2e-2)
     agree(compiled, model, (x,), 2e-3)  # shares its memory
-    assert len(calls) == 2
+    assert weight() is not made
 
 
 @pytest.mark.parametrize("rows", [1, 8])
