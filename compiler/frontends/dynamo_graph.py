@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
 import re
@@ -21,6 +22,7 @@ from ..ir.input import Input
 from ..ir.module_state import with_state
 from ..ir.program import Program
 from ..ir.retraced import HIDING_NAMES, retraced
+from ..ir.symbols import expression, finite
 from ..runtime.autocast import autocast_off
 from .declared_ranges import with_inputs
 from .exported_program import export_module, unshared
@@ -118,6 +120,8 @@ class DynamoGraph:
         exported = export_module(module, tuple(examples), {}, shapes)
         written = _written(exported)
         tensors = [item for item in taken if item.shape is not None]
+        chosen = ranges
+        ranges = ranges.within(exported, tensors)
         program = keep_returned_views(
             with_inputs(
                 name_modules_like_users(exported), tuple(ranges.declared(item, args[item.index]) for item in tensors)
@@ -130,7 +134,11 @@ class DynamoGraph:
             tuple(constants),
             frozenset(index for index, path in module.paths.items() if path in written),
             {(index, dim): ranges.of_size(size) for index, dim, size in dims},
-            frozenset((index, dim) for index, dim, size in dims if size.high is None),
+            frozenset(
+                (index, dim)
+                for index, dim, size in dims
+                if size.high is None and ranges.of_size(size)[1] == chosen.of_size(size)[1]
+            ),
         )
 
     def _sizes(self) -> dict[int, tuple[int, int]]:
@@ -213,6 +221,30 @@ class _Ranges:
     def of_size(self, size: Size) -> tuple[int, int]:
         return self.known[size.expr]
 
+    def within(self, exported: ExportedProgram, inputs: Sequence[GraphInput]) -> _Ranges:
+        """The ranges, as far as the program is for them.
+
+        Operators decide by sizes, too, and dynamo does not always say so in the ranges that it gives. Arguments of
+        other sizes do not fit then, and PyTorch runs the graph.
+        """
+        tensors = [node for node in Program(exported).user_inputs if isinstance(node.meta.get("val"), torch.Tensor)]
+        if len(tensors) != len(inputs):
+            return self
+        pairs = [
+            (size, expression(tensor.meta["val"].shape[dim]))
+            for item, tensor in zip(inputs, tensors, strict=True)
+            for dim, size in _dynamic(item)
+        ]
+        known = dict(self.known)
+        for size, found in pairs:
+            known[size.expr] = _both(known[size.expr], _allowed(exported, found))
+        for _, found in pairs:
+            # What the program takes for one size has one range.
+            one = [size.expr for size, other in pairs if other == found]
+            limits = functools.reduce(_both, (known[expr] for expr in one))
+            known.update(dict.fromkeys(one, limits))
+        return _Ranges(known)
+
     def hints(self, item: GraphInput) -> Any:
         """What `dynamic_shapes` of torch.export says about an input."""
         if item.number is not None:
@@ -226,6 +258,23 @@ class _Ranges:
         for dim, size in _dynamic(item):
             low[dim], high[dim] = self.of_size(size)
         return Input(min_shape=low, opt_shape=tensor.shape, max_shape=high, dtype=tensor.dtype, name=item.name)
+
+
+def _allowed(exported: ExportedProgram, size: Any) -> tuple[int, int | None]:
+    """The smallest and the largest value of a size of a program; None for no largest."""
+    if isinstance(size, int):
+        return size, size
+    limits = exported.range_constraints.get(size)
+    if limits is None:
+        return 0, None
+    low = finite(limits.lower)
+    # torch.export assumes sizes of at least 2 while tracing, which is no limit of the model's.
+    return (0 if low is None or low <= 2 else low), finite(limits.upper)
+
+
+def _both(one: tuple[int, int], other: tuple[int, int | None]) -> tuple[int, int]:
+    low, high = max(one[0], other[0]), one[1] if other[1] is None else min(one[1], other[1])
+    return (low, high) if low <= high else one
 
 
 def _limits(size: Size, actual: int, known: Mapping[sympy.Expr, tuple[int, int]]) -> tuple[int, int]:
