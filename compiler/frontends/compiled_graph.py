@@ -100,6 +100,9 @@ class CompiledGraph:
         with tracing():
             if self._built is not None and self._built.fits(args):
                 return self._built
+            if torch._C._dispatch_tls_is_dispatch_key_excluded(torch._C.DispatchKey.PythonTLSSnapshot):
+                self._leave("it is called by a tensor class's __torch_dispatch__, where PyTorch traces nothing")
+                return None
             if not self._are_plain(args) or (self._built is not None and not self._may_rebuild(args)):
                 return None
             # Whatever was built for weights that are no more must not run again.

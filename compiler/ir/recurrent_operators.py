@@ -9,13 +9,15 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from .operators import GRU, LSTM, RNN_RELU, RNN_TANH
+from .recurrent_cells import gru_cell, lstm_cell
 
 # Pairs, because dynamo, which traces the mode inside torch.cond and while_loop, cannot look up in a mapping proxy.
 _REPLACEMENTS = ((torch.lstm, LSTM), (torch.gru, GRU), (torch.rnn_tanh, RNN_TANH), (torch.rnn_relu, RNN_RELU))
+_CELLS = ((torch.lstm_cell, lstm_cell), (torch.gru_cell, gru_cell))
 
 
 class WholeRecurrentLayers(TorchFunctionMode):
-    """While it is active in a thread, recurrent layers call the package's operators."""
+    """While it is active in a thread, recurrent layers call the package's operators, and cells are their steps."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -24,6 +26,9 @@ class WholeRecurrentLayers(TorchFunctionMode):
         for original, replacement in _REPLACEMENTS:
             if func is original and not kwargs and _is_deterministic_and_padded(args):
                 return replacement(*args)
+        for original, steps in _CELLS:
+            if func is original and not kwargs:
+                return steps(*args)
         return func(*args, **(kwargs or {}))
 
 

@@ -68,37 +68,6 @@ def transformer_encoder_layer(
     return F.layer_norm(x + fed(x), [width], *second, eps)
 
 
-def lstm_cell(
-    x: torch.Tensor,
-    state: Any,
-    weight: torch.Tensor,
-    state_weight: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    state_bias: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """`aten::lstm_cell`, which is one operator without a graph on a GPU."""
-    before, kept = state
-    gates = F.linear(x, weight, bias) + F.linear(before, state_weight, state_bias)
-    enter, forget, cell, out = gates.chunk(4, 1)
-    now = torch.sigmoid(forget) * kept + torch.sigmoid(enter) * torch.tanh(cell)
-    return torch.sigmoid(out) * torch.tanh(now), now
-
-
-def gru_cell(
-    x: torch.Tensor,
-    state: torch.Tensor,
-    weight: torch.Tensor,
-    state_weight: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    state_bias: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """`aten::gru_cell`, likewise."""
-    given, kept = F.linear(x, weight, bias).chunk(3, 1), F.linear(state, state_weight, state_bias).chunk(3, 1)
-    reset, update = torch.sigmoid(given[0] + kept[0]), torch.sigmoid(given[1] + kept[1])
-    new = torch.tanh(given[2] + reset * kept[2])
-    return (state - new) * update + new
-
-
 def _for_all_heads(mask: torch.Tensor, kind: int | None) -> torch.Tensor:
     """A mask of four dimensions: of kind 0 it is [queries, keys], of kind 1 [batch, keys]."""
     if mask.dim() == 2:

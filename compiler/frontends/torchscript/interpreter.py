@@ -13,9 +13,10 @@ from torch.fx import traceback as fx_traceback
 from torch.utils import _pytree as pytree
 
 from ...errors import UserError
+from ...ir.recurrent_cells import gru_cell, lstm_cell
 from .code import Code, Op, Origin, function_graph, read_code
 from .decisions import DeclaredSizes, both
-from .fast_paths import gru_cell, lstm_cell, multi_head_attention, transformer_encoder_layer
+from .fast_paths import multi_head_attention, transformer_encoder_layer
 from .mkldnn import in_mkldnn
 from .native import is_native, run_native
 from .packed import number_in

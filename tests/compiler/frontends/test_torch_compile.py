@@ -432,3 +432,17 @@ def test_an_argument_that_is_called_self_but_for_a_line(dynamic: bool | None) ->
     compiled = torch.compile(Model(), backend=backend(), dynamic=dynamic)
     x = torch.randn(3, 4)
     torch.testing.assert_close(compiled(x), Model()(x))
+
+
+def test_graphs_that_a_tensor_class_calls_stay_in_pytorch() -> None:
+    doubled = torch.compile(lambda x: torch.relu(x) * 2, backend=backend())
+
+    class Doubled(torch.Tensor):
+        @classmethod
+        def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return doubled(torch.arange(-2.0, 2.0))
+
+    x = torch.Tensor._make_subclass(Doubled, torch.zeros(4))
+    with pytest.warns(RuntimeWarning, match="called by a tensor class's __torch_dispatch__"):
+        result = torch.sin(x)
+    torch.testing.assert_close(result, torch.tensor([0.0, 0.0, 0.0, 2.0]))

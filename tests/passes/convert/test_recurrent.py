@@ -6,6 +6,7 @@ import trt_passes as tp
 from torch import nn
 from trt_passes.compiler.ir.recurrent_operators import WholeRecurrentLayers
 
+from tests.marks import gpu
 from tests.models import TORCH_RELEASE
 from tests.oracle import check
 
@@ -122,3 +123,37 @@ class Elu(nn.Module):
 def test_elu_between_two_loops_is_built(between):
     with WholeRecurrentLayers():
         assert check(Elu(between), [x], build=True).layers()
+
+
+class Steps(nn.Module):
+    """Cells, one step after the other: x [5,3,4] -> [3,6]."""
+
+    def __init__(self, bias=True):
+        super().__init__()
+        torch.manual_seed(0)
+        self.gru, self.lstm = nn.GRUCell(4, 6, bias=bias), nn.LSTMCell(6, 6, bias=bias)
+
+    def forward(self, x):
+        state, kept = x.new_zeros(x.shape[1], 6), None
+        for item in x.unbind(0):
+            state = self.gru(item, state)
+            kept = self.lstm(state, kept)
+        return kept[0] + state
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_cells_are_the_steps_that_pytorch_takes(bias):
+    model = Steps(bias).eval()
+    with WholeRecurrentLayers():
+        steps = model(x)
+    torch.testing.assert_close(steps, model(x))
+    check(model, [x], build=bias)
+
+
+@gpu
+@pytest.mark.parametrize("ir", ["dynamo", "torch_compile"])
+def test_cells_on_a_gpu_are_in_the_engine(ir):
+    model = Steps().eval().cuda()
+    torch._dynamo.reset()
+    compiled = tp.compile(model, [x.cuda()], ir=ir, min_block_size=1, executor="tensorrt")
+    torch.testing.assert_close(compiled(x.cuda()), model(x.cuda()), rtol=1e-2, atol=1e-3)
