@@ -21,9 +21,14 @@ class _Last:
     Not attributes of a module: torch.export warns of tensors there.
     """
 
-    of: Any = None
-    result: Any = None
-    taken: int = 0
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as before the first call."""
+        self.of: Any = None
+        self.result: Any = None
+        self.taken = 0
 
 
 class Together(nn.Module):
@@ -49,14 +54,14 @@ class Together(nn.Module):
         blocks = self._last.result.unflatten(-1, (-1, self.width)).narrow(-2, start, count)
         self._last.taken += 1
         if self._last.taken == len(self.sizes):
-            # As it was before the call: what a model keeps in Python makes `trace` call it several times.
+            # As it was before the call: else `trace` calls the model several times to see what it makes of that.
             self.forget()
         columns: torch.Tensor = blocks.reshape(*x.shape[:-1], self.sizes[number])
         return columns
 
     def forget(self) -> None:
         """Let go of what was computed."""
-        self._last = _Last()
+        self._last.forget()
 
 
 def _joined(parameters: Sequence[torch.Tensor]) -> nn.Parameter:
