@@ -14,17 +14,11 @@ from ..compiler.ir.tuning import Tuning
 from ..compiler.manager import compile_program
 from ..compiler.settings import Settings
 
-_SIZE = 4096  # elements: so few that only launches count
+_ROWS, _WIDTH, _LAYERS = 1024, 512, 6  # of the layers between which engines are cut
 _KERNELS = 8
 _COPIED = 1 << 28  # bytes: more than a cache holds
 _COPIED_ON_CPU = 1 << 20
-
-
-class _Steps(nn.Module):
-    """Arithmetic with one operator in the middle that can be kept in PyTorch."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(torch.neg(torch.relu(x) + 1.0)) * 2.0
+_PIPELINE = "decompose,annotate,partition{{min-block-size=1,max-segment-nodes={}}},convert,build,splice"
 
 
 def with_borders(
@@ -33,33 +27,36 @@ def with_borders(
     timer: Callable[[Sequence[Callable[[], Any]]], list[float]],
     device: torch.device,
 ) -> Tuning:
-    """A tuning with `border_us`, `launch_us` and `bandwidth` as they are measured on a device."""
-    x = torch.randn(_SIZE, device=device)
-    whole, split = _compiled(settings, ()), _compiled(settings, ("aten.neg",))
-    whole, split = whole.to(device), split.to(device)
+    """A tuning with `border_us`, `launch_us` and `bandwidth` as they are measured on a device.
+
+    What a border costs is what layers take longer in an engine each than in one of all, with what is not fused then.
+    """
+    layers = [layer for _ in range(_LAYERS) for layer in (nn.Linear(_WIDTH, _WIDTH), nn.GELU())]
+    model, x = nn.Sequential(*layers).half().eval(), torch.randn(_ROWS, _WIDTH, device=device).half()
+    whole, cut = (_compiled(model, x, settings, nodes).to(device) for nodes in (2 * _LAYERS, 2))
     nbytes = _COPIED if device.type == "cuda" else _COPIED_ON_CPU
     large = torch.empty(nbytes, dtype=torch.uint8, device=device)
     other = torch.empty_like(large)
+    small = x[0].clone()
 
     def kernels() -> torch.Tensor:
-        y = x
+        y = small
         for _ in range(_KERNELS):
             y = torch.neg(y)
         return y
 
     with torch.no_grad():
-        calls = [lambda: whole(x), lambda: split(x), kernels, lambda: other.copy_(large)]
-        one, two, several, copy = timer(calls)
-    launch = several / _KERNELS
+        calls = [lambda: whole(x), lambda: cut(x), kernels, lambda: other.copy_(large)]
+        one, many, several, copy = timer(calls)
     return replace(
         tuning,
-        border_us=max(two - one - launch, 0.0),
-        launch_us=launch,
+        border_us=max((many - one) / (_LAYERS - 1), 0.0),
+        launch_us=several / _KERNELS,
         bandwidth=round(2 * nbytes / copy * 1e6, -9) or 1e9,
     )
 
 
-def _compiled(settings: Settings, in_pytorch: tuple[str, ...]) -> Any:
-    plain = Settings(executor=settings.executor, min_block_size=1, torch_executed_ops=frozenset(in_pytorch))
-    program = trace(_Steps().eval(), [torch.randn(_SIZE)])
-    return compile_program(program, plain, "decompose,annotate,partition,convert,build,splice")
+def _compiled(model: nn.Module, x: torch.Tensor, settings: Settings, nodes: int) -> Any:
+    """A model in engines of at most so many op nodes."""
+    plain = Settings(executor=settings.executor, min_block_size=1)
+    return compile_program(trace(model, [x.cpu()]), plain, _PIPELINE.format(nodes))

@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -157,7 +158,7 @@ def tune_program(
     windows = {pattern: Window.around(lowered, node, alone) for pattern, node, _ in wanted}
     names = {name for window in windows.values() for name in window.inputs}
     args, kwargs = call_arguments(lowered)
-    values = values_of(lowered, names, graph_arguments(lowered, args, kwargs)) if wanted else {}
+    values = values_of(lowered, names, graph_arguments(lowered, args, kwargs), device) if wanted else {}
     tuning = known
     if wanted and not known.patterns:
         tuning = with_borders(known, settings, timer, device)
@@ -218,22 +219,33 @@ def _measured(
     """
     module = window.module(program).eval()
     inputs = [values[name].to(device) for name in window.inputs]
-    calls: dict[str, Callable[[], Any]] = {}
     errors: dict[str, float] = {}
+    calls: dict[str, Callable[[], Any]] = {}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        traced = trace(module.cpu(), [item.cpu() for item in inputs])
         exact = Lockstep(module.to(device)).compare(inputs)[1]
-        for name in variants:
+
+        def compiled(name: str) -> Any:
+            rows = {other: Measured(0.0 if other == name else 1e9) for other in variants}
+            # No border costs anything, and a neighbour that was not measured costs too much to go along.
+            forced = Tuning(tuning.gpu, {}, {pattern: rows}, 0.0, 1e9, float("inf"))
             try:
-                rows = {other: Measured(0.0 if other == name else 1e9) for other in variants}
-                # No border costs anything, and a neighbour that was not measured costs too much to go along.
-                forced = Tuning(tuning.gpu, {}, {pattern: rows}, 0.0, 1e9, float("inf"))
-                compiled = _with_variant(module, inputs, forced, settings).to(device)
-                result = compiled(*inputs)
-            except Exception:  # a variant that cannot be built or run here is none
+                return _with_variant(traced, forced, settings)
+            except Exception:  # a variant that cannot be built here is none
+                return None
+
+        with ThreadPoolExecutor(len(variants)) as pool:  # builders work beside each other
+            made = list(pool.map(compiled, variants))
+        for name, item in zip(variants, made, strict=True):
+            try:
+                ready = None if item is None else item.to(device)
+                if ready is None:
+                    continue
+                errors[name] = output_error(ready(*inputs), exact)
+                calls[name] = functools.partial(ready, *inputs)
+            except Exception:  # nor is one that cannot be run
                 continue
-            errors[name] = output_error(result, exact)
-            calls[name] = functools.partial(compiled, *inputs)
         times = dict(zip(calls, timer(list(calls.values())) if calls else [], strict=True))
     if PYTORCH in times:
         crossing = 2 * _crossing_bytes(window.node) / tuning.bandwidth * 1e6
@@ -247,10 +259,9 @@ def _crossing_bytes(node: Node) -> int:
     return sum(map(_nbytes, (*read, *([node] if node.users else []))))
 
 
-def _with_variant(module: Any, inputs: Sequence[Any], forced: Tuning, settings: Settings) -> Any:
+def _with_variant(program: Program, forced: Tuning, settings: Settings) -> Any:
     own = settings.updated({"tuning": forced, "preset": "fast", "max_error": None, "min_block_size": 1})
     own = own.updated({"check": None, "dump_dir": None, "cuda_graphs": False, "pass_through_build_failures": True})
-    program = trace(module.cpu(), [item.cpu() for item in inputs])
     return compile_program(program, own, "decompose,annotate,partition,convert,build,splice")
 
 

@@ -66,30 +66,46 @@ class Window:
 
 def _is_small(node: Node, alone: Collection[Node]) -> bool:
     """Whether a neighbour goes along: arithmetic and moves, which TensorRT fuses."""
-    if node.op != "call_function" or node in alone or is_symbolic(node):
+    # What picks a result of another operator is not taken without it.
+    if node.op != "call_function" or node in alone or is_symbolic(node) or is_getitem(node):
         return False
     schema = getattr(node.target, "_schema", None)
     return isinstance(node.meta.get("val"), torch.Tensor) and not (schema is not None and schema.is_mutable)
 
 
 class Values(Interpreter):
-    """Runs a program's graph in PyTorch and keeps the values of some nodes."""
+    """Runs a program's graph in PyTorch on a device, and keeps the values of some nodes.
 
-    def __init__(self, program: Program, wanted: Collection[str]) -> None:
+    Args:
+        program: the program, whose tensors may be elsewhere.
+        wanted: names of nodes.
+        device: where everything is computed: a large model in halves takes minutes on a CPU.
+    """
+
+    def __init__(self, program: Program, wanted: Collection[str], device: torch.device) -> None:
         super().__init__(program.exported.graph_module)
         self.found: dict[str, torch.Tensor] = {}
-        self._wanted = frozenset(wanted)
+        self._wanted, self._device = frozenset(wanted), device
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if kwargs.get("device") is not None:
+            kwargs = {**kwargs, "device": self._device}
+        return super().call_function(target, args, kwargs)
 
     def run_node(self, n: Node) -> Any:
         value = super().run_node(n)
+        if n.op in ("placeholder", "get_attr") and isinstance(value, torch.Tensor):
+            value = value.to(self._device)
         if n.name in self._wanted and isinstance(value, torch.Tensor):
             self.found[n.name] = value.clone()
         return value
 
 
-def values_of(program: Program, names: Collection[str], arguments: list[Any]) -> Mapping[str, torch.Tensor]:
-    """The values of some nodes of a program, given those of its placeholders."""
-    run = Values(program, names)
+def values_of(
+    program: Program, names: Collection[str], arguments: list[Any], device: torch.device
+) -> Mapping[str, torch.Tensor]:
+    """The values of some nodes of a program on a device, given those of its placeholders."""
+    run = Values(program, names, device)
     with torch.no_grad():
         run.run(*arguments, enable_io_processing=False)
     return run.found

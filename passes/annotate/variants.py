@@ -58,6 +58,9 @@ class VariantChoice:
                     # Where there is one way only, it is measured under the name of all such.
                     ways = possible or [ONE_WAY]
                     wanted = self._tuning.best(pattern, ways, self._settings.preset, self._settings.max_error)
+                    default = converter.chosen(call, self._is_constant, None, self._settings.preset)
+                    if wanted is not None and default is not None and self._is_as_good(pattern, default.name, wanted):
+                        wanted = default.name
                     if wanted == PYTORCH:
                         return Choice(reason=Reason("TP306", self._tuning.why_more_exact(pattern, ways)))
                 if self._settings.quantised_weights == "fast":
@@ -69,8 +72,19 @@ class VariantChoice:
             return Choice()
         return Choice(None if chosen is None else chosen.name)
 
+    def _is_as_good(self, pattern: str, default: str, wanted: str) -> bool:
+        """Whether the default takes hardly longer than the fastest, and is exact enough."""
+        assert self._tuning is not None
+        ways = (default, wanted)
+        allowed = self._tuning.allowed(pattern, ways, self._settings.preset, self._settings.max_error)
+        return all(name in allowed for name in ways) and allowed[default].us <= allowed[wanted].us * CLEARLY
+
     def _is_constant(self, argument: Any) -> bool:
         return isinstance(argument, Node) and argument.name in self._constants
+
+
+CLEARLY = 1.03
+"""How many times a default must take what another variant does to give way to it: less may be noise."""
 
 
 def wrong_place(tuning: Tuning) -> str | None:
