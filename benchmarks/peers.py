@@ -120,6 +120,8 @@ def prepare(peer: str, model: Any, inputs: tuple[Any, ...], name: str = "", shar
     compiled = tp.compile(model, inputs, executor="tensorrt", cuda_graphs=peer != "trt-passes", **options)
     report = compiled.report
     notes |= {"verdicts": dict(report.verdicts), "op_nodes": sum(report.verdicts.values())}
+    graphs = getattr(compiled, "cuda_graphs", None)
+    notes["not_captured"] = lambda: None if graphs is None else graphs.reason
     plain = functools.partial(compiled.change_options, cuda_graphs=False)
     return Prepared(compiled, len(report.segments), dict(report.versions), notes, plain)
 
@@ -210,6 +212,7 @@ def measure(name: str, peer: str, sharing: Sharing) -> dict[str, Any]:
             # Others may compile on a GPU that is shared, and disturb some rounds.
             rounds = 1 if sharing.lock is None else 5
             times = {key: min(each(prepared.call, inputs) for _ in range(rounds)) for key, each in CALLS.items()}
+            prepared.notes.update({key: value() for key, value in prepared.notes.items() if callable(value)})
             prepared.without_graphs()
             replayed = replay_ms(prepared.call, inputs, rounds)
         return {

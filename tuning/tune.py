@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from ..compiler.settings import Settings
 from ..compiler.tensorrt.registry import default_registry
 from .borders import with_borders
 from .timing import timed
+from .whole import with_best_border
 from .window import Window, values_of
 
 LEAST = 0.1
@@ -171,6 +172,11 @@ def tune_program(
         tuning = replace(tuning, patterns={**tuning.patterns, pattern: measured})
         if output is not None:
             tuning.save(output)
+    if wanted and tuning.patterns:
+        if progress is not None:
+            progress("the price of a border in the whole model", len(wanted), len(wanted))
+        with suppress(RuntimeError):  # a call that cannot be captured: what borders cost by themselves is known
+            tuning = with_best_border(program, tuning, settings, timer, device, deadline)
     if output is not None:
         tuning.save(output)
     return tuning

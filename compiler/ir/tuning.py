@@ -37,6 +37,9 @@ ALIKE = 1.1
 BORDER_US, LAUNCH_US, BANDWIDTH = 5.0, 2.0, 2e12
 """What a file holds that does not say them: about those of a large GPU under CUDA graphs."""
 
+TOO_DEAR = 1e9
+"""The `border_us` from which on nothing leaves an engine for being faster in PyTorch."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -55,7 +58,7 @@ class Tuning:
         versions: of the libraries.
         patterns: an operator with the types and sizes of its arguments, as `pattern_of` writes it, and what its
             variants took, by name.
-        border_us: what it costs to leave an engine for PyTorch and come back.
+        border_us: what it costs to leave an engine for PyTorch and come back; see `TOO_DEAR`.
         launch_us: what a kernel of PyTorch takes at least.
         bandwidth: bytes per second that the GPU reads and writes.
         name: of the file, for messages.

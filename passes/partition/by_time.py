@@ -13,7 +13,7 @@ from ...compiler.ir.annotations import annotations_of
 from ...compiler.ir.dependencies import producer_of
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.program import Program, bodies_of, is_symbolic
-from ...compiler.ir.tuning import ONE_WAY, PYTORCH, Measured, Tuning, pattern_of, us_text
+from ...compiler.ir.tuning import ONE_WAY, PYTORCH, TOO_DEAR, Measured, Tuning, pattern_of, us_text
 from ...compiler.settings import Settings
 from .cheapest_sides import Cost, Prices, Sides
 
@@ -67,6 +67,8 @@ class Prediction:
 
     def demoted(self, graph: nx.DiGraph[str]) -> tuple[dict[str, Reason], str]:
         """The nodes of a dependency graph that stay in PyTorch, with reasons, and what that saves in words."""
+        if self.tuning.border_us >= TOO_DEAR:
+            return {}, ""
         sides = Sides(graph, self.costs, self.prices)
         chosen = self._without_rims(graph, sides.in_pytorch())
         if not chosen:

@@ -12,7 +12,8 @@ import trt_passes as tp
 from click.testing import CliRunner
 from torch import nn
 from trt_passes.compiler.cli.main import main
-from trt_passes.compiler.ir.tuning import Measured, Tuning
+from trt_passes.compiler.ir.tuning import TOO_DEAR, Measured, Tuning
+from trt_passes.tuning import tune
 from trt_passes.tuning.timing import _is_precise
 from trt_passes.tuning.tune import known_tuning, tune_program, usual_program
 
@@ -49,6 +50,13 @@ class Clock:
             call()
         self.asked.append(len(calls))
         return [float(10 * (len(calls) - index)) for index in range(len(calls))]
+
+
+@pytest.fixture(autouse=True)
+def not_whole(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only tests of that try prices of borders in the whole model."""
+    if "whole_model" not in request.node.name:
+        monkeypatch.setattr(tune, "with_best_border", lambda program, tuning, *rest: tuning)
 
 
 def tuned(model: nn.Module, clock: Any, known: Tuning = EMPTY, **options: Any) -> Tuning:
@@ -100,6 +108,28 @@ def test_the_budget_ends_it_and_the_file_can_be_continued(tmp_path: Path) -> Non
     whole = tuned(network(), Clock(), progress=lambda text, done, total: seen.append(f"{done}/{total}"))
     assert seen == ["0/4", "1/4", "2/4", "3/4"]
     assert len(whole.patterns) == 4
+
+
+def test_a_border_costs_what_makes_the_whole_model_fastest() -> None:
+    asked: list[int] = []
+
+    def clock(best: int) -> Any:
+        def times(calls: Sequence[Callable[[], Any]]) -> list[float]:
+            asked.append(len(calls))
+            if len(asked) == 1:
+                return [4.0, 39.0, 16.0, 2.0]  # a border of 7 us
+            if len(asked) < 6:
+                return [60.0] * (len(calls) - 1) + [30.0]  # PyTorch's are the last
+            return [1.0 if index == best else 2.0 for index in range(len(calls))]
+
+        return times
+
+    borders = []
+    for best in range(2):
+        asked.clear()
+        borders.append(tuned(network(), clock(best)).border_us)
+        assert asked[5:] == [2]
+    assert borders == [7.0, TOO_DEAR]
 
 
 def test_the_result_decides_a_compilation() -> None:
