@@ -11,6 +11,7 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
+from ...compiler.ir.expanded_call import NotExpandable, sizes_stay_open
 from ...compiler.ir.graph import fake_value_of
 from ...compiler.ir.program import Program, is_symbolic
 from .constant_numbers import ITEM, symbols_in, write_numbers
@@ -36,10 +37,12 @@ def write_sizes(program: Program, known: Mapping[Node, Any]) -> bool:
 
 def _written(program: Program, items: Sequence[Node], known: Mapping[Node, Any]) -> bool:
     symbols = {symbol for node in items for symbol in symbols_in(node.meta["val"])}
-    found = _traced_again(program, {node: known[node.args[0]].item() for node in items}, symbols)
-    if found is None:
+    try:
+        # What is learnt of other symbols meanwhile would be known from now on, whatever becomes of this.
+        with sizes_stay_open(program.graph):
+            numbers, values = _traced_again(program, {node: known[node.args[0]].item() for node in items}, symbols)
+    except NotExpandable:
         return False
-    numbers, values = found
     gone = symbols | {symbol for node in values for symbol in symbols_in(node.meta["val"])}
     for node, value in values.items():
         node.meta["val"] = value
@@ -54,8 +57,12 @@ def _written(program: Program, items: Sequence[Node], known: Mapping[Node, Any])
 
 def _traced_again(
     program: Program, numbers: dict[Node, Number], symbols: set[sympy.Symbol]
-) -> tuple[dict[Node, Number], dict[Node, Any]] | None:
-    """The nodes that yield numbers, and the new values of those that do not, if the symbols are numbers; or None."""
+) -> tuple[dict[Node, Number], dict[Node, Any]]:
+    """The nodes that yield numbers, and the new values of those that do not, if the symbols are numbers.
+
+    Raises:
+        NotExpandable: they cannot be.
+    """
     values: dict[Node, Any] = {}
     for node in program.graph.nodes:
         if node in numbers:
@@ -64,22 +71,29 @@ def _traced_again(
         reads = any(source in numbers or source in values for source in node.all_input_nodes)
         if node.op == "output":
             if any(source in numbers for source in node.all_input_nodes):
-                return None
+                raise NotExpandable("a number is an output")
         elif concerned or (reads and node.meta.get("val") is not None):
-            if not is_pure(node) or not (is_symbolic(node) or _is_operator(node)):
-                return None
-            args, kwargs = map_arg((node.args, node.kwargs), lambda source: _value(source, numbers, values))
-            try:
-                value = fake_value_of(node, args, kwargs)
-            except Exception:
-                return None  # what it cannot be traced with is left to the model's calls
-            if symbols_in(value) - symbols_in((args, kwargs)):
-                return None  # its size depends on values, and would get another symbol
+            value = _new_value(node, numbers, values)
+            if symbols_in(value) & symbols:
+                raise NotExpandable(f"{node} has a symbol still")
             if isinstance(value, Number):
                 numbers[node] = value
             elif concerned or not _is_same(value, node.meta["val"]):
                 values[node] = value
     return numbers, values
+
+
+def _new_value(node: Node, numbers: Mapping[Node, Number], values: Mapping[Node, Any]) -> Any:
+    if not is_pure(node) or not (is_symbolic(node) or _is_operator(node)):
+        raise NotExpandable(f"{node} is not computed with numbers alone")
+    args, kwargs = map_arg((node.args, node.kwargs), lambda source: _value(source, numbers, values))
+    try:
+        value = fake_value_of(node, args, kwargs)
+    except Exception as error:
+        raise NotExpandable(f"{node} raises") from error  # what it cannot be traced with is left to the model's calls
+    if symbols_in(value) - symbols_in((args, kwargs)):
+        raise NotExpandable(f"the size of {node} depends on values, and would get another symbol")
+    return value
 
 
 def _value(source: Node, numbers: Mapping[Node, Number], values: Mapping[Node, Any]) -> Any:
