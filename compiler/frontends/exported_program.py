@@ -34,6 +34,7 @@ from .contiguous_calls import ContiguousCalls
 from .dataclasses_in_results import results_registered
 from .declared_ranges import with_inputs
 from .example_decisions import NotWanted, values_of_examples, with_decisions
+from .flex_attention import flex_attention_in_operators
 from .given_arguments import (
     as_leaf,
     check_containers,
@@ -225,7 +226,7 @@ def _as_traced(model: torch.nn.Module) -> Iterator[None]:
 def _called_as_traced() -> Iterator[None]:
     """While entered, models do what they do while they are traced."""
     # Models ask whether they are compiled, and mixtures of experts then call other operators.
-    with WholeRecurrentLayers(), masks_not_compared(), _exporting():
+    with WholeRecurrentLayers(), masks_not_compared(), flex_attention_in_operators(), _exporting():
         yield
 
 
@@ -404,6 +405,7 @@ def _exported(
             rebound,
             contiguous,
             masks_not_compared(),
+            flex_attention_in_operators(),
             unchanged_modules_left(),
             lines_of_decisions(__file__),
             kept_values(state_of(model)),

@@ -97,6 +97,8 @@ class MemoryReads(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Run a function of PyTorch's, and note its result if that follows from memory."""
+        if torch.compiler.is_dynamo_compiling():  # for loops and branches, it traces what is between it and them
+            return func(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         name = _name(func)
         frame = _caller(sys._getframe(1)) if name is not None else None

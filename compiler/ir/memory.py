@@ -13,8 +13,10 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 def memory_of(tensor: torch.Tensor) -> int:
     """What is equal for tensors that share memory, fake ones too, while they are alive."""
-    # Sparse tensors have no storage of their own.
-    return int(tensor.untyped_storage()._cdata) if tensor.layout == torch.strided else id(tensor)
+    # Sparse tensors have no storage of their own, and neither has what torch.vmap makes of others.
+    if tensor.layout != torch.strided or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return id(tensor)
+    return int(tensor.untyped_storage()._cdata)
 
 
 def address_of_memory(tensor: torch.Tensor) -> int:

@@ -30,6 +30,7 @@ from .cache_writes import unite_cache_writes
 from .expansion import Expansion, expandable, summary_of
 from .experts import group_experts
 from .flash_for_cpu import flash_attention_for_cpu
+from .flex_attention import expand_flex_attention
 from .in_float32 import in_float32
 from .memory_order import order_memory
 from .prims import rules
@@ -214,9 +215,13 @@ class Decompose(Pass):
         group_experts(program.graph)
         table = {**decompositions(), **quantised_rules(program.graph), **rules}
         table = {target: rule for target, rule in table.items() if target not in own}
-        program = self._expanded(
-            program, table, lambda item: item in rules or (item not in own and is_decomposed(item))
-        )
+
+        def chosen(target: Any) -> bool:
+            return target in rules or (target not in own and is_decomposed(target))
+
+        program = self._expanded(program, table, chosen)
+        if expand_flex_attention(program.exported.graph_module):
+            program = self._expanded(program, table, chosen)
         order_memory(program.graph)
         program = unite_cache_writes(program, ctx.settings.require_full_compilation)
         for place, layout in layouts.items():

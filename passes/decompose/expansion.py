@@ -84,7 +84,7 @@ class Expansion:
         """
         nodes = [node for node in self._chosen(graph) if node not in left]
         bodies = [self._trace(node) for node in nodes]
-        relaid = [result for node, body in zip(nodes, bodies, strict=True) for result in _inline(node, body)]
+        relaid = [result for node, body in zip(nodes, bodies, strict=True) for result in inline(node, body)]
         graph.eliminate_dead_code()
         refresh_values(graph, relaid)
 
@@ -109,7 +109,7 @@ class Expansion:
         return self._traced[call.key]
 
 
-def _inline(node: Node, body: GraphModule) -> list[Node]:
+def inline(node: Node, body: GraphModule) -> list[Node]:
     """Put a body in the place of a node; returns the results that lie in memory otherwise than the node's did."""
     graph = node.graph
     mapping: dict[Node, Node] = dict(zip(body.graph.find_nodes(op="placeholder"), node.all_input_nodes, strict=True))
