@@ -76,6 +76,7 @@ def assert_same(compiled: Any, model: nn.Module, tensors: list[torch.Tensor], to
     assert report.coverage == 1, {row.op for row in report.ledger if row.verdict != "trt"}
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_all_of_it_goes_to_engines() -> None:
     model = Model(lambda m, *tensors: {name: function(m, *tensors) for name, function in CASES.items()}).eval()
