@@ -75,7 +75,7 @@ def measure(kind: str, class_name: str, options: argparse.Namespace) -> dict[str
 def compared(model: Any, inputs: Mapping[str, Any], executor: str) -> dict[str, Any]:
     """What becomes of a model."""
     import trt_passes as tp
-    from sweep_judge import in_tf32, judged
+    from sweep_judge import in_tf32, in_truncated_tf32, judged
 
     started = time.perf_counter()
     refusal = ""
@@ -91,7 +91,8 @@ def compared(model: Any, inputs: Mapping[str, Any], executor: str) -> dict[str, 
     try:
         compiled = tp.compile(program, executor=executor, disable_tf32=True)
         seconds = time.perf_counter() - started - exported
-        answer = judged(model, compiled, inputs, [in_tf32(model)] if executor == "tensorrt" else [])
+        tf32 = [in_tf32(model), in_truncated_tf32(model)] if executor == "tensorrt" else []
+        answer = judged(model, compiled, inputs, tf32)
     except Exception as failure:
         traceback.print_exc()
         return {"outcome": "crash", "words": _words(failure)}

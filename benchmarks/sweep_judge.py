@@ -86,6 +86,27 @@ def in_tf32(model: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def in_truncated_tf32(model: nn.Module) -> nn.Module:
+    """A copy whose convolutions and linear layers read operands of TF32's 10 bits, the rest of the digits cut off.
+
+    So do TensorRT-RTX's kernels for some convolutions on an H200: alone, such a convolution is off by 7.6e-4, as if
+    its operands were cut, and 3.0e-4 if they are rounded, as PyTorch rounds them.
+    """
+    copied = copy.deepcopy(model)
+    for module in copied.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+            with torch.no_grad():
+                module.weight.copy_(_truncated(module.weight))
+            module.register_forward_pre_hook(lambda _, args: tuple(map(_truncated, args)))
+    return copied
+
+
+def _truncated(x: torch.Tensor) -> torch.Tensor:
+    if x.dtype != torch.float32:
+        return x
+    return (x.detach().contiguous().view(torch.int32) & ~0x1FFF).view(torch.float32)
+
+
 def outputs(model: Callable[..., Any], inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
     """The tensors that a model returns; what is random in it is the same in every call."""
     torch.manual_seed(1)

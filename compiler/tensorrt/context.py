@@ -262,6 +262,11 @@ class ConverterContext:
         self.layer_nodes[layer.name] = owner
         self._last_layer = layer.name
 
+    def number_of(self, tensor: Any) -> float | None:
+        """The number that all elements of an `ITensor` are; None if that is not known."""
+        number = self._uniform.number(tensor)
+        return None if number is None else number.item()
+
     def output(self, layer: Any, index: int, shape: Sequence[Dim]) -> Tensor:
         """A result of a layer, checked."""
         return self.check(layer.get_output(index), shape)

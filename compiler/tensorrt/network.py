@@ -16,6 +16,7 @@ from ..ir.engine_spec import Binding
 from ..ir.input import Profile
 from ..ir.symbols import Dim, Range, dim_range, dims_of, is_static, symbol_sources
 from .builders import builder_guard
+from .clamps import limit_from_above_first
 from .context import ConversionError, ConverterContext
 from .elu_beside_loops import write_elu_as_selu
 from .kernel_size import largest_kernel
@@ -153,6 +154,7 @@ class NetworkBuilder:
     def finish(self, outputs: Iterable[Node]) -> BuiltNetwork:
         """Mark the outputs and return the network."""
         write_elu_as_selu(self.context)
+        limit_from_above_first(self.context)
         repeat_small_sums(self.context)
         copy_sliced_tensors(self.context)
         copy_rows_of_chains(self.context)

@@ -134,6 +134,11 @@ def permute(ctx: ConverterContext, x: Tensor, order: Sequence[int], role: str = 
     axes = tuple(x.axis(dim) for dim in order)
     if axes == tuple(range(x.rank)):
         return x
+    moved = [axis for axis in axes if not same(x.shape[axis], 1)]
+    if moved == sorted(moved):
+        # The elements stay where they are. TensorRT-RTX's builder crashes on such transposes between products, as
+        # einsum writes them: `c = tanh(einsum("bij,bjk->bik", c, c) + c)`, three times.
+        return reshape(ctx, x, [x.shape[axis] for axis in axes], role)
     layer = ctx.network.add_shuffle(x.trt)
     layer.first_transpose = axes
     result = ctx.emit(layer, tuple(x.shape[axis] for axis in axes), role)

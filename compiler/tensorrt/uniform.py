@@ -45,6 +45,10 @@ class UniformTensors:
         if bool(row[0] == row[-1]) and bool((row == row[0]).all()):
             self._numbers[tensor.name] = row[0].clone()
 
+    def number(self, tensor: Any) -> torch.Tensor | None:
+        """The 0-d number of an `ITensor` that was noted."""
+        return self._numbers.get(tensor.name)
+
     def result(self, layer: Any) -> torch.Tensor | None:
         """The 0-d number of a new layer's first result, noted for those that read it; None if it is not uniform."""
         inputs = [layer.get_input(index) for index in range(layer.num_inputs)]

@@ -49,7 +49,8 @@ def section(transformers: Mapping[str, Mapping[str, Any]], timm: Mapping[str, Ma
             "Models of as many families of timm as there are, with random weights, on the GPU with engines "
             '(`executor="tensorrt"`), compared in the same way, with `disable_tf32`. TensorRT-RTX 1.6 computes '
             "products of float32 in TF32 on an H200 all the same, so an output is right, too, if it is at most four "
-            "times as far off as PyTorch's own in TF32. What the time did not suffice for is not in the table.",
+            "times as far off as PyTorch's own in TF32, with operands rounded as PyTorch does it, or cut off, as "
+            "TensorRT-RTX does it in some convolutions. What the time did not suffice for is not in the table.",
             *_tables(timm, "python benchmarks/sweep.py --timm --executor tensorrt"),
         ]
     return "\n\n".join(parts)

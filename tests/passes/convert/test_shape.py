@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from trt_passes.compiler.tensorrt.layers import iter_layers
 
 from tests.oracle import check
 
@@ -68,6 +69,23 @@ def test_booleans():
 
 def test_zero_dimensions():
     check(lambda x: (x.view(1), x.expand(3), x.repeat(2), x.flatten(), x.clone()), [torch.tensor(1.5)], build=True)
+
+
+def test_transposes_that_move_no_element_are_reshapes():
+    """Of products between them TensorRT-RTX's builder crashed, as torch.einsum writes them."""
+
+    def function(x):
+        for _ in range(3):
+            x = torch.tanh(torch.einsum("bij,bjk->bik", x, x) + x)
+        return x
+
+    check(function, [torch.randn(1, 4, 4)], build=True)
+    check(function, [torch.randn(2, 8, 8) / 4], build=True)
+    ranges = [{3: "n"}], {"n": (2, 5, 7)}
+    for order, moves in [((1, 0, 3, 2), False), ((1, 2, 0, 3), False), ((3, 0, 2, 1), True)]:
+        built = check(lambda x, order=order: x.permute(order) * 2, [torch.randn(1, 3, 1, 5)], *ranges).built
+        shuffles = [layer.handle for layer in iter_layers(built.trt, built.network) if layer.kind == "SHUFFLE"]
+        assert any(list(shuffle.first_transpose) != sorted(shuffle.first_transpose) for shuffle in shuffles) is moves
 
 
 def test_two_dynamic_dimensions():
