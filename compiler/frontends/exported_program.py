@@ -379,7 +379,7 @@ def export_module(
             with results_registered(model):
                 exported = _exported(model, args, kwargs, dynamic_shapes, by_examples)
     check_not_computed_with(changed, model, args, kwargs, _called_as_traced)
-    require_what_is_asked(exported, reads, model, args, kwargs, _called_as_traced)
+    require_what_is_asked(exported, reads, model, args, kwargs, lambda: _as_traced(model))
     return exported
 
 

@@ -222,7 +222,8 @@ class _Trial:
         reads = MemoryReads()
         try:
             with self.traced(), torch.compiler.set_stance("force_eager"), torch.no_grad(), mode:
-                given = [others.get(place, _same)(leaf) for place, leaf in enumerate(self.leaves)]
+                makers = (others.get(place, _same) for place in range(len(self.leaves)))
+                given: list[Any] = [make(leaf) for make, leaf in zip(makers, self.leaves, strict=True)]
                 args, kwargs = pytree.tree_unflatten(given, self.spec)
                 with reads:
                     self.model(*args, **kwargs)
@@ -274,7 +275,8 @@ def _of_inference(given: Tensor) -> Tensor:
 
 def _of_gradients(given: Tensor) -> Tensor:
     with torch.enable_grad():
-        return _same(given).requires_grad_() * 1
+        result: Tensor = _same(given).requires_grad_() * 1
+        return result
 
 
 def _strides(shape: Sequence[int], order: Any) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from .recurrent_cells import gru_cell, lstm_cell
 
 # Pairs, because dynamo, which traces the mode inside torch.cond and while_loop, cannot look up in a mapping proxy.
 _REPLACEMENTS = ((torch.lstm, LSTM), (torch.gru, GRU), (torch.rnn_tanh, RNN_TANH), (torch.rnn_relu, RNN_RELU))
-_CELLS = ((torch.lstm_cell, lstm_cell), (torch.gru_cell, gru_cell))
+_CELLS: tuple[tuple[Any, Any], ...] = ((torch.lstm_cell, lstm_cell), (torch.gru_cell, gru_cell))
 
 
 class WholeRecurrentLayers(TorchFunctionMode):
@@ -26,8 +26,8 @@ class WholeRecurrentLayers(TorchFunctionMode):
         for original, replacement in _REPLACEMENTS:
             if func is original and not kwargs and _is_deterministic_and_padded(args):
                 return replacement(*args)
-        for original, steps in _CELLS:
-            if func is original and not kwargs:
+        for cell, steps in _CELLS:
+            if func is cell and not kwargs:
                 return steps(*args)
         return func(*args, **(kwargs or {}))
 

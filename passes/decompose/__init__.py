@@ -125,19 +125,16 @@ def _take(self: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return result
 
 
-def _take_along_dim(self: torch.Tensor, indices: torch.Tensor, dim: int | None = None) -> torch.Tensor:
+def _take_along_dim(self: torch.Tensor, indices: torch.Tensor, dim: int | None = None) -> Any:
     """Elements along a dimension; PyTorch's own rule makes numbers of sizes."""
     if dim is None:
         return torch.gather(self.reshape(-1), 0, indices.reshape(-1))
     dim = dim % max(self.dim(), 1)
-    sizes = [_broadcast(*pair) for pair in zip(self.shape, indices.shape, strict=True)]
-    others = [size for place, size in enumerate(sizes) if place != dim]
-    if self.dim() == 0 or None in others:
+    others = [size for place, size in enumerate(map(_broadcast, self.shape, indices.shape)) if place != dim]
+    sizes = [size for size in others if size is not None]
+    if self.dim() == 0 or len(sizes) < len(others):
         return NotImplemented
-    expanded = [
-        x.expand([x.shape[place] if place == dim else size for place, size in enumerate(sizes)])
-        for x in (self, indices)
-    ]
+    expanded = [x.expand([*sizes[:dim], x.shape[dim], *sizes[dim:]]) for x in (self, indices)]
     return torch.gather(expanded[0], dim, expanded[1])
 
 

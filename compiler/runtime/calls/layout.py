@@ -18,6 +18,11 @@ from ...ir.annotations import annotate_node, annotations_of
 from ...ir.layouts import LAYOUT, Must
 from ...ir.symbols import dims_of
 
+
+def _is_of_one_process(tensor: Tensor) -> bool:
+    return not tensor.is_shared()  # type: ignore[no-untyped-call]
+
+
 _OTHERS: Mapping[Must, tuple[str, Callable[[Tensor], bool], str]] = MappingProxyType(
     {
         Must.WHOLE_MEMORY: (
@@ -42,7 +47,7 @@ _OTHERS: Mapping[Must, tuple[str, Callable[[Tensor], bool], str]] = MappingProxy
             "not torch.is_inference({0})",
         ),
         Must.NOT_PINNED: ("lies in pinned memory", lambda x: not x.is_pinned(), "not {0}.is_pinned()"),
-        Must.NOT_SHARED: ("lies in memory that processes share", lambda x: not x.is_shared(), ""),
+        Must.NOT_SHARED: ("lies in memory that processes share", _is_of_one_process, ""),
     }
 )
 """What else a tensor may not be: in words, whether one is not, and that in TorchScript ("" where it has no way)."""
@@ -89,7 +94,7 @@ class Layout:
             return
         if not self._has_strides(given):
             raise UserError(f"input {self.name!r} has strides {tuple(given.stride())}, and {self.refusal}")
-        if Must.OFFSET in self.must and not _is(given.storage_offset(), _known(self.offset, self._sizes(given))):
+        if Must.OFFSET in self.must and not _is(int(given.storage_offset()), _known(self.offset, self._sizes(given))):
             raise UserError(f"input {self.name!r} begins at {given.storage_offset()} of its memory, and {self.refusal}")
         for must, (words, is_so, _) in _OTHERS.items():
             if must in self.must and not is_so(given):

@@ -242,3 +242,21 @@ def test_what_is_never_known_is_refused_when_the_model_is_compiled(name):
     body = {"_version": lambda x: x * (x._version + 1), "is_set_to": lambda x: x * 2 if x.is_set_to(x) else x}[name]
     with pytest.raises(UserError, match=rf"asks a tensor for its {name} at \S*test_layout.py:\d+"):
         compiled(body, given=numbers())
+
+
+def test_to_find_out_what_is_asked_leaves_the_model_as_it_is():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls.add_(1)
+            self.last = x * 2
+            return x + self.last.stride(0)
+
+    model = Keeps()
+    module = tp.compile(model, [DECLARED], min_block_size=1, executor="reference")
+    assert model.calls.item() == 0
+    assert not hasattr(model, "last")
+    torch.testing.assert_close(module(numbers()), numbers() + 8)
