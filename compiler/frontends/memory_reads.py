@@ -100,6 +100,8 @@ class MemoryReads(TorchFunctionMode):
         if torch.compiler.is_dynamo_compiling():  # for loops and branches, it traces what is between it and them
             return func(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
+        if torch.compiler.is_dynamo_compiling():  # which traces the mode, too, inside torch.cond and while_loop
+            return result
         name = _name(func)
         frame = _caller(sys._getframe(1)) if name is not None else None
         if name is not None and frame is not None:
