@@ -16,7 +16,7 @@ from ...compiler.tensorrt.in_float32 import in_float32
 from ...compiler.tensorrt.registry import Family, IsConstant
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of, rank_of, static_dims
-from .few_channels import has_blocks, has_patches, has_pixels, of_blocks, of_patches, of_rows
+from .few_channels import has_blocks, has_patches, has_pixels, is_better_as_rows, of_blocks, of_patches, of_rows
 from .linear import bias_of
 from .per_axis import per_axis
 
@@ -39,16 +39,16 @@ def _blocks(ctx: ConverterContext, call: Call) -> Tensor:
     return of_blocks(ctx, call, ctx.tensor(call.arg("input")), dims_of(call.out.shape))
 
 
+@FAMILY.variant("channels-as-rows", has_pixels, default=is_better_as_rows, exact=True)
+def _rows(ctx: ConverterContext, call: Call) -> Tensor:
+    """A convolution of single pixels: a product of the kernel and the channels as they lie, sums in float32."""
+    return of_rows(ctx, call, ctx.tensor(call.arg("input")), dims_of(call.out.shape))
+
+
 @FAMILY.variant("pixels-as-product", has_pixels, default=False, exact=True)
 def _pixels(ctx: ConverterContext, call: Call) -> Tensor:
     """A convolution of single pixels: a product, which adds up halves in float32."""
     return of_patches(ctx, call, ctx.tensor(call.arg("input")), dims_of(call.out.shape))
-
-
-@FAMILY.variant("channels-as-rows", has_pixels, default=False, exact=True)
-def _rows(ctx: ConverterContext, call: Call) -> Tensor:
-    """A convolution of single pixels: a product of the kernel and the channels as they lie, sums in float32."""
-    return of_rows(ctx, call, ctx.tensor(call.arg("input")), dims_of(call.out.shape))
 
 
 def _is_of_halves(call: Call, is_constant: IsConstant) -> bool:

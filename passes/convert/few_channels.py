@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from torch.fx import Node
 
 from ...compiler.ir.call import Call
 from ...compiler.ir.dtypes import HALVES
@@ -20,6 +21,12 @@ from .per_axis import per_axis
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
+
+MANY_PIXELS = 64
+"""Pixels from which on a product of channels is worth it."""
+
+STEPS = 4
+"""How far neighbours of a convolution of single pixels are looked at."""
 
 LARGE = 25
 """Elements of a window from which on its blocks are worth moving; with 9 that took 4 us longer than it saved."""
@@ -64,6 +71,40 @@ def has_patches(call: Call, is_constant: IsConstant) -> bool:
 def has_pixels(call: Call, is_constant: IsConstant) -> bool:
     """Whether a convolution reads single pixels, so that it is a product."""
     return _is_plain_image(call, is_constant) and call.value("weight").shape[2:] == (1, 1) and _are_patches(call)
+
+
+def is_better_as_rows(call: Call) -> bool:
+    """Whether a convolution of single pixels is faster as a product of its channels as they lie.
+
+    On an H200 the products took 0.28 to 0.69 of the layer's time for 4 shapes of halves, and 1.02 for one of 7 x 7
+    pixels, between arithmetic. Beside convolutions with larger windows, which want channels last, there would be moves.
+    """
+    x, weight = call.value("input"), call.value("weight")
+    pixels = int(x.shape[2]) * int(x.shape[3])
+    aligned = weight.shape[0] % 8 == 0 and weight.shape[1] % 8 == 0 and pixels % 8 == 0
+    return x.dtype is torch.float16 and aligned and pixels >= MANY_PIXELS and not _beside_windows(call.node)
+
+
+def _beside_windows(node: Node) -> bool:
+    """Whether a convolution or pooling with larger windows is near, with no more than arithmetic between."""
+    seen, border = {node}, [node]
+    for _ in range(STEPS):
+        near = {other for item in border for other in (*item.all_input_nodes, *item.users)} - seen
+        if any(_has_window(other) for other in near):
+            return True
+        seen |= near
+        border = [other for other in near if torch.Tag.pointwise in getattr(other.target, "tags", ())]
+    return False
+
+
+def _has_window(node: Node) -> bool:
+    name = str(node.target)
+    if "pool" in name:
+        return True
+    if node.target is not torch.ops.aten.convolution.default:
+        return False
+    weight = node.args[1].meta.get("val") if isinstance(node.args[1], Node) else None
+    return weight is None or any(size != 1 for size in weight.shape[2:])
 
 
 def has_blocks(call: Call, is_constant: IsConstant) -> bool:

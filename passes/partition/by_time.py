@@ -74,9 +74,10 @@ class Prediction:
         if not chosen:
             return {}, ""
         before, after = sides.total(()), sides.total(chosen)
+        stay = f"{len(chosen)} nodes that TensorRT could take stay" if len(chosen) > 1 else "1 node stays"
         text = (
-            f"by predicted time ({self.tuning.name}, {self.tuning.gpu}) {len(chosen)} nodes that TensorRT could take "
-            f"stay in PyTorch: what is known takes {us_text(after)} with borders, not {us_text(before)}."
+            f"by predicted time ({self.tuning.name}, {self.tuning.gpu}) {stay} in PyTorch: what is known takes "
+            f"{us_text(after)} with borders, not {us_text(before)}."
         )
         return {name: self._reason(graph, name, chosen) for name in chosen}, text
 
