@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from .enumerations import is_unknown_class, member_of_constant
 from .packed import unpacked
 
 _FRAME = re.compile(r'^ *File "(?P<file>[^"]+)", line (?P<line>\d+)')
@@ -143,7 +144,13 @@ def _constant(node: Any) -> Any:
         return node.t("value").to_dense()
     if node.kind() != "prim::Constant" or node.output().type().kind() == "FunctionType":
         return None
-    return unpacked(node.output().toIValue())
+    try:
+        return unpacked(node.output().toIValue())
+    except RuntimeError as error:
+        member = member_of_constant(node) if is_unknown_class(error) else None
+        if member is None:
+            raise
+        return member
 
 
 def function_graph(call: Any) -> Any:

@@ -210,6 +210,8 @@ def _called(script: Script, given: Mapping[str, Any]) -> Any:
     try:
         with kept_attributes(script.owner) if script.owner is not None else nullcontext():
             return _result_of(lambda: script.run(**_copies(given)))
+    except Unconverted as error:
+        raise refusal(error) from error
     except Exception as error:
         raise raised_by_model(error, given) from error
 

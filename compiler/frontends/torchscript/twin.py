@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from ..kept_state import kept_values
 from .code import Code, class_name, read_code
+from .enumerations import Member, is_unknown_class, member_of_attribute
 from .packed import Packed, PackedCell, number_in, unpacked
 
 Written = frozenset[tuple[str, str]]
@@ -66,6 +68,8 @@ class Twin(nn.Module):
         if name in vars(self):
             return vars(self)[name]
         value = unpacked(attribute_of(self.ts_script, name))
+        if isinstance(value, Unknown):
+            raise Unconverted(f"the attribute {name!r} is of a class that is not imported here")
         if isinstance(value, torch.Tensor | Packed | PackedCell):
             object.__setattr__(self, name, value)  # one object, which torch.export knows again
         return value
@@ -92,12 +96,20 @@ def twin_of(script: Any) -> Twin:
 
 @contextmanager
 def kept_attributes(script: Any) -> Iterator[None]:
-    """Undo what is written inside to attributes of a TorchScript module: tensors, numbers, containers."""
-    named = {*attributes(script, "prim::SetAttr"), *attributes(script, "prim::GetAttr")}
+    """Undo what is written inside to attributes of a TorchScript module: tensors, numbers, containers.
+
+    Raises:
+        Unconverted: one that is written is of a class that Python does not know.
+    """
+    written = set(attributes(script, "prim::SetAttr"))
+    named = {*written, *attributes(script, "prim::GetAttr")}
     modules = [module for module in script.modules() if isinstance(module, torch.jit.ScriptModule)]
     places = [(part, name) for part in modules for kind, name in named if part._c._type().annotation_str == kind]
     before = [(part, name, attribute_of(part, name)) for part, name in places]
-    before = [item for item in before if not isinstance(item[2], nn.Module)]
+    for part, name, value in before:
+        if isinstance(value, Unknown | Member) and (part._c._type().annotation_str, name) in written:
+            raise Unconverted(f"it assigns the attribute {name!r}, which is of a class that is not imported here")
+    before = [item for item in before if not isinstance(item[2], nn.Module | Unknown | Member)]
     tensors = [leaf for *_, value in before for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
     with kept_values([leaf for leaf in tensors if not isinstance(leaf, nn.Parameter)]):
         try:
@@ -116,9 +128,23 @@ def _twin(script: Any, written: Written, others: list[Twin]) -> Twin:
     return known
 
 
+@dataclass(frozen=True)
+class Unknown:
+    """The value of an attribute of a class that Python does not know."""
+
+    name: str
+
+
 def attribute_of(script: Any, name: str) -> Any:
     """An attribute of a TorchScript module, also where the class in Python has one of that name, such as `code`."""
-    return script._modules[name] if name in script._modules else script._c.getattr(name)
+    if name in script._modules:
+        return script._modules[name]
+    try:
+        return script._c.getattr(name)
+    except RuntimeError as error:
+        if not is_unknown_class(error):
+            raise
+        return member_of_attribute(script, name) or Unknown(name)
 
 
 def attributes(script: Any, kind: str) -> Iterator[tuple[str, str]]:
