@@ -159,7 +159,12 @@ class Graph:
                 elif name in used:
                     outputs += self._tensors_behind(op, made)
         pulled = tuple(op for op in found.pulled if not made & set(op.outputs))
-        return Region(tuple(ops), pulled, tuple(found.tensors), tuple(found.numbers), tuple(dict.fromkeys(outputs)))
+        given = tuple(dict.fromkeys(outputs))
+        if any(op.kind == "prim::Loop" for op in ops):
+            # A branch that gives what a loop in it reads, and then what the loop makes, loses the former in the second
+            # round where PyTorch interprets it without optimization, as in the first calls.
+            given = given[::-1]
+        return Region(tuple(ops), pulled, tuple(found.tensors), tuple(found.numbers), given)
 
     def is_cloned(self, op: Op) -> bool:
         """Whether an op is so cheap that it is repeated outside of its region, from the region's tensors."""

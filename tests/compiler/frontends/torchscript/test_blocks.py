@@ -348,3 +348,31 @@ def test_whole_numbers_of_the_smallest_inputs(kind: Any) -> None:
     for rows in (1, 3, 6):
         given = (torch.randn(rows, 4), torch.arange(rows).repeat(2, 1), torch.arange(rows) + 1)
         torch.testing.assert_close(compiled(*given), script(*given))
+
+
+class LoopInBranch(Layers):
+    """Gives what a loop reads, and what the loop makes, which is the last that is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor, rounds: int = 2) -> tuple[Tensor, Tensor, int]:
+        z = torch.relu(self.a(x)) * 0.5
+        y = torch.tanh(self.b(x))
+        for _ in range(rounds):
+            y = torch.tanh(y + torch.relu(self.b(z)))
+        self.calls += 1
+        return z, y, self.calls
+
+
+@torch.no_grad()
+def test_what_a_loop_in_a_branch_reads_is_kept() -> None:
+    """PyTorch's interpreter loses it where the order of results is another, for sizes that were not declared."""
+    script = torch.jit.script(LoopInBranch().eval())
+    original = copy.deepcopy(script)
+    compiled = tp.compile(script, [ROWS], **OPTIONS)
+    with torch.jit.optimized_execution(False):
+        for rows in (3, 9, 9):
+            x = torch.randn(rows, 4)
+            torch.testing.assert_close(compiled(x), original(x))
