@@ -19,6 +19,7 @@ MODELS: Mapping[str, str] = {
     "minilm": "sentences:case",
     "silero-vad": "speech_segments:case",
     "silero-vad-jit": "speech_segments:jit_case",
+    "silero-vad-jit-8k": "speech_segments:jit_8k_case",
     "torchcrepe": "pitch_crepe:case",
     "pesto": "pitch_pesto:case",
     "torchfcpe": "pitch_fcpe:case",

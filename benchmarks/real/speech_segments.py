@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CONTEXT, WINDOW = 64, 512
+"""Samples at 16 kHz; at 8 kHz half as many."""
+
 _NAMES = {
     "stft.forward_basis_buffer": "basis",
     ".reparam_conv": "",
@@ -66,19 +68,19 @@ class Network(nn.Module):
 
 
 class Stream:
-    """What `get_speech_timestamps` takes for a model: windows of 512 samples, with state and context kept between."""
+    """What `get_speech_timestamps` takes for a model: windows of 32 ms, with state and context kept between."""
 
-    def __init__(self, call: Call) -> None:
-        self.call = call
+    def __init__(self, call: Call, rate: int) -> None:
+        self.call, self.kept = call, CONTEXT * rate // RATE
         self.reset_states()
 
     def reset_states(self) -> None:
-        self.state, self.context = torch.zeros(2, 1, 128), torch.zeros(1, CONTEXT)
+        self.state, self.context = torch.zeros(2, 1, 128), torch.zeros(1, self.kept)
 
     def __call__(self, window: Tensor, _rate: int) -> Tensor:
         sound = torch.cat([self.context, window[None]], 1)
         probability, self.state = self.call(sound, self.state)
-        self.context = sound[:, -CONTEXT:]
+        self.context = sound[:, -self.kept :]
         return probability
 
 
@@ -98,23 +100,30 @@ def jit_case() -> Case:
     return _case(silero_vad.load_silero_vad()._model, "silero_vad.jit, the network for 16 kHz")
 
 
-def _case(network: nn.Module, note: str) -> Case:
+def jit_8k_case() -> Case:
+    """The other network of that file."""
+    return _case(silero_vad.load_silero_vad()._model_8k, "silero_vad.jit, the network for 8 kHz", RATE // 2)
+
+
+def _case(network: nn.Module, note: str, rate: int = RATE) -> Case:
     sound = recording()
+    sound = F.interpolate(sound[None, None], len(sound) * rate // RATE, mode="linear")[0, 0] if rate != RATE else sound
 
     def perform(parts: Mapping[str, Call]) -> Result:
-        found = silero_vad.get_speech_timestamps(sound, Stream(parts["vad"]), sampling_rate=RATE)
-        words = ", ".join(f"{part['start'] / RATE:.1f}-{part['end'] / RATE:.1f} s" for part in found)
+        found = silero_vad.get_speech_timestamps(sound, Stream(parts["vad"], rate), sampling_rate=rate)
+        words = ", ".join(f"{part['start'] / rate:.1f}-{part['end'] / rate:.1f} s" for part in found)
         return Result(tuple(part[end] for part in found for end in ("start", "end")), f"speech at {words}")
 
-    samples, states = (1, CONTEXT + WINDOW), (2, 1, 128)
+    size = (CONTEXT + WINDOW) * rate // RATE
+    samples, states = (1, size), (2, 1, 128)
     ranges = (
-        tp.Input(min_shape=samples, opt_shape=samples, max_shape=(8, CONTEXT + WINDOW)),
+        tp.Input(min_shape=samples, opt_shape=samples, max_shape=(8, size)),
         tp.Input(min_shape=states, opt_shape=states, max_shape=(2, 8, 128)),
     )
-    more = ((torch.randn(8, CONTEXT + WINDOW), torch.randn(2, 8, 128)),)
+    more = ((torch.randn(8, size), torch.randn(2, 8, 128)),)
     return Case(
         package="silero-vad",
-        task=f"speech in {len(sound) / RATE:.1f} s of sentences, noise, hum and silence",
+        task=f"speech in {len(sound) / rate:.1f} s of sentences, noise, hum and silence",
         parts={"vad": Part(network, ranges, more)},
         perform=perform,
         note=note,

@@ -193,9 +193,9 @@ _ROWS = (
     ),
     ReasonCode(
         "TP308",
-        "faster as TorchScript",
-        "When the model was compiled, on a GPU, a call of the engine took longer than the TorchScript that it would "
-        "replace.",
+        "no faster than TorchScript",
+        "When the model was compiled, on a GPU, the engine was not 5 % faster than the TorchScript that it would "
+        "replace, or the model with its engines not than the model.",
         "Nothing to do; give min_block_size, such as min_block_size=1, to have it in an engine without timing.",
     ),
     ReasonCode(

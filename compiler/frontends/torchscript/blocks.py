@@ -37,7 +37,7 @@ from .inlined import Inlined, copied, inlined
 from .observed import CallFailed, Seen, observe
 from .regions import Graph, Outside, Region, is_tensor_op, scheduled
 from .twin import Twin, twin_of
-from .worth import is_timed, slower_block
+from .worth import is_timed, slower_block, slower_methods
 
 Compile = Callable[[str, Program, Settings], GraphModule]
 """Runs the pipeline on the block of a name."""
@@ -130,7 +130,9 @@ def _of_methods(
     settings: Settings,
     compiled: Compile,
     asked: Asked,
+    no_blocks: str | None = None,
 ) -> torch.jit.ScriptModule:
+    """See `script_of_methods`; `no_blocks` says why everything stays TorchScript."""
     if settings.dump_dir is not None:
         begin_script_dump(settings.dump_dir)
     scripts = [Script.of(getattr(root, name)) for name in methods]
@@ -138,12 +140,14 @@ def _of_methods(
     declared = [arguments_by_name(script, args, kwargs) for script, (args, kwargs) in pairs]
     copy = copied(root)
     models = [inlined(copy, settings.torch_executed_modules, name) for name in methods]
-    usual = list(_calls(scripts[0], declared[0], None))[-1]
+    triples = zip(methods, scripts, declared, strict=True)
+    usual = {name: list(_calls(script, given, None))[-1] for name, script, given in triples}
     seen = _seen(models, scripts, declared)
     builds = _Builds(settings, compiled)
+    prefixes = [""] if len(models) == 1 else [f"{name}." for name in methods]
     works = [
-        _Work(model, Graph(model), twin_of(copy), found, builds, prefix="" if len(models) == 1 else f"{name}.")
-        for name, model, found in zip(methods, models, seen, strict=True)
+        _Work(model, Graph(model), twin_of(copy), found, builds, prefix, no_blocks)
+        for prefix, model, found in zip(prefixes, models, seen, strict=True)
     ]
     for work in works:
         work.plan(work.graph.code)
@@ -151,11 +155,15 @@ def _of_methods(
     stayed = tuple(row for work in works for row in work.stayed())
     wrap: Any = torch.jit._recursive.wrap_cpp_module
     result: torch.jit.ScriptModule = wrap(copy._c)
+    if any(work.timed for work in works) and blocks:
+        no_blocks = slower_methods(root, result, usual)
+        if no_blocks is not None:
+            return _of_methods(root, methods, settings, compiled, asked, no_blocks)
     report = ScriptReport(asked.whole, blocks, stayed, settings.to_json(), asked.command, asked.spent)
     object.__setattr__(result, "report", report)
     parts = [part for work in works for part in work.parts]
     first = next(iter(methods))
-    object.__setattr__(result, "profile", ScriptProfiler(result, parts, lambda: (usual, {}), first))
+    object.__setattr__(result, "profile", ScriptProfiler(result, parts, lambda: (usual[first], {}), first))
     if settings.dump_dir is not None:
         write_script_dump(settings.dump_dir, report)
     return result
@@ -277,7 +285,7 @@ class _Builds:
 
 @dataclass
 class _Work:
-    """The blocks of one method; `prefix` is what names of nodes begin with in the report."""
+    """The blocks of one method, or why it has none; `prefix` is what names of nodes begin with in the report."""
 
     model: Inlined
     graph: Graph
@@ -285,6 +293,7 @@ class _Work:
     seen: Seen
     builds: _Builds
     prefix: str
+    no_blocks: str | None = None
     attempts: int = 0
     left: dict[Op, str] = field(default_factory=dict)
     small: dict[Op, int] = field(default_factory=dict)
@@ -308,6 +317,9 @@ class _Work:
             fault = None if self.graph.is_free(op) else self.graph.fault(op)
             if fault is not None:
                 self.left[op] = fault
+            elif self.no_blocks is not None and not self.graph.is_free(op):
+                self.left[op] = self.no_blocks
+                self.slow.add(op)
         while True:
             groups = scheduled(self.graph, block, self.left)
             found = self._found(groups)
@@ -358,11 +370,10 @@ class _Work:
 
     def _slower(self, built: _Built) -> str | None:
         """Why what was built is not used; None if it is."""
-        if built in self.timed or built.script is None:
+        device = device_of(self.model.script)
+        if built in self.timed or built.script is None or not is_timed(built.compiled, self.settings, device):
             return None
         self.timed.add(built)
-        if not is_timed(built.compiled, self.settings, device_of(self.model.script)):
-            return None
         return slower_block(built.block, built.script, self.model, self.graph, self.seen)
 
     def _used(self, group: Sequence[Op]) -> frozenset[str]:

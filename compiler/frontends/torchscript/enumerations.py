@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,12 +35,12 @@ def member_of_attribute(script: Any, name: str) -> Member | None:
     for method in script._c._method_names():
         for node in script._c._get_method(method).graph.findAllNodes("prim::GetAttr"):
             if node.s("name") == name and next(node.inputs()).type().annotation_str == own.annotation_str:
-                return _member(
-                    node.output().type(),
-                    lambda graph, node=node: graph.createClone(node, lambda _: graph.addInput().setType(own)),
-                    script,
-                )
+                return _member(node.output().type(), functools.partial(_read_attribute, node, own), script)
     return None
+
+
+def _read_attribute(node: Any, owner: Any, graph: Any) -> Any:
+    return graph.createClone(node, lambda _: graph.addInput().setType(owner))
 
 
 def _member(kind: Any, make: Callable[[Any], Any], *given: Any) -> Member | None:

@@ -24,11 +24,13 @@ from .conversion import Script, arguments_by_name
 from .inlined import Inlined
 from .observed import Seen
 from .regions import Graph
-from .twin import kept_attributes
+from .twin import Unconverted, kept_attributes
 
 Times = Callable[[Callable[[], Any], Callable[[], Any]], tuple[float, float]]
 
 _WARM_CALLS, _WARM_SECONDS, _CALLS = 12, 0.2, 31
+_ENOUGH = 0.95
+"""Of the time of TorchScript: what is nearer than that differs from run to run."""
 
 
 def is_timed(compiled: GraphModule, settings: Settings, device: torch.device) -> bool:
@@ -78,6 +80,19 @@ def slower_block(
     return _slower(lambda: engine(*tensors), lambda: function(model.script, *tensors), times)
 
 
+def slower_methods(model: Any, compiled: Any, calls: Mapping[str, Sequence[Any]], times: Times = medians) -> str | None:
+    """The same of a module with its blocks, in calls of methods, of which there are the arguments."""
+
+    def run(module: Any) -> list[Any]:
+        return [getattr(module, name)(*given) for name, given in calls.items()]
+
+    try:
+        with kept_attributes(model), kept_attributes(compiled):
+            return _slower(lambda: run(compiled), lambda: run(model), times)
+    except Unconverted:  # an attribute is written that nobody could put back
+        return None
+
+
 def slower_whole(
     model: Any, compiled: Any, inputs: Sequence[Any], kwargs: Mapping[str, Any], times: Times = medians
 ) -> str | None:
@@ -95,7 +110,7 @@ def _slower(ours: Callable[[], Any], theirs: Callable[[], Any], times: Times) ->
         mine, other = times(ours, theirs)
     except RuntimeError:  # made-up numbers need not be such as the model takes
         return None
-    if mine <= other:
+    if mine <= _ENOUGH * other:
         return None
     return f"engines take {mine:.3f} ms for a call here, and the TorchScript that they would replace {other:.3f} ms"
 

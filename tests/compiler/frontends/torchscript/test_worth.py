@@ -40,8 +40,10 @@ class Counts(nn.Module):
         return torch.sigmoid(self.b(y + z)).reshape(y.size(0) * 2, 2), self.calls
 
 
-def timed(monkeypatch: pytest.MonkeyPatch, results: list[tuple[float, float]]) -> None:
-    """Let blocks be timed, with these results in turn; both functions have to give the same."""
+def timed(
+    monkeypatch: pytest.MonkeyPatch, results: list[tuple[float, float]], whole: tuple[float, float] = (1.0, 2.0)
+) -> None:
+    """Let blocks be timed, with these results in turn, and the module; both functions have to give the same."""
 
     def times(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[float, float]:
         torch.testing.assert_close(ours(), theirs())
@@ -49,6 +51,12 @@ def timed(monkeypatch: pytest.MonkeyPatch, results: list[tuple[float, float]]) -
 
     monkeypatch.setattr(blocks, "is_timed", lambda *_: True)
     monkeypatch.setattr(blocks, "slower_block", lambda *given: worth.slower_block(*given, times=times))
+
+    def module_times(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[float, float]:
+        torch.testing.assert_close(ours(), theirs())
+        return whole
+
+    monkeypatch.setattr(blocks, "slower_methods", lambda *given: worth.slower_methods(*given, times=module_times))
 
 
 @torch.no_grad()
@@ -81,6 +89,20 @@ class Layers(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.seen += x.mean(0)
         return torch.relu(self.a(x)) + self.seen
+
+
+@torch.no_grad()
+def test_a_module_that_is_slower_with_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch, [(1.0, 2.0), (1.0, 2.0)], whole=(2.0, 2.0))
+    places = tp.Input(min_shape=(1,), opt_shape=(3,), max_shape=(6,), dtype=torch.int64)
+    script = torch.jit.script(Counts().eval())
+    original = copy.deepcopy(script)
+    compiled = tp.compile(script, [ROWS, places], **OPTIONS)
+    assert not compiled.report.blocks
+    assert "TP308" in {reason.code for row in compiled.report.ledger for reason in row.reasons}
+    for rows in (3, 1, 6):  # timing left no trace in the state
+        given = (torch.randn(rows, 4), torch.arange(rows))
+        torch.testing.assert_close(compiled(*given), original(*given))
 
 
 @torch.no_grad()
