@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
@@ -22,6 +23,11 @@ _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 1.5
 """How long to wait for stopped builds. TensorRT asks between two steps of its work; with large weights a step can take
 longer, then the thread ends on its own, before the interpreter does."""
+
+FIRST_WORD_SECONDS = 30.0
+"""After how long a build is mentioned to those who see no progress; again after twice that, and so on."""
+
+_LOGGER = logging.getLogger("trt_passes")
 
 Result = EngineArtifact | BuildError
 
@@ -45,6 +51,7 @@ def build_concurrently(segments: Sequence[Segment], ctx: Context) -> dict[str, R
         while pool.busy(threads):
             pool.changed.wait(_POLL_SECONDS)
             pool.changed.clear()
+            pool.mention_long_builds()
             if ctx.cancelled():
                 raise Cancelled("stopped while building engines")
         pool.raise_failure()
@@ -64,6 +71,7 @@ class _Pool:
         self.results: dict[str, Result] = {}
         self._failure: BaseException | None = None
         self._finished = 0
+        self._running: dict[str, tuple[float, float]] = {}
         self._counting, self._reporting = threading.Lock(), threading.Lock()
 
     def work(self) -> None:
@@ -81,6 +89,9 @@ class _Pool:
                 segment = self.jobs.get_nowait()
             except queue.Empty:
                 return
+            started = time.monotonic()
+            with self._counting:
+                self._running[segment.name] = started, started + FIRST_WORD_SECONDS
             try:
                 self.results[segment.name] = self._build(segment)
             except BuildError as error:
@@ -89,6 +100,20 @@ class _Pool:
             except BaseException as error:  # whatever it is, the waiting thread raises it
                 self._failure = self._failure or error
                 self.stopped.set()
+            finally:
+                with self._counting:
+                    del self._running[segment.name]
+
+    def mention_long_builds(self) -> None:
+        """Say, as a warning of the logger "trt_passes", which builds take long, and when they will be ended."""
+        now, limit = time.monotonic(), self.ctx.settings.build_seconds
+        ended = f"after {limit:g} (build_seconds) it is split" if limit else "build_seconds=0 is no limit"
+        with self._counting:
+            late = {name: times for name, times in self._running.items() if now >= times[1]}
+            for name, (started, due) in late.items():
+                self._running[name] = started, 2 * due - started
+        for name, (started, _) in late.items():
+            _LOGGER.warning("the engine of %s has been building for %.0f s: %s", name, now - started, ended)
 
     def busy(self, threads: Sequence[threading.Thread]) -> bool:
         """Whether any of the threads that were started still works."""

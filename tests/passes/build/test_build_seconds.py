@@ -141,6 +141,17 @@ def test_progress_shows_the_seconds_and_the_segment(slow: Callable[[int], None])
     assert "build segment-00: Determining refit engines, 2 s" in seen
 
 
+def test_those_who_see_no_progress_are_told_of_long_builds(
+    slow: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow(4)
+    monkeypatch.setattr(threads, "FIRST_WORD_SECONDS", 0.3)
+    compiled(Chain(6), build_seconds=1)
+    said = [record.message for record in caplog.records if "building" in record.message]
+    assert said[0].startswith("the engine of segment-00 has been building for ")
+    assert "after 1 (build_seconds) it is split" in said[0]
+
+
 def test_a_builder_that_crashes_costs_the_node_that_it_crashes_on(
     monkeypatch: pytest.MonkeyPatch, copies: None
 ) -> None:
