@@ -71,7 +71,7 @@ def _laid_out_like(result: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
     """A contiguous result with its dimensions in memory in the order in which the query has them."""
     if query.is_contiguous():
         return result
-    order = sorted(range(4), key=lambda dim: (-int(query.stride(dim)), dim))
+    order = sorted(range(4), key=lambda dim: (-query.stride()[dim], dim))
     back = [order.index(dim) for dim in range(4)]
     return result.permute(order).contiguous().permute(back)
 

@@ -129,8 +129,20 @@ def _overload(name: str) -> Any:
     return getattr(getattr(aten, packet), overload)
 
 
+READ_MEMORY = frozenset({aten.as_strided.default, aten.as_strided_copy.default})
+"""Operators that count in the memory of their tensor, which for both parts of numbers is alike if it is in order."""
+
+
+def _in_memory(target: Any) -> Rule:
+    def rule(dtype: torch.dtype, /, self: Pair, *where: Any) -> Any:
+        return Pair(*(target(part.contiguous(), *where) for part in (self.real, self.imag)))
+
+    return rule
+
+
 RULES: Mapping[Any, Rule] = MappingProxyType(
     {
+        **{target: _in_memory(target) for target in READ_MEMORY},
         **{_overload(name): on_parts(_overload(name)) for name in _ALIKE.split()},
         **{_overload(name): filled(_overload(name), number) for name, number in _FILLING.items()},
         aten.ones_like.default: lambda dtype, self, /, **options: filled(aten.full_like.default, "fill_value")(

@@ -15,10 +15,12 @@ from ....compiler.ir.annotations import annotate_node, clear
 from ....compiler.ir.expanded_call import NotExpandable
 from ....compiler.ir.graph import KEPT_META, insert_call
 from ....compiler.ir.program import Program
+from ....compiler.ir.symbols import same_size
 from ..casts import named
 from ..values import tensor_of
 from .constants import Constants
 from .fourier import TRANSFORMS
+from .moves import READ_MEMORY
 from .pair import Pair
 from .traced import Rule, Traced, Tracer, leaves_of, map_leaves
 
@@ -56,6 +58,8 @@ class Rewriting:
             return
         if self._reads_one_part(node):
             return
+        if node.target in READ_MEMORY and not _lies_in_order(node.all_input_nodes[0]):
+            raise NotExpandable(f"{node.name} reads memory that is in another order than the numbers")
         sources = [source for source in node.all_input_nodes if is_complex(source) and source not in self.values]
         for source in sources:
             self.values[source] = self._apart(source, node)
@@ -168,6 +172,12 @@ def device_of(node: Node) -> torch.device:
     """Where the node's results are."""
     leaves = pytree.tree_leaves(node.meta.get("val"))
     return next((leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)), torch.device("cpu"))
+
+
+def _lies_in_order(node: Node) -> bool:
+    """Whether the elements of a tensor, in order, are all that is read of its memory; so are its parts' then."""
+    value = tensor_of(node)
+    return value is not None and value.is_contiguous() and same_size(value.storage_offset(), 0)
 
 
 def is_complex(node: Node) -> bool:

@@ -110,6 +110,10 @@ PROGRAMS = {
     ),
     "short window": (lambda wave: torch.view_as_real(spectrum(wave, win_length=12, window=WINDOW[:12])), WAVE),
     "there and back": (lambda wave: torch.istft(spectrum(wave) * 2, 16, 4, window=WINDOW, length=99), WAVE),
+    "of complex signals": (
+        lambda wave: spectrum(torch.complex(wave, wave.flip(-1)), onesided=False).abs(),
+        WAVE,
+    ),
     "a long transform": (lambda wave: torch.fft.rfft(wave, n=600).abs(), WAVE),
 }
 
