@@ -31,6 +31,7 @@ sys.path.insert(0, str(FOLDER))
 
 OUTCOMES = (
     "one engine",
+    "one engine, checks",
     "several",
     "pytorch",
     "export refuses",
@@ -41,6 +42,15 @@ OUTCOMES = (
     "not made",
 )
 """What can become of a model; docs/generator/architectures.py says them in words."""
+
+
+_OF_CHECKS = frozenset(
+    {
+        *("aten._local_scalar_dense", "aten._assert_scalar", "aten._assert_async.msg", "sym_ite", "sym_not"),
+        *("eq", "ne", "ge", "gt", "le", "lt"),
+    }
+)
+"""What reads a number of a tensor and raises if it is not as the model asks; its users are such nodes only."""
 
 
 def measure(kind: str, class_name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -102,8 +112,10 @@ def compared(model: Any, inputs: Mapping[str, Any], executor: str) -> dict[str, 
         outcome = "wrong" if judged(model, program.exported.module(), inputs).is_right else "export differs"
     elif not report.segments:
         outcome = "pytorch"
+    elif len(report.segments) > 1 or any(row.op not in _OF_CHECKS for row in left):
+        outcome = "several"
     else:
-        outcome = "several" if left or len(report.segments) > 1 else "one engine"
+        outcome = "one engine, checks" if left else "one engine"
     return {
         "outcome": outcome,
         "words": _why(left) if left else "",

@@ -14,6 +14,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 OUTCOMES = {
     "one engine": "right, in one engine with nothing left over",
+    "one engine, checks": "right, in one engine, beside which PyTorch only checks values, as the model asks",
     "several": "right, in several engines or with parts in PyTorch",
     "pytorch": "right, with nothing in TensorRT",
     "export refuses": "torch.export refuses the model",
@@ -24,6 +25,7 @@ OUTCOMES = {
     "not made": "not made: the rules give no small model that PyTorch itself can run",
 }
 _COMPARED = [name for name in OUTCOMES if name != "not made"]
+_RIGHT = ("one engine", "one engine, checks", "several", "pytorch")
 
 
 def architecture_blocks() -> dict[str, str]:
@@ -60,10 +62,12 @@ def _tables(rows: Mapping[str, Mapping[str, Any]], command: str) -> Iterable[str
     counts = Counter(row["outcome"] for row in rows.values())
     compared = sum(counts[name] for name in _COMPARED)
     reached = compared - counts["export refuses"]
-    right = counts["one engine"] + counts["several"] + counts["pytorch"]
+    right = sum(counts[name] for name in _RIGHT)
+    checks = counts["one engine, checks"]
+    beside = f" ({checks} more beside which PyTorch only checks values)" if checks else ""
     yield (
         f"**Of {compared} kinds that PyTorch can run torch.export takes {reached}; of these {right} are right, "
-        f"{counts['one engine']} of them in one engine; {counts['wrong']} are wrong, {counts['crash']} crash, "
+        f"{counts['one engine']} of them in one engine{beside}; {counts['wrong']} are wrong, {counts['crash']} crash, "
         f"{counts['slow']} are too slow.**"
     )
     versions = Counter(", ".join(f"{name} {what}" for name, what in row["versions"].items()) for row in rows.values())
@@ -76,11 +80,11 @@ def _tables(rows: Mapping[str, Mapping[str, Any]], command: str) -> Iterable[str
     reasons = [
         (kind, row["outcome"], _short(row.get("words", "")))
         for kind, row in rows.items()
-        if row["outcome"] in _COMPARED[3:] and row["outcome"] != "one engine"
+        if row["outcome"] in _COMPARED and row["outcome"] not in _RIGHT
     ]
     if reasons:
         yield table(("model", "what became of it", "in its words"), reasons)
-    if counts["several"]:
+    if counts["several"] or checks:
         yield "What stays in PyTorch (nodes × operator, reason code), and of which models:"
         yield table(("reason", "models"), _by_reason(rows))
     followed = [kind for kind, row in rows.items() if row.get("by_examples")]
@@ -102,7 +106,7 @@ def _names(rows: Mapping[str, Mapping[str, Any]], outcome: str) -> str:
 def _by_reason(rows: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     models: dict[str, list[str]] = {}
     for kind, row in rows.items():
-        if row["outcome"] in ("several", "pytorch"):
+        if row["outcome"] in ("one engine, checks", "several", "pytorch"):
             models.setdefault(_reason(row), []).append(kind)
     ordered = sorted(models.items(), key=lambda item: (-len(item[1]), item[0]))
     return [(reason, f"{len(kinds)}: {', '.join(kinds)}") for reason, kinds in ordered]

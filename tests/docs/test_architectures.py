@@ -16,11 +16,16 @@ def test_every_outcome_is_told_with_its_reason() -> None:
         "c": {"outcome": "crash", "words": "KeyError: 'x' | y", "engines": 0},
         "d": {"outcome": "not made", "words": "ValueError: no"},
         "e": {"outcome": "one engine", "words": "", "engines": 1, "by_examples": "x", "unstable": [0.5, 0.4]},
+        "f": {"outcome": "one engine, checks", "words": "1 × aten._assert_scalar (TP101)", "engines": 1},
     }
     text = section({kind: {**row, "versions": VERSIONS} for kind, row in rows.items()}, {})
-    assert "Of 4 kinds that PyTorch can run torch.export takes 4; of these 3 are right, 2 of them in one engine" in text
+    assert (
+        "Of 5 kinds that PyTorch can run torch.export takes 5; of these 4 are right, 2 of them in one engine (1 more "
+        in text
+    )
     assert "0 are wrong, 1 crash, 0 are too slow" in text
     assert "| `aten.rand`, `aten.histc` | 1: b |" in text
+    assert "| `aten._assert_scalar` | 1: f |" in text
     assert r"| c | crash | KeyError: 'x' \| y |" in text
     assert "`decide_by_examples=True`, for inputs by which they decide as by the examples: e." in text
     assert "last digits decide: e." in text
