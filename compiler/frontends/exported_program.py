@@ -48,7 +48,7 @@ from .keyword_signature import named_keywords
 from .memory_reads import MemoryReads, require_what_is_asked
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .plain_state import with_plain_state
-from .quantisers import exported_quantisers
+from .quantisers import exported_quantisers, unpack_quantised
 from .quiet import quiet_rejection
 from .rejections import first_line, is_unknown_result, own_failure, rejection
 from .reshaped_tensors import NothingRebound, check_not_reshaped
@@ -105,6 +105,7 @@ def trace(
             "the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram."
         )
     model = _as_module(model)
+    unpack_quantised(model)
     check_containers(inputs, kwargs)
     if inputs is None and not kwargs:
         raise UserError("the model has no inputs to be exported with: give tp.Input objects or example tensors.")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .compressed_tensors import CompressedLayer, decompress, is_compressed, plain_parameters
 from .other_forward import other_forward
 
 
@@ -26,10 +27,21 @@ def exported_quantisers(model: nn.Module) -> Iterator[None]:
             stack.enter_context(sys.modules["modelopt.torch.quantization.utils"].export_torch_mode())
         for module in filter(_is_of_modelopt, modules):
             stack.enter_context(_other_method(module, "_fake_quantize", _of_modelopt(module)))
+        compressed = [module for module in modules if is_compressed(module)]
+        if compressed:
+            stack.enter_context(plain_parameters(model))
+        for module in compressed:
+            stack.enter_context(other_forward(module, CompressedLayer(module)))
         for module in modules:
             if _only_quantises(module):
                 stack.enter_context(other_forward(module, _Quantised(module)))
         yield
+
+
+def unpack_quantised(model: nn.Module) -> None:
+    """Do what a model's first call would: layers of compressed-tensors unpack their weights, in place."""
+    if any(map(is_compressed, model.modules())):
+        decompress(model)
 
 
 @contextmanager

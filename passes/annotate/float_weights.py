@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
@@ -15,16 +14,12 @@ from ...compiler.ir.annotations import annotations_of, reasons_of
 from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.ledger import Reason
 from ...compiler.ir.operators import DEQUANTIZE
-from ...compiler.ir.symbols import example_size
-from ...compiler.tensorrt.product_times import GPU, slower
+from ...compiler.tensorrt.product_times import GPU, LARGE, slower, usual_sizes
 
 if TYPE_CHECKING:
     from ...compiler.ir.tuning import Tuning
 
 aten = torch.ops.aten
-
-LEAST = 1 << 19
-"""Numbers of a weight from which on it matters how it is stored: half a megabyte of int8."""
 
 _OPERANDS: Mapping[Any, tuple[int, int]] = MappingProxyType(
     {
@@ -66,7 +61,9 @@ def why_float(node: Node, constants: Collection[str], tuning: Tuning | None = No
         return Reason("TP307", f"{text}: {_WHEN}.")
     measured = None
     for product in node.users:
-        sizes = product_sizes(product)
+        left = product.args[_OPERANDS[product.target][0]]
+        assert isinstance(left, Node), "operands are tensors"
+        sizes = usual_sizes(left.meta["val"], weight.numel())
         measured = None if sizes is None else slower(form, "f16", *sizes)
         if measured is None:
             return None
@@ -98,7 +95,7 @@ def is_large_weight(node: Node, constants: Collection[str]) -> bool:
     if any(source.name not in constants for source in node.all_input_nodes):
         return False
     weight, data = node.meta["val"], _data(node).meta["val"]
-    if weight.dim() != 2 or weight.dtype not in HALVES or data.dtype not in _FORMS or weight.numel() < LEAST:
+    if weight.dim() != 2 or weight.dtype not in HALVES or data.dtype not in _FORMS or weight.numel() < LARGE:
         return False
     for user in node.users:
         left, right = _OPERANDS.get(user.target, (0, 0))
@@ -108,17 +105,6 @@ def is_large_weight(node: Node, constants: Collection[str]) -> bool:
         if not isinstance(other, Node) or other is node or other.target is DEQUANTIZE:
             return False
     return True
-
-
-def product_sizes(product: Node) -> tuple[int, int, int] | None:
-    """Rows, columns and inner size of a product, the usual ones; None if one is not known."""
-    left, right = (product.args[place] for place in _OPERANDS[product.target])
-    assert isinstance(left, Node), "operands are tensors"
-    assert isinstance(right, Node), "operands are tensors"
-    *batch, inner = map(example_size, left.meta["val"].shape)
-    if inner is None or any(size is None for size in batch):
-        return None
-    return math.prod(size for size in batch if size is not None), right.meta["val"].numel() // inner, inner
 
 
 def _data(node: Node) -> Node:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.annotations import reasons_of
 from ...compiler.ir.call import Call
 from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.operators import DEQUANTIZE
@@ -26,10 +27,10 @@ LONGEST = 4096
 def is_one_row(call: Call, is_constant: IsConstant) -> bool:
     """Whether a linear layer multiplies one row of halves by a weight that is an input of the engine.
 
-    A constant would be stored as float32, in which the terms are added up, and so would one that is dequantised.
+    A constant would be stored as float32, in which the terms are added up, and so would what the engine dequantises.
     """
     x, weight, source = call.value("input"), call.value("weight"), call.arg("weight")
-    if isinstance(source, Node) and source.target is DEQUANTIZE:
+    if isinstance(source, Node) and source.target is DEQUANTIZE and not reasons_of(source):
         return False
     if weight.dim() != 2 or x.dim() < 2 or x.dtype not in HALVES or is_constant(call.arg("weight")):
         return False

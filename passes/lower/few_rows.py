@@ -13,6 +13,7 @@ from torch.fx import Node
 from ...compiler.ir.graph import fake_value, insert_call
 from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.program import Program
+from ...compiler.tensorrt.product_times import LARGE, slower, usual_sizes
 from .quantised_operands import operands_of
 from .values import node_of, value_of
 
@@ -21,8 +22,13 @@ aten = torch.ops.aten
 ROWS = 8
 
 
-def pad_few_rows(program: Program) -> None:
-    """Add rows of zeros to the left operand of such products, and cut their results, in place."""
+def pad_few_rows(program: Program, may_be_floats: bool) -> None:
+    """Add rows of zeros to the left operand of such products, and cut their results, in place.
+
+    Args:
+        program: whose products are final.
+        may_be_floats: whether engines take weights as floats whose products are faster so, even when padded.
+    """
     for node in program.op_nodes:
         if node.target not in (aten.linear.default, aten.mm.default):
             continue
@@ -32,7 +38,15 @@ def pad_few_rows(program: Program) -> None:
         shape = tuple(value_of(left).shape)
         if len(shape) < 2 or not all(isinstance(size, int) for size in shape) or not _are_few(left, shape):
             continue
+        if may_be_floats and left.target is not DEQUANTIZE and _is_faster_in_floats(left, right):
+            continue
         _pad(node, left, shape)
+
+
+def _is_faster_in_floats(left: Node, right: Node) -> bool:
+    size = value_of(right).numel()
+    sizes = usual_sizes(value_of(left), size)
+    return size >= LARGE and sizes is not None and slower("int8 weights", "f16", *sizes) is not None
 
 
 def _are_few(left: Node, shape: tuple[int, ...]) -> bool:

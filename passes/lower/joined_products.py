@@ -17,7 +17,7 @@ from .values import is_pure, tensor_of
 
 aten = torch.ops.aten
 
-_LEAST_WIDTH = 8
+LEAST_WIDTH = 8
 """Of what all products have a multiple of columns of: cutting what is narrower would cost more than it spares."""
 
 
@@ -46,23 +46,27 @@ def _parts(group: Sequence[Node], order: dict[Node, int]) -> list[Node]:
     first = group[0]
     group = [node for node in group if all(order[item] < order[first] for item in parameters(node))]
     width = math.gcd(*map(columns_of, group))
-    if len(group) < 2 or width < _LEAST_WIDTH:
+    if len(group) < 2 or width < LEAST_WIDTH:
         return []
     with first.graph.inserting_before(first):
-        product = joined(group, first.args[0])
-        rows = _rows(product)
-        # Cut in a dimension that the product has not: TensorRT-RTX would make several products of cut columns again.
-        count = sum(map(columns_of, group)) // width
-        blocks = insert_call(first.graph, aten.view.default, (product, [*rows, count, width]), like=first)
-        parts, start = [], 0
-        for node in group:
-            end = start + columns_of(node) // width
-            cut = insert_call(first.graph, aten.slice.Tensor, (blocks, len(rows), start, end), like=node)
-            shape = [*rows, columns_of(node)]
-            parts.append(insert_call(first.graph, aten.view.default, (cut, shape), like=node))
-            start = end
+        parts = cut(joined(group, first.args[0]), group)
     for node, part in zip(group, parts, strict=True):
         node.replace_all_uses_with(part)
+    return parts
+
+
+def cut(product: Node, group: Sequence[Node]) -> list[Node]:
+    """The columns of a product that each of a group had, which stand where nodes are inserted."""
+    graph, rows, width = product.graph, _rows(product), math.gcd(*map(columns_of, group))
+    # Cut in a dimension that the product has not: TensorRT-RTX would make several products of cut columns again.
+    count = sum(map(columns_of, group)) // width
+    blocks = insert_call(graph, aten.view.default, (product, [*rows, count, width]), like=group[0])
+    parts, start = [], 0
+    for node in group:
+        end = start + columns_of(node) // width
+        piece = insert_call(graph, aten.slice.Tensor, (blocks, len(rows), start, end), like=node)
+        parts.append(insert_call(graph, aten.view.default, (piece, [*rows, columns_of(node)]), like=node))
+        start = end
     return parts
 
 

@@ -6,7 +6,6 @@ PyTorch's kernel 16. Each such product divides an engine, which costs next to no
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,17 +17,13 @@ from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.operators import PACK_INT4, PACKED_PRODUCT, SCALED_PRODUCT
 from ...compiler.ir.program import Program
-from ...compiler.ir.symbols import example_size
 from ...compiler.settings import Settings
-from ...compiler.tensorrt.product_times import GPU, ProductTimes, nearest
+from ...compiler.tensorrt.product_times import GPU, LARGE, ProductTimes, nearest, usual_sizes
 from .known_values import KnownValues
 from .quantised_operands import Operand, operands_of, quantised
 from .values import node_of, value_of
 
 aten = torch.ops.aten
-
-LEAST = 1 << 19
-"""Numbers of a weight from which on a product is worth a kernel of PyTorch."""
 
 SMALL = 2.0**-10
 """What products whose rows are scaled afterwards are multiplied by meanwhile: halves might not hold them."""
@@ -108,7 +103,7 @@ class PytorchProducts:
         dtype = afterwards or self._type_for(left)
         columns, inner = weight.shape
         measured = _measured(left, columns, inner, "fp8 pytorch", ("fp8", "f16"))
-        if measured is None or dtype is None or columns % 16 or inner % 16 or weight.numel() < LEAST:
+        if measured is None or dtype is None or columns % 16 or inner % 16 or weight.numel() < LARGE:
             return
         scale = torch.cat([item.scale for item in products]) * (SMALL if afterwards else 1.0)
         largest = scale.max()
@@ -121,7 +116,8 @@ class PytorchProducts:
         with graph.inserting_before(one):
             args = (left.args[0], data, left.args[1], step, bias, dtype)
             result = insert_call(graph, SCALED_PRODUCT, args, like=one)
-            annotate_node(result, precision="fp8", pytorch=_reason(measured, "fp8 pytorch", ("fp8", "f16")))
+            text = _reason(measured, "fp8 pytorch", ("fp8", "f16"))
+            annotate_node(result, precision="fp8", pytorch=text, joined=len(products))
             if not equal:
                 factors = self._constant(f"{name}_factors", (scale / largest).to(dtype))
                 result = insert_call(graph, aten.mul.Tensor, (result, factors), like=one)
@@ -155,7 +151,7 @@ class PytorchProducts:
         data, steps = self._known.of(operand.dequantize.args[0]), self._known.of(operand.dequantize.args[1])
         if node.target not in _TRANSPOSED or annotations_of(operand.dequantize).get("stored") != "int4":
             return
-        if data is None or steps is None or self._type_for(left) is not torch.bfloat16 or data.numel() < LEAST:
+        if data is None or steps is None or self._type_for(left) is not torch.bfloat16 or data.numel() < LARGE:
             return
         columns, inner = data.shape
         if steps.dim() != 2 or steps.shape[0] != columns or columns % 8 or inner % 128:
@@ -223,11 +219,8 @@ def _has_type(bias: Node | None, dtype: torch.dtype) -> bool:
 
 def _measured(left: Node, columns: int, inner: int, form: str, others: tuple[str, ...]) -> ProductTimes | None:
     """The measured product by which PyTorch's kernel takes less time than all of TensorRT's forms; None if not."""
-    sizes = [example_size(size) for size in value_of(left).shape[:-1]]
-    if any(size is None for size in sizes):
-        return None
-    rows = math.prod(size for size in sizes if size is not None)
-    item = nearest(rows, columns, inner, (form, *others))
+    sizes = usual_sizes(value_of(left), columns * inner)
+    item = None if sizes is None else nearest(*sizes, (form, *others))
     return item if item is not None and all(item.us[form] < item.us[other] for other in others) else None
 
 

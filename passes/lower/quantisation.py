@@ -44,6 +44,7 @@ class Quantisation(Pass):
         # Most models are not quantised, and do not wait for what rewrites those that are.
         from .deduplicate import Deduplicate
         from .few_rows import pad_few_rows
+        from .joined_weights import join_float_weights
         from .known_values import KnownValues
         from .pytorch_products import PytorchProducts
         from .quantised_products import QuantisedProducts, products_text
@@ -65,11 +66,14 @@ class Quantisation(Pass):
         products = QuantisedProducts(program, known, ctx.settings.compute_capabilities, halves)
         products.run()
         share_steps(program, known)
-        found = products.found()
         PytorchProducts(program, known, ctx.settings).run()
-        pad_few_rows(program)
+        fast = ctx.settings.quantised_weights == "fast"
+        if fast:
+            products.leave_slow()
+            join_float_weights(program, known, halves)
+        pad_few_rows(program, may_be_floats=fast and (halves or _has_halves(program)))
         remove_dead(program.graph)
-        text = products_text(found)
+        text = products_text(products.found())
         if text:
             ctx.note(text)
         return program
@@ -84,6 +88,10 @@ def _is_concerned(program: Program) -> bool:
         return True
     whole = (value for value in program.constants.values() if not value.dtype.is_floating_point)
     return any(value.dtype != torch.bool and value.numel() > 1 for value in whole)
+
+
+def _has_halves(program: Program) -> bool:
+    return any(node.target is DEQUANTIZE and node.args[3] in HALVES for node in program.op_nodes)
 
 
 def _is_rare(dtype: torch.dtype) -> bool:

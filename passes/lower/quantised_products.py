@@ -14,13 +14,14 @@ from torch.fx import Node
 from ...compiler.ir.annotations import annotate_node, annotations_of
 from ...compiler.ir.dtypes import HALVES, INT4
 from ...compiler.ir.graph import fake_value, insert_call
-from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from ...compiler.ir.operators import DEQUANTIZE, PACKED_PRODUCT, QUANTIZE, SCALED_PRODUCT
 from ...compiler.ir.program import Program
 from ...compiler.ir.quantized_operators import INT4_RANGE
 from ...compiler.ir.source import source_of
+from ...compiler.tensorrt.product_times import GPU, LARGE, slower, usual_sizes
 from ...compiler.tensorrt.targets import lacking
 from .known_values import KnownValues
-from .quantised_operands import CONVOLUTIONS, MOVES, PRODUCTS, Operand, operands_of, quantised
+from .quantised_operands import CONVOLUTIONS, MATRIX_PRODUCTS, MOVES, PRODUCTS, Operand, operands_of, quantised
 from .settled_steps import quantised_in_floats
 from .stored_weights import SMALLEST, full_of
 from .values import node_of, tensor_of, value_of
@@ -28,6 +29,7 @@ from .values import node_of, tensor_of, value_of
 aten = torch.ops.aten
 
 _NAMES = {torch.int8: "int8", torch.float8_e4m3fn: "fp8"}
+_OF_PYTORCH = frozenset({SCALED_PRODUCT, PACKED_PRODUCT})
 _NAMED = 12
 """Products that a note names for each reason; the rest is counted."""
 
@@ -209,6 +211,43 @@ class QuantisedProducts:
             self._apart(node, first)
             self._say(node, "its input has several scales, and TensorRT multiplies that as floats")
 
+    def leave_slow(self) -> None:
+        """Compute large products of halves in floats that take longer in eight bits, as measured: exactly, and as fast.
+
+        Their inputs are quantised in floats, which costs nothing beside what makes them.
+        """
+        matrices = [node for node in self._program.op_nodes if node.target in MATRIX_PRODUCTS]
+        # TensorRT joins those of one input.
+        columns: Counter[Node] = Counter()
+        apart: dict[Node, Node] = {}
+        for node in matrices:
+            left, right = operands_of(node)
+            columns[left] += value_of(right).numel() if value_of(right).dim() == 2 else 0
+        for node in matrices:
+            left, right = operands_of(node)
+            first, second = quantised(left), quantised(right)
+            if first is None or first.quantize is None or second is None or second.quantize is not None:
+                continue
+            if self._known.of(left.args[1]) is None or math.prod(_sizes(left.args[1])) != 1:
+                continue
+            if (
+                value_of(right).dim() != 2
+                or columns[left] < LARGE
+                or not (value_of(node).dtype in HALVES or self._halves)
+            ):
+                continue
+            sizes = usual_sizes(value_of(left), columns[left])
+            item = None if sizes is None else slower(_NAMES[first.dtype], "f16", *sizes)
+            if item is not None:
+                form = _NAMES[first.dtype]
+                ours, halves = item.us[form], item.us["f16"]
+                if left in apart:
+                    node.replace_input_with(left, apart[left])
+                else:
+                    self._apart(node, first)
+                    apart[left] = operands_of(node)[0]
+                self._say(node, f"{item.sizes} takes {ours:g} us in {form}, and {halves:g} in halves, on {GPU}")
+
     def _say(self, node: Node, reason: str) -> None:
         annotate_node(node, floats=reason)
 
@@ -268,9 +307,16 @@ class QuantisedProducts:
     # --- what is found -------------------------------------------------------------------------------------------
     def found(self) -> tuple[QuantisedProduct, ...]:
         """All products with how they compute; nothing where nothing is quantised."""
-        rows = [self._row(node) for node in self._program.op_nodes if node.target in PRODUCTS]
-        for node, row in zip([n for n in self._program.op_nodes if n.target in PRODUCTS], rows, strict=True):
-            annotate_node(node, precision=row.precision or None)
+        rows = []
+        for node in self._program.op_nodes:
+            facts = annotations_of(node)
+            if node.target in PRODUCTS:
+                row = self._row(node)
+                annotate_node(node, precision=row.precision or None)
+                rows += [row] * int(facts.get("joined", 1))
+            elif node.target in _OF_PYTORCH:
+                row = QuantisedProduct(node.name, str(facts["precision"]), "", source_of(node))
+                rows += [row] * int(facts.get("joined", 1))
         return tuple(rows)
 
     def _row(self, node: Node) -> QuantisedProduct:
@@ -307,8 +353,9 @@ def products_text(rows: Iterable[QuantisedProduct]) -> str:
         if row.reason:
             reasons.setdefault(row.reason, []).append(row)
     for reason, group in reasons.items():
-        names = ", ".join(row.node + (f" ({row.source})" if row.source else "") for row in group[:_NAMED])
-        rest = f" and {len(group) - _NAMED} more" if len(group) > _NAMED else ""
+        texts = list(dict.fromkeys(row.node + (f" ({row.source})" if row.source else "") for row in group))
+        names = ", ".join(texts[:_NAMED])
+        rest = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
         parts.append(f"Not in 8 bits, since {reason}: {names}{rest}.")
     return " ".join(parts)
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
-from trt_passes.compiler.ir.operators import DEQUANTIZE
+from trt_passes.compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from trt_passes.compiler.ir.tuning import Measured
 from trt_passes.compiler.tensorrt.product_times import TIMES, nearest, slower
 
-from .judged import agree, plan_bytes, whole
+from .judged import agree, plan_bytes, products, whole
 from .test_stored_weights import HALF, stored
 
 ROWS, COLUMNS, INNER = 512, 512, 1024
@@ -69,9 +69,19 @@ def test_it_is_computed_once() -> None:
     assert weight() is not made
 
 
-@pytest.mark.parametrize("rows", [1, 8])
-def test_few_rows_read_few_bits(rows: int) -> None:
-    assert reasons(compiled_for(rows)[1]) == []
+def test_few_rows_of_large_weights_read_few_bits() -> None:
+    data, x = torch.ones(14336, 1024, dtype=torch.int8), torch.randn(8, 1024).half()
+    model = nn.Module()
+    model.data, model.scale = data, torch.ones(14336, 1)
+    model.forward = lambda x: nn.functional.linear(x, DEQUANTIZE(model.data, model.scale, None, HALF))
+    assert reasons(tp.compile(model, [x], min_block_size=1, dryrun=True)) == []
+
+
+def test_one_row_is_not_padded_for_floats() -> None:
+    model, compiled, x = compiled_for(1)
+    assert len(reasons(compiled)) == 1
+    assert [row.op for row in compiled.report.ledger] == ["trt_passes.dequantize", "aten.linear"]
+    agree(compiled, model, (x,), 2e-3)
 
 
 def test_memory_can_matter_more() -> None:
@@ -121,6 +131,59 @@ def test_the_table_says_which_form_is_slower() -> None:
     assert all(min(item.us.values()) > 0 for item in TIMES)
     assert slower("int8 weights", "f16", 512, 14336, 4096) is not None
     assert slower("int8 weights", "f16", 1, 14336, 4096) is None
+    assert slower("int8", "f16", 4096, 4096, 4096) is None
     item = nearest(500, 14000, 4000, ("f16",))
     assert item is not None
     assert (item.rows, item.columns, item.inner) == (512, 14336, 4096)
+
+
+class EightBits(nn.Module):
+    """A linear layer whose input and weight are in eight bits: [..., INNER] -> [..., COLUMNS]."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        data, scale = stored(kind, COLUMNS, INNER)
+        self.register_buffer("data", data)
+        self.register_buffer("scale", scale)
+        self.register_buffer("step", torch.tensor(0.03 if kind == "int8" else 0.01))
+        self.dtype, self.limits = data.dtype, (-128, 127) if kind == "int8" else (-448, 448)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = DEQUANTIZE(QUANTIZE(torch.tanh(x), self.step, None, *self.limits, self.dtype), self.step, None, x.dtype)
+        return nn.functional.linear(x, DEQUANTIZE(self.data, self.scale, None, x.dtype))
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_products_that_are_slow_in_eight_bits_are_computed_in_halves_exactly(kind: str) -> None:
+    model, x = EightBits(kind), torch.randn(3072, INNER).half()
+    compiled = tp.compile(model, [x], min_block_size=1, executor="reference")
+    assert "us in " + kind in products(compiled)
+    assert f"1 of 1 products with {kind} weights" in products(compiled)
+    assert len(compiled.report.segments) == 1
+    agree(compiled, model, (x,), 2e-3)
+    assert plan_bytes(compiled) < COLUMNS * INNER
+    small = tp.compile(model, [x], min_block_size=1, executor="reference", quantised_weights="small")
+    assert f"1 of 1 products in {kind}" in products(small)
+    agree(small, model, (x,), 2e-3)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4", "fp8"])
+def test_weights_of_one_input_are_joined(kind: str) -> None:
+    class Three(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = nn.ModuleList(Layer(kind) for _ in range(3))
+            self.bias = nn.Parameter(torch.randn(COLUMNS).half(), requires_grad=False)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            one, two, three = (part(x) for part in self.parts)
+            return one, two + self.bias, three
+
+    model, x = Three(), torch.randn(2, 256, INNER).half()
+    for index, part in enumerate(model.parts):
+        part.scale.mul_(1 + index)
+    compiled = tp.compile(model, [x], min_block_size=1, executor="reference")
+    assert len(reasons(compiled)) == 1
+    assert f"3 of 3 products with {kind} weights" in products(compiled)
+    for found, right in zip(compiled(x), model(x), strict=True):
+        assert float((found.float() - right.float()).norm() / right.float().norm()) < 2e-3
