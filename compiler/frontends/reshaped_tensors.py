@@ -46,14 +46,25 @@ def _reshapes(node: Node) -> bool:
 
 def _written(node: Node) -> Node:
     """The node that made the tensor that operators that work in place return, one after the other."""
-    while isinstance(node.target, torch._ops.OpOverload) and _returns_first(node.target._schema):
-        node = node.all_input_nodes[0]
+    while (given := _returned(node)) is not None:
+        node = given
     return node
 
 
-def _returns_first(schema: Any) -> bool:
-    first, result = (item[0].alias_info if item else None for item in (schema.arguments, schema.returns))
-    return first is not None and result is not None and first.is_write and result.is_write
+def _returned(node: Node) -> Node | None:
+    """The argument that an operator writes to and gives back, as `add_` does its first, or `out`; None without one."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload) or not target._schema.returns:
+        return None
+    result = target._schema.returns[0].alias_info
+    if result is None or not result.is_write:
+        return None
+    for place, argument in enumerate(target._schema.arguments):
+        alias = argument.alias_info
+        if alias is not None and alias.is_write and alias.before_set == result.before_set:
+            given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
+            return given if isinstance(given, Node) else None
+    return None
 
 
 def _refusal(what: str, name: str, place: str | None) -> UserError:

@@ -272,9 +272,21 @@ class OperatorLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func._schema.name.partition("::")[2] if hasattr(func, "_schema") else str(func)
         makes = any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(result))
         if makes and name not in _NO_VALUE and not (name in _NO_VALUE_IN_SAME_SHAPE and _is_same(args[0], result)):
-            numbers = tuple(map(_number, pytree.tree_leaves((args, kwargs))))
+            numbers = tuple(map(_number, pytree.tree_leaves(_given(name, args, kwargs or {}))))
             self.calls.append((name, numbers, tuple(map(_number, pytree.tree_leaves(result)))))
         return result
+
+
+def _given(name: str, args: Any, kwargs: Any) -> Any:
+    """The arguments of a call; of a slice only what tells which it is, of the many ways in which it can be written."""
+    if name != "slice" or not args:
+        return args, kwargs
+    x, dim, start, _, step = (*args, *(0, None, None, 1)[len(args) - 1 :])
+    size = x.shape[dim]
+    if not isinstance(start, int | None) or not isinstance(size, int):
+        return args, kwargs
+    first = min(max((start or 0) + (size if (start or 0) < 0 else 0), 0), size)
+    return (x, dim % max(x.dim(), 1), first, step), kwargs
 
 
 def _returned(results: Sequence[Any]) -> Any:

@@ -157,6 +157,7 @@ RESHAPED: dict[str, Callable[[torch.Tensor], Any]] = {
     "t_ and mul_": transposed_and_written,
     "transpose_": lambda x: x.transpose_(0, 1) * 2,
     "after abs_": lambda x: x.abs_().swapaxes_(0, 1).add_(1) * 2,
+    "after out=": lambda x: torch.add(x, 1, out=x).swapaxes_(0, 1) * 2,
     "unsqueeze_": lambda x: x.unsqueeze_(0) * 2,
     "squeeze_": lambda x: x.squeeze_() * 2,
     "resize_": lambda x: x.resize_(2, 2) * 2,

@@ -212,3 +212,20 @@ def test_sizes_that_depend_on_values_are_no_reason_not_to_try() -> None:
 
     with pytest.raises(tp.UserError, match=r"x.shape\[0\] = 1: %slice.* has the shape \[2, 4\] there"):
         tp.trace(Calls(function), [tp.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(3, 4))])
+
+
+def test_windows_of_images_of_any_size() -> None:
+    """Slices without an end, or to the end, are the same; Python leaves some out for some sizes."""
+
+    def function(x):
+        rows, columns = x.shape
+        x = torch.nn.functional.pad(x, (0, -columns % 4, 0, -rows % 4))
+        wide, high = rows + -rows % 4, columns + -columns % 4
+        x = x.view(wide // 4, 4, high // 4, 4).transpose(1, 2).softmax(-1)
+        return x.transpose(1, 2).reshape(wide, high)[:rows, :columns]
+
+    spec = tp.Input(min_shape=(5, 7), opt_shape=(8, 8), max_shape=(13, 13))
+    compiled = tp.compile(Calls(function), [spec], min_block_size=1, executor="reference")
+    for shape in ((5, 7), (8, 8), (13, 13), (12, 9)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(compiled(x), function(x))
