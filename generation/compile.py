@@ -102,10 +102,12 @@ def compile_for_generation(
     plan = Plan(name, layout, batch, prefill, all_logits, positions, model.dtype, graphs, source, images)
     if token_engine and "mutable_weights" in settings:
         raise UserError("token_engine says which weights are inputs of engines: leave out mutable_weights.")
-    if token_engine is None:
-        halves = plan.dtype in (torch.float16, torch.bfloat16)
-        token_engine = halves and source is None and images is None and "mutable_weights" not in settings
-    several = source is not None or images is not None or token_engine
+    halves = plan.dtype in (torch.float16, torch.bfloat16)
+    if token_engine is None and not (
+        halves and source is None and images is None and "mutable_weights" not in settings
+    ):
+        token_engine = False
+    several = source is not None or images is not None or token_engine is not False
     with settled_rope(model, max_cache_len), Beside() as beside:
         first: dict[str, Any] = {}
         if images is not None:
@@ -114,7 +116,10 @@ def compile_for_generation(
             first["encode"] = Encode(model, source, plan.layout), _source_inputs(plan, source)
         for part, (module, inputs) in first.items():
             beside.start(part, _traced(module, inputs), _dumped(settings, part, several))
-        plan, programs = _steps(model, plan, in_place, token_engine, settings, several, beside)
+        try:
+            plan, programs = _steps(model, plan, in_place, token_engine, settings, several, beside)
+        except _NoTokenEngine:
+            plan, programs = _steps(model, plan, in_place, False, settings, several, beside)
         programs |= {part: beside.result(part) for part in first}
     _own_weights(programs)
     return assembled(type(model), model.config, copy.deepcopy(model.generation_config), plan, programs, model.device)
@@ -136,12 +141,17 @@ def _steps(
     model: Any,
     plan: Plan,
     in_place: bool | None,
-    token_engine: bool,
+    token_engine: bool | None,
     settings: dict[str, Any],
     several: bool,
     beside: Beside,
 ) -> tuple[Plan, dict[str, Any]]:
-    """The programs of a step, and the plan that says whether their engines write to the cache themselves."""
+    """The programs of a step, and the plan that says whether their engines write to the cache themselves.
+
+    Raises:
+        _NoTokenEngine: the token engine that nobody has asked for (None) is not possible.
+    """
+    shared = token_engine is not False
     library = loader.available()
     able = library is not None and library.has_layer("add_kv_cache_update")
     plan = replace(plan, layout=replace(plan.layout, in_place=able if in_place is None else in_place))
@@ -150,16 +160,22 @@ def _steps(
         step = DecoderStep(model, plan.layout, plan.all_logits, None if plan.images is None else plan.images.token)
     else:
         step = Seq2SeqStep(model, plan.source, plan.layout, plan.all_logits)
-    names = ("step", TOKEN) if token_engine else ("step",)
-    with packed(model, **_example(model, plan)) if token_engine else nullcontext() as together:
+    # The token's first: only it may be impossible, and then the others are made otherwise.
+    names = (TOKEN, "step") if shared else ("step",)
+    with packed(model, **_example(model, plan)) if shared else nullcontext() as together:
         if together is not None:
             step.packed = together
         for name in names:
-            with heads_not_repeated() if name == TOKEN else nullcontext():
-                program = _traced(step, _token_inputs(plan) if name == TOKEN else _inputs(plan, token_engine))
+            try:
+                with heads_not_repeated() if name == TOKEN else nullcontext():
+                    program = _traced(step, _token_inputs(plan) if name == TOKEN else _inputs(plan, shared))
+            except UserError as error:
+                if name == TOKEN and token_engine is None:
+                    raise _NoTokenEngine(str(error)) from error
+                raise
             options = _dumped(settings, name, several)
-            beside.start(name, program, {**options, "mutable_weights": _matrices(program)} if token_engine else options)
-        programs = {name: beside.result(name) for name in names}
+            beside.start(name, program, {**options, "mutable_weights": _matrices(program)} if shared else options)
+        programs = {name: beside.result(name) for name in reversed(names)}
     count = len(plan.layout.tensors)
     copied = max(
         count - sum(len(segment.spec.aliases) for segment in program.segments.values()) for program in programs.values()
@@ -179,6 +195,10 @@ def _steps(
         report = replace(program.report, notes=(*program.report.notes, _copied(plan.layout)))
         object.__setattr__(program, "report", report)
     return plan, programs
+
+
+class _NoTokenEngine(UserError):
+    """A model cannot be traced for a part of the cache."""
 
 
 def _copied(layout: Layout) -> str:

@@ -18,7 +18,6 @@ from .activation import normalized_exponential
 from .attention_mask import Mask
 from .conditions import upper_bound
 from .linear import product
-from .one_row import apart
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
@@ -63,7 +62,7 @@ def attention_of_few(
     """
     wide, shape = torch.float32, query.shape
     queries = shape[1] * shape[2] // int(key.shape[1])
-    query = shapes.reshape(ctx, apart(ctx, query), (1, key.shape[1], queries, 1, shape[3]), "queries")
+    query = shapes.reshape(ctx, _computed_once(ctx, query), (1, key.shape[1], queries, 1, shape[3]), "queries")
     keys = shapes.unsqueeze(ctx, key, 2, "keys")
     terms = ar.elementwise(ctx, "PROD", ar.cast(ctx, query, wide, "wide"), ar.cast(ctx, keys, wide, "wide"), "terms")
     scores = ar.reduce(ctx, "SUM", terms, [4], False, "scores")
@@ -79,7 +78,19 @@ def attention_of_few(
         result = _sums_of_blocks(ctx, weights, value, block)
     else:
         result = product(ctx, ar.cast(ctx, weights, value.dtype, "weights"), value, role="sums")
-    return shapes.reshape(ctx, ar.cast(ctx, result, value.dtype, "narrow"), (*shape[:3], value.shape[3]), "heads")
+    heads = shapes.reshape(ctx, ar.cast(ctx, result, value.dtype, "narrow"), (*shape[:3], value.shape[3]), "heads")
+    if block:
+        ctx.apart[heads.trt.name] = heads  # a kernel ends in these sums
+    return heads
+
+
+def _computed_once(ctx: ConverterContext, query: Tensor) -> Tensor:
+    """The same queries, which are not computed again for every key: a largest element of one ends a kernel.
+
+    A sum of one does too, but then rotations and writes to the cache before it are kernels of their own.
+    """
+    layer = ctx.network.add_topk(query.trt, ctx.trt.TopKOperation.MAX, 1, 1)
+    return ctx.emit(layer, query.shape, "apart")
 
 
 def _block(keys: Dim) -> int:

@@ -17,7 +17,7 @@ from ...compiler.tensorrt.in_float32 import in_float32
 from ...compiler.tensorrt.registry import Family, IsConstant
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of
-from .one_row import is_one_row, row_times_matrix
+from .one_row import is_apart, is_one_row, row_times_matrix
 
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
@@ -117,7 +117,8 @@ def _multiplied_and_added(ctx: ConverterContext, call: Call) -> Tensor:
     """One row of halves and a weight that is an input of the engine, by a multiplication and a sum."""
     x, weight = ctx.tensor(call.arg("input")), ctx.tensor(call.arg("weight"))
     bias = shapes.operand_with_rank(ctx, bias_of(ctx, call.arg("bias")), x.rank)
-    result = row_times_matrix(ctx, x, weight, "product" if bias is not None else "")
+    computed = is_apart(ctx, call.arg("input"))
+    result = row_times_matrix(ctx, x, weight, "product" if bias is not None else "", computed)
     return result if bias is None else ar.elementwise(ctx, "SUM", result, bias)
 
 

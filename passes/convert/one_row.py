@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.fx import Node
@@ -19,6 +19,9 @@ from ...compiler.tensorrt.tensor import Tensor
 if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
 
+aten = torch.ops.aten
+
+_MOVES = frozenset({aten.view.default, aten.reshape.default, aten.permute.default, aten.transpose.int})
 
 LONGEST = 4096
 """Terms of a sum, at most: on an H200 2048 sums of 8192 terms took 35 us, and the product of matrices 12."""
@@ -39,24 +42,38 @@ def is_one_row(call: Call, is_constant: IsConstant) -> bool:
 
 
 def apart(ctx: ConverterContext, x: Tensor) -> Tensor:
-    """The same tensor [1,...], which what reads it does not compute again.
+    """The same tensor, which what reads it does not compute again.
 
     A kernel that ends in a sum takes all arithmetic before it into itself, and does it again for every sum: a product
-    of 8192 x 2048 with a normalised row took 68 us instead of 10. A largest element of one is a kernel's end.
+    of 8192 x 2048 with a normalised row took 68 us instead of 10. A sum of one is a kernel's end. (So is a largest
+    element of one, by a TOPK layer, but then slices before it are a kernel of their own.)
     """
     if x.trt.name not in ctx.apart:
-        layer = ctx.network.add_topk(x.trt, ctx.trt.TopKOperation.MAX, 1, 1)
-        ctx.apart[x.trt.name] = ctx.emit(layer, x.shape, "apart")
+        alone = shapes.reshape(ctx, x, (1, *x.shape), "alone")
+        ctx.apart[x.trt.name] = ar.reduce(ctx, "SUM", alone, [0], False, "apart")
     return ctx.apart[x.trt.name]
 
 
-def row_times_matrix(ctx: ConverterContext, x: Tensor, weight: Tensor, role: str) -> Tensor:
+def is_apart(ctx: ConverterContext, node: Any) -> bool:
+    """Whether a node yields what a kernel ends in, in another shape or order, and nothing else reads it."""
+    while isinstance(node, Node) and len(node.users) == 1:
+        name = ctx.tensor(node).trt.name
+        if name in ctx.apart and ctx.apart[name].trt.name == name:
+            return True
+        if node.target not in _MOVES:
+            return False
+        node = node.args[0]
+    return False
+
+
+def row_times_matrix(ctx: ConverterContext, x: Tensor, weight: Tensor, role: str, computed: bool = False) -> Tensor:
     """x [1,...,1,K] times the transpose of a weight [N,K], added up in float32, in the type of x.
 
     On an H200 (us; PyTorch's product, TensorRT-RTX 1.6.1's, and this): 3072 x 2048: 6.4, 7.2, 5.6; 2048 x 2048: 6.0,
-    6.6, 4.2; 16384 x 2048: 19.2, 24.1, 20.4.
+    6.6, 4.2; 16384 x 2048: 19.2, 24.1, 20.4. `computed` says that x is `apart` already.
     """
-    row = apart(ctx, shapes.reshape(ctx, x, (1, x.shape[-1]), "row"))
+    row = shapes.reshape(ctx, x, (1, x.shape[-1]), "row")
+    row = row if computed else apart(ctx, row)
     wide = torch.float32
     terms = ar.elementwise(ctx, "PROD", ar.cast(ctx, weight, wide, "weight"), ar.cast(ctx, row, wide, "wide"), "terms")
     sums = shapes.reshape(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers as tf
 import trt_passes as tp
 from trt_passes.transformers import compile_for_generation
 
@@ -55,3 +56,13 @@ def test_the_same_tokens_as_eager(name: str, tmp_path: Path) -> None:
     check(model, compiled, 32)
     tp.save(compiled, tmp_path / "model.pt2")
     check(model, tp.load(tmp_path / "model.pt2", executor="pytorch"), 16, whole=False)
+
+
+def test_a_model_that_fixes_the_positions_has_no_token_engine() -> None:
+    sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]]}
+    config = tf.GPTNeoConfig(vocab_size=VOCABULARY, max_position_embeddings=128, window_size=8, **sizes)
+    model = tf.AutoModelForCausalLM.from_config(config).half().eval()
+    options: dict[str, Any] = {"max_cache_len": 128, "prefill": 8, "executor": "pytorch"}
+    with pytest.raises(tp.UserError, match="attention_mask"):
+        compile_for_generation(model, token_engine=True, **options)
+    assert set(compile_for_generation(model, **options).programs) == {"step"}
