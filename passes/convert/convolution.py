@@ -16,7 +16,16 @@ from ...compiler.tensorrt.in_float32 import in_float32
 from ...compiler.tensorrt.registry import Family, IsConstant
 from ...compiler.tensorrt.tensor import Tensor
 from .conditions import FLOATS, dtype_of, rank_of, static_dims
-from .few_channels import has_blocks, has_patches, has_pixels, is_better_as_rows, of_blocks, of_patches, of_rows
+from .few_channels import (
+    follows_smooth_windows,
+    has_blocks,
+    has_patches,
+    has_pixels,
+    is_better_as_rows,
+    of_blocks,
+    of_patches,
+    of_rows,
+)
 from .linear import bias_of
 from .per_axis import per_axis
 
@@ -52,7 +61,7 @@ def _pixels(ctx: ConverterContext, call: Call) -> Tensor:
 
 
 def _is_of_halves(call: Call, is_constant: IsConstant) -> bool:
-    return call.value("input").dtype in HALVES
+    return call.value("input").dtype in HALVES and not follows_smooth_windows(call.node)
 
 
 @FAMILY.variant("in-float32", _is_of_halves, default=False, exact=True)

@@ -73,9 +73,9 @@ DEFAULTS = [
     (convolution(3, 16, 7, stride=2, padding=3), [IMAGE], "blocks-of-pixels"),
     (convolution(3, 16, 3, padding=1), [IMAGE], "layer"),
     (convolution(8, 16, 1), [MAPS], "layer"),
-    (convolution(8, 16, 1), [MAPS[:, :, :8]], "channels-as-rows"),
-    (convolution(8, 16, 1), [torch.randn(2, 8, 4, 4)], "layer"),
-    (nn.Sequential(nn.Conv2d(8, 16, 1), nn.ReLU(), nn.Conv2d(16, 8, 3)), [torch.randn(1, 8, 8, 8)], "layer"),
+    (convolution(2048, 8, 1), [torch.randn(1, 2048, 8, 8)], "channels-as-rows"),
+    (convolution(2048, 8, 1), [torch.randn(1, 2048, 4, 4)], "layer"),
+    (nn.Sequential(nn.Conv2d(2048, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3)), [torch.randn(1, 2048, 8, 8)], "layer"),
     (linear(8, 16), [torch.randn(4, 16)], "transposed-weight"),
     (linear(4100, 8), [torch.randn(4, 8)], "padded-vocabulary"),
     (Call(gated, gate=torch.randn(8, 16) / 4, up=torch.randn(8, 16) / 4), [torch.randn(1, 3, 16)], "flat-rows"),
@@ -195,6 +195,15 @@ def test_presets_without_a_tuning() -> None:
     assert variants(compiled(linear(8, 16), [torch.randn(4, 16)], preset="fast")) == {"linear": "sums-in-halves"}
     with pytest.raises(tp.UserError, match=r"option 'preset' is 'exat'\. Did you mean 'exact'"):
         tp.Settings(preset="exat")
+
+
+def test_convolutions_in_float32_do_not_follow_each_other_through_smooth_functions() -> None:
+    def stem(between: nn.Module) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), between, nn.Conv2d(8, 8, 3, padding=1))
+
+    for between, second in ((nn.SiLU(), "layer"), (nn.GELU(), "layer"), (nn.ReLU(), "in-float32")):
+        found = variants(compiled(stem(between), [IMAGE], preset="exact", dryrun=True))
+        assert list(found.values()) == ["in-float32", second]
 
 
 def test_another_gpu_warns(monkeypatch: pytest.MonkeyPatch) -> None:
