@@ -46,6 +46,10 @@ class HoldsScript(nn.Module):
         return self.scripted(torch.tanh(self.layer(x)))
 
 
+def maybe(x: Tensor, there: bool) -> Optional[Tensor]:
+    return x if there else None
+
+
 def quantised() -> nn.Module:
     return torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), {nn.Linear})
 
@@ -153,8 +157,8 @@ SIMPLE: Sequence[tuple[float, str]] = (
     (1.5, 'd["k" + str(n % 3)] = {e}'),
     (1, 'if "k1" in d:\n    {v} = {v} - d["k1"]'),
     (0.7, "for key, value in d.items():\n    {v} = torch.tanh({v} + value * len(key))"),
-    (1, "o = torch.jit.annotate(Optional[Tensor], {t})"),
-    (0.5, "o = torch.jit.annotate(Optional[Tensor], None)"),
+    (1, "o = maybe({t}, True)"),
+    (0.5, "o = maybe({t}, False)"),
     (1, "if o is not None:\n    {v} = torch.tanh(o) + {u}"),
     (1, "p = ({e}, n)"),
     (1, "{v} = p[0] * (p[1] % 3)"),

@@ -14,7 +14,7 @@ def test_a_program_follows_from_its_number() -> None:
         "while left",
         "for index in range(n % 4)",
         "self.kept[",
-        "Optional[Tensor], None)",
+        ", False)",
         ".split('b')",
         "return",
         "break",
