@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .context import ConverterContext
-from .layers import Layer, iter_layers, topological
+from .layers import iter_layers, topological
 
 
 def limit_from_above_first(ctx: ConverterContext) -> None:
@@ -14,27 +14,39 @@ def limit_from_above_first(ctx: ConverterContext) -> None:
     In `conv(clamp(conv(x), 0, 6) * y)` TensorRT-RTX 1.6 leaves out the upper limit on an H200, in float32 and halves:
     the first convolution ends in a ReLU. With the other order, and with a limit for each channel, it is right.
     """
-    layers = topological(iter_layers(ctx.library, ctx.network))
-    producers = {tensor.name: layer for layer in layers for tensor in layer.outputs}
+    layers = [layer for layer in topological(iter_layers(ctx.library, ctx.network)) if layer.kind == "ELEMENTWISE"]
+    # Operands are read from the layers themselves: a limit that moved is one that the next limit may have to pass.
+    made_by = {tensor.name: layer.handle for layer in layers for tensor in layer.outputs}
     for layer in layers:
-        above = _limited(ctx, layer, "MIN")
-        source = producers.get(layer.inputs[1 - above].name) if above is not None else None
-        below = _limited(ctx, source, "MAX") if source is not None else None
-        if above is None or source is None or below is None:
-            continue
-        high, low = layer.inputs[above], source.inputs[below]
-        ctx.begin(ctx.layer_nodes[layer.name])
-        first = ctx.network.add_elementwise(source.inputs[1 - below], high, ctx.trt.ElementWiseOperation.MIN)
-        ctx.enter(first, "above")
-        # The layer's result keeps its name, by which it is an output or read.
-        layer.handle.op = ctx.trt.ElementWiseOperation.MAX
-        layer.handle.set_input(above, low if ctx.number_of(low) <= ctx.number_of(high) else high)
-        layer.handle.set_input(1 - above, first.get_output(0))
+        limit: Any = layer.handle
+        while limit is not None:
+            limit = _above_first(ctx, limit, made_by, ctx.layer_nodes[layer.name])
 
 
-def _limited(ctx: ConverterContext, layer: Layer, operation: str) -> int | None:
-    """Which operand of a MAX or MIN is a number, if the other one is none."""
-    if layer.kind != "ELEMENTWISE" or layer.handle.op.name != operation:
+def _above_first(ctx: ConverterContext, limit: Any, made_by: dict[str, Any], owner: Any) -> Any:
+    """The limit from above that comes first now; None if there is nothing to change."""
+    above = _limited(ctx, limit, "MIN")
+    if above is None:
         return None
-    found: list[Any] = [index for index, tensor in enumerate(layer.inputs) if ctx.number_of(tensor) is not None]
+    source = made_by.get(limit.get_input(1 - above).name)
+    below = None if source is None else _limited(ctx, source, "MAX")
+    if source is None or below is None:
+        return None
+    high, low = limit.get_input(above), source.get_input(below)
+    ctx.begin(owner)
+    first = ctx.network.add_elementwise(source.get_input(1 - below), high, ctx.trt.ElementWiseOperation.MIN)
+    ctx.enter(first, "above")
+    made_by[first.get_output(0).name] = first
+    # The layer's result keeps its name, by which it is an output or read.
+    limit.op = ctx.trt.ElementWiseOperation.MAX
+    limit.set_input(above, low if ctx.number_of(low) <= ctx.number_of(high) else high)
+    limit.set_input(1 - above, first.get_output(0))
+    return first
+
+
+def _limited(ctx: ConverterContext, layer: Any, operation: str) -> int | None:
+    """Which operand of a MAX or MIN is a number, if the other one is none."""
+    if layer.op.name != operation:
+        return None
+    found = [index for index in range(2) if ctx.number_of(layer.get_input(index)) is not None]
     return found[0] if len(found) == 1 else None

@@ -30,6 +30,8 @@ LIMITS = {
     "in two steps": lambda x: x.relu().clamp(max=6),
     "minimum": lambda x: torch.minimum(torch.maximum(x, torch.tensor(0.0)), torch.tensor(6.0)),
     "low above high": lambda x: x.clamp(3, 1),
+    "twice": lambda x: x.clamp(0, 6).clamp(max=0.4).clamp(-1, 0.3),
+    "below twice": lambda x: x.clamp(min=0.2).relu().clamp(max=0.7).clamp(min=0.1).clamp(max=0.6),
 }
 
 
