@@ -23,11 +23,12 @@ def copy_rows_of_chains(ctx: ConverterContext) -> None:
 
     Three steps of `x = x + linear(x)`, or of `x = x * linear(x).sigmoid()`, for one row of 7 to 32 elements were wrong
     by as much as their values on an H200, with TensorRT-RTX 1.6.1, in float32 and halves. Only static shapes are
-    concerned; a gather of all elements in front of a product makes them right.
+    concerned; a gather of all elements in front of a product makes them right. So were three steps of a cell,
+    `h = tanh(linear(x) + linear(h))`, whose row comes from two products.
     """
     layers = topological(iter_layers(ctx.library, ctx.network))
     producers = {tensor.name: layer for layer in layers for tensor in layer.outputs}
-    of_products = _of_products(layers)
+    of_products, of_several = _of_products(layers)
     readers = _readers(layers, producers)
     for layer in layers:
         index = _row(layer)
@@ -35,7 +36,7 @@ def copy_rows_of_chains(ctx: ConverterContext) -> None:
             continue
         source = layer.inputs[index]
         origin = _origin(source, producers)
-        if of_products[origin.name] and len(readers[origin.name]) > 1:
+        if of_products[origin.name] and (of_several[origin.name] or len(readers[origin.name]) > 1):
             ctx.begin(ctx.layer_nodes[layer.name])
             row = tensor_of(source)
             layer.handle.set_input(index, copy_of(ctx, row.rank + summed_axes(layer)[index], row).trt)
@@ -53,16 +54,20 @@ def _row(layer: Layer) -> int | None:
     return index if 1 < before[len(before) + summed_axes(layer)[index]] <= LONGEST else None
 
 
-def _of_products(layers: Sequence[Layer]) -> Mapping[str, bool]:
-    """Whether tensors, by name, are computed from a product of one row with nothing but arithmetic between."""
+def _of_products(layers: Sequence[Layer]) -> tuple[Mapping[str, bool], Mapping[str, bool]]:
+    """Whether tensors, by name, are computed from products of one row with nothing but arithmetic between.
+
+    The second mapping says so of those that are computed from several products.
+    """
     found: dict[str, bool] = defaultdict(bool)
+    several: dict[str, bool] = defaultdict(bool)
     for layer in layers:
-        after = is_of_a_vector(layer) or (
-            not is_apart(layer) and any(found[tensor.name] for tensor in layer.inputs if tensor is not None)
-        )
+        of_products = {tensor.name for tensor in layer.inputs if tensor is not None and found[tensor.name]}
+        arithmetic = not is_apart(layer)
         for tensor in layer.outputs:
-            found[tensor.name] = after
-    return found
+            found[tensor.name] = is_of_a_vector(layer) or (arithmetic and bool(of_products))
+            several[tensor.name] = arithmetic and (len(of_products) > 1 or any(several[name] for name in of_products))
+    return found, several
 
 
 def _origin(tensor: Any, producers: Mapping[str, Layer]) -> Any:

@@ -15,6 +15,7 @@ from ...compiler.ir.decisions import is_decision
 from ...compiler.ir.graph import replace_node
 from ...compiler.ir.program import Program, bodies_of
 from ...compiler.ir.randomness import draws
+from ...compiler.ir.symbols import dims_of, product, same, same_size
 from ...compiler.pass_base import Context, Pass
 from .checked_values import asks_for_any, found_in_values, holds_by_itself, of_decided_numbers
 from .values import ASSERTIONS, remove_dead, same_layout, tensor_of
@@ -48,7 +49,7 @@ class RemoveNoops(Pass):
         graph, copies_count, found = program.graph, mutates(program.graph), found_in_values(program.graph)
         found -= of_decided_numbers(graph)
         for node in program.op_nodes:
-            source = _same_value(node)
+            source = _same_value(node) or _reshaped_back(node)
             if node.target in ASSERTIONS:
                 if not (is_decision(node) or _checks_values(node, found)):
                     graph.erase_node(node)
@@ -101,6 +102,38 @@ def _same_value(node: Node) -> Node | None:
     return source if result is not None and argument is not None and same_layout(result, argument) else None
 
 
+def _reshaped_back(node: Node) -> Node | None:
+    """The tensor that has the node's elements in the same shape, with nothing but other shapes between.
+
+    An engine does not write one of two outputs that are such (TensorRT-RTX 1.6.1, on an H200).
+    """
+    result, found = tensor_of(node), None
+    while _keeps_order(node):
+        node = node.all_input_nodes[0]
+        source = tensor_of(node)
+        if result is not None and source is not None and same_layout(result, source):
+            found = node
+    return found
+
+
+def _keeps_order(node: Node) -> bool:
+    """Whether the node gives all elements of its tensor in their order."""
+    if node.target in _OTHER_SHAPES:
+        return True
+    source = tensor_of(node.all_input_nodes[0]) if node.op == "call_function" and node.all_input_nodes else None
+    if source is None:
+        return False
+    if node.target is aten.permute.default:
+        moved = [dim for dim in _order(node) if not same_size(source.shape[dim], 1)]
+        return moved == sorted(moved)
+    if node.target is aten.select.int:
+        return same_size(source.shape[int(node.args[1])], 1)  # type: ignore[arg-type]
+    if node.target is aten.expand.default:
+        result = tensor_of(node)
+        return result is not None and same(product(dims_of(result.shape)), product(dims_of(source.shape)))
+    return False
+
+
 def _first(node: Node) -> Any:
     return node.args[0]
 
@@ -151,6 +184,18 @@ def _with_all_true(node: Node) -> Any:
     full = [item for item in node.all_input_nodes if item.target is aten.full.default and item.args[1] is True]
     return next((item for item in node.all_input_nodes if item not in full), None) if full else None
 
+
+_OTHER_SHAPES = frozenset(
+    {
+        aten._unsafe_view.default,
+        aten.reshape.default,
+        aten.squeeze.default,
+        aten.squeeze.dim,
+        aten.squeeze.dims,
+        aten.unsqueeze.default,
+        aten.view.default,
+    }
+)
 
 _RULES: Mapping[Any, Callable[[Node], Any]] = MappingProxyType(
     {

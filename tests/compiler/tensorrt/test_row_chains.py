@@ -40,6 +40,24 @@ def test_the_second_and_third_step_read_copies(name, width, dtype):
     assert built.layers().count("GATHER") == 2
 
 
+class Cell(nn.Module):
+    """Steps of a cell, whose row comes from two products: x [1,width] -> [1,width]."""
+
+    def __init__(self, width, count=3):
+        super().__init__()
+        self.cell, self.count = nn.RNNCell(width, width), count
+
+    def forward(self, x):
+        state = x
+        for _ in range(self.count):
+            state = self.cell(x, state)
+        return state
+
+
+def test_a_row_that_comes_from_two_products_is_copied():
+    assert check(Cell(8), [torch.randn(1, 8)]).layers().count("GATHER") == 2
+
+
 @pytest.mark.parametrize(
     ("module", "x"),
     [
@@ -59,6 +77,15 @@ def test_other_products_cost_no_copy(module, x):
 @pytest.mark.parametrize("width", [7, 8, 16, 24, 32])
 def test_engines_are_right(name, width):
     model, x = Steps(width, STEPS[name], count=4).cuda().eval(), torch.randn(1, width, device="cuda")
+    with torch.no_grad():
+        compiled = tp.compile(model, [x], min_block_size=1, executor="tensorrt")
+        torch.testing.assert_close(compiled(x), model(x), rtol=5e-3, atol=5e-3)
+
+
+@gpu
+@pytest.mark.parametrize("width", [8, 24, 32])
+def test_engines_of_cells_are_right(width):
+    model, x = Cell(width).cuda().eval(), torch.randn(1, width, device="cuda")
     with torch.no_grad():
         compiled = tp.compile(model, [x], min_block_size=1, executor="tensorrt")
         torch.testing.assert_close(compiled(x), model(x), rtol=5e-3, atol=5e-3)

@@ -6,6 +6,7 @@ import trt_passes as tp
 from torch.export import Dim
 from trt_passes.passes.lower import RemoveNoops
 
+from tests.marks import gpu
 from tests.passes.lower.lowering import Function, assert_same, lowered, ops, program_of, results
 
 X = torch.tensor([[1.5, -0.0, float("nan")], [float("inf"), -2.0, 1e-42]])
@@ -23,6 +24,10 @@ INTEGERS = torch.arange(6).reshape(2, 3)
         (lambda x: torch.relu(x.float()), X),
         (lambda x: torch.relu(x.expand(2, 3)), X),
         (lambda x: torch.relu(x.reshape(2, 3)), X),
+        (lambda x: torch.relu(x.unsqueeze(-1).squeeze(-1)), X),
+        (lambda x: torch.relu(x.view(3, 2).view(6).view(2, 3)), X),
+        (lambda x: torch.relu(x.view(1, 6).t().t()[0].view(2, 3)), X),
+        (lambda x: torch.relu(x.expand(1, 2, 3)[0]), X),
         (lambda x: torch.relu(x[:, 0:]), X),
         (lambda x: torch.relu(torch.cat([x])), X),
         (lambda x: torch.relu(x.t().t()), X),
@@ -58,6 +63,30 @@ def test_keeps_what_does_something(function, x: torch.Tensor, kept: str) -> None
     after = lowered(before, RemoveNoops())
     assert kept in ops(after) or x.shape[1] == 1
     assert_same(before, after, [x])
+
+
+def test_two_results_of_the_same_elements_are_one_output() -> None:
+    """Of two such outputs of an engine TensorRT-RTX 1.6.1 wrote one only."""
+
+    def function(x):
+        y = torch.relu(x) + 1
+        return y, y.unsqueeze(-1).squeeze(-1), y.t().t()
+
+    compiled = tp.compile(Function(function, []), [X], min_block_size=1, executor="reference")
+    assert len(compiled.report.segments[0].outputs) == 1
+    torch.testing.assert_close(compiled(X), function(X), equal_nan=True)
+
+
+@gpu
+@pytest.mark.parametrize("given", [torch.randn(30), tp.Input(min_shape=(1,), opt_shape=(30,), max_shape=(64,))])
+def test_engines_write_all_results(given) -> None:
+    def function(x):
+        y = torch.relu(x) + 1
+        return y, y.view(-1, 1).view(-1), y.unsqueeze(0).squeeze(0) * 2
+
+    compiled = tp.compile(Function(function, []), [given], min_block_size=1, executor="tensorrt")
+    x = torch.randn(30, device="cuda")
+    torch.testing.assert_close(compiled.cuda()(x), function(x))
 
 
 def test_the_caller_still_gets_memory_of_its_own() -> None:
