@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch.fx import Node
 
 from ....compiler.ir.aliasing import mutates
-from ....compiler.ir.program import Program
+from ....compiler.ir.program import Program, bodies_of
 from ....compiler.pass_base import Context, Pass
 from .found import has_complex
 
@@ -43,12 +44,16 @@ class Complex(Pass):
         if mutates(program.graph):
             return program  # a write to a complex tensor is one to both of its parts at once
         _drop_checks(program)
-        touched = [node for node in program.op_nodes if has_complex(node)]
+        touched = [node for node in program.op_nodes if has_complex(node) or _has_complex_body(node)]
         if not touched:
             return program
         from .rewritten import rewritten  # most models have none, and do not wait for the rules
 
         return rewritten(program, ctx, len(touched))
+
+
+def _has_complex_body(node: Node) -> bool:
+    return any(has_complex(inner) for body in bodies_of(node).values() for inner in body.graph.nodes)
 
 
 def _drop_checks(program: Program) -> None:

@@ -12,6 +12,7 @@ from ....compiler.ir.expanded_call import NotExpandable
 from ....compiler.ir.program import Program, is_getitem
 from ....compiler.pass_base import Context
 from ..values import remove_dead
+from .bodies import bodies_in_pairs
 from .constants import Constants
 from .found import has_complex
 from .rewriting import Rewriting
@@ -24,7 +25,9 @@ _NAMED = 12
 
 def rewritten(program: Program, ctx: Context, count: int) -> Program:
     """A copy in which all are rewritten that have a rule; tells through `ctx.note` how many of `count` these are."""
-    left, table = _left(program, ctx), _decompositions(ctx)
+    table = _decompositions(ctx)
+    bodies_in_pairs(program, table, ctx.settings.truncate_double)
+    left = _left(program, ctx)
     while True:
         left |= left_for_others(program, left)
         attempt = program.copy()
