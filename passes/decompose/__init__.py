@@ -168,6 +168,8 @@ def _resize(
 
 def _core_aten(program: Program) -> str | None:
     for node in program.op_nodes:
+        if is_quantised_operator(node.target):
+            continue  # rules of other libraries' operators leave formats that they do not know
         if is_decomposed(node.target) and kept_whole(node) is None and not annotations_of(node).get("own_converter"):
             return f"node {node.name} calls {node.target}, which decompose would have rewritten"
     return None

@@ -14,6 +14,7 @@ from torch.fx import Graph
 
 from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.quantized_operators import RANGES, fake_by_largest
+from .quantized_blocks import fake_mxfp8, fake_nvfp4
 
 _RULES: dict[str, Callable[..., Any]] = {}
 
@@ -471,3 +472,21 @@ def _quantize_op(
     if (num_bits, exponent_bits) != (8, 4) and (exponent_bits or num_bits > 8):
         return NotImplemented
     return fake_by_largest(input, amax, None if exponent_bits else num_bits, unsigned, narrow_range)
+
+
+@_rule("tensorrt.dynamic_block_quantize_op.default", "tensorrt.dynamic_block_quantize_op.overload")
+def _dynamic_block_quantize_op(
+    input: torch.Tensor,
+    block_size: int,
+    amax: torch.Tensor | None,
+    num_bits: int,
+    exponent_bits: int,
+    scale_num_bits: int,
+    scale_exponent_bits: int,
+) -> Any:
+    width, form = input.shape[-1], (num_bits, exponent_bits, scale_num_bits, scale_exponent_bits)
+    if not isinstance(width, int) or width % block_size:
+        return NotImplemented
+    if form == (4, 2, 8, 4) and amax is not None:
+        return fake_nvfp4(input, block_size, amax)
+    return fake_mxfp8(input, block_size) if form == (8, 4, 9, 8) else NotImplemented
