@@ -39,9 +39,15 @@ def _above_first(ctx: ConverterContext, limit: Any, made_by: dict[str, Any], own
     made_by[first.get_output(0).name] = first
     # The layer's result keeps its name, by which it is an output or read.
     limit.op = ctx.trt.ElementWiseOperation.MAX
-    limit.set_input(above, low if ctx.number_of(low) <= ctx.number_of(high) else high)
+    limit.set_input(above, low if _number(ctx, low) <= _number(ctx, high) else high)
     limit.set_input(1 - above, first.get_output(0))
     return first
+
+
+def _number(ctx: ConverterContext, tensor: Any) -> float:
+    number = ctx.number_of(tensor)
+    assert number is not None, tensor.name
+    return number
 
 
 def _limited(ctx: ConverterContext, layer: Any, operation: str) -> int | None:
