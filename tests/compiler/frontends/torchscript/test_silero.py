@@ -75,7 +75,7 @@ def test_the_file_finds_the_same_speech(rate: int, tmp_path: Path) -> None:
     inputs = [torch.zeros(1, WINDOWS[rate]), rate]
     compiled = tp.compile(detector(), inputs, executor="reference", min_block_size=1)
     report = compiled.report
-    assert report.verdicts["trt"] > 50  # the network; what keeps its state stays TorchScript
+    assert report.verdicts["trt"] > 40  # the network; what keeps its state stays TorchScript
     assert "vad_annotator.py" in report.why()
     expected = get_speech_timestamps(sound, detector(), sampling_rate=rate)
     assert len(expected) == 2
