@@ -119,6 +119,7 @@ def test_a_graph_is_divided(partition: Any, stay: Any, least: int, expected: lis
             partition(torch.fx.symbolic_trace(Waves()), torch_executed_ops=stay, require_full_compilation=True)
 
 
+@pytest.mark.long
 def test_parts_for_several_backends_are_compiled_one_by_one() -> None:
     model = Mlp().eval()
     batch = torch.export.Dim("batch", min=2, max=8)

@@ -86,6 +86,7 @@ def test_all_of_it_goes_to_engines() -> None:
     torch.testing.assert_close(found, model(*WIDE), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_in_half_precision() -> None:
     model, halves = Model(CASES["both"]).eval(), [item.half() for item in WIDE]

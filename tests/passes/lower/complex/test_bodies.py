@@ -67,6 +67,7 @@ def test_a_loop_of_a_length_that_varies() -> None:
         torch.testing.assert_close(found(x), model(x))
 
 
+@pytest.mark.long
 def test_a_body_without_rules_stays_in_pytorch() -> None:
     def inverted(x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = mapped(lambda row: torch.linalg.eigvals(row.real.outer(row.real) + 0j), x)
