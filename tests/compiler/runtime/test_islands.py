@@ -219,7 +219,14 @@ def test_inductor_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     module = tp.compile(model, [x], islands="inductor", **OPTIONS)
     torch.testing.assert_close(module(x), model(x), rtol=1e-4, atol=1e-5)
     assert islands_of(module)["island_00"].reason is None
-    tp.save(module, tmp_path / "m.pt2")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler for the CPU")
+@pytest.mark.long
+def test_code_of_inductor_itself_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model, x = seeded(Between()), torch.randn(2, 8)
+    tp.save(tp.compile(model, [x], islands="inductor", **OPTIONS), tmp_path / "m.pt2")
     loaded = tp.load(tmp_path / "m.pt2", trust=True, executor="pytorch")
     torch.testing.assert_close(loaded(x), model(x), rtol=1e-4, atol=1e-5)
     assert islands_of(loaded)["island_00"].ahead
