@@ -225,8 +225,15 @@ def _example(model: Any, plan: Plan) -> dict[str, torch.Tensor]:
 
 def _traced(module: torch.nn.Module, inputs: dict[str, Any]) -> Program:
     """The program of a module, traced while no other is."""
-    with tracing():
-        return trace(module, None, inputs)
+    try:
+        with tracing():
+            return trace(module, None, inputs)
+    except UserError as error:
+        # What else that sentence advises are no options of this function.
+        reason, found, _ = str(error).partition(", which torch.export cannot follow")
+        if not found:
+            raise
+        raise UserError(f"{reason}, and such models cannot be compiled for generation: use compile_config.") from error
 
 
 def _matrices(program: Program) -> list[str]:

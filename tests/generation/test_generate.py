@@ -201,6 +201,9 @@ def test_what_cannot_be_compiled(compiled: Any) -> None:
     mamba = tf.MambaForCausalLM(tf.MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=20)).eval()
     with pytest.raises(tp.UserError, match="compile_config"):
         compile_for_generation(mamba, max_cache_len=8)
+    mpt = tf.MptForCausalLM(tf.MptConfig(d_model=16, n_heads=2, n_layers=1, vocab_size=20)).eval()
+    with pytest.raises(tp.UserError, match=r"modeling_mpt.py:\d+, and such models .* use compile_config"):
+        compile_for_generation(mpt, max_cache_len=8)
 
 
 def test_calls_that_cannot_be(compiled: Any) -> None:

@@ -76,21 +76,10 @@ def test_attention_of_a_token(mask: str, heads: int, rows: int, gqa: bool) -> No
     assert "TOPK" in check(attend, inputs, dynamic, KEYS).layers()
 
 
-@pytest.mark.parametrize("size", [64, 16, 8])
-@pytest.mark.parametrize("seen", ["some", "none"])
-def test_values_in_blocks(size: int, seen: str) -> None:
-    query, key, value = torch.randn(1, 4, 1, 16), torch.randn(1, 2, 6, size, 16), torch.randn(1, 2, 6, size, 8)
-    mask = torch.rand(1, 1, 1, 6, size) > (0.5 if seen == "some" else 1)
-
-    def attend(query: Any, key: Any, value: Any, mask: Any) -> torch.Tensor:
-        keys, values = key.flatten(2, 3), value.flatten(2, 3)
-        return F.scaled_dot_product_attention(query, keys, values, mask.flatten(3), enable_gqa=True)
-
-    found = check(
-        attend, [query.half(), key.half(), value.half(), mask], [None, {2: "n"}, {2: "n"}, {3: "n"}], {"n": (4, 6, 9)}
-    )
-    # A product of a number of keys that is no multiple of eight, for all that is known, copies all of them.
-    assert ("MATRIX_MULTIPLY" in found.layers()) == (size < 16)
+@pytest.mark.parametrize(("terms", "sums"), [(4096, True), (6144, True), (14336, True), (4099, False)])
+def test_long_rows_are_sums_of_parts(terms: int, sums: bool) -> None:
+    x, weight = torch.randn(1, terms).half(), torch.randn(5, terms).half()
+    assert is_a_sum(check(F.linear, [x, weight])) == sums
 
 
 @pytest.mark.parametrize(
