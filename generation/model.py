@@ -73,8 +73,12 @@ class Plan:
 
     @property
     def block(self) -> int:
-        """The positions of a block, of which a step of one token reads a whole number."""
-        return math.gcd(self.layout.positions, _FEWEST_READ)
+        """The positions of a block, of which a step of one token reads a whole number.
+
+        Not half of all: a number from 1 to 2 is one that torch.export takes for 2.
+        """
+        block = math.gcd(self.layout.positions, _FEWEST_READ)
+        return block // 2 if self.layout.positions == 2 * block else block
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able values."""
