@@ -43,7 +43,6 @@ _EXACT = frozenset(
         "cummin",
         "detach",
         "diagonal",
-        "embedding",
         "empty",
         "eq",
         "expand",

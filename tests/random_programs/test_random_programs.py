@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-import trt_passes as tp
+from trt_passes.compiler.runtime.runner import Runner
 
 from tests.marks import gpu
 from tests.random_programs.__main__ import main
@@ -70,7 +70,7 @@ def test_what_is_saved_is_loaded_and_called():
 
 
 def test_wrong_results_are_found_and_made_short(monkeypatch):
-    run = tp.compiler.runtime.runner.Runner.__call__
+    run = Runner.__call__
     monkeypatch.setattr("trt_passes.compiler.runtime.runner.Runner.__call__", lambda *given: doubled(run(*given)))
 
     def doubled(results):
@@ -100,7 +100,7 @@ def test_a_crash_names_what_raised(monkeypatch):
     def broken(*args, **kwargs):
         raise ValueError("on purpose")
 
-    monkeypatch.setattr(tp.compiler.runtime.runner.Runner, "__call__", broken)
+    monkeypatch.setattr(Runner, "__call__", broken)
     verdict = judged(program("v = x + 1"))
     assert verdict.kind is Kind.CRASH
     assert "ValueError: on purpose" in verdict.message
