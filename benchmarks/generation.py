@@ -4,7 +4,7 @@
 
 Small models with random weights are compiled by `compile_for_generation` and run by the reference executor, which
 evaluates the real TensorRT networks on any machine. Each generates as in eager mode: 64 tokens for three prompts that
-are padded on the left, and 16 for prompts of 1, 2, 7 and 31 tokens; and 16 when it was saved and loaded. A row says in
+are padded on the left, and 8 for prompts of 1, 2, 7 and 31 tokens; and 8 when it was saved and loaded. A row says in
 how many engines its programs are, and whether they write the cache in place.
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-VOCABULARY, POSITIONS, MANY, FEW = 100, 96, 64, 16
+VOCABULARY, POSITIONS, MANY, FEW = 100, 96, 64, 8
 PROMPTS = (1, 2, 7, 31)
 
 BASE: dict[str, Any] = {
