@@ -105,7 +105,9 @@ class PytorchProducts:
         measured = _measured(left, columns, inner, "fp8 pytorch", ("fp8", "f16"))
         if measured is None or dtype is None or columns % 16 or inner % 16 or weight.numel() < LARGE:
             return
-        scale = torch.cat([item.scale for item in products]) * (SMALL if afterwards else 1.0)
+        # A scale that a pass filled with ones is on the CPU, and the kernel reads it on the GPU.
+        scale = torch.cat([item.scale.to(weight.device) for item in products]) * (SMALL if afterwards else 1.0)
+        x_scale = torch.full((), self._known.number(left.args[1]) or 0.0, device=weight.device)
         largest = scale.max()
         one = products[0].node
         graph, name = one.graph, one.name
@@ -114,7 +116,7 @@ class PytorchProducts:
         equal = bool((scale == largest).all())
         bias = products[0].bias if len(products) == 1 and equal and _has_type(products[0].bias, dtype) else None
         with graph.inserting_before(one):
-            args = (left.args[0], data, left.args[1], step, bias, dtype)
+            args = (left.args[0], data, self._constant(f"{name}_x_scale", x_scale), step, bias, dtype)
             result = insert_call(graph, SCALED_PRODUCT, args, like=one)
             text = _reason(measured, "fp8 pytorch", ("fp8", "f16"))
             annotate_node(result, precision="fp8", pytorch=text, joined=len(products))
