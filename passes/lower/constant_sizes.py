@@ -40,7 +40,8 @@ def _written(program: Program, items: Sequence[Node], known: Mapping[Node, Any])
     try:
         # What is learnt of other symbols meanwhile would be known from now on, whatever becomes of this.
         with sizes_stay_open(program.graph):
-            numbers, values = _traced_again(program, {node: known[node.args[0]].item() for node in items}, symbols)
+            read = {node: known[node.all_input_nodes[0]].item() for node in items}
+            numbers, values = _traced_again(program, read, symbols)
     except NotExpandable:
         return False
     gone = symbols | {symbol for node in values for symbol in symbols_in(node.meta["val"])}
