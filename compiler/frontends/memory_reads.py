@@ -224,14 +224,17 @@ class _Trial:
         reads = MemoryReads()
         try:
             with self.traced(), torch.compiler.set_stance("force_eager"), torch.no_grad(), mode:
-                makers = (others.get(place, _same) for place in range(len(self.leaves)))
-                given: list[Any] = [make(leaf) for make, leaf in zip(makers, self.leaves, strict=True)]
+                given = [self._tried(leaf, others.get(place)) for place, leaf in enumerate(self.leaves)]
                 args, kwargs = pytree.tree_unflatten(given, self.spec)
                 with reads:
                     self.model(*args, **kwargs)
         except Exception:
             return None
         return reads.answers
+
+    @staticmethod
+    def _tried(leaf: Any, other: Callable[[Tensor], Tensor] | None) -> Any:
+        return _same(leaf) if other is None else other(leaf)
 
 
 def _same(leaf: Any) -> Any:

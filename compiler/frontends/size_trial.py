@@ -281,7 +281,9 @@ def _given(name: str, args: Any, kwargs: Any) -> Any:
     """The arguments of a call; of a slice only what tells which it is, of the many ways in which it can be written."""
     if name != "slice" or not args:
         return args, kwargs
-    x, dim, start, _, step = (*args, *(0, None, None, 1)[len(args) - 1 :])
+    defaults: tuple[Any, ...] = (0, None, None, 1)
+    given: list[Any] = [*args, *defaults[len(args) - 1 :]]
+    x, dim, start, _, step = given
     size = x.shape[dim]
     if not isinstance(start, int | None) or not isinstance(size, int):
         return args, kwargs
