@@ -33,7 +33,9 @@ def with_borders(
     """
     layers = [layer for _ in range(_LAYERS) for layer in (nn.Linear(_WIDTH, _WIDTH), nn.GELU())]
     model, x = nn.Sequential(*layers).half().eval(), torch.randn(_ROWS, _WIDTH, device=device).half()
-    whole, cut = (_compiled(model, x, settings, nodes).to(device) for nodes in (2 * _LAYERS, 2))
+    # Both are compiled before either is moved: they share the model's weights.
+    both = [_compiled(model, x, settings, nodes) for nodes in (2 * _LAYERS, 2)]
+    whole, cut = (compiled.to(device) for compiled in both)
     nbytes = _COPIED if device.type == "cuda" else _COPIED_ON_CPU
     large = torch.empty(nbytes, dtype=torch.uint8, device=device)
     other = torch.empty_like(large)

@@ -30,8 +30,8 @@ def scaled_product(
         found = torch._scaled_mm(
             rows,
             weight.t(),
-            scale_a=x_scale.reshape(()),
-            scale_b=weight_scale.reshape(()),
+            scale_a=_aligned(x_scale.reshape(())),
+            scale_b=_aligned(weight_scale.reshape(())),
             bias=bias,
             out_dtype=dtype,
             use_fast_accum=True,
@@ -40,6 +40,11 @@ def scaled_product(
         found = (rows.float() @ weight.float().t()) * (x_scale * weight_scale)
         found = (found if bias is None else found + bias.float()).to(dtype)
     return found.reshape(*x.shape[:-1], columns)
+
+
+def _aligned(scale: torch.Tensor) -> torch.Tensor:
+    """The kernel takes no number in the middle of another tensor's memory."""
+    return scale if scale.data_ptr() % 16 == 0 else scale.clone()
 
 
 def _has_kernel(x: torch.Tensor) -> bool:
