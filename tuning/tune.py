@@ -68,7 +68,7 @@ def tune(
         model, inputs, kwargs: as for `compile`; of an `Input` its usual sizes.
         output: a file to continue, and to write after every operator.
         seconds: of measuring, the operators with most to do first; what is left keeps its default.
-        progress: `progress(text, done, total)` is called before every operator.
+        progress: `progress(text, done, total)` is called before every operator, and once more before the whole model.
         alone: makes a context that is entered while something is timed, such as a lock of a GPU that others use too.
         options: fields of `Settings`, as `compile` will have them: precisions decide what there is to measure.
 
