@@ -21,6 +21,7 @@ from .casts import Casts, has_dtype, retype
 from .float32_rules import exact_nodes, kept_by_rule
 from .precision_table import ANGLES, BOUNDED, MOVE, computes_narrow, fits, follows, holds_tensor
 from .products import products_of, products_text, type_name
+from .small_attention import small_attention
 from .values import tensor_of
 
 aten = torch.ops.aten
@@ -43,11 +44,12 @@ class CastPrecision(Pass):
     Inputs and outputs of the program keep their types. Matrix products, convolutions and attention go to the narrow
     type, and what only moves or scales their results goes along. Norms, softmax, sums and everything that can leave the
     range of float16 stay in float32 (see `precision_table`), with whatever uses their results before the next matrix
-    product, unless those are bounded. Products with weights that the narrow type cannot hold, and of angles, stay there
-    too. What the model computes from constants, and from tensors that it converts to float32 itself, stays in float32
-    up to and with the next product: angles of rotary positions, say. The settings `keep_in_float32` and
-    `max_depth_of_reduction` keep more. What a file of the setting `partition` says of a node goes before all that;
-    without `enabled_precisions`, the nodes that it names are the only ones that change.
+    product, unless those are bounded. Products with weights that the narrow type cannot hold, products of angles, and
+    attention with fewer than 16 keys or numbers of a head stay there too. What the model computes from constants, and
+    from tensors that it converts to float32 itself, stays in float32 up to and with the next product: angles of rotary
+    positions, say. The settings `keep_in_float32` and `max_depth_of_reduction` keep more. What a file of the setting
+    `partition` says of a node goes before all that; without `enabled_precisions`, the nodes that it names are the only
+    ones that change.
 
     Before:
         %linear = aten.linear(%x, %p_w) : f32[2,4]
@@ -69,7 +71,7 @@ class CastPrecision(Pass):
         narrow = enabled or _pinned_type(program, pinned)
         if narrow is None or mutates(program.graph):
             return program  # a write to a copy of another type would be one to the copy alone
-        rules = {**exact_nodes(program), **kept_by_rule(program, ctx)}
+        rules = {**exact_nodes(program), **small_attention(program), **kept_by_rule(program, ctx)}
         lost = ctx.lost(program, narrow)
         choice = _Choice(narrow, program.constants, lost, pinned, rules, only_pinned=enabled is None)
         for node in program.op_nodes:
@@ -134,7 +136,7 @@ class _Choice:
 
     `risky` are the float32 values that the narrow type may not be able to hold, and `chosen` those that the model
     computes in float32 by choice: from constants, and from what it converts to float32 itself, up to the next product.
-    `rules` are the user's own, with a reason for every node that they keep in float32. `pinned` are the types that a
+    `rules` have a reason for every node that the user, or TensorRT, wants in float32. `pinned` are the types that a
     partition file gives to nodes; with `only_pinned`, all others stay in float32, but for moves of what does not.
     `kept` are the products that stay in float32, each with the reason. `lost` are values that were seen to be too large
     or too small for the narrow type, by the name of the node, and `saved` the nodes that stay in float32 for that.

@@ -96,9 +96,9 @@ def test_a_fully_masked_row_of_an_attention_stays_finite() -> None:
     def function(q: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return F.scaled_dot_product_attention(q, q, q, mask)
 
-    mask = torch.zeros(1, 1, 4, 4)
+    mask = torch.zeros(1, 1, 16, 16)
     mask[..., 0, :] = mask[..., 1, 2:] = torch.finfo(torch.float32).min
-    inputs = [torch.randn(1, 2, 4, 8), mask]
+    inputs = [torch.randn(1, 2, 16, 16), mask]
     before = program_of(function, inputs)
     after = lowered(before, CastPrecision(), **HALF)
     assert types(after, "aten.scaled_dot_product_attention") == {torch.float16}
