@@ -44,8 +44,8 @@ def _products(node: Node) -> list[Node]:
         return [node]
     if _packet(node) not in (aten.softmax, aten._softmax):
         return []
-    source = node.args[0]
-    while isinstance(source, Node) and _packet(source) in _BETWEEN:
+    source: Node | None = node.all_input_nodes[0]
+    while source is not None and _packet(source) in _BETWEEN:
         tensors = [item for item in source.all_input_nodes if tensor_of(item) is not None]
         source = max(tensors, key=lambda item: _packet(item) in _PRODUCTS | _BETWEEN, default=None)
     if source is None or _packet(source) not in _PRODUCTS:
@@ -60,8 +60,8 @@ def _products(node: Node) -> list[Node]:
     return [source, *after] if after else []
 
 
-def _packet(node: object) -> object:
-    return getattr(node.target, "overloadpacket", None) if isinstance(node, Node) else None
+def _packet(node: Node) -> object:
+    return getattr(node.target, "overloadpacket", None)
 
 
 def _is_small(product: Node) -> bool:
