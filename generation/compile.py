@@ -81,6 +81,11 @@ def compile_for_generation(
             raise UserError(f"{name} is {value!r}: give a whole number of at least 1.")
     if prefill > max_cache_len:
         raise UserError(f"prefill is {prefill}, more than the {max_cache_len} positions of the cache.")
+    if "local" in getattr(model.config, "attention_layers", ()) and model.config.window_size < max_cache_len:
+        raise UserError(
+            f"{_kind(model)} counts the window of its local attention from the end of the cache, which is right only "
+            f"in a cache that grows: use max_cache_len={model.config.window_size} or less, or another model."
+        )
     name = type(model).__name__
     class_named(name)
     source, length = None, max_cache_len if max_source_len is None else max_source_len

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -71,6 +72,7 @@ def _fork(work: Callable[[], object], in_copy: Callable[[], object] | None) -> i
 
 def _run_and_exit(work: Callable[[], object], in_copy: Callable[[], object] | None) -> None:
     status = 1
+    gc.disable()  # a collection would copy all of the memory that this process shares
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if in_copy is not None:

@@ -67,7 +67,7 @@ def _writer(trt: TensorRT, file: BinaryIO) -> Any:
             try:
                 return file.write(data)
             except OSError as error:  # an exception would end the process
-                self.error = error
+                self.error = OSError(error.errno, error.strerror, "a temporary file of an engine")
                 return 0
 
     return Writer()

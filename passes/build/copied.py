@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import pickle
 import signal
@@ -154,6 +155,7 @@ class _Copy:
 
 def _work_and_exit(work: Work, send: Connection, file: Any) -> None:
     status = 1
+    gc.disable()  # a collection would copy all of the memory that this process shares
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN) if threading.current_thread() is threading.main_thread() else None
         _end_with_parent()

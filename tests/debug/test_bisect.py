@@ -438,6 +438,7 @@ def test_nothing_fails() -> None:
 
 
 # --- seconds -------------------------------------------------------------------------------------------------------
+@pytest.mark.long
 def test_what_takes_long_to_compile(tmp_path: Path) -> None:
     def slow(ctx: Any, call: Any) -> Any:
         time.sleep(3.0)

@@ -242,6 +242,7 @@ def test_without_a_cache_and_in_other_types(model: Any, compiled: Any) -> None:
     assert torch.equal(copy.deepcopy(compiled).generate(ids, max_new_tokens=4, **GREEDY), expected)
 
 
+@pytest.mark.long
 def test_what_becomes_of_the_model_does_not_matter() -> None:
     own = decoder("llama")
     compiled = compile_for_generation(own, max_cache_len=16, executor="pytorch", token_engine=True)

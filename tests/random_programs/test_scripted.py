@@ -9,7 +9,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 
 def test_a_program_follows_from_its_number() -> None:
     assert source(7) == source(7) != source(8)
-    everything = "".join(map(source, range(40)))
+    everything = "".join(map(source, range(80)))
     for word in (
         "while left",
         "for index in range(n % 4)",

@@ -89,6 +89,7 @@ def test_borders_are_measured_and_taken_from_what_pytorch_takes() -> None:
     assert tuned(network(), Clock(), known=tuning).border_us == 7.0
 
 
+@pytest.mark.long
 def test_what_is_known_is_not_measured_again() -> None:
     first = tuned(network(), Clock())
     clock = Clock()
@@ -110,6 +111,7 @@ def test_the_budget_ends_it_and_the_file_can_be_continued(tmp_path: Path) -> Non
     assert len(whole.patterns) == 4
 
 
+@pytest.mark.long
 def test_a_border_costs_what_makes_the_whole_model_fastest() -> None:
     asked: list[int] = []
 

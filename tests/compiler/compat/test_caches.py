@@ -74,7 +74,8 @@ def test_a_folder_by_its_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("whole", [pytest.param(True, marks=pytest.mark.long), False])
+@pytest.mark.long
+@pytest.mark.parametrize("whole", [True, False])
 def test_a_package_of_aot_inductor(tmp_path: Path, whole: bool) -> None:
     class Model(nn.Module):
         def __init__(self) -> None:

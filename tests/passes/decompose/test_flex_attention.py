@@ -93,6 +93,7 @@ def test_in_half_precision() -> None:
     assert_same(tp.compile(model, halves, **SMALL), model, halves, 5e-3)
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_sizes_that_vary() -> None:
     model = Model(lambda m, q, k, v: flex_attention(q, k, v, score_mod=alibi)).eval()
@@ -102,6 +103,7 @@ def test_sizes_that_vary() -> None:
         assert_same(compiled, model, [torch.randn(batch, 4, length, 8) for _ in range(3)])
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_as_an_operator_of_a_graph() -> None:
     model = Model(CASES["learned"]).eval()

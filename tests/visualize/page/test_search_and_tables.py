@@ -126,8 +126,12 @@ def test_nothing_in_the_ledger_is_cut_off(open_data: Open, width: int) -> None:
     rows = page.locator(".ledger-view .rows > .table-row")
     assert not rows.evaluate_all(over)
     assert LONG.strip() in page.locator(".c-why", has_text="a sentence").first.inner_text()
-    page.locator(".ledger-view .scroller").evaluate("view => { view.scrollTop = view.scrollHeight }")
-    page.wait_for_selector("[data-node=node_398]")
+    # Rows are measured when they are drawn, so that the end moves on a slow machine.
+    page.wait_for_function("""() => {
+        const view = document.querySelector(".ledger-view .scroller")
+        view.scrollTop = view.scrollHeight
+        return document.querySelector("[data-node=node_398]")
+    }""")
     assert not rows.evaluate_all(over)
 
 
