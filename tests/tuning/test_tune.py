@@ -63,6 +63,7 @@ def tuned(model: nn.Module, clock: Any, known: Tuning = EMPTY, **options: Any) -
     return tune_program(usual_program(model, [X], None), SETTINGS, known, clock, CPU, **options)
 
 
+@pytest.mark.long
 def test_every_pattern_is_measured_once_with_errors(tmp_path: Path) -> None:
     clock = Clock()
     tuning = tuned(network(), clock, output=tmp_path / "t.json")
