@@ -124,12 +124,7 @@ def compile(
             spent = {"export": time.perf_counter() - started}
             compiled = compile_program(program, settings, pipeline, instruments, spent)
             _watch(model, program, compiled)
-            if chosen != "ts":
-                return compiled
-            script = _as_script(compiled)
-            if is_torchscript(model) and not settings.require_full_compilation:
-                _check_speed(model, script, compiled, inputs or (), kwarg_inputs or {}, settings)
-            return script
+            return _as_worthy_script(model, compiled, inputs, kwarg_inputs, settings) if chosen == "ts" else compiled
         except NotWhole as error:
             if chosen != "ts" or not is_torchscript(model) or settings.require_full_compilation:
                 raise
@@ -145,22 +140,28 @@ def _watch(model: Any, program: Program, compiled: Any) -> None:
         compiled.watch(owner, program.state_read - report.program.mutable)
 
 
-def _check_speed(
+def _as_worthy_script(
     model: Any,
-    script: torch.jit.ScriptModule,
     compiled: GraphModule,
-    inputs: Sequence[Any],
-    kwargs: Mapping[str, Any],
+    inputs: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
     settings: Settings,
-) -> None:
-    """Raise NotWhole if what a TorchScript model became as a whole is slower than the model, where both can run."""
-    from .frontends.exported_program import device_of
-    from .frontends.torchscript.worth import is_timed, slower_whole
+) -> torch.jit.ScriptModule:
+    """The ScriptModule of a model that was compiled as a whole.
 
-    if is_timed(compiled, settings, device_of(compiled)):
-        slower = slower_whole(model, script, inputs, kwargs)
-        if slower is not None:
-            raise NotWhole(f"the TorchScript model is not one program: {slower}.")
+    Raises:
+        NotWhole: the model was TorchScript, and is faster as it was, where both can run.
+    """
+    script = _as_script(compiled)
+    if is_torchscript(model) and not settings.require_full_compilation:
+        from .frontends.exported_program import device_of
+        from .frontends.torchscript.worth import is_timed, slower_whole
+
+        if is_timed(compiled, settings, device_of(compiled)):
+            slower = slower_whole(model, script, inputs or (), kwargs or {})
+            if slower is not None:
+                raise NotWhole(f"the TorchScript model is not one program: {slower}.")
+    return script
 
 
 def _in_blocks(

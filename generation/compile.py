@@ -71,21 +71,8 @@ def compile_for_generation(
         UserError: a mistake in the arguments, or a model that keeps something else than keys and values.
         PassFailure: a pass failed.
     """
-    if isinstance(model, CompiledGeneration):
-        raise UserError("this model is compiled already.")
-    if not isinstance(model, transformers.PreTrainedModel) or not model.can_generate():
-        raise UserError(f"compile_for_generation takes a model of transformers that generates, not {_kind(model)}.")
     prefill = max_cache_len if prefill is None else prefill
-    for name, value in {"max_cache_len": max_cache_len, "batch": batch, "prefill": prefill}.items():
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{name} is {value!r}: give a whole number of at least 1.")
-    if prefill > max_cache_len:
-        raise UserError(f"prefill is {prefill}, more than the {max_cache_len} positions of the cache.")
-    if "local" in getattr(model.config, "attention_layers", ()) and model.config.window_size < max_cache_len:
-        raise UserError(
-            f"{_kind(model)} counts the window of its local attention from the end of the cache, which is right only "
-            f"in a cache that grows: use max_cache_len={model.config.window_size} or less, or another model."
-        )
+    _check(model, max_cache_len=max_cache_len, batch=batch, prefill=prefill)
     name = type(model).__name__
     class_named(name)
     source, length = None, max_cache_len if max_source_len is None else max_source_len
@@ -128,6 +115,21 @@ def compile_for_generation(
         programs |= {part: beside.result(part) for part in first}
     _own_weights(programs)
     return assembled(type(model), model.config, copy.deepcopy(model.generation_config), plan, programs, model.device)
+
+
+def _check(model: Any, **sizes: int) -> None:
+    """Raise UserError for what is no model that generates, or no size."""
+    if isinstance(model, CompiledGeneration):
+        raise UserError("this model is compiled already.")
+    if not isinstance(model, transformers.PreTrainedModel) or not model.can_generate():
+        raise UserError(f"compile_for_generation takes a model of transformers that generates, not {_kind(model)}.")
+    for name, value in sizes.items():
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{name} is {value!r}: give a whole number of at least 1.")
+    if sizes["prefill"] > sizes["max_cache_len"]:
+        raise UserError(
+            f"prefill is {sizes['prefill']}, more than the {sizes['max_cache_len']} positions of the cache."
+        )
 
 
 def _own_weights(programs: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from transformers.cache_utils import Cache
 from transformers.integrations import sdpa_attention
 
+from ..compiler.errors import UserError
 from .cache import Layout, Slot, TracedLayer
 
 
@@ -88,15 +89,22 @@ def layout_of(model: Any, positions: int) -> Layout:
 
     Raises:
         NotKeysAndValues: a layer keeps something else, such as the state of a state space model.
+        UserError: the model is wrong in a cache of as many positions.
     """
+    config, name = model.config, type(model).__name__
+    if "local" in getattr(config, "attention_layers", ()) and config.window_size < positions:
+        raise UserError(
+            f"{name} counts the window of its local attention from the end of the cache, which is right only in a "
+            f"cache that grows: use max_cache_len={config.window_size} or less, or another model."
+        )
     argument = cache_argument(type(model))
     ids = torch.zeros((1, 2), dtype=torch.int64, device=model.device)
     with torch.no_grad():
         found = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True, return_dict=True)
     cache = getattr(found, argument, None)
     if not isinstance(cache, Cache):
-        raise NotKeysAndValues(f"{type(model).__name__} returns no cache of keys and values")
-    return Layout(slots_of(cache, type(model).__name__), positions, cache.layers[0].keys.dtype)
+        raise NotKeysAndValues(f"{name} returns no cache of keys and values")
+    return Layout(slots_of(cache, name), positions, cache.layers[0].keys.dtype)
 
 
 def slots_of(cache: Cache, name: str) -> tuple[Slot, ...]:

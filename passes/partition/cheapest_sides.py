@@ -176,38 +176,35 @@ class Sides:
             here: object = name if name in free else (_ENGINE if self._side[name] == "trt" else _PYTORCH)
             readers, producers = list(self._readers(name)), list(self._producers(name))
             if here != _ENGINE:
-                self._pays(network, here, ("leaves", name), readers, free, half + self._crossing(name))
-                self._pays(network, here, ("enters", name), producers, free, half)
+                self._apart(network, here, ("leaves", name), readers, free, _ENGINE, half + self._crossing(name))
+                self._apart(network, here, ("enters", name), producers, free, _ENGINE, half)
             if here != _PYTORCH:
-                self._is_paid(network, here, ("read", name), readers, free, self._crossing(name))
+                self._apart(network, here, ("read", name), readers, free, _PYTORCH, self._crossing(name))
         _, (pytorch, _) = nx.minimum_cut(network, _PYTORCH, _ENGINE, flow_func=boykov_kolmogorov)
         return free.intersection(pytorch)
 
-    def _pays(
-        self, network: nx.DiGraph, here: object, key: object, others: Iterable[str], free: set[str], price: float
+    def _apart(
+        self,
+        network: nx.DiGraph,
+        here: object,
+        key: object,
+        others: Collection[str],
+        free: set[str],
+        end: tuple[str],
+        price: float,
     ) -> None:
-        """A price if `here` is in PyTorch and one of the others in an engine."""
-        others = list(others)
-        fixed = any(other not in free and self._side[other] == "trt" for other in others)
-        if fixed:
-            if here != _PYTORCH:
-                _add(network, here, _ENGINE, price)
-            return
-        _add(network, here, key, price)
-        network.add_edges_from((key, other) for other in others if other in free)
+        """A price, paid once, if any of the others is on the side of `end` and `here` is not."""
 
-    def _is_paid(
-        self, network: nx.DiGraph, here: object, key: object, readers: Iterable[str], free: set[str], price: float
-    ) -> None:
-        """A price if `here` is in an engine and one of its readers in PyTorch."""
-        readers = list(readers)
-        fixed = any(other not in free and self._side[other] == "torch" for other in readers)
-        if fixed:
-            if here != _ENGINE:
-                _add(network, _PYTORCH, here, price)
+        def towards(start: object, goal: object) -> tuple[object, object]:
+            return (start, goal) if end == _ENGINE else (goal, start)
+
+        there = "trt" if end == _ENGINE else "torch"
+        if any(other not in free and self._side[other] == there for other in others):
+            if here not in (_PYTORCH, _ENGINE):
+                _add(network, *towards(here, end), price)
             return
-        _add(network, key, here, price)
-        network.add_edges_from((other, key) for other in readers if other in free)
+        _add(network, *towards(here, key), price)
+        network.add_edges_from(towards(key, other) for other in others if other in free)
 
 
 def _add(network: nx.DiGraph, tail: object, head: object, price: float, more: int = 0) -> None:

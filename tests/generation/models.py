@@ -9,21 +9,8 @@ from typing import Any
 import torch
 import transformers as tf
 
-VOCABULARY = 100
-_BASE: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": None,
-}
-_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 32}
+from benchmarks.generation import BASE, EXPERTS, VOCABULARY
+
 _GEMMA = {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16}
 
 
@@ -43,7 +30,7 @@ def _falcon() -> Any:
 
 
 def _deepseek() -> Any:
-    sizes = {**_BASE, **_EXPERTS, "num_key_value_heads": 4, "n_routed_experts": 4, "n_group": 2, "topk_group": 1}
+    sizes = {**BASE, **EXPERTS, "num_key_value_heads": 4, "n_routed_experts": 4, "n_group": 2, "topk_group": 1}
     heads = {"q_lora_rank": 24, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16}
     return tf.DeepseekV3Config(**sizes, **heads, first_k_dense_replace=1)
 
@@ -51,17 +38,17 @@ def _deepseek() -> Any:
 DECODERS: Mapping[str, Callable[[], Any]] = MappingProxyType(
     {
         "gpt2": _gpt2,
-        "llama": lambda: tf.LlamaConfig(**_BASE),
-        "mistral": lambda: tf.MistralConfig(**_BASE, sliding_window=8),
-        "qwen3": lambda: tf.Qwen3Config(**_BASE, head_dim=16),
-        "gemma2": lambda: tf.Gemma2Config(**{**_BASE, "bos_token_id": 2}, **_GEMMA),
-        "gemma3": lambda: tf.Gemma3TextConfig(**{**_BASE, "bos_token_id": 2}, **_GEMMA),
-        "phi3": lambda: tf.Phi3Config(**_BASE),
-        "olmo2": lambda: tf.Olmo2Config(**_BASE),
+        "llama": lambda: tf.LlamaConfig(**BASE),
+        "mistral": lambda: tf.MistralConfig(**BASE, sliding_window=8),
+        "qwen3": lambda: tf.Qwen3Config(**BASE, head_dim=16),
+        "gemma2": lambda: tf.Gemma2Config(**{**BASE, "bos_token_id": 2}, **_GEMMA),
+        "gemma3": lambda: tf.Gemma3TextConfig(**{**BASE, "bos_token_id": 2}, **_GEMMA),
+        "phi3": lambda: tf.Phi3Config(**BASE),
+        "olmo2": lambda: tf.Olmo2Config(**BASE),
         "falcon": _falcon,
         "bloom": _bloom,
-        "mixtral": lambda: tf.MixtralConfig(**_BASE, num_local_experts=4),
-        "qwen3-moe": lambda: tf.Qwen3MoeConfig(**_BASE, **_EXPERTS, head_dim=16, num_experts=8),
+        "mixtral": lambda: tf.MixtralConfig(**BASE, num_local_experts=4),
+        "qwen3-moe": lambda: tf.Qwen3MoeConfig(**BASE, **EXPERTS, head_dim=16, num_experts=8),
         "deepseek-v3": _deepseek,
     }
 )
@@ -115,7 +102,7 @@ def llava() -> Any:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     vision = tf.CLIPVisionConfig(**sizes, image_size=16, patch_size=8, projection_dim=32)
-    text = tf.LlamaConfig(**_BASE)
+    text = tf.LlamaConfig(**BASE)
     config = tf.LlavaConfig(
         vision_config=vision,
         text_config=text,
