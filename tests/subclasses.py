@@ -51,6 +51,10 @@ class Quantized(torch.Tensor):
         return func(*plain, **(kwargs or {}))
 
 
+class Named(torch.Tensor):
+    """A tensor that computes as others do, and whose results are of its class."""
+
+
 class Summed(torch.Tensor):
     """The sum of two tensors of one shape, `high` and `low`, which it computes whenever it is read."""
 

@@ -25,6 +25,7 @@ from .loader import TensorRT
 from .log import collecting_logger
 from .repeated_sums import repeat_small_sums
 from .row_chains import copy_rows_of_chains
+from .same_elements import with_elements_of_their_own
 from .slice_copies import copy_sliced_tensors
 from .tensor import Tensor
 
@@ -159,9 +160,11 @@ class NetworkBuilder:
         copy_sliced_tensors(self.context)
         copy_rows_of_chains(self.context)
         bindings = []
-        for node in outputs:
+        nodes = list(outputs)
+        tensors = with_elements_of_their_own(self.context, {n.name: self.context.value(n.name) for n in nodes})
+        for node in nodes:
             self.context.begin(node.name)
-            tensor = self._own_tensor(self.context.value(node.name))
+            tensor = self._own_tensor(tensors[node.name])
             binding = replace(self._binding(node), alias=self.context.aliases.get(node.name))
             tensor.trt.name = binding.name
             self._network.mark_output(tensor.trt)
@@ -180,9 +183,9 @@ class NetworkBuilder:
         )
 
     def _own_tensor(self, tensor: Tensor) -> Tensor:
-        """The tensor itself where it can be an output, else a copy: inputs, constants and other outputs cannot."""
+        """The tensor itself where it can be an output, else a copy: inputs and constants cannot."""
         trt = tensor.trt
-        if not (trt.is_network_input or trt.is_network_output or self.context.is_constant(tensor)):
+        if not (trt.is_network_input or self.context.is_constant(tensor)):
             return tensor
         return self.context.emit(self._network.add_identity(trt), tensor.shape, "output")
 

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .program import Line, Program, load_module, settled
+from tests.subclasses import Quantized, Summed
+
+from .program import Line, Program, load_module, mode_of, seed_all, settled
 
 _LARGEST = {torch.float16: 500.0, torch.bfloat16: 1e4}
 _MOST_ELEMENTS = 6000
@@ -59,15 +61,27 @@ class Builder:
             self.values.append(self._names(self.program.tensors(dims), self._made()))
         for line in self.lines:
             for values in self.values:
-                _execute(line.text, values)
+                with mode_of(self.program):
+                    _execute(line.text, values)
 
     def _names(self, tensors: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-        return {**vars(self._module), "torch": torch, "F": F, "nn": nn, "math": math, **tensors, "self": model}
+        defaults = {text.partition(":")[0]: eval(text.rpartition("= ")[2]) for text in self.program.defaults}
+        return {
+            **defaults,
+            **vars(self._module),
+            "torch": torch,
+            "F": F,
+            "nn": nn,
+            "math": math,
+            **tensors,
+            "self": model,
+        }
 
     @property
     def variables(self) -> list[str]:
         """The arguments, and what lines have made, in order."""
-        return [a.name for a in self.program.arguments] + [name for line in self.lines for name in line.makes]
+        given = [a.name for a in self.program.arguments] + [t.partition(":")[0] for t in self.program.defaults]
+        return given + [name for line in self.lines for name in line.makes]
 
     def value(self, name: str) -> Any:
         """The value of a variable at the usual sizes."""
@@ -78,7 +92,7 @@ class Builder:
         return [
             name
             for name in self.variables
-            if all(type(values[name]) is Tensor for values in self.values) and test(self.value(name))
+            if all(_is_plain(values[name]) for values in self.values) and test(self.value(name))
         ]
 
     def pick(self, names: Sequence[str]) -> str:
@@ -90,7 +104,7 @@ class Builder:
 
     def fixed(self, name: str, dim: int) -> int:
         """The size of a tensor in a dimension, if it is the same at all sizes."""
-        if not all(type(values[name]) is Tensor for values in self.values):
+        if not all(_is_plain(values[name]) for values in self.values):
             raise Unfit(f"{name} is no tensor at some sizes")
         rank = min(values[name].dim() for values in self.values)
         if not -rank <= dim < rank:
@@ -147,7 +161,8 @@ class Builder:
         """Add a statement, or raise Unfit and leave all as it was."""
         try:
             for values in self.values:
-                with torch.no_grad():
+                with mode_of(self.program):
+                    seed_all(self.program.number)
                     _execute(text, values)
                     self._check(values, makes)
                     if not makes:
@@ -183,7 +198,7 @@ class Builder:
         for name in [*makes, *(a.name for a in self.program.arguments)]:
             item = values[name]
             for leaf in item if isinstance(item, tuple | list) else [item]:
-                if type(leaf) is Tensor:
+                if _is_plain(leaf):
                     _check_tensor(leaf)
                 elif isinstance(leaf, float) and not math.isfinite(leaf):
                     raise Unfit("not finite")
@@ -192,7 +207,7 @@ class Builder:
         """Refuse writes to elements that lie in one place, of which PyTorch does not say what they do."""
         for name in {*re.findall(r"\w+", text)} & {*self.variables}:
             item = values[name]
-            if type(item) is Tensor and item.numel():
+            if _is_plain(item) and item.numel():
                 last = sum((size - 1) * stride for size, stride in zip(item.shape, item.stride(), strict=True))
                 if last + 1 < item.numel():
                     raise Unfit(f"{name} overlaps with itself")
@@ -284,6 +299,11 @@ class Builder:
             return self.choice.choice(plain)
         form = self.choice.choice([":{}", "{}:", "-({}):", ":-({})", "{}:{}", ":{}:2"])
         return re.sub(r"\{\}", lambda _: self.number(), form)
+
+
+def _is_plain(item: Any) -> bool:
+    """Whether it is a tensor that has memory of its own."""
+    return isinstance(item, Tensor) and not isinstance(item, Quantized | Summed)
 
 
 def _execute(text: str, names: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from trt_passes.compiler.frontends.torch_compile import backend
 
 from . import pytorch_alone
 from .compare import difference, is_rounding
-from .program import Program
+from .program import Program, mode_of, seed_all
 from .refusals import as_allowed, is_true_reason, kind_of
 
 _SLOW = 45.0
@@ -103,7 +103,7 @@ def judged(program: Program) -> Verdict:
 def _judged(program: Program) -> Verdict:
     started = time.process_time()
     try:
-        with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+        with warnings.catch_warnings(record=True) as caught, mode_of(program):
             warnings.simplefilter("always")
             kind, message, trace = _tried(program, caught)
     except _Stop as stop:
@@ -151,6 +151,11 @@ class _Beside:
         self._model = make()
         self._calls: list[Mapping[str, int]] = []
 
+    @property
+    def calls(self) -> int:
+        """How often it was called."""
+        return len(self._calls)
+
     def call(self, dims: Mapping[str, int]) -> tuple[list[Any], str]:
         """The results at some sizes and the arguments after the call, as leaves, and the containers of the results."""
         self._calls.append(dims)
@@ -169,6 +174,7 @@ class _Beside:
     def _results(self, model: Any, dims: Mapping[str, int]) -> tuple[list[Any], str]:
         tensors = self._program.tensors(dims)
         args, kwargs = self._program.placed(tensors)
+        seed_all(len(self._calls))
         results = model(*args, **kwargs)
         return [*pytree.tree_leaves(results), *tensors.values()], _structure(results)
 
@@ -304,6 +310,7 @@ def _compare(program: Program, beside: _Beside, compiled: Any, dims: Mapping[str
     inputs = program.inputs(dims) if on_gpu else program.tensors(dims)
     args, kwargs = program.placed(inputs)
     where = f"at {dict(dims)}: " if dims else ""
+    seed_all(beside.calls)
     found = _stopping(where, lambda: compiled(*args, **kwargs))
     shape_found = _structure(found)
     script = program.case.frontend in ("ts", "script")
@@ -339,7 +346,7 @@ def _is_pytorchs_own(program: Program) -> bool:
     """Whether PyTorch's own front end, without this package, fails as well, is as wrong, or tells wrong sizes."""
     frontend = program.case.frontend
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), mode_of(program):
             warnings.simplefilter("ignore")
             program = program.with_case(executor="pytorch")
             torch._dynamo.reset()

@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import torch
-
-from .program import Line, Program
+from .program import Line, Program, mode_of
 
 
 def minimised(program: Program, fails: Callable[[Program], bool], seconds: float = 120.0) -> Program:
@@ -35,7 +33,8 @@ def minimised(program: Program, fails: Callable[[Program], bool], seconds: float
 
 def _size(program: Program) -> tuple[int, int, int]:
     options = len(program.case.options) + program.case.saved + sum(a.layout != "contiguous" for a in program.arguments)
-    options += sum(a.place != "positional" for a in program.arguments) + (program.case.frontend != "dynamo")
+    options += sum((a.place != "positional") + (a.kind != "tensor") for a in program.arguments)
+    options += (program.case.frontend != "dynamo") + (program.case.mode != "no_grad") + len(program.defaults)
     lines = sum(line.text.count("\n") + 1 for line in program.lines)
     ranges = sum(low != high for low, _, high in program.ranges.values())
     return lines * 3 + len(program.layers) + len(program.arguments), ranges + options, len(program.returned)
@@ -65,6 +64,10 @@ def _shorter(program: Program) -> Iterator[Program]:
         yield program.with_case(saved=False)
     if program.case.frontend != "dynamo":
         yield program.with_case(frontend="dynamo")
+    if program.case.mode != "no_grad":
+        yield program.with_case(mode="no_grad")
+    for default in program.defaults:
+        yield replace(program, defaults=tuple(text for text in program.defaults if text != default))
     for key in program.case.options:
         if key != "min_block_size":
             yield program.with_case(options={k: v for k, v in program.case.options.items() if k != key})
@@ -72,7 +75,8 @@ def _shorter(program: Program) -> Iterator[Program]:
         if low != high:
             yield replace(program, ranges={**program.ranges, name: (usual, usual, usual)})
     for index, argument in enumerate(program.arguments):
-        for plainer in (replace(argument, layout="contiguous"), replace(argument, place="positional")):
+        for plain in ({"layout": "contiguous"}, {"place": "positional"}, {"kind": "tensor"}):
+            plainer = replace(argument, **plain)
             if plainer != argument:
                 yield replace(program, arguments=(*program.arguments[:index], plainer, *program.arguments[index + 1 :]))
 
@@ -102,7 +106,7 @@ def _pruned(program: Program) -> Program:
 def _runs(program: Program) -> bool:
     """Whether PyTorch runs it."""
     try:
-        with torch.no_grad():
+        with mode_of(program):
             for dims in program.sizes(3):
                 args, kwargs = program.placed(program.tensors(dims))
                 program.model()(*args, **kwargs)

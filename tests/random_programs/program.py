@@ -8,20 +8,29 @@ import linecache
 import random
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .layouts import KINDS, LAYOUTS, on_gpu
+
 HEADER = """\
 import math
+import random
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from tests.subclasses import Quantized, Summed, quantized
@@ -39,9 +48,12 @@ class Argument:
         name: of the variable in `forward`.
         shape: sizes, or names of dimensions.
         dtype: such as "float32".
-        values: "normal", "positive", "index" (0 or 1), "small" (whole numbers of -3 to 5) or "mask".
-        place: "positional", "keyword", "dict" or "list" (in a dict or list that is the second argument).
-        layout: "contiguous", "transposed" or "sliced": how its memory lies.
+        values: "normal", "positive", "index" (0 or 1), "small" (whole numbers of -3 to 5), "equal" (halves of -1 to 1,
+            many of them equal) or "mask".
+        place: "positional", "keyword", "dict" or "list" (in a dict or list that is the second argument), "rest" or
+            "named" (`*rest` and `**named`).
+        layout: a key of `layouts.LAYOUTS`: how its memory lies.
+        kind: "tensor", "parameter", "grad" (a tensor that requires gradients) or "subclass".
     """
 
     name: str
@@ -50,6 +62,7 @@ class Argument:
     values: str = "normal"
     place: str = "positional"
     layout: str = "contiguous"
+    kind: str = "tensor"
 
     def sizes(self, dims: Mapping[str, int]) -> tuple[int, ...]:
         """Its shape at those sizes of the dimensions."""
@@ -62,16 +75,13 @@ class Argument:
             # Eighths: what is compared or rounded rarely lies within an error of its limit.
             made = torch.randint(-20, 21, sizes, generator=generator) / 8
             made = made.abs() + 0.125 if self.values == "positive" else made
+        elif self.values == "equal":
+            made = torch.randint(-2, 3, sizes, generator=generator) / 2
         else:
             low, high = {"index": (0, 2), "small": (-3, 6), "mask": (0, 2)}[self.values]
             low = 0 if self.dtype == "uint8" else low
             made = torch.randint(low, high, sizes, generator=generator)
-        made = made.to(dtype)
-        if self.layout == "transposed" and made.dim() >= 2:
-            return made.transpose(-1, -2).contiguous().transpose(-1, -2)
-        if self.layout == "sliced" and made.dim() >= 1:
-            return torch.cat([made, made], -1)[..., : made.shape[-1]]
-        return made
+        return KINDS[self.kind](LAYOUTS[self.layout](made.to(dtype)))
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class Case:
         options: settings, as JSON; precisions by name.
         saved: whether it is saved and loaded, where the front end allows it.
         examples: whether it is given example tensors instead of `tp.Input`s (fixed sizes then).
+        mode: "no_grad", "grad" or "inference": in which it is compiled and called.
     """
 
     frontend: str = "dynamo"
@@ -100,6 +111,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)
     saved: bool = False
     examples: bool = False
+    mode: str = "no_grad"
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,7 @@ class Program:
         lines: statements of `forward`.
         returned: the expression it returns.
         case: how it is compiled.
+        defaults: arguments that no call gives, with their values, such as "scale: float = 0.5".
     """
 
     number: int
@@ -125,6 +138,7 @@ class Program:
     lines: tuple[Line, ...]
     returned: str
     case: Case
+    defaults: tuple[str, ...] = ()
 
     def source(self) -> str:
         """The model as Python text."""
@@ -139,6 +153,15 @@ class Program:
                 "    second: Tensor",
                 "",
                 "",
+                "@dataclass",
+                "class Answer:",
+                "    last: Tensor",
+                "    first: Tensor",
+                "",
+                "",
+                "torch.export.register_dataclass(Answer)",
+                "",
+                "",
                 "class Model(nn.Module):",
                 "    def __init__(self):",
                 *(_indented(text) for text in layers),
@@ -151,19 +174,24 @@ class Program:
 
     def _signature(self) -> list[str]:
         places = {place: [a.name for a in self.arguments if a.place == place] for place in _PLACES}
-        keywords = ["*", *places["keyword"]] if places["keyword"] else []
+        rest = ["*rest: Tensor"] if places["rest"] else ["*"] if places["keyword"] else []
         return [
             *(f"{name}: Tensor" for name in places["positional"]),
             *(["batch: dict[str, Tensor]"] if places["dict"] else []),
             *(["items: list[Tensor]"] if places["list"] else []),
-            *keywords,
+            *self.defaults,
+            *rest,
+            *places["keyword"],
+            *(["**named: Tensor"] if places["named"] else []),
         ]
 
     def _unpacked(self) -> list[str]:
-        lists = [a.name for a in self.arguments if a.place == "list"]
+        lists, rest = ([a.name for a in self.arguments if a.place == place] for place in ("list", "rest"))
         return [
             *(f'{a.name} = batch["{a.name}"]' for a in self.arguments if a.place == "dict"),
             *(f"{name} = items[{index}]" for index, name in enumerate(lists)),
+            *(f"{name} = rest[{index}]" for index, name in enumerate(rest)),
+            *(f'{a.name} = named["{a.name}"]' for a in self.arguments if a.place == "named"),
         ]
 
     def placed(self, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -174,7 +202,7 @@ class Program:
             args.append(by_place["dict"])
         if by_place["list"]:
             args.append(list(by_place["list"].values()))
-        return tuple(args), by_place["keyword"]
+        return (*args, *by_place["rest"].values()), {**by_place["keyword"], **by_place["named"]}
 
     def tensors(self, dims: Mapping[str, int]) -> dict[str, Tensor]:
         """Its arguments at some sizes, always the same for these sizes."""
@@ -184,7 +212,7 @@ class Program:
     def inputs(self, dims: Mapping[str, int]) -> dict[str, Tensor]:
         """Its arguments at some sizes, where it runs: on the GPU for "tensorrt"."""
         tensors = self.tensors(dims)
-        return {n: t.cuda() for n, t in tensors.items()} if self.case.executor == "tensorrt" else tensors
+        return {n: on_gpu(t) for n, t in tensors.items()} if self.case.executor == "tensorrt" else tensors
 
     def in_order(self) -> list[Argument]:
         """The arguments in the order of the leaves of a call."""
@@ -215,6 +243,7 @@ class Program:
             "lines": [asdict(line) for line in self.lines],
             "returned": self.returned,
             "case": asdict(self.case),
+            "defaults": list(self.defaults),
         }
         words = title.replace("\\", "/").replace('"""', "'''")
         return (
@@ -238,6 +267,7 @@ class Program:
             tuple(Line(item["text"], tuple(item["makes"])) for item in record["lines"]),
             record["returned"],
             Case(**record["case"]),
+            tuple(record.get("defaults", ())),
         )
 
     def with_case(self, **changes: Any) -> Program:
@@ -245,7 +275,24 @@ class Program:
         return replace(self, case=replace(self.case, **changes))
 
 
-_PLACES = ("positional", "dict", "list", "keyword")
+_PLACES = ("positional", "dict", "list", "rest", "keyword", "named")
+
+
+def mode_of(program: Program) -> AbstractContextManager[Any]:
+    """The mode in which a program is compiled and called."""
+    modes: dict[str, Callable[[], Any]] = {
+        "no_grad": torch.no_grad,
+        "grad": torch.enable_grad,
+        "inference": torch.inference_mode,
+    }
+    return modes[program.case.mode]()
+
+
+def seed_all(number: int) -> None:
+    """Let Python, numpy and PyTorch draw the random numbers of a call, which another call does not draw."""
+    random.seed(number)
+    np.random.seed(number % (1 << 32))
+    torch.manual_seed(number)
 
 
 def _indented(text: str) -> str:

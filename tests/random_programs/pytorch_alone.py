@@ -14,7 +14,7 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from .compare import difference
-from .program import Program
+from .program import Program, mode_of
 
 
 def exported(program: Program, model: nn.Module) -> ExportedProgram:
@@ -30,7 +30,11 @@ def exported(program: Program, model: nn.Module) -> ExportedProgram:
     places = {a.place for a in program.arguments}
     positional = [a.name for a in program.arguments if a.place == "positional"]
     positional += [name for name, place in (("batch", "dict"), ("items", "list")) if place in places]
-    dynamic = {**dict(zip(positional, placed_args, strict=True)), **placed_kwargs}
+    dynamic = {**dict(zip(positional, placed_args, strict=False)), **placed_kwargs}
+    if "rest" in places:
+        dynamic["rest"] = placed_args[len(positional) :]
+    if "named" in places:
+        dynamic["named"] = {a.name: dynamic.pop(a.name) for a in program.arguments if a.place == "named"}
     return torch.export.export(model, args, kwargs or None, dynamic_shapes=dynamic if program.ranges else None)
 
 
@@ -196,7 +200,7 @@ def _fails(program: Program, attempt: Any) -> bool:
     """Whether an attempt on the model raises, on the CPU."""
     torch._dynamo.reset()
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), mode_of(program):
             warnings.simplefilter("ignore")
             attempt(program.model())
     except Exception:

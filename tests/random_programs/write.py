@@ -10,8 +10,22 @@ from dataclasses import replace
 import torch
 
 from .builder import Builder, Unfit
-from .lines import control, indexing, layers, pointwise, reductions, sizes, writes
-from .program import Argument, Case, Program
+from .layouts import LAYOUTS, OVERLAPPING
+from .lines import (
+    control,
+    dtypes,
+    indexing,
+    layers,
+    pointwise,
+    reductions,
+    search,
+    sequences,
+    sizes,
+    state,
+    windows,
+    writes,
+)
+from .program import Argument, Case, Program, mode_of, seed_all
 
 Step = Callable[[Builder], None]
 
@@ -39,7 +53,7 @@ def _written(number: int, choice: random.Random) -> Program:
     ranges = {name: ends for name, ends in ranges.items() if name in used}
     if case.examples:
         ranges = {name: (usual, usual, usual) for name, (_, usual, _) in ranges.items()}
-    empty = Program(number, dtype, arguments, ranges, (), (), "None", case)
+    empty = Program(number, dtype, arguments, ranges, (), (), "None", case, _defaults(choice, arguments, case))
     builder = Builder(empty, empty.sizes(4), choice)
     strange = choice.random()
     for _ in range(choice.randint(3, 13)):
@@ -65,7 +79,8 @@ def _check(program: Program) -> None:
     for dims in program.sizes():
         args, kwargs = program.placed(program.tensors(dims))
         try:
-            with torch.no_grad():
+            with mode_of(program):
+                seed_all(program.number)
                 program.model()(*args, **kwargs)
         except Exception as error:
             raise Unfit(str(error)) from error
@@ -83,11 +98,12 @@ def _case(choice: random.Random, dtype: str) -> Case:
     executor = "pytorch" if choice.random() < 0.1 else "reference"
     saved = choice.random() < 0.3 and frontend in ("dynamo", "exported", "fx", "ts", "script")
     examples = choice.random() < 0.15 and frontend not in ("dynamic", "exported")
-    return Case(frontend, executor, options, saved, examples)
+    mode = choice.choices(["no_grad", "grad", "inference"], [80, 14, 6])[0]
+    return Case(frontend, executor, options, saved, examples, mode)
 
 
 def _ranges(choice: random.Random) -> dict[str, tuple[int, int, int]]:
-    batch = choice.choice([(1, 2, 4), (1, 3, 3), (2, 2, 5), (1, 4, 8), (0, 2, 4), (2, 3, 7), (1, 1, 6)])
+    batch = choice.choice([(1, 2, 4), (1, 3, 3), (2, 2, 5), (1, 4, 8), (0, 2, 4), (2, 3, 7), (1, 1, 6), (0, 1, 2)])
     rows = choice.choice(
         [(9, 12, 40), (2, 5, 9), (1, 4, 13), (3, 3, 11), (4, 8, 16), (0, 3, 6), (7, 7, 8), (1, 16, 33)]
     )
@@ -114,10 +130,14 @@ def _arguments(
         (size["rows"], features),
         (size["rows"],),
         (features, features),
+        (),
+        (size["batch"], 0),
+        (1, size["rows"], 1),
     ]
     names = choice.sample(["x", "y", "z", "input", "hidden", "weight", "other", "self_", "mask", "out"], 4)
     first = choice.choice(forms[:7])
-    found = [Argument(names[0], first, dtype, layout=_layout(choice, case))]
+    values = choice.choice(["normal"] * 5 + ["equal"])
+    found = [Argument(names[0], first, dtype, values, layout=_layout(choice), kind=_kind(choice, case))]
     for name in names[1 : choice.choice([1, 1, 2, 2, 3, 4])]:
         draw = choice.random()
         if draw < 0.4:
@@ -126,19 +146,36 @@ def _arguments(
         elif draw < 0.75:
             shape = choice.choice([first[:2], first[:1], first, (4,)])
             kind, values = (
-                choice.choice(["int64", "int64", "int32", "uint8", "int8"]),
+                choice.choice(["int64", "int64", "int32", "uint8", "int8", "int16"]),
                 choice.choice(["index", "small"]),
             )
         else:
             shape, kind, values = choice.choice([first, first[:2], first[:1], first[-2:]]), "bool", "mask"
-        places = ["positional"] * 8 + ["keyword", "dict", "list"]
+        places = ["positional"] * 10 + ["keyword", "dict", "list", "rest", "named"]
         place = choice.choice(places) if case.frontend not in ("script",) else "positional"
-        found.append(Argument(name, tuple(shape), kind, values, place, _layout(choice, case)))
+        found.append(Argument(name, tuple(shape), kind, values, place, _layout(choice), _kind(choice, case)))
     return tuple(found)
 
 
-def _layout(choice: random.Random, case: Case) -> str:
-    return choice.choice(["transposed", "sliced"]) if choice.random() < 0.12 else "contiguous"
+def _layout(choice: random.Random) -> str:
+    if choice.random() > 0.18:
+        return "contiguous"
+    usual = [name for name in LAYOUTS if name != "contiguous" and name not in OVERLAPPING]
+    return choice.choice([*usual, *usual, *sorted(OVERLAPPING)])
+
+
+def _kind(choice: random.Random, case: Case) -> str:
+    if case.frontend == "script" or choice.random() > 0.1:
+        return "tensor"
+    return choice.choice(["parameter", "subclass", *(["grad"] * 3 if case.mode == "grad" else [])])
+
+
+def _defaults(choice: random.Random, arguments: Sequence[Argument], case: Case) -> tuple[str, ...]:
+    """Arguments with default values, which nobody gives; behind them, `*rest` would be taken for theirs."""
+    if case.frontend == "script" or choice.random() > 0.2 or any(a.place == "rest" for a in arguments):
+        return ()
+    every = ["scale: float = 0.5", "flag: bool = True", "count: int = 2", "extra: Tensor | None = None"]
+    return tuple(sorted(choice.sample(every, choice.randint(1, 4)), key=every.index))
 
 
 # Lines.
@@ -208,9 +245,14 @@ def _recipe(builder: Builder) -> None:
     builder.lines_of(joined.split("\n@"))
 
 
-def _control(builder: Builder) -> None:
-    number = builder.new("")
-    builder.line(builder.filled(builder.choice.choice(control.CONTROL), N=number), f"out{number}")
+def _result(templates: Sequence[str]) -> Step:
+    """Statements whose result is `out` and a number."""
+
+    def add(builder: Builder) -> None:
+        number = builder.new("")
+        builder.line(builder.filled(builder.choice.choice(templates), N=number), f"out{number}")
+
+    return add
 
 
 _FAMILIES: dict[str, tuple[Step, float]] = {
@@ -232,10 +274,31 @@ _FAMILIES: dict[str, tuple[Step, float]] = {
     "use of a number": (_expression(sizes.USES), 7),
     "write": (_statement(writes.WRITES), 6),
     "write to a buffer": (_layer(writes.BUFFERS, statement=True), 1.5),
-    "control": (_control, 4),
+    "control": (_result(control.CONTROL), 4),
     "cell": (_layer(control.CELLS), 2),
+    "promoted": (_expression(dtypes.PROMOTED), 4),
+    "limits": (_expression(dtypes.LIMITS), 4),
+    "special": (_expression(dtypes.SPECIALS), 4),
+    "search": (_expression(search.SEARCH), 7),
+    "window": (_layer(windows.WINDOWS), 5),
+    "resampled": (_expression(windows.RESAMPLED), 2),
+    "sequence": (_layer(sequences.SEQUENCES), 4),
+    "attention": (_expression(sequences.ATTENTION), 3),
+    "asked": (_result(state.ASKED), 3),
+    "state": (_result(state.STATE), 3),
 }
-_STRANGE = {"data-dependent", "host", "read", "read float", "use of a number", "write", "write to a buffer", "control"}
+_STRANGE = {
+    "data-dependent",
+    "host",
+    "read",
+    "read float",
+    "use of a number",
+    "write",
+    "write to a buffer",
+    "control",
+    "asked",
+    "state",
+}
 
 
 # Results.
@@ -265,10 +328,20 @@ def _returned(builder: Builder) -> str:
         "{{'a': {first}, 'rest': ({all},)}}",
         "({first}, ({all},), None)",
         "{first}, {first}",
-        "torch.max({first}.flatten(1), 1)" if builder.value(names[0]) is not None else "{all},",
         "[{first}, {{'n': {last}}}]",
+        "{first}.unsqueeze(0).max(0)",
+        "Answer(first={first}, last={last})",
+        "{{'answer': Answer({first}, {last}), 'all': [{all}]}}",
+        "OrderedDict(z={last}, a={first})",
+        "{{'z': {first}, 'b': {{'y': {last}, 'a': {first}}}, 'a': {last}}}",
+        # The same elements twice, as several tensors.
+        "{first}, {first}.reshape(-1), {last}.unsqueeze(0)",
+        "{first}.view({first}.shape), {first}.detach(), {first}",
+        "{last}[None], {last}[..., None], {first}.clone()",
+        "{first}, {first}[..., :1], {last}.mT",
+        "(({last},), [], {first}, 2.5, 'text', None, True)",
     ]
-    form = choice.choices(forms, [8, 8, 2, 3, 2, 1, 1, 1, 0, 1])[0]
+    form = choice.choices(forms, [8, 8, 2, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])[0]
     return form.format(
         all=", ".join(names),
         first=names[0],

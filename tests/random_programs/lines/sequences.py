@@ -1,0 +1,125 @@
+"""Attention, recurrent networks, embeddings, and functions of functions, in their rarer forms; see `layers`."""
+
+SEQUENCES: tuple[tuple[str, str], ...] = (
+    ("nn.GRU({D2}, 3, num_layers=2, bidirectional=True, batch_first=True)", "{m}({x3})[0]"),
+    (
+        "nn.GRU({D2}, 4, bias=False)",
+        "{m}({x3}, torch.ones(1, {x3}.shape[1], 4, dtype={x3}.dtype, device={x3}.device))[0]",
+    ),
+    ("nn.GRU({Dl}, 3, batch_first=True)", "{m}({x2})[1]"),
+    ("nn.RNN({D2}, 3, bidirectional=True)", "{m}({x3})[0]"),
+    ("nn.RNN({D2}, 2, num_layers=2, batch_first=True)", "{m}({x3})[1].transpose(0, 1)"),
+    ("nn.LSTM({D2}, 4, proj_size=3, bidirectional=True, batch_first=True)", "{m}({x3})[0]"),
+    ("nn.LSTM({D2}, 3, num_layers=2, bidirectional=True)", "torch.cat({m}({x3})[1], -1)"),
+    ("nn.LSTM({D2}, 3, bias=False, batch_first=True)", "{m}({x3}.flip(1))[0].flip(1)"),
+    (
+        "nn.LSTM({D2}, 3, batch_first=True)",
+        "torch.nn.utils.rnn.pad_packed_sequence({m}(torch.nn.utils.rnn.pack_padded_sequence({x3}, "
+        "torch.full(({x3}.shape[0],), {x3}.shape[1]), batch_first=True))[0], batch_first=True)[0]",
+    ),
+    (
+        "nn.GRU({D2}, 3)",
+        "{m}(torch.nn.utils.rnn.pack_padded_sequence({x3}, [{x3}.shape[0]] * {x3}.shape[1], enforce_sorted=False))[1]",
+    ),
+    ("nn.LSTMCell({Dl}, 3)", "torch.stack({m}({x2}))"),
+    ("nn.GRUCell({Dl}, 3, bias=False)", "{m}({x2})"),
+    ("nn.MultiheadAttention({D2}, 2, bias=False, add_zero_attn=True, batch_first=True)", "{m}({x3}, {x3}, {x3})[0]"),
+    ("nn.MultiheadAttention({D2}, 1, add_bias_kv=True)", "{m}({x3}, {x3}, {x3})[0]"),
+    ("nn.MultiheadAttention({D2}, 2, kdim={D2}, vdim={D2}, batch_first=True)", "{m}({x3}, {x3} * 2, {x3} - 1)[0]"),
+    (
+        "nn.MultiheadAttention({D2}, 2, batch_first=True)",
+        "{m}({x3}, {x3}[:, :1], {x3}[:, :1], average_attn_weights=False)[1]",
+    ),
+    (
+        "nn.MultiheadAttention({D2}, 1, batch_first=True)",
+        "{m}({x3}, {x3}, {x3}, is_causal=True, attn_mask=nn.Transformer.generate_square_subsequent_mask("
+        "{x3}.shape[1], device={x3}.device, dtype={x3}.dtype), need_weights=False)[0]",
+    ),
+    ("nn.TransformerEncoder(nn.TransformerEncoderLayer({D2}, 1, 8, batch_first=True), 2)", "{m}({x3})"),
+    (
+        "nn.TransformerEncoderLayer({D2}, 2, 8, batch_first=True)",
+        "{m}({x3}, is_causal=True, "
+        "src_mask=nn.Transformer.generate_square_subsequent_mask({x3}.shape[1], device={x3}.device, dtype={x3}.dtype))",
+    ),
+    ("nn.TransformerEncoderLayer({D2}, 2, 8, batch_first=True)", "{m}({x3}, src_key_padding_mask={x3}[..., 0] > 2)"),
+    ("nn.TransformerDecoderLayer({D2}, 1, 8, norm_first=True, bias=False)", "{m}({x3}, {x3}[:1])"),
+    ("nn.Transformer({D2}, 1, 1, 1, 8, batch_first=True)", "{m}({x3}, {x3} * 0.5)"),
+    ("nn.Embedding(6, {o}, padding_idx=-1)", "{m}({i}.long() % 6)"),
+    ("nn.Embedding(5, {o}, max_norm=0.7)", "{m}({i}.long() % 5)"),
+    ("nn.Embedding(5, {o}, scale_grad_by_freq=True)", "{m}({i}.to(torch.int32) % 5)"),
+    ("nn.EmbeddingBag(5, {o}, mode='sum', padding_idx=0)", "{m}({i2}.long() % 5)"),
+    ("nn.EmbeddingBag(5, {o}, mode='max')", "{m}({i2}.long() % 5)"),
+    ("nn.EmbeddingBag(5, {o})", "{m}({i1}.long() % 5, torch.tensor([0, 1], device={i1}.device))"),
+    (
+        "nn.EmbeddingBag(5, {o}, mode='sum', include_last_offset=True)",
+        "{m}({i1}.long() % 5, torch.tensor([0, 0, 1], device={i1}.device))",
+    ),
+    ("nn.EmbeddingBag(5, {o}, mode='sum')", "{m}({i2}.long() % 5, per_sample_weights={i2}.to({m}.weight.dtype) * 0.5)"),
+    ("nn.Softmax2d()", "{m}({x4})"),
+    ("nn.GLU(1)", "{m}({x})"),
+    ("nn.Threshold(0.2, -7.0)", "{m}({x})"),
+    ("nn.Flatten(0, 1)", "{m}({x3})"),
+    ("nn.Unflatten(-1, (1, {Dl}))", "{m}({x})"),
+    ("nn.AdaptiveLogSoftmaxWithLoss({Dl}, 8, [3, 5])", "{m}.log_prob({x2})"),
+    ("nn.utils.parametrize.register_parametrization(nn.Linear({Dl}, 4), 'weight', nn.Tanh())", "{m}({x})"),
+    ("nn.utils.weight_norm(nn.Conv1d({D1}, 4, 3, padding=1))", "{m}({x3})"),
+    ("nn.Identity()", "{m}({x})"),
+    ("nn.Sequential()", "{m}({x})"),
+    ("nn.Parameter(torch.ones({Dl}), requires_grad=True)", "{x} * {m}"),
+    ("nn.Parameter(torch.randn(2, {Dl})[:, None].expand(-1, 3, -1))", "{x} + {m}[1, 0]"),
+    ("torch.randn({Dl}, 3).t()", "{x} @ {m}.mT"),
+    ("torch.randn(2, {Dl})[:0]", "torch.cat([{m}, {x2}])"),
+    ("torch.randn(6)[1::2]", "{x}.mean() * {m}"),
+    ("torch.tensor([2, 0, 1])", "{t}.flatten()[{m} % {t}.numel()]"),
+)
+"""What makes a layer or a buffer, and an expression with it."""
+
+ATTENTION: tuple[str, ...] = (
+    "F.scaled_dot_product_attention({x4}, {x4}, {x4}, is_causal=True)",
+    "F.scaled_dot_product_attention({x3}[:, :1], {x3}, {x3})",
+    "F.scaled_dot_product_attention({x3}, {x3}[:, :1], {x3}[:, :1], is_causal=True)",
+    "F.scaled_dot_product_attention({x4}.repeat(1, 2, 1, 1), {x4}, {x4}, enable_gqa=True)",
+    "F.scaled_dot_product_attention({x4}, {x4}[:, :1], {x4}[:, :1], is_causal=True, enable_gqa=True)",
+    "F.scaled_dot_product_attention({x3}, {x3}, {x3}, attn_mask={x3} @ {x3}.mT)",
+    "F.scaled_dot_product_attention({x3}, {x3}, {x3}, attn_mask=torch.zeros({x3}.shape[1], {x3}.shape[1], "
+    "dtype=torch.bool, device={x3}.device))",
+    "F.scaled_dot_product_attention({x3}, {x3}, {x3}, attn_mask=({x3}[:, :1, :1] > 0))",
+    "F.scaled_dot_product_attention({x3}, {x3}, {x3}, attn_mask=torch.full(({x3}.shape[1], {x3}.shape[1]), "
+    "float('-inf'), device={x3}.device, dtype={x3}.dtype).triu(1))",
+    "F.scaled_dot_product_attention({x4}, {x4}, {x4}[..., :1], scale=1.0)",
+    "F.scaled_dot_product_attention({x4}.transpose(1, 2), {x4}.transpose(1, 2), {x4}.transpose(1, 2))",
+    "torch.einsum('...ij->...ji', {x})",
+    "torch.einsum('ij->', {x2})",
+    "torch.einsum('ii->i', {x2}[:1, :1])",
+    "torch.einsum('bij,bij->b', {x3}, {x3})",
+    "torch.einsum('bij,kj->bik', {x3}, {x2})",
+    "torch.einsum('i,j,k->kji', {x1}, {x1}, {x1}[:2])",
+    "torch.einsum('bi,bj,bk->ij', {x2}, {x2}, {x2}[:, :1])",
+    "torch.einsum('bij,j', {x3}, {x3}[0, 0])",
+    "torch.einsum('...d,...d->...', {x}, {x})",
+    "torch.einsum('bhqd,bhkd->bhqk', {x4}, {x4})",
+    "torch.einsum({x2}, [0, 1], {x2}, [2, 1], [2, 0])",
+    "torch.func.vmap(lambda a: a.softmax(0).cumsum(0))({x2})",
+    "torch.func.vmap(lambda a, b: a @ b, in_dims=(0, 0))({x3}, {x3}.mT)",
+    "torch.func.vmap(torch.func.vmap(lambda a: a * a.norm()))({x3})",
+    "torch.func.vmap(lambda a: a[:1].expand_as(a), in_dims=1, out_dims=1)({x2})",
+    "torch.func.vmap(lambda a: torch.where(a > 0, a, 0).sum(), in_dims=-1)({x2})",
+    "torch.func.jvp(torch.sin, ({x},), (torch.ones_like({x}),))[1]",
+    "torch.utils.checkpoint.checkpoint(lambda a, b: (a + b).tanh(), {x}, {x} * 2, use_reentrant=True)",
+    "torch.utils.checkpoint.checkpoint_sequential([torch.sin, torch.cos], 2, {x}, use_reentrant=False)",
+    "torch.nn.utils.rnn.pad_sequence([{x2}, {x2}[:1], {x2}[:0]], padding_value=-1.0)",
+    "torch.nn.utils.rnn.unpad_sequence({x3}, torch.full(({x3}.shape[1],), {x3}.shape[0]))[0]",
+    "F.embedding({i}.long() % {x2}.shape[0], {x2}, padding_idx=0)",
+    "F.embedding_bag({i2}.long() % {x2}.shape[0], {x2}, mode='mean')",
+    "F.embedding_bag({i1}.long() % {x2}.shape[0], {x2}, "
+    "torch.zeros(1, dtype=torch.int64, device={x2}.device), mode='sum')",
+    "F.multi_head_attention_forward({x3}, {x3}, {x3}, {D2}, 1, torch.ones(3 * {D2}, {D2}), None, None, None, False, "
+    "0.0, torch.eye({D2}), None, training=False)[0]",
+    "F.bilinear({x2}, {x2}, torch.ones(2, {D1}, {D1}, device={x2}.device, dtype={x2}.dtype))",
+    "F.cosine_embedding_loss({x2}, {x2} + 1, torch.ones({x2}.shape[0], device={x2}.device))",
+    "F.triplet_margin_loss({x2}, {x2} + 1, {x2} * 2)",
+    "F.huber_loss({x}, {x} * 0.3, delta=0.5)",
+    "F.ctc_loss({x3}.log_softmax(-1), torch.ones({x3}.shape[1], 1, dtype=torch.int64), "
+    "[{x3}.shape[0]] * {x3}.shape[1], [1] * {x3}.shape[1])",
+)
+"""Functions of the same kind."""
