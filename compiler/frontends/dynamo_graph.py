@@ -24,6 +24,7 @@ from ..ir.program import Program
 from ..ir.retraced import HIDING_NAMES, retraced
 from ..ir.symbols import expression, finite
 from ..runtime.autocast import autocast_off
+from .constant_operands import with_numbers_inside
 from .declared_ranges import with_inputs
 from .exported_program import export_module, unshared
 from .module_view import name_modules_like_users, run_with_lines, state_path
@@ -43,7 +44,8 @@ class Size:
 class GraphInput:
     """One input of a dynamo graph: `index` is its position, `source` dynamo's name for where it comes from.
 
-    `shape` is that of a tensor; `number` the size or whole number that a SymInt stands for.
+    `shape` is that of a tensor; `number` the size or whole number that a SymInt stands for, and `constant` the one that
+    it turned out to be always.
     """
 
     index: int
@@ -51,6 +53,7 @@ class GraphInput:
     source: str
     shape: tuple[int | Size, ...] | None = None
     number: Size | None = None
+    constant: int | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,9 @@ class _GraphWithWeights(nn.Module):
         sizes: Mapping[int, tuple[int, int]],
     ) -> None:
         super().__init__()
-        self.graph, self._autocast = graph.module, graph.autocast
+        placeholders = graph.module.graph.find_nodes(op="placeholder")
+        numbers = {placeholders[i.index].name: i.constant for i in graph.inputs if i.constant is not None}
+        self.graph, self._autocast = with_numbers_inside(graph.module, numbers), graph.autocast
         self.paths, self._taken, self._sizes = _registered(self, graph, constants), tuple(taken), dict(sizes)
         names = [graph.inputs[index].name for index in taken]
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -298,7 +303,9 @@ def _input(index: int, name: str, node: Node) -> GraphInput:
         shape = tuple(_size(size) if isinstance(size, torch.SymInt) else size for size in value.shape)
         return GraphInput(index, name, source, shape=shape)
     number = _size(value) if isinstance(value, torch.SymInt) else None
-    return GraphInput(index, name, source, number=number if isinstance(number, Size) else None)
+    if isinstance(number, int):
+        return GraphInput(index, name, source, constant=number)
+    return GraphInput(index, name, source, number=number)
 
 
 def _source(node: Node) -> str:

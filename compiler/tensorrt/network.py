@@ -25,7 +25,7 @@ from .loader import TensorRT
 from .log import collecting_logger
 from .repeated_sums import repeat_small_sums
 from .row_chains import copy_rows_of_chains
-from .same_elements import with_elements_of_their_own
+from .same_elements import copy_scattered_tensors, with_elements_of_their_own
 from .slice_copies import copy_sliced_tensors
 from .tensor import Tensor
 
@@ -159,6 +159,7 @@ class NetworkBuilder:
         repeat_small_sums(self.context)
         copy_sliced_tensors(self.context)
         copy_rows_of_chains(self.context)
+        copy_scattered_tensors(self.context)
         bindings = []
         nodes = list(outputs)
         tensors = with_elements_of_their_own(self.context, {n.name: self.context.value(n.name) for n in nodes})

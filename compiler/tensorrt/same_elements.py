@@ -1,8 +1,9 @@
-"""Outputs of a network with the elements of another one, of which TensorRT-RTX would write one only."""
+"""Tensors that TensorRT-RTX takes for one, or writes in place, where they must be two."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +11,11 @@ import torch
 from .context import ConverterContext
 from .layers import Layer, iter_layers, topological
 from .loader import tensor_shape
-from .shapes import concatenate, unsqueeze
 from .slice_copies import copy_of
+from .small_axes import tensor_of
 from .tensor import Tensor
 
+_BODIES = frozenset({"CONDITION", "TRIP_LIMIT"})
 _OTHER_SHAPES = frozenset({"IDENTITY", "SQUEEZE", "UNSQUEEZE"})
 
 
@@ -23,8 +25,7 @@ def with_elements_of_their_own(ctx: ConverterContext, outputs: Mapping[str, Tens
     TensorRT-RTX 1.6.1 takes a tensor in another shape for the tensor itself. Where both are outputs it wrote one of
     them on an H200, and the other kept what its memory held: `y, y.repeat(1)` of a norm was `0, y`.
     """
-    layers = topological(iter_layers(ctx.library, ctx.network))
-    producers = {tensor.name: layer for layer in layers for tensor in layer.outputs}
+    _, producers = _layers(ctx)
     taken: set[str] = set()
     found = {}
     for name, tensor in outputs.items():
@@ -35,6 +36,34 @@ def with_elements_of_their_own(ctx: ConverterContext, outputs: Mapping[str, Tens
         taken.add(origin)
         found[name] = tensor
     return found
+
+
+def copy_scattered_tensors(ctx: ConverterContext) -> None:
+    """Let scatters write to a copy, where a branch or the body of a loop reads what they are given.
+
+    TensorRT-RTX 1.6.1 lets a scatter write in place, and does not see that a conditional, which it runs later, reads
+    the same memory: `out = torch.cond(p, torch.sin, torch.cos, (x,)); x[[0, -1]] = 1` gave `sin(1)` in these rows on
+    an H200.
+    """
+    layers, producers = _layers(ctx)
+    if not any(layer.kind in _BODIES for layer in layers):
+        return
+    readers: dict[str, set[str]] = defaultdict(set)
+    for layer in layers:
+        if not _keeps_order(layer):
+            for tensor in layer.inputs:
+                if tensor is not None:
+                    readers[_origin(tensor, producers)].add(layer.name)
+    for layer in layers:
+        if layer.kind == "SCATTER" and len(readers[_origin(layer.inputs[0], producers)]) > 1:
+            ctx.begin(ctx.layer_nodes[layer.name])
+            layer.handle.set_input(0, _copied(ctx, tensor_of(layer.inputs[0])).trt)
+
+
+def _layers(ctx: ConverterContext) -> tuple[Sequence[Layer], Mapping[str, Layer]]:
+    """The layers in the order in which they run, and what makes each tensor, by its name."""
+    layers = topological(iter_layers(ctx.library, ctx.network))
+    return layers, {tensor.name: layer for layer in layers for tensor in layer.outputs}
 
 
 def _origin(tensor: Any, producers: Mapping[str, Layer]) -> str:
@@ -72,7 +101,10 @@ def _copied(ctx: ConverterContext, x: Tensor) -> Tensor:
     if axis is not None:
         return copy_of(ctx, axis, x)
     # A gather of all of one element is none; the second of two that are alike is.
-    row = unsqueeze(ctx, x, 0, "row")
-    pair = concatenate(ctx, [row, row], 0, "pair")
+    axes = ctx.constant(torch.zeros(1, dtype=torch.int64), "axes")
+    row = ctx.emit(ctx.network.add_unsqueeze(x.trt, axes.trt), (1, *x.shape), "row")
+    layer = ctx.network.add_concatenation([row.trt, row.trt])
+    layer.axis = 0
+    pair = ctx.emit(layer, (2, *x.shape), "pair")
     place = ctx.constant(torch.tensor(1, dtype=torch.int32), "place")
     return ctx.emit(ctx.network.add_gather(pair.trt, place.trt, 0), x.shape, "copy")

@@ -40,3 +40,36 @@ def test_engines_write_every_result(given):
     compiled = tp.compile(Alike(), [given], min_block_size=1, executor="tensorrt").cuda()
     x = torch.randn(3, 4, device="cuda")
     torch.testing.assert_close(compiled(x), Alike()(x))
+
+
+class Branched(nn.Module):
+    """A branch that reads what is written to afterwards: x [rows,columns]."""
+
+    def forward(self, x):
+        y = x * 2
+        out = torch.cond(x.sum() > 0, torch.sin, torch.cos, (y,))
+        y[[0, -1]] = 0.001
+        return out, y
+
+
+def test_scatters_beside_branches_write_to_copies():
+    """An engine wrote in place, before the branch, which read `y` later."""
+    built = check(Branched(), [torch.rand(3, 4)])
+    assert built.layers().count("GATHER") == 1
+    plain = check(lambda x: (x.sin(), x.index_fill(0, torch.tensor([0]), 0.001)), [torch.rand(3, 4)])
+    assert "GATHER" not in plain.layers()
+
+
+def test_copies_beside_branches_are_right_at_any_size():
+    sizes = tp.Input(min_shape=(1, 1), opt_shape=(3, 4), max_shape=(5, 9))
+    compiled = tp.compile(Branched(), [sizes], min_block_size=1, executor="reference")
+    for shape in ((1, 1), (3, 5)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(compiled(x), Branched()(x))
+
+
+@gpu
+def test_engines_run_branches_before_what_is_written_later():
+    compiled = tp.compile(Branched(), [torch.rand(3, 4)], min_block_size=1, executor="tensorrt").cuda()
+    x = torch.rand(3, 4, device="cuda")
+    torch.testing.assert_close(compiled(x), Branched()(x))
