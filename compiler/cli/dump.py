@@ -12,6 +12,7 @@ from ..ir.reasons import REASON_CODES
 from ..report.dump_folder import DumpFolder, reading
 from ..report.node_story import node_story
 from ..report.run_diff import compare_runs
+from ..report.table import Table
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -52,6 +53,24 @@ def explain_modules(folder: str) -> str:
     """Coverage of a dumped run as a tree of the user's modules, with errors and seconds where they were measured."""
     with reading(folder):
         return printable(str(DumpFolder(folder).coverage))
+
+
+def explain_quantised(folder: str) -> str:
+    """The error of every layer of a dumped run that was quantised, and why others were not.
+
+    Raises:
+        UserError: nothing was quantised.
+    """
+    with reading(folder):
+        found = DumpFolder(folder).quantisation
+        if found is None:
+            raise UserError(f"{folder} has no errors of layers, since its model was not made by `tp.quantize`.")
+        rows = [
+            (layer.name, layer.kind, "-" if layer.error is None else f"{layer.error:.1e}", layer.reason)
+            for layer in found.worst_first
+        ]
+        table = Table(("layer", "class", "relative error>", "why it stays as it is"), tuple(rows))
+        return printable(f"{found.summary}.\n\n{table}")
 
 
 def diff_passes(folder: str, before: str, after: str) -> str:

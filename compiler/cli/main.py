@@ -327,16 +327,20 @@ def tune(started: float, /, model: str, output: str, seconds: float, **options: 
 @click.argument("what", metavar="CODE|DIR", shell_complete=complete_codes)
 @click.argument("node", required=False)
 @click.option("--modules", is_flag=True, help="Print how much of each of the model's modules is in TensorRT.")
-def explain(what: str, node: str | None, modules: bool) -> None:
+@click.option("--quantised", is_flag=True, help="Print the error of each layer that `--quantize` quantised.")
+def explain(what: str, node: str | None, modules: bool, quantised: bool) -> None:
     """Explain a reason code such as TP203, the fallbacks in a dump folder, or one of its nodes."""
-    from .dump import explain_code, explain_dump, explain_modules, explain_node
+    from .dump import explain_code, explain_dump, explain_modules, explain_node, explain_quantised
 
     folder = os.path.isdir(what)
-    if node is not None and (modules or not folder):
-        asked = "--modules is about a whole dump" if modules else f"{what!r} is no dump folder"
+    about_all = "--modules" if modules else "--quantised" if quantised else ""
+    if node is not None and (about_all or not folder):
+        asked = f"{about_all} is about a whole dump" if about_all else f"{what!r} is no dump folder"
         raise UserError(f"{asked}, so there is no node {node!r} to explain: leave one of them out.")
     if modules:
         click.echo(explain_modules(what))
+    elif quantised:
+        click.echo(explain_quantised(what))
     elif folder:
         click.echo(explain_dump(what) if node is None else explain_node(what, node))
     else:

@@ -17,6 +17,7 @@ from ..analysis.gains import smaller_block_gains
 from ..analysis.tensor_bytes import bytes_text
 from ..instruments.numerics import Divergence, node_errors
 from ..ir.ledger import Ledger, LedgerRow, Verdict
+from ..ir.quantisation import Quantisation, QuantisedLayer
 from ..report.coverage import module_coverage
 from ..report.report import Report
 from ..report.script_report import ScriptReport
@@ -115,6 +116,8 @@ def _tables(report: Report | ScriptReport, divergences: Sequence[Divergence], to
         yield Titled(f"{count}; {report.boundary.total}", columns, _segment_rows(report))
     if segments and any(item.path and item.own_fallbacks for item in report.modules.walk()):
         yield _modules_table(report, divergences, top)
+    if isinstance(report, Report) and report.quantisation is not None:
+        yield quantised_table(report.quantisation, top)
     if divergences:
         title = "largest error after each pass that changed the graph or made networks"
         yield Titled(title, ("pass", "output", "relative L2>", "largest difference>"), _numerics_rows(divergences))
@@ -123,6 +126,22 @@ def _tables(report: Report | ScriptReport, divergences: Sequence[Divergence], to
         staying = total - report.verdicts["trt"]
         title = "1 op node stays in PyTorch" if staying == 1 else f"{staying} op nodes stay in PyTorch"
         yield Titled(title, ("op nodes>", "operator", "code", "where~", "why~"), _fallback_rows(groups, top))
+
+
+def quantised_table(found: Quantisation, top: int | None = None) -> Titled:
+    """The error of each quantised layer, largest first, and why others were left; the first `top`, or all."""
+    layers = found.worst_first
+    rows = [
+        (layer.name, layer.kind, "-" if layer.error is None else f"{layer.error:.1e}", _left_text(layer))
+        for layer in layers[:top]
+    ]
+    if top is not None and len(layers) > top:
+        rows.append((f"and {len(layers) - top} more: `trt-passes explain DIR --quantised` has all", "", "", ""))
+    return Titled(found.summary, ("layer~", "class", "relative error>", "note~"), rows)
+
+
+def _left_text(layer: QuantisedLayer) -> str:
+    return f"stays as it is, since {layer.reason}" if layer.reason else ""
 
 
 def _time_text(report: Report | ScriptReport) -> str:

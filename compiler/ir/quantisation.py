@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,11 +48,8 @@ class Quantisation:
 
     def text(self) -> str:
         """A few sentences: how many layers, the error of the results, and the worst layers."""
-        done = self.quantised
-        parts = [f"quantised to {self.mode}: {len(done)} of {len(self.layers)} layers"]
-        if self.output_error is not None:
-            parts[0] += f", and results with a relative error of {self.output_error:.2g}"
-        worst = sorted((layer for layer in done if layer.error is not None), key=lambda layer: -(layer.error or 0))
+        parts = [self.summary]
+        worst = [layer for layer in self.worst_first if not layer.reason and layer.error is not None]
         if worst:
             parts.append(f"Largest errors of layers: {_listed(f'{each.name} {each.error:.2g}' for each in worst)}")
         for reason in dict.fromkeys(layer.reason for layer in self.layers if layer.reason):
@@ -60,9 +57,30 @@ class Quantisation:
             parts.append(f"Left as they are, since {reason}: {left}")
         return ". ".join(parts) + "."
 
+    @property
+    def worst_first(self) -> tuple[QuantisedLayer, ...]:
+        """All layers: the quantised ones by their error, the largest first, then those that were left as they are."""
+        return tuple(sorted(self.layers, key=lambda layer: (bool(layer.reason), -(layer.error or 0.0))))
+
+    @property
+    def summary(self) -> str:
+        """What was quantised, and the error of the results, without those of layers."""
+        text = f"quantised to {self.mode}: {len(self.quantised)} of {len(self.layers)} layers"
+        error = self.output_error
+        return text if error is None else f"{text}, and results with a relative error of {error:.2g}"
+
     def to_json(self) -> dict[str, Any]:
         """The object that `run.json` holds."""
         return {"mode": self.mode, "output_error": self.output_error, "layers": [asdict(each) for each in self.layers]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Quantisation:
+        """What `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError: it did not.
+        """
+        return cls(data["mode"], tuple(QuantisedLayer(**layer) for layer in data["layers"]), data["output_error"])
 
 
 def _listed(texts: Iterable[str]) -> str:

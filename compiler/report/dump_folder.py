@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import UserError, did_you_mean
 from ..ir.graph_lines import NodeLine, parse_graph
 from ..ir.ledger import Ledger
+from ..ir.quantisation import Quantisation
 from ..ir.strict_json import strict_json
 from .coverage import ModuleCoverage, from_csv
 
@@ -71,6 +72,17 @@ class DumpFolder:
             return from_csv(self._text("coverage.csv"))
         except (ValueError, KeyError) as error:
             raise UserError(f"{self.path / 'coverage.csv'} cannot be read: {error}.") from error
+
+    @property
+    def quantisation(self) -> Quantisation | None:
+        """What `quantize` did to the model; None if it was not asked."""
+        data = self.run.get("quantisation")
+        if data is None:
+            return None
+        try:
+            return Quantisation.from_json(data)
+        except (TypeError, KeyError) as error:
+            raise UserError(f"{self.path / 'run.json'} cannot be read: its quantisation lacks {error}.") from error
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:

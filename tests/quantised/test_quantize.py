@@ -8,6 +8,9 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
+from trt_passes.compiler.cli.tables import quantised_table
+from trt_passes.compiler.ir.quantisation import Quantisation, QuantisedLayer
+from trt_passes.visualize.page import data_of
 
 from .judged import products, whole
 
@@ -160,9 +163,35 @@ def test_the_command_line(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report["quantisation"]["mode"] == "int8-weights"
     assert len(report["quantisation"]["layers"]) == 6
     assert "quantised to int8-weights: 6 of 6 layers" in report["notes"][0]
-    assert (tmp_path / "dump" / "run.json").exists()
+    with pytest.raises(SystemExit):
+        main(["explain", str(tmp_path / "dump"), "--quantised"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "6 of 6 layers" in lines[0]
+    assert lines[2].split() == ["layer", "class", "relative", "error", "why", "it", "stays", "as", "it", "is"]
+    errors = {name: float(error) for name, _, error in map(str.split, lines[3:])}
+    assert errors == {each["name"]: pytest.approx(each["error"], rel=0.1) for each in report["quantisation"]["layers"]}
+    data = data_of((tmp_path / "dump" / "index.html").read_text(encoding="utf-8"))
+    (measure,) = [item for item in data["measures"] if item["name"] == "error of quantised layers"]
+    assert measure["unit"] == "relative L2"
+    assert set(measure["values"].values()) == {each["error"] for each in report["quantisation"]["layers"]}
     for text, message in {"int9": "mode is 'int9'", "int8:much": "'much' is no number"}.items():
         with pytest.raises(SystemExit) as ended:
             main(["run", "examples/quantised.py:model", "--quantize", text])
         assert ended.value.code == 1
         assert message in capsys.readouterr().err
+
+
+def test_the_table_of_layers() -> None:
+    layers = [
+        QuantisedLayer("a", "Linear", 0.1),
+        QuantisedLayer("b", "Linear", 0.2),
+        QuantisedLayer("c", "Conv2d", None),
+    ]
+    left = QuantisedLayer("d", "Linear", 0.9, "it is left out")
+    found = Quantisation("fp8", (left, *layers), 0.05)
+    assert Quantisation.from_json(json.loads(json.dumps(found.to_json()))) == found
+    table = quantised_table(found, 3)
+    assert table.title == "quantised to fp8: 3 of 4 layers, and results with a relative error of 0.05"
+    assert [row[0] for row in table.rows[:3]] == ["b", "a", "c"]
+    assert "and 1 more" in table.rows[3][0]
+    assert quantised_table(found).rows[3] == ("d", "Linear", "9.0e-01", "stays as it is, since it is left out")

@@ -57,6 +57,7 @@ SCRIPTS = (
     "segments_view.js",
     "timing_view.js",
     "links.js",
+    "quantised_layers.js",
     "details.js",
     "summary.js",
     "passes.js",

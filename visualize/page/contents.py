@@ -85,7 +85,9 @@ class Contents:
             "derived": derived_nodes(self.report.program),
             "gains": None if self.gains is None else self.gains.to_json(),
             "measures": [
-                _measure_json(measure) for measure in (*self.measures, *self._build_seconds()) if measure.values
+                _measure_json(measure)
+                for measure in (*self.measures, *self._added_by_quantising(), *self._build_seconds())
+                if measure.values
             ],
             "tree_map": self.tree_map,
             "codes": self._codes(),
@@ -144,6 +146,17 @@ class Contents:
         }
         yield Measure("build time of its engine", "s", values)
 
+    def _added_by_quantising(self) -> Iterable[Measure]:
+        """The error that quantising brings into each layer, at the op nodes that are from it."""
+        said = self.report.quantisation
+        errors = {} if said is None else {layer.name: layer.error for layer in said.quantised}
+        values = {}
+        for row in self.report.ledger:
+            error = next((errors[path] for path in _paths(row.module) if path in errors), None)
+            if error is not None:
+                values[row.node] = error
+        yield Measure("error of quantised layers", "relative L2", values)
+
     def _codes(self) -> dict[str, dict[str, str]]:
         counts = Counter(reason.code for row in self.report.ledger for reason in row.reasons)
         known = (REASON_CODES[code] for code in sorted(counts) if code in REASON_CODES)
@@ -169,3 +182,10 @@ def _styles() -> dict[str, dict[str, Any]]:
 def _style(style: BoxStyle) -> dict[str, Any]:
     line = "double" if style.double else style.line
     return {"fill": style.fill, "border": style.border, "dark": style.dark_fill, "line": line}
+
+
+def _paths(module: str | None) -> Iterable[str]:
+    """A module's path, and those of the modules that it is in, the innermost first."""
+    while module:
+        yield module
+        module = module.rpartition(".")[0]

@@ -329,3 +329,30 @@ def test_files_of_a_pass_are_linked_and_there(open_file: Open, dump: Path) -> No
     links = [item.get_attribute("href") for item in page.locator(".details dd a[href$='.txt']").all()]
     assert links
     assert all((dump / link).exists() for link in links)
+
+
+def test_errors_of_quantised_layers(open_data: Open, run_data: dict[str, Any]) -> None:
+    layers = [
+        ("features.0", 0.01, ""),
+        ("head.0", 0.0002, ""),
+        ("head.2", None, ""),
+        ("gone", 0.4, "its error is large"),
+    ]
+    quantisation = {
+        "mode": "int8",
+        "output_error": 0.025,
+        "layers": [{"name": n, "kind": "Linear", "error": error, "reason": why} for n, error, why in layers],
+    }
+    page = open_data({**run_data, "run": {**run_data["run"], "quantisation": quantisation}})
+    section = page.locator(".quantised-layers")
+    assert "3 of 4 layers in int8; relative error of the results: 0.025." in section.inner_text()
+    cells = [row.locator("td").all_inner_texts() for row in section.locator("tbody tr").all()]
+    assert [cell[0] for cell in cells] == [
+        "features.0",
+        "head.0",
+        "head.2",
+        "gone stays, since its error is large",
+    ]
+    assert [cell[1].strip() for cell in cells] == ["0.01", "2.0e-4", "", "0.4"]
+    section.locator("a", has_text="head.0").click()
+    assert "head.0" in page.locator(".details").inner_text()

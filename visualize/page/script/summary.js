@@ -3,6 +3,7 @@
 class Summary {
   constructor(state) {
     this.state = state;
+    this.quantised = new QuantisedLayers(state);
   }
 
   content() {
@@ -121,6 +122,7 @@ class Summary {
     const { report } = run;
     const settings = Object.entries(report.settings).map(([name, value]) => [name, JSON.stringify(value)]);
     return [
+      this.quantised.section(),
       report.notes.length > 0 &&
         el(
           "section",
