@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
 from torch.fx.passes.tools_common import stable_topological_sort
-from torch.fx.passes.utils.fuser_utils import erase_nodes, fuse_as_graphmodule, insert_subgm, topo_sort
+from torch.fx.passes.utils.fuser_utils import erase_nodes, fuse_as_graphmodule, topo_sort
 
 from ..ir.text import op_name
 from .converter_registry import DYNAMO_CONVERTERS, takes
@@ -253,5 +254,15 @@ def _fused(gm: GraphModule, kind: str, nodes: list[Node]) -> None:
     whole = topo_sort([*weights, *nodes])
     name = f"{_UNNAMED}{kind}_{sum(1 for _ in gm.children())}"
     made, inputs, outputs = fuse_as_graphmodule(gm, whole, name, dict.fromkeys(whole))
-    insert_subgm(gm, made, inputs, outputs, whole[-1])
+    gm.add_submodule(name, made)
+    with gm.graph.inserting_after(whole[-1]):
+        call = gm.graph.call_module(name, inputs)
+    if isinstance(made.graph.output_node().args[0], Node):
+        outputs[0].replace_all_uses_with(call, propagate_meta=True)
+    else:
+        call.meta["val"] = tuple(item.meta.get("val") for item in outputs)
+        with gm.graph.inserting_before(call.next):
+            for place, item in enumerate(outputs):
+                part = gm.graph.call_function(operator.getitem, (call, place))
+                item.replace_all_uses_with(part, propagate_meta=True)
     erase_nodes(gm, whole)
