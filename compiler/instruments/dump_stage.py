@@ -200,7 +200,7 @@ def _write_engine(folder: Path, segment: Segment) -> None:
     folder.mkdir(exist_ok=True)
     engine = segment.engine
     assert engine is not None
-    (folder / "engine.plan").write_bytes(engine.plan)
+    (folder / "engine.plan").write_bytes(engine.whole_plan)
     layers = {"spec": engine.spec.to_json(), "layers": list(engine.layers)}
     _put(folder / "layers.json", f"{json.dumps(layers, indent=1)}\n")
     _put(folder / "build.log", engine.log)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ import torch
 from ..errors import UserError
 from .dtypes import from_short_name, short_name
 from .input import Profile
+from .lean_plan import lean, whole, whole_size
 from .strict_json import strict_json
 
 SCHEMA = 2
@@ -229,20 +230,35 @@ class SerializedEngine(bytes):
 class EngineArtifact:
     """A serialized engine and the record of its build.
 
-    `plan` is a buffer of bytes, not to be written to: TensorRT's own memory, without a copy. `log` is TensorRT's whole
-    log. `layers` has a dict per fused kernel: "name", "type", "nodes" (the FX nodes in it), "inputs" and "outputs"
-    (such as "x f32[2,3] row-major"), and "tactic" where there is one. `cached` tells whether it came from an engine
-    cache; None if none was asked.
+    `plan` is a buffer of bytes, not to be written to: TensorRT's own memory, without a copy, or what `lean_plan.lean`
+    left of it, with the `weights` that it was built with. `log` is TensorRT's whole log. `layers` has a dict per fused
+    kernel: "name", "type", "nodes" (the FX nodes in it), "inputs" and "outputs" (such as "x f32[2,3] row-major"), and
+    "tactic" where there is one. `cached` tells whether it came from an engine cache; None if none was asked.
     """
 
-    plan: bytes | memoryview = field(repr=False, compare=False)
+    plan: bytes | bytearray | memoryview = field(repr=False, compare=False)
     spec: EngineSpec
     build_seconds: float = field(compare=False)
     log: str = field(default="", repr=False, compare=False)
     layers: tuple[dict[str, Any], ...] = field(default=(), repr=False, compare=False)
     cached: bool | None = field(default=None, compare=False)
+    weights: tuple[torch.Tensor, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def nbytes(self) -> int:
         """Size of the serialized engine."""
-        return len(self.plan)
+        return whole_size(self.plan)
+
+    @property
+    def whole_plan(self) -> memoryview:
+        """The serialized engine, as TensorRT made it.
+
+        Raises:
+            WeightsChanged: weights were written to since it was built.
+        """
+        return whole(self.plan, self.weights).data
+
+    def without(self, weights: Sequence[torch.Tensor]) -> EngineArtifact:
+        """The same engine, which has no copy of these weights, that it was built with."""
+        rest = lean(self.plan, weights)
+        return self if rest is None else replace(self, plan=rest, weights=tuple(weights))

@@ -13,8 +13,10 @@ from torch.fx import GraphModule
 from ..errors import UserError, did_you_mean
 from ..ir.engine_operator import OPERATOR
 from ..ir.engine_spec import EngineSpec
+from ..ir.lean_plan import WeightsChanged, whole
 from ..ir.notebook import ShownInNotebooks
 from ..settings import Executor
+from .engine.engine import Engine
 from .operator import runner_of
 from .runner import Runner
 from .saving import graph_text
@@ -54,6 +56,24 @@ class CompiledSegment(ShownInNotebooks):
             list(inputs), self.engine, self.spec_text, self.fallback, self.constants()
         )
         return outputs
+
+    def engine_on(self, device: torch.device) -> Engine | None:
+        """The engine, loaded, if the executor lets TensorRT run inputs on this device; see `Runner.engine_on`."""
+        return self.runner.engine_on(device, self.constants)
+
+    def whole_plan(self) -> memoryview:
+        """The serialized engine, as TensorRT made it.
+
+        Raises:
+            UserError: weights were written to since it was built.
+        """
+        try:
+            return whole(self.engine.detach().cpu().numpy(), self.constants()).data
+        except WeightsChanged as error:
+            raise UserError(
+                f"weights of {self.runner.spec.name} were written to since its engine was built ({error}): compile the "
+                "model again."
+            ) from error
 
     def placed(self, inputs: Sequence[torch.Tensor]) -> tuple[GraphModule, Sequence[torch.Tensor]]:
         """The segment's PyTorch graph, and the weights that it takes after the inputs, where these are."""

@@ -58,7 +58,7 @@ class EngineGraph(GraphModule):
 
     def engines_on(self, device: torch.device) -> list[Engine]:
         """The engines that TensorRT runs on a device, loaded."""
-        found = (segment.runner.engine_on(device) for segment in self.segments.values())
+        found = (segment.engine_on(device) for segment in self.segments.values())
         return [engine for engine in found if engine is not None]
 
     def state_for(self, device: torch.device) -> Hashable:

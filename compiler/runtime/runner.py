@@ -97,7 +97,7 @@ class Runner:
         """
         executor = self.executor
         if executor == "auto" or executor == "tensorrt":
-            engine = self.engine_on(inputs[0].device)
+            engine = self.engine_on(inputs[0].device, constants)
             if engine is not None:
                 try:
                     return engine(inputs)
@@ -106,7 +106,7 @@ class Runner:
                 except EngineUnavailable as error:
                     self._unavailable[inputs[0].device] = str(error)
                     self._ready.discard(inputs[0].device.index)
-                    self.engine_on(inputs[0].device)
+                    self.engine_on(inputs[0].device, constants)
         elif executor == "reference":
             if self.reference is None:
                 raise UserError(
@@ -149,19 +149,23 @@ class Runner:
         # A pickled tensor loses its runner; a new one is made where the engine is run.
         return _no_runner, ()
 
-    def engine_on(self, device: torch.device) -> Engine | None:
+    def engine_on(self, device: torch.device, constants: Constants) -> Engine | None:
         """The engine, loaded, if the executor lets TensorRT run inputs on this device; else None.
 
         Warns, once for the module, where TensorRT was wanted and cannot run.
 
+        Args:
+            device: of the inputs.
+            constants: gives the weights that the PyTorch graph takes, with which the engine was built.
+
         Raises:
-            UserError: likewise, but the executor is "tensorrt".
+            UserError: likewise, but the executor is "tensorrt"; or weights are not what they were.
         """
         if self.executor not in ("auto", "tensorrt"):
             return None
         if device not in self._unavailable:
             try:
-                return self._loaded_on(device)
+                return self._loaded_on(device, constants)
             except EngineUnavailable as error:
                 self._unavailable[device] = str(error)
         reason = self._unavailable[device]
@@ -179,7 +183,7 @@ class Runner:
         """Whether calls with inputs on this device run the engine, loaded before."""
         return device.index in self._ready and self.executor in ("auto", "tensorrt")
 
-    def _loaded_on(self, device: torch.device) -> Engine:
+    def _loaded_on(self, device: torch.device, constants: Constants) -> Engine:
         if device.type == "cuda" and device.index in self._ready:
             return self._loaded[0]
         with self._loading:
@@ -188,7 +192,7 @@ class Runner:
                 raise EngineUnavailable(reason)
             if not self._loaded:
                 self._loaded.append(Engine(load(), self.engine, self.spec, self.rule, self.options, self.runtime_cache))
-            self._loaded[0].prepare(device.index)
+            self._loaded[0].prepare(device.index, constants)
             self._ready.add(device.index)
             return self._loaded[0]
 

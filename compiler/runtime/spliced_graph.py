@@ -39,7 +39,7 @@ from .sizes_in_graph import SizesInGraph, is_recomputed
 class SegmentParts:
     """What a built segment brings into the compiled graph.
 
-    `engine` and `serialized` are uint8 tensors: the plan (TensorRT's own memory, not a copy) and the PyTorch graph.
+    `engine` and `serialized` are uint8 tensors: the plan (its own memory, not a copy) and the PyTorch graph.
     `reference` evaluates the segment's network with the reference executor.
     """
 

@@ -73,7 +73,14 @@ def _built(program: Program, ctx: Context) -> tuple[Program, Mapping[str, BuildE
     results = build_with_cache([segment for segment in program.segments if segment.engine is None], ctx)
     errors = {name: result for name, result in results.items() if isinstance(result, BuildError)}
     engines = {name: result for name, result in results.items() if isinstance(result, EngineArtifact)}
-    segments = (replace(s, engine=engines[s.name]) if s.name in engines else s for s in program.segments)
+    tensors, segments = program.constants, []
+    for segment in program.segments:
+        if segment.name in engines:
+            weights = [tensors[name] for name in segment.constants]
+            # Taken out, so that no engine is there twice while the next one is read.
+            results.pop(segment.name)
+            segment = replace(segment, engine=engines.pop(segment.name).without(weights))
+        segments.append(segment)
     return program.with_segments(tuple(segments)), errors
 
 

@@ -205,7 +205,7 @@ def module_obstacle(module: EngineGraph, device: torch.device | None) -> str | N
     for segment in module.segments.values():
         if segment.executor == "reference":
             return "the reference executor runs on the host"
-        if segment.runner.engine_on(device) is None:
+        if segment.engine_on(device) is None:
             reason = obstacle(segment.runner.fallback.graph, None)
             if reason is not None:
                 return f"{segment.runner.spec.name} runs in PyTorch, where {reason}"

@@ -13,6 +13,7 @@ import torch
 from ...errors import UserError
 from ...ir.dtypes import short_name
 from ...ir.engine_spec import EngineSpec
+from ...ir.lean_plan import WeightsChanged, whole
 from ...ir.memory import address_of_memory
 from ...ir.shape_rule import Shape, ShapeRule
 from ...tensorrt.loader import TensorRT
@@ -89,7 +90,7 @@ class Engine:
 
     Args:
         trt: the TensorRT to run it with.
-        plan: the serialized engine, uint8[nbytes], on any device.
+        plan: the serialized engine, uint8[nbytes], on any device; see `lean_plan` for what it may lack.
         spec: its specification.
         rule: computes its output shapes.
         options: kernel specialization, weight streaming and reuse of outputs are read.
@@ -151,24 +152,40 @@ class Engine:
         budgets = (engine.get_weight_streaming_automatic_budget() for _, engine in self._engines.values())
         return max(map(int, budgets), default=0)
 
-    def prepare(self, device: int) -> None:
+    def prepare(self, device: int, weights: Callable[[], Sequence[torch.Tensor]] = tuple) -> None:
         """Deserialize the engine for a device, unless that was done before.
+
+        Args:
+            device: its index.
+            weights: gives those that the engine was built with, which hold what its bytes lack.
 
         Raises:
             EngineUnavailable: TensorRT refuses, with its reason.
+            UserError: weights are not what they were.
         """
         with CAPTURING, self._lock:
             if device in self._engines:
                 return
             with torch.cuda.device(device):
                 runtime = self.trt.module.Runtime(self._logger)
-                data = self._plan.cpu().numpy().data
+                data = self._whole(weights())
                 engine = self._made(lambda: runtime.deserialize_cuda_engine(data))
             if engine is None:
                 raise EngineUnavailable(f"{self.trt} refuses it: {self._said()}")
             self._logger.records.clear()
             self._set_budget(engine)
             self._engines[device] = (runtime, engine)
+
+    def _whole(self, weights: Sequence[torch.Tensor]) -> memoryview:
+        try:
+            return whole(self._plan.cpu().numpy(), weights).data
+        except WeightsChanged as error:
+            raise UserError(
+                f"weights of {self.spec.name} were written to since its engine was built, which holds what they were "
+                f"({error}): compile the model again, or with mutable_weights=True."
+            ) from error
+        except ValueError as error:
+            raise EngineUnavailable(f"its bytes are damaged: {error}") from error
 
     def _set_budget(self, engine: Any) -> None:
         streamable = engine.streamable_weights_size

@@ -203,7 +203,7 @@ def _segment_graph(
 
     def values(inputs: Sequence[torch.Tensor]) -> Mapping[str, Any]:
         known: dict[str, Any] = {} if network is None else _network_values(network, inputs)
-        engine = segment.runner.engine_on(inputs[0].device) if on_gpu else None
+        engine = segment.engine_on(inputs[0].device) if on_gpu else None
         if engine is not None:
             graph_outputs = graph.graph.output_node().args[0]
             for node, value in zip(graph_outputs, engine(inputs), strict=True):  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str], format:
     remove_abandoned(os.path.dirname(os.path.realpath(target)))
     try:
         with whole_files(target, f"{target}.json") as (engine_file, text_file):
-            engine_file.write(engine_bytes(segment))
+            engine_file.write(segment.whole_plan())
             text_file.write(text.encode())
         return None
     except OSError as error:
@@ -88,16 +88,10 @@ def _save_for_triton(compiled: EngineGraph, segment: CompiledSegment, folder: Pa
     try:
         (folder / PLAN).parent.mkdir(parents=True, exist_ok=True)
         with whole_files(folder / PLAN, folder / CONFIG) as (engine_file, text_file):
-            engine_file.write(engine_bytes(segment))
+            engine_file.write(segment.whole_plan())
             text_file.write(text.encode())
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
-
-
-def engine_bytes(segment: CompiledSegment) -> memoryview:
-    """The serialized engine of a segment."""
-    data: memoryview = segment.engine.detach().cpu().numpy().data
-    return data
 
 
 def serialized_engine(compiled: torch.nn.Module) -> SerializedEngine:
@@ -108,7 +102,7 @@ def serialized_engine(compiled: torch.nn.Module) -> SerializedEngine:
     """
     segment = whole_engine(compiled)
     assert isinstance(compiled, EngineGraph)
-    return SerializedEngine.of(engine_bytes(segment), segment.runner.spec, **_order(compiled))
+    return SerializedEngine.of(segment.whole_plan(), segment.runner.spec, **_order(compiled))
 
 
 def whole_engine(compiled: torch.nn.Module) -> CompiledSegment:

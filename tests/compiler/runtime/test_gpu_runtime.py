@@ -355,7 +355,7 @@ def test_weight_streaming(budget: int | None) -> None:
     )
     close(module(cuda(4, 512)), model.cuda()(cuda(4, 512)))
     (segment,) = module.segments.values()
-    engine = segment.runner.engine_on(torch.device("cuda", 0))._engines[0][1]
+    engine = segment.engine_on(torch.device("cuda", 0))._engines[0][1]
     assert engine.streamable_weights_size > 0
     if budget is not None:
         assert engine.weight_streaming_budget_v2 == min(budget, engine.streamable_weights_size)

@@ -221,7 +221,7 @@ def test_what_torchscript_cannot_have_is_a_user_error(tmp_path: Path) -> None:
 
 def test_the_engine_alone_with_its_bindings(whole: Any, tmp_path: Path) -> None:
     tp.save_engine(whole, tmp_path / "m.plan")
-    assert (tmp_path / "m.plan").read_bytes() == bytes(whole.report.program.segments[0].engine.plan)
+    assert (tmp_path / "m.plan").read_bytes() == bytes(whole.report.program.segments[0].engine.whole_plan)
     record = json.loads((tmp_path / "m.plan.json").read_text())
     assert record["arguments"] == ["late", "early"]
     assert len(record["results"]) == 2
@@ -255,7 +255,7 @@ def test_the_engine_and_its_bindings_are_written_together(
 
 def test_convert_to_engine_gives_the_same_bytes(whole: Any) -> None:
     data = tp.convert_to_engine(Whole().eval(), [torch.zeros(8), BATCH])
-    assert data == bytes(whole.report.program.segments[0].engine.plan)
+    assert data == bytes(whole.report.program.segments[0].engine.whole_plan)
     assert data == tp.convert_to_engine(Whole().eval(), arg_inputs=[torch.zeros(8), BATCH])
 
 
