@@ -206,7 +206,8 @@ def _device(value: Any) -> str:
 def _cache(options: dict[str, Any]) -> dict[str, Any]:
     """Where engines are kept: nowhere, unless they are to be written or read."""
     asked = [name for name in ("cache_built_engines", "reuse_cached_engines") if name in options]
-    wanted = any(options.pop(name) for name in asked)
+    given = [options.pop(name) for name in asked]
+    wanted = any(given)
     if asked and not wanted:
         for name in ("engine_cache_dir", "engine_cache_size", "engine_cache"):
             options.pop(name, None)

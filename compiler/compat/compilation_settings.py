@@ -47,6 +47,8 @@ class CompilationSettings:
     dryrun: bool | str = False
     hardware_compatible: bool = False
     timing_cache_path: str = ""
+    runtime_cache_path: str = ""
+    dynamic_shapes_kernel_specialization_strategy: str = "lazy"
     lazy_engine_init: bool = False
     cache_built_engines: bool = False
     reuse_cached_engines: bool = False
@@ -80,9 +82,9 @@ class CompilationSettings:
         return {name: value for name, value in vars(self).items() if value != usual.get(name)}
 
 
-def settings_are_compatible(first: CompilationSettings, second: CompilationSettings) -> tuple[bool, set[str]]:
+def settings_are_compatible(set_a: CompilationSettings, set_b: CompilationSettings) -> tuple[bool, set[str]]:
     """Whether engines that are built with two sets of options may stand for each other, and the options that differ."""
-    differ = {name for name, value in vars(first).items() if value != vars(second)[name] and name in OF_ENGINES}
+    differ = {name for name, value in vars(set_a).items() if value != vars(set_b)[name] and name in OF_ENGINES}
     return not differ, differ
 
 
@@ -116,6 +118,8 @@ def usual_value(name: str) -> Any:
         "ENGINE_CACHE_DIR": default_folder("engine_cache"),
         "ENGINE_CACHE_SIZE": 5 << 30,
         "TIMING_CACHE_PATH": os.path.join(default_folder("engine_cache"), "timing_cache.bin"),
+        "CUSTOM_ENGINE_CACHE": None,
+        "CUDA_GRAPH_STRATEGY": "disabled",
         "DEBUG_LOGGING_DIR": default_folder("debug_logs"),
         "RUNTIME_CACHE_PATH": os.path.join(default_folder("runtime_cache"), "runtime_cache.bin"),
         "SUPPORTED_KERNEL_PRECISIONS": {DType.f32, DType.f16, DType.bf16, DType.i8, DType.f8},

@@ -54,7 +54,10 @@ class SegmentParts:
         """The parts of a built segment."""
         assert segment.engine is not None, "the fact 'built' says that every segment has an engine"
         module = segment_module(program, segment)
-        plan = torch.frombuffer(segment.engine.plan, dtype=torch.uint8)
+        data = segment.engine.plan
+        if memoryview(data).readonly:  # as from a store of the user's
+            data = bytearray(data)
+        plan = torch.frombuffer(data, dtype=torch.uint8)
         return cls(segment, segment.engine.spec, plan, module, fallback_tensor(module))
 
     def reference(self) -> Callable[[Sequence[torch.Tensor]], list[torch.Tensor]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,17 +61,52 @@ def test_what_a_store_gives_back_is_checked() -> None:
 
 
 def test_a_folder_by_its_class(tmp_path: Path) -> None:
-    cache, model = DiskEngineCache(1 << 30, str(tmp_path)), nn.Linear(4, 3).eval()
+    cache, model = DiskEngineCache(str(tmp_path), 1 << 30), nn.Linear(4, 3).eval()
     for expected in (False, True):
-        compiled = torch_tensorrt.compile(model, inputs=[X], custom_engine_cache=cache, **KEPT)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*reuse_cached_engines")
+            compiled = torch_tensorrt.compile(model, inputs=[X], custom_engine_cache=cache, **KEPT)
         assert compiled.report.segments[0].cached is expected
     (kept,) = tmp_path.iterdir()
-    small = DiskEngineCache(kept.stat().st_size + 10, str(tmp_path))
+    small = DiskEngineCache(str(tmp_path), kept.stat().st_size + 10)
     small.save("other", b"x" * 100)
     assert [path.name for path in tmp_path.iterdir()] == ["other.blob"]
-    small.save("large", b"x" * (1 << 20))
+    with pytest.warns(UserWarning, match="is not kept"):
+        small.save("large", b"x" * (1 << 20))
     assert small.load("large") is None
     assert small.load("other") == b"x" * 100
+    free = small.available_engine_cache_size
+    assert (small.has_available_cache_size(free), small.has_available_cache_size(free + 1)) == (True, False)
+    small.clear_cache(free)
+    assert small.load("other") is not None
+    small.clear_cache(free + 1)
+    assert small.load("other") is None
+
+
+def test_an_engine_is_packed_with_what_must_be_known_of_it() -> None:
+    store = Store()
+    inputs = [
+        torch_tensorrt.Input((2, 4), dtype=torch.float16, name="x", tensor_domain=(-1, 1)),
+        torch_tensorrt.Input(min_shape=(1, 4), opt_shape=(2, 4), max_shape=(8, 4), dtype=torch.int64),
+        torch_tensorrt.Input(
+            profiles=[{"min": (1,), "opt": (2,), "max": (3,)}, {"min": (4,), "opt": (5,), "max": (6,)}]
+        ),
+    ]
+    settings = torch_tensorrt.dynamo.CompilationSettings(
+        enabled_precisions={torch_tensorrt.dtype.f16},
+        torch_executed_ops={"aten.add"},
+        autocast_low_precision_type=torch.half,
+    )
+    store.insert("key", (b"engine", ["x", "y"], ["out"], inputs, settings, {"a": ["b", 1]}, True, False))
+    engine, names, results, found, options, weights, *flags = store.check("key")
+    assert (engine, names, results, weights, flags) == (b"engine", ["x", "y"], ["out"], {"a": ["b", 1]}, [True, False])
+    assert all(map(torch_tensorrt.Input.equivalent_spec, inputs, found))
+    assert [str(item) for item in found] == [str(item) for item in inputs]
+    assert options == settings
+    assert store.check("other") is None
+    for damaged in (b"", b"x", store.blobs["key"][:40], store.blobs["key"].replace(b"Input", b"Inpit")):
+        with pytest.raises(ValueError, match="packed"):
+            BaseEngineCache.unpack(damaged)
 
 
 @pytest.mark.model
