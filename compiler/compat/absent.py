@@ -13,15 +13,16 @@ class Absent:
     Args:
         name: as there.
         advice: what is the case here, and what to do.
+        error: what calling it raises.
     """
 
-    def __init__(self, name: str, advice: str) -> None:
-        self.name, self.advice = name, advice
+    def __init__(self, name: str, advice: str, error: type[NotPossible] = NotPossible) -> None:
+        self.name, self.advice, self.error = name, advice, error
         self.__doc__ = f"Not here: {advice}."
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Raise the error."""
-        raise NotPossible(f"{self.name} of Torch-TensorRT is not here: {self.advice}.")
+        raise self.error(f"{self.name} of Torch-TensorRT is not here: {self.advice}.")
 
     def __repr__(self) -> str:
         return f"<{self.name}: not here>"
@@ -41,8 +42,15 @@ ANNOTATIONS = {
     name: Absent(f"annotation.{name}", _KERNEL)
     for name in ("custom_plugin", "triton", "cutile", "cutedsl", "lower_as", "export_as")
 }
+
+
+class StreamPlanError(NotPossible):
+    """What `stream_plan` and `apply_stream_plan` raise."""
+
+
 STREAM_PLANS = {
-    name: Absent(f"runtime.{name}", _STREAMS) for name in ("stream_plan", "apply_stream_plan", "StreamPlan")
+    name: Absent(f"runtime.{name}", _STREAMS, StreamPlanError)
+    for name in ("stream_plan", "apply_stream_plan", "StreamPlan")
 }
 RESOURCE_PARTITION = Absent(
     "resource_partition", "give compile the option cpu_memory_budget, which splits segments with large weights"

@@ -26,12 +26,14 @@ class ConversionContext:
         compilation_settings: options of the compilation.
         own: this package's context.
         requires_output_allocator: whether a size of a result is known only when the engine runs.
+        requires_native_multidevice: as there.
     """
 
     net: Any
     compilation_settings: CompilationSettings
     own: ConverterContext
     requires_output_allocator: bool = False
+    requires_native_multidevice: bool = False
     mode: Any = field(default=None, repr=False)
     values: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
     number: int = 0

@@ -37,13 +37,14 @@ class ConverterSupport:
         converter_implementation: the function.
         capability_validator: `(node, settings)` says whether it takes a call.
         supports_dynamic_shapes: whether sizes may vary.
-        requires_output_allocator: as there.
+        requires_output_allocator, requires_native_multidevice: as there.
     """
 
     converter_implementation: Callable[..., Any]
     capability_validator: Callable[[Node, CompilationSettings], bool] = _always
     supports_dynamic_shapes: bool = False
     requires_output_allocator: bool = False
+    requires_native_multidevice: bool = False
 
 
 class ConverterRegistry:
@@ -67,19 +68,30 @@ class ConverterRegistry:
             raise KeyError(f"{op_name(key.target if isinstance(key, Node) else key)} has no converter that takes it")
         return found
 
-    def get(self, key: Any, default: Any = None) -> Any:
-        """The same, or `default`."""
-        converter = self._all().get(key.target if isinstance(key, Node) else key)
+    def get(self, node: Any, value: Any = None) -> Any:
+        """The same, or `value`."""
+        converter = self._all().get(node.target if isinstance(node, Node) else node)
         if converter is None:
-            return default
-        if not isinstance(key, Node):
+            return value
+        if not isinstance(node, Node):
             return [_support(converter)]
-        if converter.violations(Call(key)):
-            return default
+        if converter.violations(Call(node)):
+            return value
         flags = {"supports_dynamic_shapes": True, "requires_output_allocator": False}
         return converter.convert, CallingConvention.CTX, flags
 
-    get_unvalidated = get
+    def get_unvalidated(self, key: Any, value: Any = None) -> Any:
+        """The converters of an operator, or `value`."""
+        found = self.get_all_converters_with_target(key)
+        return found or value
+
+    @staticmethod
+    def qualified_name_or_str(target: Any) -> str:
+        """The name of an operator with its library; the text of anything else."""
+        return op_name(target) if callable(target) or isinstance(target, str) else str(target)
+
+    def validate_invariants(self) -> None:
+        """Nothing: what is registered is checked when it is."""
 
     def keys(self) -> set[Any]:
         """The operators that have a converter."""
@@ -114,6 +126,10 @@ class ConverterRegistry:
 
     def set_disallowed_targets(self, torch_executed_ops: Collection[Any]) -> None:
         """Nothing: `torch_executed_ops` is an option of every compilation."""
+
+    def get_disallowed_targets(self, torch_executed_ops: Collection[Any] = ()) -> set[str]:
+        """The names of operators that are to stay in PyTorch."""
+        return {self.qualified_name_or_str(item) for item in torch_executed_ops}
 
     def set_compilation_settings(self, compilation_settings: CompilationSettings) -> None:
         """Nothing: every compilation has options of its own."""

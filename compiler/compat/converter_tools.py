@@ -72,7 +72,9 @@ def to_torch(value: Any, dtype: Any = None) -> torch.Tensor | None:
     return tensor if dtype is None else tensor.to(DType._from(dtype).to(torch.dtype))
 
 
-def create_constant(ctx: ConversionContext, value: Any, name: str, dtype: Any = None, min_rank: int = 1) -> Any:
+def create_constant(
+    ctx: ConversionContext, value: Any, name: str, dtype: Any = None, min_rank: int = 1, **more: Any
+) -> Any:
     """A constant of the network."""
     return get_trt_tensor(ctx, to_torch(value, dtype), name, min_rank=min_rank or 0)
 
@@ -152,7 +154,7 @@ def get_node_name(node: Node) -> str:
     return f"{places[-1]}/{node.name}" if places and places[-1] else node.name
 
 
-def is_only_operator_on_placeholder(node: Node) -> bool:
+def is_only_operator_on_placeholder(node: Node, settings: Any = None) -> bool:
     """Whether a node alone reads an input that it reads."""
     inputs = node.all_input_nodes
     return node.op == "call_function" and any(item.op == "placeholder" and len(item.users) == 1 for item in inputs)
@@ -165,11 +167,16 @@ def has_dynamic_shapes(node: Node) -> bool:
     return any(not isinstance(size, int) for value in tensors for size in value.shape)
 
 
-def has_dynamic_shapes_in_args(arg_positions: Sequence[int] | None = None) -> Callable[[Node], bool]:
+def has_static_shapes(node: Node) -> bool:
+    """The opposite."""
+    return not has_dynamic_shapes(node)
+
+
+def has_dynamic_shapes_in_args(arg_positions_to_check: Sequence[int] | None = None) -> Callable[[Node], bool]:
     """A function that says whether sizes of a node's arguments vary, at some places or at any."""
 
     def check(node: Node) -> bool:
-        places = range(len(node.args)) if arg_positions is None else arg_positions
+        places = range(len(node.args)) if arg_positions_to_check is None else arg_positions_to_check
         given = [node.args[place] for place in places if place < len(node.args)]
         values = [item.meta.get("val") for item in given if isinstance(item, Node)]
         return any(not isinstance(size, int) for value in values for size in getattr(value, "shape", ()))
@@ -177,7 +184,7 @@ def has_dynamic_shapes_in_args(arg_positions: Sequence[int] | None = None) -> Ca
     return check
 
 
-def has_static_shapes_in_args(arg_positions: Sequence[int] | None = None) -> Callable[[Node], bool]:
+def has_static_shapes_in_args(arg_positions_to_check: Sequence[int] | None = None) -> Callable[[Node], bool]:
     """The opposite."""
-    varies = has_dynamic_shapes_in_args(arg_positions)
+    varies = has_dynamic_shapes_in_args(arg_positions_to_check)
     return lambda node: not varies(node)

@@ -56,6 +56,7 @@ def dynamo_tensorrt_converter(
     priority: ConverterPriority = ConverterPriority.STANDARD,
     supports_dynamic_shapes: bool = False,
     requires_output_allocator: bool = False,
+    requires_native_multidevice: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function `(ctx, target, args, kwargs, name)` as the converter of an operator.
 
@@ -66,6 +67,7 @@ def dynamo_tensorrt_converter(
         priority: as there; here the one that was registered last is asked, before those of this package.
         supports_dynamic_shapes: whether it takes calls with sizes that vary.
         requires_output_allocator: as there; results whose sizes only a call tells need nothing here.
+        requires_native_multidevice: as there; an engine runs on one GPU here.
     """
     overloads = overloads_of([key])
     rules = [] if supports_dynamic_shapes else [Condition("TP203", "all sizes are static", _varying)]
@@ -142,19 +144,22 @@ def _result(ctx: ConverterContext, made: Any, value: torch.Tensor) -> Tensor:
     return ctx.check(made, dims_of(value.shape))
 
 
-def get_trt_tensor(ctx: ConversionContext, value: Any, name: str, dtype: Any = None, min_rank: int = 0) -> Any:
+def get_trt_tensor(
+    ctx: ConversionContext, input_val: Any, name: str, dtype: Any = None, min_rank: int = 0, **more: Any
+) -> Any:
     """A tensor of the network for a number, a tensor of PyTorch's or NumPy's, or one of the network already.
 
     Args:
         ctx: what the converter was given.
-        value: what to make a tensor of.
+        input_val: what to make a tensor of.
         name: what it is for.
         dtype: that it must have, if it is no tensor of the network.
         min_rank: dimensions that it must have at least; ones are put in front.
+        more: as there.
     """
-    if hasattr(value, "is_network_input"):
-        return value
-    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+    if hasattr(input_val, "is_network_input"):
+        return input_val
+    tensor = input_val if isinstance(input_val, torch.Tensor) else torch.as_tensor(input_val)
     if dtype is not None:
         tensor = tensor.to(DType._from(dtype).to(torch.dtype))
     elif tensor.dtype == torch.float64:

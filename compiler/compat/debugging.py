@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Sequence
 from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import did_you_mean
@@ -33,6 +35,19 @@ def dump_folder() -> str | None:
     while os.path.exists(os.path.join(base, f"compile-{number:02}")):
         number += 1
     return os.path.join(base, f"compile-{number:02}")
+
+
+@dataclass
+class DebuggerConfig:
+    """What a `Debugger` is to write: its arguments, as attributes."""
+
+    log_level: str = "debug"
+    save_engine_profile: bool = False
+    capture_tensorrt_api_recording: bool = False
+    engine_builder_monitor: bool = True
+    logging_dir: str = field(default_factory=functools.partial(default_folder, "debug_logs"))
+    profile_format: str = "perfetto"
+    save_layer_info: bool = False
 
 
 class Debugger:

@@ -48,6 +48,20 @@ def distributed_group(group: Any, module: nn.Module | None = None) -> Iterator[n
     yield module
 
 
+def set_distributed_mode(group: Any, module: Any = None) -> None:
+    """The same as `set_distributed_group`, for a module or several."""
+    for item in module if isinstance(module, list | tuple) else [module]:
+        if item is not None:
+            set_distributed_group(item, group)
+
+
+@contextmanager
+def distributed_context(group: Any, module: Any = None) -> Iterator[Any]:
+    """The module or modules, whose collectives must be those of the group: see `set_distributed_group`."""
+    set_distributed_mode(group, module)
+    yield module
+
+
 def setup_nccl_for_torch_tensorrt() -> None:
     """Nothing: PyTorch, which runs collectives here, has NCCL."""
 

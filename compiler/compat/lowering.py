@@ -10,19 +10,25 @@ from torch.export import ExportedProgram
 
 from ...passes.decompose import decompositions
 from ..tensorrt.plugins import Decomposition, overloads_of
+from .cleanups import CLEANUPS
+from .compilation_settings import CompilationSettings
 from .converters import REGISTERED
+from .lowering_passes import PASSES
 from .mistakes import InvalidValue
 
 
 def get_decompositions(
-    enable_experimental_decompositions: bool = False, decompose_attention: bool = False
+    enable_experimental_decompositions: bool = False,
+    decompose_attention: bool = False,
+    use_distributed_mode_trace: bool = False,
+    use_fp32_acc: bool = False,
 ) -> dict[Any, Callable[..., Any]]:
     """The decompositions that the pass `decompose` uses, for `ExportedProgram.run_decompositions`.
 
     Args:
         enable_experimental_decompositions: as there; here they are all those of core ATen, except of operators that
             TensorRT takes whole.
-        decompose_attention: likewise: attention is kept whole.
+        decompose_attention, use_distributed_mode_trace, use_fp32_acc: likewise: attention is kept whole.
     """
     return dict(decompositions())
 
@@ -32,9 +38,20 @@ def pre_export_lowering(exported_program: ExportedProgram, *settings: Any, **oth
     return exported_program
 
 
-def post_lowering(graph_module: torch.fx.GraphModule, *settings: Any, **others: Any) -> torch.fx.GraphModule:
-    """The module itself: passes lower it when it is compiled."""
-    return graph_module
+def post_lowering(gm: torch.fx.GraphModule, settings: CompilationSettings | None = None) -> torch.fx.GraphModule:
+    """The graph with what depends on weights alone computed, and without checks; then passes that were registered.
+
+    `compile` needs none of it, and does more, by its own passes.
+
+    Args:
+        gm: a graph of aten operators, which is changed.
+        settings: handed on to the passes that were registered.
+    """
+    for cleanup in CLEANUPS:
+        gm = cleanup(gm)
+    for item in PASSES.items:
+        gm = item(gm, settings or CompilationSettings())
+    return gm
 
 
 class Decompositions(dict[Any, Callable[..., Any]]):

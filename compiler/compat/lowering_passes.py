@@ -87,23 +87,34 @@ class Passes(Kept[LoweringPass]):
 PASSES = Passes()
 
 
-def aten_lowering_pass(*args: Any, index: int | None = None) -> Any:
+def aten_lowering_pass(*args: Any, index: int | None = None, **config: Any) -> Any:
     """`_aten_lowering_pass`: register the decorated function, at a place among those that were registered.
 
     Args:
         args: the function, where the decorator is used without arguments.
         index: its place; the last by default.
+        config: whatever `get_lowering_pass_config` shall give for the function.
     """
 
     def register(function: LoweringPass) -> LoweringPass:
         if not callable(function):
             raise InvalidType(f"a lowering pass is a function, not a {type(function).__name__}.")
         PASSES.items.insert(len(PASSES.items) if index is None else index, function)
+        if config:
+            vars(function)[_CONFIG] = dict(config)
         return function
 
     if len(args) > 1:
         raise InvalidValue("_aten_lowering_pass takes the function alone, or index by name.")
     return register(args[0]) if args else register
+
+
+_CONFIG = "_lowering_pass_config"
+
+
+def get_lowering_pass_config(lowering_pass: LoweringPass) -> dict[str, Any]:
+    """What a function was registered with beside its place."""
+    return dict(vars(lowering_pass).get(_CONFIG, {}))
 
 
 def remove_lowering_pass(*, index: int) -> None:
@@ -126,17 +137,17 @@ def _name(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def clean_up_graph_after_modifications(graph_module: GraphModule) -> GraphModule:
+def clean_up_graph_after_modifications(gm: GraphModule) -> GraphModule:
     """Remove what nothing reads from a graph, check it, and make the module's code of it."""
-    graph_module.graph.eliminate_dead_code()
-    graph_module.graph.lint()
-    graph_module.recompile()
-    return graph_module
+    gm.graph.eliminate_dead_code()
+    gm.graph.lint()
+    gm.recompile()
+    return gm
 
 
-def get_tensor_placeholders(graph_module: GraphModule) -> list[Node]:
+def get_tensor_placeholders(gm: GraphModule) -> list[Node]:
     """The placeholders of a graph that are tensors."""
-    return [node for node in graph_module.graph.find_nodes(op="placeholder") if torch.is_tensor(node.meta.get("val"))]
+    return [node for node in gm.graph.find_nodes(op="placeholder") if torch.is_tensor(node.meta.get("val"))]
 
 
 def with_passes(given: Any) -> Any:

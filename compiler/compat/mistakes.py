@@ -13,5 +13,9 @@ class InvalidType(UserError, TypeError):
     """An argument is of a type that it cannot be of."""
 
 
+class NotThere(UserError, NotImplementedError):
+    """What is asked for is not there, or not on this machine."""
+
+
 class NotPossible(UserError, RuntimeError):
     """What is asked for cannot be done with what was given."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
@@ -21,8 +23,10 @@ from ..frontends.exported_program import export_module
 from ..runtime.compiled_module import CompiledModule
 from .arguments import translated
 from .made import remember
-from .mistakes import InvalidValue
+from .mistakes import InvalidValue, NotPossible
+from .modes import weight_streaming
 from .refit import replace_weight
+from .tools import get_model_device
 
 
 class RefitFlag(Enum):
@@ -32,6 +36,31 @@ class RefitFlag(Enum):
     NEEDS_REFIT = auto()
     NEEDS_RECOMPILE = auto()
     LIVE = auto()
+
+
+@dataclass
+class RefitState:
+    """What the next call of a module does first, to be read and, for more work than needed, set."""
+
+    module: MutableTorchTensorRTModule = field(repr=False)
+
+    def get_state(self) -> RefitFlag:
+        """What it does."""
+        return self.module._flag()
+
+    def set_state(self, state: RefitFlag) -> None:
+        """Let it compile anew; weights are those of the model in any case."""
+        if state is RefitFlag.NEEDS_RECOMPILE:
+            self.module.compile()
+
+    def __eq__(self, other: object) -> bool:
+        return self.get_state() is (other.get_state() if isinstance(other, RefitState) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class DynamicShapeOutOfRangeException(Exception):
+    """Never raised here: what lies outside of expected ranges is compiled for, with a warning."""
 
 
 class MutableTorchTensorRTModule:
@@ -63,6 +92,8 @@ class MutableTorchTensorRTModule:
         set_own("_described", None)
         set_own("_call", None)
         set_own("_dynamic_shapes", None)
+        set_own("_ranges", None)
+        set_own("_arguments", None)
         set_own("compilations", 0)
 
     @property
@@ -72,8 +103,47 @@ class MutableTorchTensorRTModule:
         return found
 
     @property
-    def refit_state(self) -> RefitFlag:
-        """What the next call does first, if it has the arguments of the last one."""
+    def refit_state(self) -> RefitState:
+        """What the next call does first, if it has the arguments of the last one; equal to a `RefitFlag`."""
+        return RefitState(self)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return get_model_device(self.original_model)
+
+    def update_refit_condition(self) -> None:
+        """Nothing: every call looks at the model."""
+
+    def refit_gm(self) -> None:
+        """Let what was compiled have the weights of the model now, instead of at the next call."""
+        for name, tensor in self._replaced().items() if self.compiled is not None else ():
+            replace_weight(self.compiled, name, tensor)
+
+    def get_exported_program(self) -> torch.export.ExportedProgram:
+        """The model as it is exported for the arguments of the last call.
+
+        Raises:
+            RuntimeError: it was not called yet.
+        """
+        if self._arguments is None:
+            raise NotPossible("the model was not called yet, so that nothing is known of its arguments: call it first.")
+        args, kwargs = self._arguments
+        return self._exported(args, kwargs, self._dynamic_shapes)
+
+    def set_weight_streaming_ctx(self, requested_budget: int | None = None) -> None:
+        """Let engines keep so many bytes of their weights in GPU memory; what TensorRT would choose by default.
+
+        Raises:
+            RuntimeError: the model was not compiled yet, or without `enable_weight_streaming`.
+        """
+        if self.compiled is None:
+            raise NotPossible("the model was not compiled yet, so that it has no engines: call it first.")
+        streamed = weight_streaming(self.compiled)
+        automatic = streamed.get_automatic_weight_streaming_budget()
+        streamed.device_budget = automatic if requested_budget is None else requested_budget
+
+    def _flag(self) -> RefitFlag:
         if self.compiled is None or self._described != _description(self.original_model):
             return RefitFlag.NEEDS_RECOMPILE
         return RefitFlag.NEEDS_REFIT if self._replaced() else RefitFlag.LIVE
@@ -93,11 +163,11 @@ class MutableTorchTensorRTModule:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model with its present weights."""
         call, described = _signature(args, kwargs), _description(self.original_model)
+        self._set(_arguments=(args, kwargs))
         if self.compiled is None or described != self._described or not self._takes(call):
             self._compile(args, kwargs, call, described)
+        self.refit_gm()
         assert self.compiled is not None
-        for name, tensor in self._replaced().items():
-            replace_weight(self.compiled, name, tensor)
         return self.compiled(*args, **kwargs)
 
     __call__ = forward
@@ -107,14 +177,16 @@ class MutableTorchTensorRTModule:
         self._set(compiled=None)
 
     def _takes(self, call: Any) -> bool:
-        return call == self._call or (self._dynamic_shapes is not None and call[1] == self._call[1])
+        """Whether what was compiled takes a call: of those shapes, or of others within the ranges that it knows."""
+        if call == self._call or self._ranges is None:
+            return bool(call == self._call)
+        shapes = zip(call[0], self._call[0], self._ranges, strict=False)
+        return call[1] == self._call[1] and all(_within(now, then, ranges) for now, then, ranges in shapes)
 
     def _compile(self, args: Any, kwargs: Any, call: Any, described: Any) -> None:
         shapes = self._dynamic_shapes
         try:
-            program = export_module(
-                self.original_model, args, kwargs, _combined(self.original_model, args, kwargs, shapes)
-            )
+            program = self._exported(args, kwargs, shapes)
         except UserError:
             if shapes is None:
                 raise
@@ -124,9 +196,14 @@ class MutableTorchTensorRTModule:
                 UserWarning,
                 stacklevel=4,
             )
-            program = export_module(self.original_model, args, kwargs, None)
+            shapes = None
+            program = self._exported(args, kwargs, None)
+        ranges = None if shapes is None else list(_ranges((args, kwargs), shapes))
         made = remember(compile_model(program, ir="dynamo", **self.settings))
-        self._set(compiled=made, _call=call, _described=described, compilations=self.compilations + 1)
+        self._set(compiled=made, _call=call, _ranges=ranges, _described=described, compilations=self.compilations + 1)
+
+    def _exported(self, args: Any, kwargs: Any, shapes: Any) -> torch.export.ExportedProgram:
+        return export_module(self.original_model, args, kwargs, _combined(self.original_model, args, kwargs, shapes))
 
     def _replaced(self) -> dict[str, torch.Tensor]:
         """Weights of the model that are other tensors than the compiled module has, by name."""
@@ -166,7 +243,7 @@ class MutableTorchTensorRTModule:
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return restored, (dict(vars(self)),)
+        return restored, ({**vars(self), "_arguments": None},)  # data of the user's is no part of the model
 
     @staticmethod
     def save(module: MutableTorchTensorRTModule, path: str | os.PathLike[str]) -> None:
@@ -204,6 +281,32 @@ def _signature(args: Any, kwargs: Any) -> tuple[Any, Any]:
     tensors = [leaf if isinstance(leaf, torch.Tensor) else None for leaf in leaves]
     rest = [(leaf.dtype, leaf.dim()) if isinstance(leaf, torch.Tensor) else (type(leaf), leaf) for leaf in leaves]
     return tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors), (structure, rest)
+
+
+def _ranges(value: Any, shapes: Any) -> Iterator[Mapping[int, Any]]:
+    """For every leaf of arguments, which of its sizes may vary, and how far."""
+    if isinstance(value, torch.Tensor):
+        yield shapes if isinstance(shapes, Mapping) else {}
+    elif type(value) in (list, tuple):
+        given = [*shapes] if isinstance(shapes, list | tuple) else []
+        for place, item in enumerate(value):
+            yield from _ranges(item, given[place] if place < len(given) else None)
+    elif type(value) is dict:
+        for key, item in value.items():
+            yield from _ranges(item, shapes.get(key) if isinstance(shapes, Mapping) else None)
+    else:
+        yield from ({} for _ in pytree.tree_leaves(value))
+
+
+def _within(now: Any, then: Any, ranges: Mapping[int, Any]) -> bool:
+    """Whether a shape differs from another one in sizes that may vary only, and not too far."""
+    if now is None or then is None or len(now) != len(then):
+        return bool(now == then)
+    differ = [place for place, sizes in enumerate(zip(now, then, strict=True)) if sizes[0] != sizes[1]]
+    return all(
+        place in ranges and getattr(ranges[place], "min", 0) <= now[place] <= getattr(ranges[place], "max", math.inf)
+        for place in differ
+    )
 
 
 def _description(model: nn.Module) -> Any:

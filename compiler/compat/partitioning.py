@@ -15,6 +15,7 @@ from torch.fx.passes.utils.fuser_utils import erase_nodes, fuse_as_graphmodule, 
 
 from ..ir.text import op_name
 from .converter_registry import DYNAMO_CONVERTERS, takes
+from .graph_tools import get_input
 from .input import Input
 from .mistakes import InvalidValue, NotPossible
 
@@ -154,21 +155,7 @@ def _input_of(node: Node) -> Input:
     value = node.meta.get("val")
     if not isinstance(value, torch.Tensor):
         raise InvalidValue(f"nothing is known of the input {node.name!r}: divide the graph of an exported program.")
-    corners: dict[str, list[int]] = {"min_shape": [], "opt_shape": [], "max_shape": []}
-    for size in value.shape:
-        for corner, number in zip(corners, _range(size), strict=True):
-            corners[corner].append(number)
-    if corners["min_shape"] == corners["max_shape"]:
-        return Input(corners["opt_shape"], dtype=value.dtype, name=node.name)
-    return Input(**corners, dtype=value.dtype, name=node.name)
-
-
-def _range(size: Any) -> tuple[int, int, int]:
-    if isinstance(size, int):
-        return size, size, size
-    bounds = size.node.shape_env.bound_sympy(size.node.expr)
-    low, high = (int(bound) if bound.is_finite else 1 << 16 for bound in (bounds.lower, bounds.upper))
-    return max(low, 0), min(max(size.node.hint or low, low), high), high
+    return get_input(value.shape, value.dtype, node.name)
 
 
 def get_graph_converter_support(graph_module: GraphModule, torch_executed_ops: Collection[Any] = ()) -> tuple[int, int]:

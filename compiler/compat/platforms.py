@@ -5,9 +5,12 @@ from __future__ import annotations
 import platform
 
 import torch
+from torch.torch_version import TorchVersion
 
 from ..errors import UserError
 from ..report.versions import versions
+from ..tensorrt.loader import TensorRTNotFound, load
+from .features import ENABLED_FEATURES
 
 
 def is_tegra_platform() -> bool:
@@ -32,6 +35,33 @@ def is_thor() -> bool:
 def sanitized_torch_version() -> str:
     """The release of PyTorch, without what is after a plus sign."""
     return torch.__version__.partition("+")[0]
+
+
+def is_tensorrt_version_supported(min_version: str) -> bool:
+    """Whether the TensorRT that is used has what a release of TensorRT has.
+
+    Args:
+        min_version: the release, such as "10.8.0". TensorRT-RTX 1.4 and later have the layers of TensorRT 11.2.
+    """
+    try:
+        found = load()
+    except TensorRTNotFound:
+        return False
+    return TorchVersion("11.2" if found.is_rtx else found.version) >= min_version
+
+
+def is_tensorrt_rtx_version_supported(min_version: str) -> bool:
+    """Whether TensorRT-RTX is used, of that release or a later one."""
+    try:
+        found = load()
+    except TensorRTNotFound:
+        return False
+    return found.is_rtx and TorchVersion(found.version) >= min_version
+
+
+def check_cross_compile_trt_win_lib() -> bool:
+    """Whether engines for Windows can be built here, see `ENABLED_FEATURES.windows_cross_compile`."""
+    return ENABLED_FEATURES.windows_cross_compile
 
 
 def get_build_info() -> str:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from ..errors import did_you_mean
+from ..tensorrt.loader import load
+from .compilation_settings import CompilationSettings
 from .device import Device
+from .engine_caches import DiskEngineCache
 from .enums import dtype as DType
 from .input import Input
 from .logs import LOGGER
@@ -23,6 +33,15 @@ DYNAMIC_DIM = -1
 """What stands for a size that varies."""
 
 RTOL, ATOL = 5e-3, 5e-3
+
+
+COMPLEX_TO_REAL_DTYPE = MappingProxyType({torch.complex64: torch.float32, torch.complex128: torch.float64})
+COMPLEX_DTYPES = frozenset(COMPLEX_TO_REAL_DTYPE)
+CPU_DEVICE = "cpu"
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def cosine_similarity(gt_tensor: torch.Tensor, pred_tensor: torch.Tensor) -> float:
@@ -71,14 +90,19 @@ def get_torch_inputs(inputs: Any, device: Any, mode: str = "") -> Any:
         device: where the examples are.
         mode: of `Input`s of varying sizes: "min_shape", "opt_shape" or "max_shape"; the usual one by default.
     """
-    place = to_torch_device(device)
+    return pytree.tree_map(lambda leaf: get_torch_tensor(leaf, to_torch_device(device), mode), inputs)
 
-    def example(leaf: Any) -> Any:
-        if isinstance(leaf, Input):
-            leaf = leaf.example_tensor((mode or "opt_shape") if leaf.is_dynamic else None)
-        return leaf.to(place) if isinstance(leaf, torch.Tensor) else leaf
 
-    return pytree.tree_map(example, inputs)
+def get_torch_tensor(input: Any, device: torch.device, mode: str = "") -> Any:
+    """An `Input` as an example tensor on a device; a tensor there; anything else as it is. See `get_torch_inputs`."""
+    if isinstance(input, Input):
+        input = input.example_tensor((mode or "opt_shape") if input.is_dynamic else None)
+    return input.to(device) if isinstance(input, torch.Tensor) else input
+
+
+def parse_complex_tensor_structs(inputs: Any, attribute_to_extract: str, apply_fn: Callable[[Any], Any] = _same) -> Any:
+    """The same containers with an attribute of every `Input` or tensor, to which a function may be applied."""
+    return pytree.tree_map(lambda leaf: apply_fn(getattr(leaf, attribute_to_extract, None)), inputs)
 
 
 def input_is_dynamic(inputs: Any) -> bool:
@@ -101,12 +125,33 @@ def to_torch_tensorrt_device(device: Any) -> Device:
     return Device._from(device)
 
 
-def unified_dtype_converter(kind: Any, to: Any) -> Any:
-    """A data type as PyTorch, TensorRT or NumPy has it: `to` is torch.dtype, numpy.dtype or tensorrt.DataType."""
-    found = DType._from(kind).try_to(to)
+class Frameworks(Enum):
+    """Whose data types are meant."""
+
+    NUMPY = "numpy"
+    TORCH = "torch"
+    TRT = "trt"
+
+
+def unified_dtype_converter(dtype: Any, to: Any) -> Any:
+    """A data type as PyTorch, TensorRT or NumPy has it.
+
+    Args:
+        dtype: of any of them.
+        to: one of `Frameworks`, or torch.dtype, numpy.dtype or tensorrt.DataType.
+
+    Raises:
+        TypeError: it has no counterpart there.
+    """
+    if isinstance(to, Frameworks):
+        kinds = {Frameworks.NUMPY: np.dtype, Frameworks.TORCH: torch.dtype}
+        wanted = kinds.get(to) or load().module.DataType
+    else:
+        wanted = to
+    found = DType._from(dtype).try_to(wanted)
     if found is None:
-        raise InvalidType(f"{kind} has no counterpart that is a {getattr(to, '__name__', to)}.")
-    return found
+        raise InvalidType(f"{dtype} has no counterpart that is a {getattr(wanted, '__name__', wanted)}.")
+    return found.type if to is Frameworks.NUMPY else found
 
 
 def get_output_metadata(gm: torch.fx.GraphModule) -> list[Any]:
@@ -124,8 +169,60 @@ def get_model_device(module: Any) -> torch.device:
 def deallocate_module(module: torch.nn.Module) -> None:
     """Move a module to the CPU, and give the GPU memory that it had back."""
     module.cpu()
+    release_host_and_device_memory()
+
+
+def release_host_and_device_memory() -> None:
+    """Give memory back that nothing uses, of the GPU and of Python."""
+    gc.collect()
     if torch.cuda.is_available():
+        torch.cuda.synchronize()
         torch.cuda.empty_cache()
+
+
+def get_cpu_memory_usage() -> float:
+    """MiB of memory that this process has now; 0.0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def use_python_runtime_parser(use_python_runtime: bool | None = None) -> bool:
+    """What was chosen, False by default: there is one runtime here, which files can hold."""
+    return bool(use_python_runtime)
+
+
+def parse_dynamo_kwargs(kwargs: Mapping[str, Any]) -> tuple[CompilationSettings, Any]:
+    """Options by name as `CompilationSettings`, and the engine cache that they ask for, or None.
+
+    Raises:
+        TypeError: there is no such option.
+    """
+    chosen = dict(kwargs.get("options") or kwargs)
+    kept = {name: chosen.pop(name, None) for name in ("engine_cache_dir", "engine_cache_size", "custom_engine_cache")}
+    known = CompilationSettings.__dataclass_fields__
+    for name in chosen:
+        if name not in known:
+            raise InvalidType(f"there is no option {name!r} of Torch-TensorRT.{did_you_mean(name, known)}")
+    settings = CompilationSettings(**{name: value for name, value in chosen.items() if value is not None})
+    if not (settings.cache_built_engines or settings.reuse_cached_engines):
+        return settings, None
+    size = kept["engine_cache_size"] or 5 << 30
+    return settings, kept["custom_engine_cache"] or DiskEngineCache(kept["engine_cache_dir"], size)
+
+
+def check_module_output(new_module: Any, refitted_module: Any, arg_inputs: Any, kwarg_inputs: Any = None) -> bool:
+    """Whether two modules give results that are close, on some inputs."""
+    args, kwargs = (
+        get_torch_inputs(list(arg_inputs or ()), CPU_DEVICE),
+        get_torch_inputs(dict(kwarg_inputs or {}), CPU_DEVICE),
+    )
+    device = get_model_device(new_module) if torch.cuda.is_available() else torch.device(CPU_DEVICE)
+    args, kwargs = get_torch_inputs((list(arg_inputs or ()), dict(kwarg_inputs or {})), device)
+    with torch.no_grad():
+        return check_output_equal(new_module(*args, **kwargs), refitted_module(*args, **kwargs), 5e-2, 5e-2)
 
 
 def set_log_level(parent_logger: logging.Logger, level: Any) -> None:

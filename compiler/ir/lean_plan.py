@@ -21,6 +21,7 @@ from .memory import view_key
 from .strict_json import strict_json
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Buffer = bytes | bytearray | memoryview | Bytes
 
 _MAGIC = b"trt-passes engine without weights\n"
 _LEAST = 4096
@@ -46,7 +47,7 @@ class _Form:
     place: int
 
 
-def lean(plan: bytes | memoryview | Bytes, weights: Sequence[torch.Tensor]) -> bytearray | None:
+def lean(plan: Buffer, weights: Sequence[torch.Tensor]) -> bytearray | None:
     """An engine without what weights hold; None if they hold nothing of it.
 
     Args:
@@ -75,13 +76,13 @@ def is_lean(data: Bytes) -> bool:
     return bytes(data[: len(_MAGIC)].data) == _MAGIC
 
 
-def whole_size(data: bytes | memoryview | Bytes) -> int:
+def whole_size(data: Buffer) -> int:
     """Bytes of the engine that TensorRT made."""
     found: Bytes = np.frombuffer(data, dtype=np.uint8)
     return int(_header(found)[0]["size"]) if is_lean(found) else len(found)
 
 
-def whole(data: bytes | memoryview | Bytes, weights: Sequence[torch.Tensor]) -> Bytes:
+def whole(data: Buffer, weights: Sequence[torch.Tensor]) -> Bytes:
     """The engine as TensorRT made it, uint8[size].
 
     Args:
@@ -125,10 +126,11 @@ def _header(data: Bytes) -> tuple[dict[str, Any], Bytes]:
     try:
         header = strict_json(data[start:end].tobytes())
         rows = [
-            (*map(int, (number, start, size)), [*map(int, order)]) for number, order, start, size in header["pieces"]
+            (int(number), int(start), int(size), [int(dim) for dim in order])
+            for number, order, start, size in header["pieces"]
         ]
         known = sum(size for _, _, size, _ in rows) + len(data) - end
-        if header["size"] != known or any(min(row[:3]) < 0 for row in rows):
+        if header["size"] != known or any(min(number, start, size) < 0 for number, start, size, _ in rows):
             raise ValueError("its size is wrong")
         return {"size": header["size"], "checksum": str(header["checksum"]), "pieces": rows}, data[end:]
     except (KeyError, TypeError, UnicodeDecodeError) as error:

@@ -77,7 +77,7 @@ def whole_files(*paths: str | os.PathLike[str]) -> Iterator[list[BinaryIO]]:
         raise
 
 
-def write_whole(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> None:
+def write_whole(path: str | os.PathLike[str], parts: Iterable[bytes | bytearray | memoryview]) -> None:
     """Write the parts, one after the other, to a file beside `path` and rename it to `path`, see `whole_files`.
 
     Raises:

@@ -136,7 +136,7 @@ class StoredEngines:
         """Nothing: the store has limits of its own."""
 
 
-def _packed(engine: EngineArtifact, key: str) -> tuple[bytes | memoryview, ...]:
+def _packed(engine: EngineArtifact, key: str) -> tuple[bytes | bytearray | memoryview, ...]:
     """Magic line, SHA-256 of the rest, length of the header, header in JSON, serialized engine."""
     content = {"key": key, "spec": engine.spec.to_json(), "log": engine.log, "layers": engine.layers}
     header = json.dumps(content).encode()

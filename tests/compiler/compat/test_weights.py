@@ -83,7 +83,7 @@ def test_what_cannot_be_refitted() -> None:
 def test_a_mutable_module_follows_its_model() -> None:
     model, new = network(), network()
     mutable = MutableTorchTensorRTModule(copy.deepcopy(model), **SMALL)
-    assert mutable.refit_state is RefitFlag.NEEDS_RECOMPILE
+    assert mutable.refit_state == RefitFlag.NEEDS_RECOMPILE
     torch.testing.assert_close(mutable(X), model(X))
     assert (mutable.compilations, mutable.refit_state) == (1, RefitFlag.LIVE)
     mutable.load_state_dict(new.state_dict())
@@ -94,11 +94,11 @@ def test_a_mutable_module_follows_its_model() -> None:
     torch.testing.assert_close(mutable(X), new(X))
     mutable[4].weight = nn.Parameter(torch.ones(5, 64))
     new[4].weight = nn.Parameter(torch.ones(5, 64))  # type: ignore[index]
-    assert mutable.refit_state is RefitFlag.NEEDS_REFIT
+    assert mutable.refit_state.get_state() is RefitFlag.NEEDS_REFIT
     torch.testing.assert_close(mutable(X), new(X))
     assert mutable.compilations == 1
     mutable[4] = nn.Linear(64, 2)
-    assert mutable.refit_state is RefitFlag.NEEDS_RECOMPILE
+    assert mutable.refit_state.get_state() is RefitFlag.NEEDS_RECOMPILE
     assert mutable(X).shape == (2, 2)
     assert mutable(X[:1]).shape == (1, 2)
     assert mutable.compilations == 3
@@ -136,9 +136,18 @@ def test_a_mutable_module_of_varying_sizes() -> None:
         x, scale = torch.randn(size, 4), {"by": torch.randn(size, 3)}
         torch.testing.assert_close(mutable(x, scale=scale), model(x, scale=scale))
     assert mutable.compilations == 1
+    exported = mutable.get_exported_program().module()
+    torch.testing.assert_close(
+        exported(x[:3], scale={"by": scale["by"][:3]}), model(x[:3], scale={"by": scale["by"][:3]})
+    )
+    large, small = ((torch.randn(size, 4), {"by": torch.randn(size, 3)}) for size in (11, 4))
+    with pytest.warns(UserWarning, match="compiled for the shapes of this call"):
+        torch.testing.assert_close(mutable(large[0], scale=large[1]), model(large[0], scale=large[1]))
+    torch.testing.assert_close(mutable(small[0], scale=small[1]), model(small[0], scale=small[1]))
+    assert mutable.compilations == 3
     mutable.set_expected_dynamic_shape_range(({},), {"scale": {"by": {}}})
     mutable(x, scale=scale)
-    assert mutable.compilations == 2
+    assert mutable.compilations == 4
     with pytest.raises(ValueError, match="give a tuple"):
         mutable.set_expected_dynamic_shape_range({0: rows}, {})
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import Tensor, nn
-from trt_passes.compiler.runtime.saving import output_formats
+from trt_passes.compiler.runtime.compiled_segment import CompiledSegment
 from trt_passes.compiler.tensorrt import loader
 
 pytestmark = [
@@ -246,7 +246,7 @@ def test_the_engine_and_its_bindings_are_written_together(
 
     (tmp_path / "m.plan").write_bytes(b"before")
     (tmp_path / "m.plan.json").write_bytes(b"before")
-    monkeypatch.setattr(output_formats, "engine_bytes", full)
+    monkeypatch.setattr(CompiledSegment, "whole_plan", full)
     with pytest.raises(tp.UserError, match="No space left on device"):
         tp.save_engine(whole, tmp_path / "m.plan")
     assert {path.read_bytes() for path in tmp_path.glob("m.*")} == {b"before"}

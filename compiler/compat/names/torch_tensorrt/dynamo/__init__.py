@@ -33,6 +33,7 @@ from . import (
     lowering,
     partitioning,
     runtime,
+    types,
     utils,
 )
 

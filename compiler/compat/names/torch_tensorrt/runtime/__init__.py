@@ -1,6 +1,6 @@
 """The names of `torch_tensorrt.runtime`."""
 
-from trt_passes.compiler.compat.absent import STREAM_PLANS
+from trt_passes.compiler.compat.absent import STREAM_PLANS, StreamPlanError
 from trt_passes.compiler.compat.modes import (
     enable_cudagraphs,
     enable_output_allocator,
@@ -22,6 +22,14 @@ from trt_passes.compiler.compat.runtime_settings import (
     set_dynamic_shapes_kernel_strategy,
 )
 
+from . import (
+    _cudagraphs,
+    _multi_device_safe_mode,
+    _output_allocator,
+    _pre_allocated_outputs,
+    _weight_streaming,
+)
+
 stream_plan, apply_stream_plan, StreamPlan = STREAM_PLANS.values()
 PythonTorchTensorRTModule = TorchTensorRTModule
 
@@ -30,6 +38,7 @@ __all__ = [
     "RuntimeCache",
     "RuntimeSettings",
     "StreamPlan",
+    "StreamPlanError",
     "TorchTensorRTModule",
     "apply_runtime_settings",
     "apply_stream_plan",

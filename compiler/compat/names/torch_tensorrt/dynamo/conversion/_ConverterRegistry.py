@@ -10,6 +10,7 @@ from trt_passes.compiler.compat.converter_registry import (
 from trt_passes.compiler.compat.converter_tools import (
     has_dynamic_shapes,
     has_dynamic_shapes_in_args,
+    has_static_shapes,
     has_static_shapes_in_args,
 )
 from trt_passes.compiler.compat.converters import ConverterPriority, dynamo_tensorrt_converter
@@ -24,5 +25,6 @@ __all__ = [
     "dynamo_tensorrt_converter",
     "has_dynamic_shapes",
     "has_dynamic_shapes_in_args",
+    "has_static_shapes",
     "has_static_shapes_in_args",
 ]

@@ -18,23 +18,47 @@ from trt_passes.compiler.compat.converter_tools import (
 )
 from trt_passes.compiler.compat.converters import get_trt_tensor, set_layer_name
 from trt_passes.compiler.compat.enums import SourceIR
+from trt_passes.compiler.compat.network_tools import (
+    append,
+    args_bounds_check,
+    broadcast,
+    broadcast_to_same_shape,
+    calculate_strides,
+    cast_int_int_div_trt_tensor,
+    cast_int_or_float_to_bool,
+    get_node_io,
+    promote_trt_tensors_to_same_dtype,
+    set_item,
+    to_trt_weights,
+)
 
 __all__ = [
     "SourceIR",
+    "append",
+    "args_bounds_check",
+    "broadcast",
+    "broadcast_to_same_shape",
     "broadcastable",
+    "calculate_strides",
+    "cast_int_int_div_trt_tensor",
+    "cast_int_or_float_to_bool",
     "cast_trt_tensor",
     "create_constant",
     "enforce_tensor_types",
     "extend_attr_to_tuple",
     "flatten_dims",
     "get_axes_for_reduce_op",
+    "get_node_io",
     "get_node_name",
     "get_positive_dim",
     "get_trt_tensor",
     "has_dynamic_shape",
     "is_only_operator_on_placeholder",
     "prepend_ones",
+    "promote_trt_tensors_to_same_dtype",
+    "set_item",
     "set_layer_name",
     "to_numpy",
     "to_torch",
+    "to_trt_weights",
 ]

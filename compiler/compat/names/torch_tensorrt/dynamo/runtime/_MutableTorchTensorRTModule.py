@@ -1,5 +1,15 @@
 """The names of `torch_tensorrt.dynamo.runtime._MutableTorchTensorRTModule`."""
 
-from trt_passes.compiler.compat.mutable import MutableTorchTensorRTModule, RefitFlag
+from trt_passes.compiler.compat.mutable import (
+    DynamicShapeOutOfRangeException,
+    MutableTorchTensorRTModule,
+    RefitFlag,
+    RefitState,
+)
 
-__all__ = ["MutableTorchTensorRTModule", "RefitFlag"]
+__all__ = [
+    "DynamicShapeOutOfRangeException",
+    "MutableTorchTensorRTModule",
+    "RefitFlag",
+    "RefitState",
+]

@@ -4,7 +4,12 @@ from trt_passes.compiler.compat.modes import ResourceAllocationStrategy
 from trt_passes.compiler.compat.mutable import MutableTorchTensorRTModule
 from trt_passes.compiler.compat.raw_engines import TorchTensorRTModule
 
-from . import _MutableTorchTensorRTModule
+from . import (
+    _MutableTorchTensorRTModule,
+    _PythonTorchTensorRTModule,
+    _ResourceAllocator,
+    _TorchTensorRTModule,
+)
 
 PythonTorchTensorRTModule = TorchTensorRTModule
 

@@ -1,6 +1,13 @@
 """The names of `torch_tensorrt.dynamo.lowering.passes`."""
 
-from . import pass_utils
+from . import (
+    constant_folding,
+    pass_utils,
+    remove_assert_nodes,
+    remove_detach,
+    remove_num_users_is_0_nodes,
+    repair_input_as_output,
+)
 from ._aten_lowering_pass import (
     _aten_lowering_pass,
     _remove_lowering_pass,

@@ -1,4 +1,4 @@
-"""The name of `torch_tensorrt.dynamo.debug`."""
+"""The names of `torch_tensorrt.dynamo.debug._Debugger`."""
 
 from trt_passes.compiler.compat.debugging import Debugger
 
