@@ -37,7 +37,7 @@ for name in ("m.pt2", "m.ts"):
 MODEL = """
 import torch
 def model():
-    return torch.nn.Sequential(torch.nn.Linear(128, 128), torch.nn.ReLU()), torch.randn(2, 128)
+    return torch.nn.Sequential(torch.nn.Linear(256, 256), torch.nn.ReLU()), torch.randn(2, 256)
 """
 
 
@@ -58,8 +58,9 @@ def test_a_full_disk_is_told_and_the_process_goes_on(tmp_path: Path) -> None:
 @pytest.mark.skipif(loader.available() is None, reason="needs TensorRT")
 def test_the_command_line_says_it_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
-    arguments = ("run", "mine.py:model", "--set", "min_block_size=1", "-o", "m.pt2")
-    # The engine fits, in a file without a name, and the archive with it does not.
+    chosen = ("--set", "min_block_size=1", "--set", "mutable_weights=true")
+    arguments = ("run", "mine.py:model", *chosen, "-o", "m.pt2")
+    # The engine fits, in a file without a name, and the archive with weights does not.
     done = run(f"{LIMITED}{LIMIT.replace('16000', '120000')}main()", tmp_path, *arguments)
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1] == "trt-passes: cannot write m.pt2: File too large."

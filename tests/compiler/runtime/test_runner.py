@@ -46,7 +46,7 @@ class NoContext:
 def test_an_engine_without_context_falls_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
     module, x = compiled("auto"), torch.randn(3, 4)
     for segment in segments_of(module).values():
-        monkeypatch.setattr(segment.runner, "_loaded_on", lambda device: NoContext())
+        monkeypatch.setattr(segment.runner, "_loaded_on", lambda device, constants: NoContext())
     with pytest.warns(RuntimeWarning, match="because there is no execution context") as caught:
         found = module(x)
     assert len(caught) == 1
