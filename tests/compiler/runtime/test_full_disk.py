@@ -37,7 +37,7 @@ for name in ("m.pt2", "m.ts"):
 MODEL = """
 import torch
 def model():
-    return torch.nn.Sequential(torch.nn.Linear(256, 256), torch.nn.ReLU()), torch.randn(2, 256)
+    return torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.ReLU()), torch.randn(2, 512)
 """
 
 
@@ -61,7 +61,7 @@ def test_the_command_line_says_it_in_one_sentence(tmp_path: Path) -> None:
     chosen = ("--set", "min_block_size=1", "--set", "mutable_weights=true")
     arguments = ("run", "mine.py:model", *chosen, "-o", "m.pt2")
     # The engine fits, in a file without a name, and the archive with weights does not.
-    done = run(f"{LIMITED}{LIMIT.replace('16000', '120000')}main()", tmp_path, *arguments)
+    done = run(f"{LIMITED}{LIMIT.replace('16000', '800000')}main()", tmp_path, *arguments)
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1] == "trt-passes: cannot write m.pt2: File too large."
     assert not [path for path in tmp_path.iterdir() if path.name not in ("mine.py", "__pycache__")]
