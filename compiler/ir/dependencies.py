@@ -13,8 +13,8 @@ from torch.fx import Node
 from torch.fx.experimental.symbolic_shapes import free_symbols, free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
-from .collectives import is_collective
 from .program import Program, is_getitem, is_symbolic
+from .sequence import in_sequence
 from .symbols import example_size
 
 _aten = torch.ops.aten
@@ -64,8 +64,8 @@ def dependency_graph(program: Program, wanted: Container[str]) -> nx.DiGraph:
     """The graph that `segmentation.segment` takes: a node for each fx node, except that `getitem` joins its producer.
 
     Free are constants and sizes made of symbols of the inputs. Sizes that depend on values of tensors ("unbacked")
-    come after the node that determines them, which need not be the one whose shape is read. Collectives come one after
-    the other.
+    come after the node that determines them, which need not be the one whose shape is read. What must run in the
+    model's sequence comes one after the other.
 
     Args:
         program: the program.
@@ -73,7 +73,6 @@ def dependency_graph(program: Program, wanted: Container[str]) -> nx.DiGraph:
     """
     graph, constants = nx.DiGraph(), program.constants
     definer: dict[sympy.Symbol, str] = {}
-    before: Node | None = None
     for order, node in enumerate(program.graph.nodes):
         leader = producer_of(node)
         if leader is node:
@@ -84,13 +83,9 @@ def dependency_graph(program: Program, wanted: Container[str]) -> nx.DiGraph:
         else:
             sources = [producer_of(source).name for source in node.all_input_nodes]
         graph.add_edges_from((source, leader.name) for source in sources if source != leader.name)
-        if is_collective(node):
-            # All processes call them in one order, whatever else depends on what.
-            if before is not None:
-                graph.add_edge(before.name, node.name)
-            before = node
         for symbol in unbacked:
             definer.setdefault(symbol, leader.name)
+    graph.add_edges_from((before.name, after.name) for before, after in in_sequence(program.graph.nodes))
     return graph
 
 

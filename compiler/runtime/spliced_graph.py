@@ -28,6 +28,7 @@ from ..ir.engine_operator import OPERATOR
 from ..ir.engine_spec import EngineSpec
 from ..ir.graph import result_argument
 from ..ir.program import Program, Segment, fake_tensor
+from ..ir.sequence import in_sequence
 from ..ir.shape_rule import Shape, ShapeRule
 from .calls.any_strides import take_any_strides
 from .compiled_segment import fallback_tensor
@@ -213,6 +214,9 @@ class _Splicer:
         for key, unit in units.items():
             needed = {id(other) for other in self._needs(unit, unit_of, definer)} - {key}
             waiting[key] = needed
+        for before, after in in_sequence(unit_of):
+            waiting[id(unit_of[after])] |= {id(unit_of[before])} - {id(unit_of[after])}
+        for key, needed in waiting.items():
             for other in needed:
                 users.setdefault(other, []).append(key)
         ready = [position[key] for key, needed in waiting.items() if not needed]

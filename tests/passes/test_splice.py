@@ -222,3 +222,20 @@ def test_torch_export_takes_the_result(strict: bool) -> None:
     assert len(calls) == 2
     x = torch.randn(7, 4)
     close(exported.module()(x), model(x))
+
+
+class Draws(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        chosen = torch.multinomial(x.softmax(-1), 2)  # waits for an engine, unlike what is drawn after it
+        noise = torch.cond(x.sum() > 0, torch.rand_like, torch.randn_like, (x,))
+        return chosen, noise, torch.bernoulli((x + torch.rand_like(x)).sigmoid()), torch.randperm(4)
+
+
+def test_random_numbers_are_drawn_in_the_sequence_of_the_model() -> None:
+    model, x = Draws(), torch.rand(3, 4)
+    compiled = spliced(model, (x,), without("multinomial", "rand", "bernoulli", "cond", "sum", "gt"))
+    for seed in range(2):
+        torch.manual_seed(seed)
+        expected = model(x)
+        torch.manual_seed(seed)
+        close(compiled(x), expected)
