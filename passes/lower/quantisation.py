@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -13,6 +13,9 @@ from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
 from .values import remove_dead, tensor_of
+
+if TYPE_CHECKING:
+    from .known_values import KnownValues
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Quantisation(Pass):
         from .joined_weights import join_float_weights
         from .known_values import KnownValues
         from .pytorch_products import PytorchProducts
-        from .quantised_products import QuantisedProducts, products_text
+        from .quantised_products import QuantisedProducts
         from .settled_steps import SettledSteps
         from .shared_steps import share_steps
         from .stored_grids import store_grids
@@ -59,6 +62,7 @@ class Quantisation(Pass):
         StoredWeights(program, known).run()
         store_grids(program, known)
         if not before and not any(node.target is DEQUANTIZE for node in program.op_nodes):
+            _say(program, known, ctx)
             return program
         # Each layer finds the largest number of an input for itself.
         program = Deduplicate().run(program, ctx)
@@ -73,10 +77,18 @@ class Quantisation(Pass):
             join_float_weights(program, known, halves)
         pad_few_rows(program, may_be_floats=fast and (halves or _has_halves(program)))
         remove_dead(program.graph)
-        text = products_text(products.found())
-        if text:
-            ctx.note(text)
+        _say(program, known, ctx)
         return program
+
+
+def _say(program: Program, known: KnownValues, ctx: Context) -> None:
+    """Note which products compute in how many bits."""
+    from .quantised_products import QuantisedProducts, products_text
+
+    halves = bool(ctx.settings.enabled_precisions & HALVES)
+    text = products_text(QuantisedProducts(program, known, ctx.settings.compute_capabilities, halves).found())
+    if text:
+        ctx.note(text)
 
 
 def _is_concerned(program: Program) -> bool:

@@ -6,13 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch.fx import Node
 
 from ...compiler.ir.annotations import annotate_node, annotations_of
-from ...compiler.ir.dtypes import HALVES, INT4
+from ...compiler.ir.dtypes import HALVES, INT4, short_name
 from ...compiler.ir.graph import fake_value, insert_call
 from ...compiler.ir.operators import DEQUANTIZE, PACKED_PRODUCT, QUANTIZE, SCALED_PRODUCT
 from ...compiler.ir.program import Program
@@ -20,6 +21,7 @@ from ...compiler.ir.quantized_operators import INT4_RANGE
 from ...compiler.ir.source import source_of
 from ...compiler.tensorrt.product_times import GPU, LARGE, slower, usual_sizes
 from ...compiler.tensorrt.targets import lacking
+from .joined_products import constant_nodes
 from .known_values import KnownValues
 from .quantised_operands import CONVOLUTIONS, MATRIX_PRODUCTS, MOVES, PRODUCTS, Operand, operands_of, quantised
 from .settled_steps import quantised_in_floats
@@ -332,9 +334,32 @@ class QuantisedProducts:
         reason = said or annotations_of(left).get("floats") or annotations_of(right).get("floats")
         if reason is None and stored:
             reason = "its input is not quantised" if first is None else "its operands differ in how they are quantised"
+        if reason is None and second is None:
+            reason = self._why_floats(right)
         if reason is None:
             reason = "its weight is not quantised" if first is not None else "it is not quantised"
         return QuantisedProduct(name, stored, str(reason), source)
+
+    @cached_property
+    def _constants(self) -> set[Node]:
+        return constant_nodes(self._program)
+
+    def _why_floats(self, weight: Node) -> str | None:
+        """Why a weight that the model stores in few bits is one of floats; None for one that has been all along."""
+        waiting, seen = [weight], set[Node]()
+        while waiting:
+            node = waiting.pop()
+            value = tensor_of(node)
+            if value is None or node not in self._constants or node in seen:
+                continue
+            seen.add(node)
+            said = annotations_of(node).get("floats")
+            if said is not None:
+                return str(said)
+            if value.dtype.itemsize == 1 and value.dtype not in _NAMES and value.dtype != torch.bool:
+                return f"its weight is stored in {short_name(value.dtype)}, from which TensorRT does not dequantise"
+            waiting += node.all_input_nodes
+        return None
 
 
 def products_text(rows: Iterable[QuantisedProduct]) -> str:

@@ -97,7 +97,10 @@ class SettledSteps:
             # No eight bits around 0 hold these numbers: the weight is a float like any other.
             whole = self._known.of(node)
             if whole is not None and node.users:
-                self._replace(node, whole)
+                low, high = int(centred.min()), int(centred.max())
+                held = f"numbers of {low} to {high}" if not values.dtype.is_floating_point else f"{values.dtype}"
+                reason = f"its weight has {held} around its zero points, which eight bits do not hold: it is floats"
+                annotate_node(self._replace(node, whole), floats=reason)
             return
         with node.graph.inserting_before(node):
             constant = self._program.add_constant(f"{data.name}_centred", centred.to(torch.int8))

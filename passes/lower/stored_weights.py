@@ -146,6 +146,7 @@ class StoredWeights:
             if values is None or steps is None or factors is None or result is None or result.shape != values.shape:
                 continue
             aligned = factors.float().reshape((1,) * (values.dim() - factors.dim()) + tuple(factors.shape))
+            aligned = _in_blocks(aligned)
             combined = _combined(steps, aligned if node.target is aten.mul.Tensor else 1 / aligned, values)
             if combined is None:
                 continue
@@ -232,18 +233,27 @@ def _combined(steps: torch.Tensor, factors: torch.Tensor, values: torch.Tensor) 
     if steps.dim() == 0:
         steps = steps.reshape((1,) * values.dim())
     if factors.dim() != values.dim() or any(
-        size not in (1, whole) for size, whole in zip(factors.shape, values.shape, strict=True)
+        whole % size for size, whole in zip(factors.shape, values.shape, strict=True)
     ):
         return None
     sizes = []
-    for step, factor, whole in zip(steps.shape, factors.shape, values.shape, strict=True):
-        if factor == 1 or step in (1, factor):
-            sizes.append(max(step, factor))
-        elif whole % step == 0:
+    for step, factor in zip(steps.shape, factors.shape, strict=True):
+        if factor != 1 and step not in (1, factor):
             return None
+        sizes.append(max(step, factor))
     if math.prod(sizes) * 8 > values.numel():
         return None
     return steps.float() * factors
+
+
+def _in_blocks(scale: torch.Tensor) -> torch.Tensor:
+    """A scale in which one number stands for each block of equal ones: [1, 1, 2, 2] is [1, 2]."""
+    for dim, size in enumerate(scale.shape):
+        differs = (scale.diff(dim=dim) != 0).movedim(dim, 0).reshape(max(size - 1, 0), -1).any(1)
+        length = math.gcd(size, *(differs.nonzero().flatten() + 1).tolist())
+        if length > 1:
+            scale = scale.unflatten(dim, (size // length, length)).select(dim + 1, 0)
+    return scale
 
 
 def _is_within(node: Node, limit: float) -> bool:
