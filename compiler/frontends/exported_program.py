@@ -55,6 +55,7 @@ from .reshaped_tensors import NothingRebound, check_not_reshaped
 from .size_decisions import lines_of_decisions
 from .size_guards import check_size_guards
 from .size_trial import SizeTrial
+from .torchao_weights import check_weights
 from .training_mode import warn_of_training
 from .unchanged_modules import unchanged_modules_left
 from .written_constants import written_constants_as_buffers
@@ -105,6 +106,7 @@ def trace(
             "the model is a TorchScript module: pass the nn.Module it was made from, or an ExportedProgram."
         )
     model = _as_module(model)
+    check_weights(model)
     unpack_quantised(model)
     check_containers(inputs, kwargs)
     if inputs is None and not kwargs:

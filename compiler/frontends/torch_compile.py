@@ -31,6 +31,7 @@ from .kept_state import kept_state
 from .module_view import is_torchscript
 from .quiet import quiet_rejection
 from .sharded_graph import is_sharded, local_graph
+from .torchao_weights import check_weights
 
 
 class TorchCompileBackend:
@@ -142,6 +143,7 @@ def compiled_when_called(
         )
     compiled: Any = torch.compile(model, backend=backend)
     object.__setattr__(compiled, "graphs", backend.graphs)
+    check_weights(_module_of(model))
     if inputs is None and kwargs is None:
         return compiled
     check_containers(inputs, kwargs)

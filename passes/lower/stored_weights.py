@@ -249,7 +249,9 @@ def _combined(steps: torch.Tensor, factors: torch.Tensor, values: torch.Tensor) 
 def _in_blocks(scale: torch.Tensor) -> torch.Tensor:
     """A scale in which one number stands for each block of equal ones: [1, 1, 2, 2] is [1, 2]."""
     for dim, size in enumerate(scale.shape):
-        differs = (scale.diff(dim=dim) != 0).movedim(dim, 0).reshape(max(size - 1, 0), -1).any(1)
+        if size < 2:
+            continue
+        differs = (scale.diff(dim=dim) != 0).movedim(dim, 0).flatten(1).any(1) if scale.dim() > 1 else scale.diff() != 0
         length = math.gcd(size, *(differs.nonzero().flatten() + 1).tolist())
         if length > 1:
             scale = scale.unflatten(dim, (size // length, length)).select(dim + 1, 0)
