@@ -25,9 +25,10 @@ from .converters import with_registered
 from .debugging import dump_folder
 from .lowering_passes import with_passes
 from .made import remember
-from .mistakes import InvalidType, InvalidValue
+from .mistakes import InvalidType, InvalidValue, python_errors
 
 
+@python_errors
 def compile(
     module: Any,
     ir: str = "default",
@@ -72,6 +73,7 @@ def compile(
     return _compiled(module, args, kwargs, options, ir)
 
 
+@python_errors
 def compile_program(
     exported_program: Any,
     inputs: Any = None,
@@ -151,6 +153,7 @@ def _raise(error: Exception, *args: Any) -> None:
     raise error
 
 
+@python_errors
 def trace(
     mod: torch.nn.Module,
     inputs: Any = None,
@@ -172,6 +175,7 @@ def trace(
     return trace_model(mod, args or (), kwargs).exported
 
 
+@python_errors
 def serialized_engine(
     exported_program: Any,
     inputs: Any = None,
@@ -219,6 +223,7 @@ def _input_names(program: ExportedProgram, args: Any, kwargs: Mapping[str, Any] 
     return (positionals if args is None else tuple(args)), keywords
 
 
+@python_errors
 def method_engine(
     module: Any,
     method_name: str = "forward",

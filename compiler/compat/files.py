@@ -28,7 +28,7 @@ from ..runtime.saving.save import save as save_module
 from ..runtime.whole_file import path_of, write_archive, write_whole
 from .arguments import named, positional
 from .made import remember
-from .mistakes import InvalidType, InvalidValue
+from .mistakes import InvalidType, InvalidValue, python_errors
 
 FORMATS = ("exported_program", "torchscript", "aot_inductor")
 
@@ -56,6 +56,7 @@ class CompiledProgram(ExportedProgram):
         return self.compiled
 
 
+@python_errors
 def save(
     module: Any,
     file_path: str | os.PathLike[str] = "",
@@ -157,6 +158,7 @@ def _package(program: ExportedProgram, target: Path, configs: Any) -> None:
     torch._inductor.aoti_compile_and_package(program, package_path=os.fspath(target), inductor_configs=configs)
 
 
+@python_errors
 def load(file_path: str | os.PathLike[str] = "", extra_files: dict[str, Any] | None = None, **options: Any) -> Any:
     """Read what `save` wrote: an ExportedProgram, whose `module()` is called like the model, or a ScriptModule.
 

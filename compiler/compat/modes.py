@@ -214,8 +214,10 @@ class weight_streaming(AbstractContextManager[Any]):
 
     @device_budget.setter
     def device_budget(self, nbytes: int) -> None:
-        if not isinstance(nbytes, int) or nbytes < 0:
-            raise InvalidType(f"device_budget is {nbytes!r}: give bytes, as a whole number of at least 0.")
+        if not isinstance(nbytes, int):
+            raise InvalidType(f"device_budget is {nbytes!r}: give bytes, as a whole number.")
+        if nbytes < 0:
+            raise NotPossible(f"device_budget is {nbytes}: give bytes, as a whole number of at least 0.")
         if not any(map(_streams, self._parts)):
             raise NotPossible("no engine streams weights: compile with enable_weight_streaming=True.")
         total = self.total_device_budget

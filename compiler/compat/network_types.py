@@ -6,17 +6,24 @@ from typing import Any
 
 from ..tensorrt.loader import TensorRTNotFound, load
 
+_CLASSES = {
+    "TRTNetwork": "INetworkDefinition",
+    "TRTTensor": "ITensor",
+    "TRTLayer": "ILayer",
+    "TRTDataType": "DataType",
+    "TRTElementWiseOp": "ElementWiseOperation",
+}
 
-def _of(name: str) -> Any:
-    """A class of TensorRT's; without TensorRT, a class that nothing is an object of."""
+
+def network_type(name: str) -> Any:
+    """A class of TensorRT's; without TensorRT, a class that nothing is an object of.
+
+    Raises:
+        AttributeError: it is none of these.
+    """
+    if name not in _CLASSES:
+        raise AttributeError(name)
     try:
-        return getattr(load().module, name)
+        return getattr(load().module, _CLASSES[name])
     except TensorRTNotFound:
         return type(name, (), {})
-
-
-TRTNetwork = _of("INetworkDefinition")
-TRTTensor = _of("ITensor")
-TRTLayer = _of("ILayer")
-TRTDataType = _of("DataType")
-TRTElementWiseOp = _of("ElementWiseOperation")

@@ -18,11 +18,12 @@ from ..runtime.compiled_module import CompiledModule
 from .arguments import named, positional
 from .files import CompiledProgram
 from .made import remember
-from .mistakes import InvalidType, InvalidValue, NotPossible
+from .mistakes import InvalidType, InvalidValue, NotPossible, python_errors
 from .modes import compiled_modules
 from .tools import check_output_equal
 
 
+@python_errors
 def refit_module_weights(
     compiled_module: Any,
     new_weight_module: ExportedProgram,

@@ -24,7 +24,7 @@ from .engine_caches import DiskEngineCache
 from .enums import dtype as DType
 from .input import Input
 from .logs import LOGGER
-from .mistakes import InvalidType, NotPossible
+from .mistakes import InvalidType, InvalidValue, NotPossible
 
 COSINE_THRESHOLD = 0.99
 """From which cosine on results count as alike."""
@@ -77,6 +77,8 @@ def prepare_inputs(inputs: Any, disable_memory_format_check: bool = False) -> An
             return Input.from_tensor(torch.tensor(leaf))
         if isinstance(leaf, torch.Tensor):
             return Input.from_tensor(leaf, disable_memory_format_check)
+        if not isinstance(leaf, Input | None):
+            raise InvalidValue(f"an input is a {type(leaf).__name__}: give tensors, numbers or Inputs, in containers.")
         return leaf
 
     return pytree.tree_map(prepared, inputs)

@@ -11,11 +11,12 @@ import torch
 from ..tensorrt.loader import load as load_tensorrt
 from .compilation import compile, compile_program
 from .files import load, save
-from .mistakes import InvalidValue, NotPossible
+from .mistakes import InvalidValue, NotPossible, python_errors
 
 _NOT_THERE = frozenset({"enable_cross_compile_for_windows", "use_python_runtime", "lazy_engine_init"})
 
 
+@python_errors
 def cross_compile_for_windows(
     module: Any,
     file_path: str | os.PathLike[str] = "",
@@ -45,6 +46,7 @@ def cross_compile_for_windows(
     save(compile(module, "dynamo", inputs, arg_inputs=arg_inputs, kwarg_inputs=kwarg_inputs, **chosen), file_path)
 
 
+@python_errors
 def cross_compile_program_for_windows(
     exported_program: Any,
     inputs: Any = None,

@@ -297,3 +297,26 @@ def test_importing_it_needs_no_compiler_of_pytorch() -> None:
         "assert not {'torch._dynamo', 'tensorrt', 'tensorrt_rtx'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "kinds"),
+    [
+        (lambda: torch_tensorrt.compile(Two(), ir="other", inputs=[X]), (ValueError, RuntimeError)),
+        (lambda: torch_tensorrt.compile(Two(), inputs=[X], arg_inputs=[X]), (AssertionError, ValueError)),
+        (lambda: torch_tensorrt.compile(Two(), ir="dynamo"), (AssertionError, ValueError)),
+        (lambda: torch_tensorrt.compile(Two(), inputs=[X], optimization_level=9), (ValueError,)),
+        (lambda: torch_tensorrt.compile(Two(), inputs=[X], unheard_of=1), (ValueError,)),
+        (lambda: torch_tensorrt.compile(Two(), inputs=[X], device=torch_tensorrt.Device("dla:0")), (RuntimeError,)),
+        (
+            lambda: torch_tensorrt.compile(
+                Two(), inputs=[X], require_full_compilation=True, torch_executed_ops={"aten.relu"}
+            ),
+            (AssertionError, ValueError, RuntimeError),
+        ),
+    ],
+)
+def test_mistakes_are_errors_of_pythons_too(call: Any, kinds: Any) -> None:
+    for kind in (*kinds, tp.UserError):
+        with pytest.raises(kind):
+            call()

@@ -1,5 +1,10 @@
 """The names of `torch_tensorrt.dynamo.types`."""
 
-from trt_passes.compiler.compat.network_types import TRTDataType, TRTElementWiseOp, TRTLayer, TRTNetwork, TRTTensor
+from typing import Any
 
-__all__ = ["TRTDataType", "TRTElementWiseOp", "TRTLayer", "TRTNetwork", "TRTTensor"]
+from trt_passes.compiler.compat.network_types import network_type
+
+
+def __getattr__(name: str) -> Any:
+    # TensorRT is imported when it is first asked for.
+    return network_type(name)
