@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import UserError, did_you_mean
 from ..ir.input import Input
+from ..ir.least_values import lower_least_values
 from ..ir.left_out import check_unchanged
 from ..ir.program import Program
 from ..ir.symbols import example_size, expression
@@ -31,7 +32,9 @@ def adopted(exported: ExportedProgram, inputs: Sequence[Any] | None, kwargs: Map
     """
     check_containers(inputs, kwargs)
     if inputs is None and not kwargs:
-        return _checked(stamped(Program(exported, own_inputs(exported))))
+        program = stamped(Program(exported, own_inputs(exported)))
+        lower_least_values(program.exported, program.exported.range_constraints)
+        return _checked(program)
     call = (tuple(inputs or ()), _in_order(exported, kwargs or {}))
     given = pytree.tree_leaves(call, is_leaf=is_declared)
     leaves = [as_leaf(value) for value in given]

@@ -13,6 +13,7 @@ from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 from ..errors import UserError
 from ..ir.annotations import annotate_node
 from ..ir.input import Input, profile_count
+from ..ir.least_values import lower_least_values
 from ..ir.program import Program
 from ..ir.symbols import example_size, finite
 from .size_decisions import advice_on_number, line_of_limit, line_of_number
@@ -124,6 +125,7 @@ def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...], tried: boo
         # torch.export assumes sizes of at least 2 while tracing; a declared 0 or 1 holds as much as with Dim(min=…).
         if limits is not None and low <= 1 and limits.lower <= 2:
             constraints[symbol] = ValueRanges(low, limits.upper)
+    lower_least_values(stamped_program.exported, constraints)
     return stamped_program
 
 

@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Graph
 
+from .least_values import lower_least_values
 from .program import Program, copy_graph, rebuild
 from .returned_inputs import with_views_of_returned_inputs
 from .single_views import with_single_views
@@ -25,7 +26,9 @@ def retraced(exported: ExportedProgram, table: Mapping[Any, Callable[..., Any]] 
     """The program after `run_decompositions`; with no table, only operators that work in place are replaced."""
     if Program(exported).mutates:
         exported = with_plain_names(with_single_views(with_views_of_returned_inputs(exported)))
-    return with_plain_names(exported.run_decompositions(dict(table)))
+    found = with_plain_names(exported.run_decompositions(dict(table)))
+    lower_least_values(found, found.range_constraints)
+    return found
 
 
 def with_plain_names(exported: ExportedProgram) -> ExportedProgram:
