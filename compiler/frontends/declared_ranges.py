@@ -16,6 +16,7 @@ from ..ir.input import Input, profile_count
 from ..ir.least_values import lower_least_values
 from ..ir.program import Program
 from ..ir.symbols import example_size, finite
+from .default_types import write_default_types
 from .size_decisions import advice_on_number, line_of_limit, line_of_number
 
 Declared = tuple[tuple[int, int, int], ...]
@@ -130,8 +131,12 @@ def with_inputs(exported: ExportedProgram, inputs: tuple[Input, ...], tried: boo
 
 
 def stamped(program: Program) -> Program:
-    """The program with every op node annotated with its own name, which tells later where a node comes from."""
+    """The program with every op node annotated with its own name, which tells later where a node comes from.
+
+    What it makes has the types that it had when it was traced, whatever PyTorch's default type is later.
+    """
     program = program.copy()
+    write_default_types(program)
     for node in program.op_nodes:
         annotate_node(node, origin=node.name)
     return program

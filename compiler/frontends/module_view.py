@@ -6,19 +6,22 @@ import functools
 import inspect
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.fx import GraphModule, Interpreter
+from torch.fx import GraphModule, Interpreter, Node
 from torch.fx import traceback as fx_traceback
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 
 from ..errors import UserError, did_you_mean
+from .modes import Modes
 
 _STATE = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+_NO_MODES: Mapping[str, Modes] = MappingProxyType({})
 _ROOT = re.compile(r"^[LG]\['\w+'\]\.?")
 
 
@@ -75,14 +78,28 @@ def interpreted(module: GraphModule) -> nn.Module:
     return ModuleView(module, forward)
 
 
-def run_with_lines(module: GraphModule, *args: Any) -> Any:
-    """The results of a graph; what is traced meanwhile gets the lines and modules that the graph's nodes name."""
+def run_with_lines(module: GraphModule, *args: Any, modes: Mapping[str, Modes] = _NO_MODES) -> Any:
+    """The results of a graph; what is traced meanwhile gets the lines and modules that the graph's nodes name.
+
+    Nodes whose names have `modes` are run with these on.
+    """
     with fx_traceback.preserve_node_meta():
-        return _WithoutCheckpoints(module).run(*args)
+        return _WithoutCheckpoints(module, modes).run(*args)
 
 
 class _WithoutCheckpoints(Interpreter):
     """Runs parts that are computed again for gradients as others, which they are without gradients."""
+
+    def __init__(self, module: GraphModule, modes: Mapping[str, Modes] = _NO_MODES) -> None:
+        super().__init__(module)
+        self._modes = modes
+
+    def run_node(self, n: Node) -> Any:
+        modes = self._modes.get(n.name)
+        if modes is None:
+            return super().run_node(n)
+        with modes.entered():
+            return super().run_node(n)
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target is torch.ops.higher_order.tag_activation_checkpoint:

@@ -26,6 +26,7 @@ from .exported_program import example_arguments, state_of
 from .given_arguments import check_signature, hint_at_shapes, is_declared
 from .kept_state import kept_values
 from .made_tensors import Made, RecordedFactories, written_by
+from .modes import Modes
 from .module_view import ModuleView, run_with_lines
 from .python_state import Place
 
@@ -62,7 +63,7 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
     @functools.wraps(model.forward)
     def forward(*args: Any, **keywords: Any) -> Any:
         values = _leaves(signature.bind(*args, **keywords))
-        results = run_with_lines(module, *(values[path] for path in tracer.paths))
+        results = run_with_lines(module, *(values[path] for path in tracer.paths), modes=tracer.modes)
         return pytree.tree_unflatten(list(results), tracer.structure)
 
     return ModuleView(module, forward)
@@ -101,7 +102,8 @@ _CONSTANT = "_tensor_constant"
 class _CallTracer(Tracer):
     """Traces one call: every tensor in its arguments is an input of the graph, and every leaf of its result an output.
 
-    `paths` say where in the arguments the inputs are, and `structure` is that of the result.
+    `paths` say where in the arguments the inputs are, and `structure` is that of the result. `modes` are those that the
+    model turns on, by the names of nodes that were made meanwhile.
     """
 
     paths: tuple[str, ...]
@@ -113,6 +115,8 @@ class _CallTracer(Tracer):
         self._factories = RecordedFactories(self) if records_factories else nullcontext()
         self._made = Made()
         self._used: dict[int, tuple[torch.Tensor, int]] = {}
+        self.modes: dict[str, Modes] = {}
+        self._usual = Modes.now()
         self.paths = tuple(path for path, leaf in _leaves(given).items() if _is_tensor(leaf))
         self.record_stack_traces = True
         # Else a model that writes to a buffer does so while it is traced, and no more.
@@ -122,6 +126,14 @@ class _CallTracer(Tracer):
         """The function to trace and its arguments: the call, with its inputs as they are needed."""
         inputs = [self.create_proxy("placeholder", f"input_{i}", (), {}) for i in range(len(self.paths))]
         return lambda *proxies: self._results(proxies), inputs
+
+    def create_node(self, *args: Any, **kwargs: Any) -> Node:
+        """A node, of which the modes are noted that are on."""
+        node = super().create_node(*args, **kwargs)
+        modes = Modes.now()
+        if modes != self._usual:
+            self.modes[node.name] = modes
+        return node
 
     def proxy(self, node: Node) -> Proxy:
         """What stands for a node's result in the model's code."""
