@@ -1,11 +1,12 @@
 """What becomes of every architecture of transformers: docs/models.md, "Every architecture of transformers".
 
-    python benchmarks/sweep.py [KIND ...] [--timm] [--processes 2] [--limit 240] [--seconds N] [--executor reference]
+    python benchmarks/sweep.py [NAME ...] [--heads | --timm] [--processes 2] [--limit 240] [--seconds N] [--count N]
 
 Needs `pip install -e .[rtx,bench]`, and timm for `--timm`. Each kind of model (sweep_models.py says which, and how they
-are made small) is exported, compiled, called and compared with PyTorch in a process of its own with a limit of seconds.
-Results go to benchmarks/sweep.jsonl (sweep_timm.jsonl), a line per model as soon as it is known; what is there is not
-measured again unless it is named, or `--again` is given. `python -m docs.generate` makes the page of it.
+are made small), with `--heads` each class of a task beside those, is exported, compiled, called and compared with
+PyTorch in a process of its own with a limit of seconds. Results go to benchmarks/sweep.jsonl (sweep_heads.jsonl,
+sweep_timm.jsonl), a line per model as soon as it is known; what is there is not measured again unless it is named, or
+`--again` is given. `python -m docs.generate` makes the page of it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-RESULTS, TIMM_RESULTS = FOLDER / "sweep.jsonl", FOLDER / "sweep_timm.jsonl"
+RESULTS, HEADS_RESULTS, TIMM_RESULTS = (FOLDER / f"sweep{part}.jsonl" for part in ("", "_heads", "_timm"))
 sys.path.insert(0, str(FOLDER))
 
 OUTCOMES = (
@@ -65,7 +66,7 @@ def measure(kind: str, class_name: str, options: argparse.Namespace) -> dict[str
 
             sample = made_by_timm(kind, "cuda" if options.executor == "tensorrt" else "cpu")
         else:
-            sample = made(kind, class_name)
+            sample = made(class_name, kind) if options.heads else made(kind, class_name)
     except NotMade as error:
         return {"outcome": "not made", "words": str(error)}
     model, inputs = sample.model, dict(sample.inputs)
@@ -228,12 +229,14 @@ def main(arguments: Iterable[str] | None = None) -> None:
     )
     parser.add_argument("--executor", default="reference", choices=("reference", "tensorrt", "pytorch"))
     parser.add_argument("--timm", action="store_true", help="150 models of timm instead")
+    parser.add_argument("--heads", action="store_true", help="classes of tasks instead, such as BertForMaskedLM")
+    parser.add_argument("--count", type=int, help="no more models than this")
     parser.add_argument("--again", action="store_true", help="forget what is in the file of rows")
     parser.add_argument("--results", help="file of rows to add to")
     parser.add_argument("--logs", default="/tmp/trt-passes-sweep", help="folder for what each model printed")
     parser.add_argument("--part", default="1/1", help="2/3: the second third of what is left")
     options = parser.parse_args(list(arguments) if arguments is not None else None)
-    results = Path(options.results or (TIMM_RESULTS if options.timm else RESULTS))
+    results = Path(options.results or (TIMM_RESULTS if options.timm else HEADS_RESULTS if options.heads else RESULTS))
     options.results = str(results)
     if options.again:
         results.unlink(missing_ok=True)
@@ -243,15 +246,15 @@ def main(arguments: Iterable[str] | None = None) -> None:
         classes = dict.fromkeys(timm_models(), "")
     else:
         import transformers  # noqa: F401  here, so that every process has it
-        from sweep_models import model_classes
+        from sweep_models import head_classes, model_classes
 
-        classes = model_classes()
+        classes = head_classes() if options.heads else model_classes()
     known = rows(results)
     chosen = {kind: classes[kind] for kind in options.kinds} or {
         kind: name for kind, name in classes.items() if kind not in known
     }
     part, parts = (int(text) for text in options.part.split("/"))
-    sweep(dict(list(chosen.items())[part - 1 :: parts]), options)
+    sweep(dict(list(chosen.items())[: options.count][part - 1 :: parts]), options)
     counts = Counter(row["outcome"] for row in rows(results).values())
     print(", ".join(f"{counts[name]} {name}" for name in OUTCOMES), f"on {platform.machine()}")
 

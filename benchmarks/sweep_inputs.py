@@ -11,7 +11,7 @@ import torch
 from sweep_configs import first, is_size, parts
 from torch import nn
 
-VOCABULARY, BATCH, LENGTH, PATCHES = 320, 2, 12, 4
+VOCABULARY, BATCH, LENGTH, PATCHES, CHOICES = 320, 2, 12, 4, 3
 
 Inputs = dict[str, torch.Tensor]
 
@@ -26,6 +26,9 @@ def candidates(model: nn.Module) -> Iterator[Inputs]:
     seen_ids = [name for name in ("input_ids", "decoder_input_ids") if name in names]
     decodes = "decoder_input_ids" in names
     main = main if main in names else (seen_ids or names)[0]
+    if type(model).__name__.endswith("ForMultipleChoice"):
+        choices = torch.stack([tokens(config) for _ in range(CHOICES)], 1)
+        yield {"input_ids": choices, "attention_mask": torch.ones_like(choices)}
     for given in _main_inputs(main, config):
         inputs = dict(given)
         if decodes and getattr(config, "is_encoder_decoder", False):

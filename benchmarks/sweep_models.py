@@ -7,6 +7,8 @@ the likeliest inputs that it takes (sweep_inputs.py).
 from __future__ import annotations
 
 import copy
+import hashlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +48,29 @@ def model_classes() -> dict[str, str]:
         for kind, names in table.items():
             found.setdefault(kind, names if isinstance(names, str) else names[0])
     return dict(sorted(found.items()))
+
+
+def head_classes() -> dict[str, str]:
+    """Every other class of a task, with its kind of model: one of each task after the other, in the order of a hash.
+
+    So as many as there is time for are a sample of all tasks.
+    """
+    from transformers.models.auto import modeling_auto
+
+    stands = set(model_classes().values())
+    tasks = []
+    for name, table in sorted(vars(modeling_auto).items()):
+        if name.endswith("_MAPPING_NAMES") and name not in ("CONFIG_MAPPING_NAMES", "MODEL_MAPPING_NAMES"):
+            pairs = [
+                (each, kind) for kind, names in table.items() for each in ([names] if isinstance(names, str) else names)
+            ]
+            tasks.append(sorted(pairs, key=lambda pair: hashlib.sha256(pair[0].encode()).hexdigest()))
+    found: dict[str, str] = {}
+    for turn in itertools.zip_longest(*tasks):
+        for pair in turn:
+            if pair is not None and pair[0] not in stands:
+                found.setdefault(*pair)
+    return found
 
 
 def made(kind: str, class_name: str) -> Made:

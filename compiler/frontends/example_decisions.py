@@ -292,7 +292,23 @@ def with_decisions(exported: ExportedProgram, is_wanted: bool) -> ExportedProgra
         else:
             raise NotWanted(line_of(node))
     exported.graph_module.recompile()
+    _forget_examples(exported)
     return exported
+
+
+def _forget_examples(exported: ExportedProgram) -> None:
+    """Free the examples' values, which PyTorch would go on computing with in every pass that makes a fake tensor.
+
+    It would copy constants, too, and it cannot copy those that are expanded.
+    """
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    for node in exported.graph.nodes:
+        for leaf in pytree.tree_leaves(node.meta.get("val")):
+            if isinstance(leaf, FakeTensor):
+                leaf.real_tensor = None
+                mode, converter = leaf.fake_mode, leaf.fake_mode.fake_tensor_converter.meta_converter
+                mode.propagate_real_tensors = converter.copy_data = converter.describer.copy_data = False
 
 
 def _compared(node: Node) -> Node | None:

@@ -37,6 +37,19 @@ class BlocksOfAList(nn.Module):
         return x @ mask + sum(torch.arange(3).tolist())
 
 
+class ExpandsAWeight(nn.Module):
+    """What is folded into an expanded constant is not copied as the examples were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = torch.tensor([4, 4])[0]
+        x = x + self.weight.expand(4, 8) if rows == 4 else x
+        return x * torch.arange(0, rows).sum()
+
+
 class CountsInPlace(nn.Module):
     """PyTorch runs `index_add_` twice where it computes with numbers while it traces."""
 
@@ -102,7 +115,8 @@ class Random(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "shape"), [(PadsByBuffers(), (1, 2, 8)), (BlocksOfAList(), (2, 5)), (CountsInPlace(), (20, 2))]
+    ("model", "shape"),
+    [(PadsByBuffers(), (1, 2, 8)), (BlocksOfAList(), (2, 5)), (CountsInPlace(), (20, 2)), (ExpandsAWeight(), (4, 8))],
 )
 def test_what_constants_decide_is_followed(model: nn.Module, shape: tuple[int, ...], tmp_path: Path) -> None:
     x = torch.randn(shape)
