@@ -12,6 +12,15 @@ from .markdown import table
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
+CHECKS = (
+    "Beside one engine there may be checks: the model asks that a value is so and else raises (`assert "
+    "ids.max() < n`), or it decides by a value and was compiled for what it decides on the example inputs. The engine "
+    "computes the value, and PyTorch compares it and raises, which an engine cannot. All that outputs are made of is "
+    "in the engine, but the call waits for the value, so these models are counted apart. Checks that hold for all "
+    "inputs are left out: those of constants, and what is so of any count, place or clamped number."
+)
+"""What "beside which PyTorch only checks values" means."""
+
 OUTCOMES = {
     "one engine": "right, in one engine with nothing left over",
     "one engine, checks": "right, in one engine, beside which PyTorch only checks values, as the model asks",
@@ -30,10 +39,14 @@ _RIGHT = ("one engine", "one engine, checks", "several", "pytorch")
 
 def architecture_blocks() -> dict[str, str]:
     """The block by its name."""
-    return {"architectures": section(_rows("sweep.jsonl"), _rows("sweep_timm.jsonl"))}
+    return {"architectures": section(_rows("sweep.jsonl"), _rows("sweep_heads.jsonl"), _rows("sweep_timm.jsonl"))}
 
 
-def section(transformers: Mapping[str, Mapping[str, Any]], timm: Mapping[str, Mapping[str, Any]]) -> str:
+def section(
+    transformers: Mapping[str, Mapping[str, Any]],
+    heads: Mapping[str, Mapping[str, Any]],
+    timm: Mapping[str, Mapping[str, Any]],
+) -> str:
     """The section: what became of how many, and of which, with the reasons."""
     parts = [
         "## Every architecture of transformers",
@@ -44,7 +57,15 @@ def section(transformers: Mapping[str, Mapping[str, Any]], timm: Mapping[str, Ma
         "when each weight changes in its last digit, it is right if it is at most four times as far off as that, in "
         "order and sorted.",
         *_tables(transformers, "python benchmarks/sweep.py"),
+        CHECKS,
     ]
+    if heads:
+        parts += [
+            "## Classes of tasks",
+            "A sample of the other classes of transformers' auto-mappings, of which one of each task comes first "
+            "(such as `RfDetrForInstanceSegmentation`), compiled and compared in the same way.",
+            *_tables(heads, "python benchmarks/sweep.py --heads --count 60"),
+        ]
     if timm:
         parts += [
             "## Models of timm",
@@ -100,7 +121,7 @@ def _tables(rows: Mapping[str, Mapping[str, Any]], command: str) -> Iterable[str
 
 def _names(rows: Mapping[str, Mapping[str, Any]], outcome: str) -> str:
     names = [kind for kind, row in rows.items() if row["outcome"] == outcome]
-    return ", ".join(names) if outcome != "not made" else "see `benchmarks/sweep.jsonl`"
+    return ", ".join(names) if outcome != "not made" else "see `benchmarks/sweep*.jsonl`"
 
 
 def _by_reason(rows: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import sympy
 import torch
 from torch.fx import Graph, Node
 
@@ -15,9 +16,11 @@ from ...compiler.ir.decisions import is_decision
 from ...compiler.ir.graph import replace_node
 from ...compiler.ir.program import Program, bodies_of
 from ...compiler.ir.randomness import draws
-from ...compiler.ir.symbols import dims_of, product, same, same_size
+from ...compiler.ir.symbol_ranges import symbol_ranges
+from ...compiler.ir.symbols import Range, dims_of, product, same, same_size
 from ...compiler.pass_base import Context, Pass
 from .checked_values import asks_for_any, found_in_values, holds_by_itself, of_decided_numbers
+from .value_bounds import holds_for_all_values
 from .values import ASSERTIONS, remove_dead, same_layout, tensor_of
 
 aten = torch.ops.aten
@@ -28,7 +31,8 @@ class RemoveNoops(Pass):
     """Remove operators that return their input unchanged, assertions on sizes, and values that nothing reads.
 
     Sizes are checked where the compiled module is called. Assertions on values of tensors, and on sizes that depend on
-    them, stay and raise as in PyTorch, and so do those that hold what a model decided by a value when it was exported.
+    them, stay and raise as in PyTorch, and so do those that hold what a model decided by a value when it was exported;
+    not those that hold for all inputs, such as that no more of 12 elements are found than 12.
 
     A copy into another memory layout stays: the views behind it depend on it, and it costs TensorRT nothing. Adding a
     floating-point zero stays because it turns -0.0 into 0.0, and so does a copy without which the caller would get
@@ -48,10 +52,11 @@ class RemoveNoops(Pass):
         """Edit the graph in place."""
         graph, copies_count, found = program.graph, mutates(program.graph), found_in_values(program.graph)
         found -= of_decided_numbers(graph)
+        ranges = symbol_ranges(program)
         for node in program.op_nodes:
             source = _same_value(node) or _reshaped_back(node)
             if node.target in ASSERTIONS:
-                if not (is_decision(node) or _checks_values(node, found)):
+                if not _checks_values(node, found, ranges):
                     graph.erase_node(node)
             elif source is not None and (is_view(node) or (not copies_count and may_share(node, source))):
                 replace_node(node, source)
@@ -84,13 +89,15 @@ def _unread_draws(graph: Graph) -> list[str]:
     return [node.name for node in drawing]
 
 
-def _checks_values(node: Node, found: Container[Node]) -> bool:
+def _checks_values(node: Node, found: Container[Node], ranges: Mapping[sympy.Symbol, Range]) -> bool:
     """Whether an assertion can fail for values of tensors."""
     checked = node.args[0] if node.args else None
     if node.target is aten._assert_scalar.default:
-        return (
-            isinstance(checked, Node) and checked in found and not (holds_by_itself(checked) or asks_for_any(checked))
-        )
+        if not isinstance(checked, Node):
+            return is_decision(node)
+        if holds_for_all_values(checked, ranges):
+            return False
+        return is_decision(node) or (checked in found and not (holds_by_itself(checked) or asks_for_any(checked)))
     return isinstance(checked, Node) and node.target in (aten._assert_async.default, aten._assert_async.msg)
 
 

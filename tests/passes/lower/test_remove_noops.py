@@ -161,6 +161,49 @@ def test_assertions_on_values_stay() -> None:
     assert [op for op in ops(after) if "assert" in op] == [op for op in ops(before) if "assert" in op] != []
 
 
+def _lengths(x: torch.Tensor) -> torch.Tensor:
+    lengths = (x > 0).sum(dim=1)
+    torch._check(lengths.max().item() <= x.shape[1])
+    return x * 2
+
+
+def _place(x: torch.Tensor) -> torch.Tensor:
+    place = x.flatten().argmax().item()
+    torch._check(place < x.numel())
+    torch._check(x.topk(2)[1].max().item() <= x.shape[1] - 1)
+    return x * 2
+
+
+def _clamped(x: torch.Tensor) -> torch.Tensor:
+    torch._check(x[0, 0].long().clamp(1, 5).item() >= 1)
+    torch._check(torch.remainder(x.long(), 3).amax().item() < 3)
+    return x * 2
+
+
+def _unsure(x: torch.Tensor) -> torch.Tensor:
+    torch._check((x > 0).sum().item() <= x.shape[0])
+    torch._check(x.flatten().argmax().item() <= x.numel() - 2)
+    torch._check(x[0, 0].long().clamp(min=1).item() < 6)
+    return x * 2
+
+
+@pytest.mark.parametrize(
+    ("function", "stays"), [(_lengths, False), (_place, False), (_clamped, False), (_unsure, True)]
+)
+@pytest.mark.parametrize("is_dynamic", [False, True])
+def test_checks_that_hold_for_all_values_go(function: Function, stays: bool, is_dynamic: bool) -> None:
+    x = torch.tensor([[1.0, 2, 0, 0], [-1, 1, 3, 0]])
+    sizes = ({0: Dim("rows", max=8), 1: Dim("columns", min=2, max=9)},) if is_dynamic else None
+    before = program_of(function, [x], dynamic_shapes=sizes)
+    after = lowered(before, RemoveNoops())
+    assert any("assert" in op for op in ops(after)) is stays
+    if not stays:
+        assert_same(before, after, [x])
+        return
+    with pytest.raises(RuntimeError):
+        tp.compile(after, executor="reference", min_block_size=1)(x)
+
+
 def test_a_random_operator_that_nothing_reads_still_advances_the_generator() -> None:
     def function(x: torch.Tensor) -> torch.Tensor:
         torch.rand(3)
