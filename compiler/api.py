@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 
 from ..passes.annotate.exclusion import check_modules
 from .errors import NotWhole, UserError
-from .frontends.choice import front_end, traceable, with_defaults
+from .frontends.choice import argument_types, check_single, front_end, traceable, with_defaults
 from .frontends.exported_program import trace
 from .frontends.module_view import is_torchscript, method_of
 from .frontends.profiles import with_profiles
@@ -117,6 +117,8 @@ def compile(
         try:
             if chosen == "ts" and is_torchscript(model):
                 kwarg_inputs = with_defaults(model, inputs, kwarg_inputs)
+                if not settings.require_full_compilation:
+                    check_single(model)
             traced = traceable(model, chosen, inputs, kwarg_inputs)
             program = traced_program(model, traced, inputs, kwarg_inputs, decide_by_examples)
             check_modules(settings.torch_executed_modules, program, model)
@@ -152,7 +154,7 @@ def _as_worthy_script(
     Raises:
         NotWhole: the model was TorchScript, and is faster as it was, where both can run.
     """
-    script = _as_script(compiled)
+    script = _as_script(compiled, argument_types(model) if is_torchscript(model) else {})
     if is_torchscript(model) and not settings.require_full_compilation:
         from .frontends.exported_program import device_of
         from .frontends.torchscript.worth import is_timed, slower_whole
@@ -272,13 +274,13 @@ def traced_program(
         raise NotWhole(str(error)) from error
 
 
-def _as_script(compiled: Any) -> torch.jit.ScriptModule:
+def _as_script(compiled: Any, types: Mapping[str, str]) -> torch.jit.ScriptModule:
     report: Report = vars(compiled)["report"]
     try:
         from .runtime.measure.script_profiling import ScriptPart, ScriptProfiler
         from .runtime.saving.output_formats import torchscript_of
 
-        script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
+        script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported), types)
     except UserError as error:
         raise NotWhole(str(error)) from error
     object.__setattr__(script, "report", report)

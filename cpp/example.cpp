@@ -11,7 +11,10 @@
 #include <string>
 #include <vector>
 
-#include <torch/script.h>
+// Not torch/script.h, which holds all of PyTorch and takes a minute to compile.
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/jit/serialization/import.h>
+#include <torch/csrc/jit/serialization/pickle.h>
 
 int main(int count, char** words) {
   if (count < 4 || count > 5) {
@@ -25,7 +28,7 @@ int main(int count, char** words) {
     const std::vector<char> bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
     const std::vector<c10::IValue> inputs = torch::jit::pickle_load(bytes).toTupleRef().elements();
     std::vector<c10::IValue> results;
-    const torch::NoGradGuard no_grad;
+    const at::NoGradGuard no_grad;
     for (int call = 0; call < (count > 4 ? std::stoi(words[4]) : 1); ++call) results.push_back(model.forward(inputs));
     const std::vector<char> written = torch::jit::pickle_save(c10::ivalue::Tuple::create(results));
     std::ofstream(words[3], std::ios::binary).write(written.data(), static_cast<std::streamsize>(written.size()));

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <ATen/core/grad_mode.h>
 #include <torch/library.h>
-#include <torch/types.h>
 
 #include "graph.h"
 

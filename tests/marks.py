@@ -17,7 +17,7 @@ GPU = [
 """Of engines that run."""
 
 
-def some_long(names: Iterable[str], short: Collection[str]) -> list[Any]:
+def some_long(names: Iterable[Any], short: Collection[Any]) -> list[Any]:
     """Parameters of a test: those that are not `short` have the mark `long`."""
     return [pytest.param(name, marks=[] if name in short else [pytest.mark.long]) for name in names]
 

@@ -23,7 +23,7 @@ from torch.fx import GraphModule
 from ...passes.annotate.exclusion import check_modules, check_operator
 from ..api import traced_program
 from ..errors import Cancelled, NotWhole, UserError
-from ..frontends.choice import traceable
+from ..frontends.choice import check_single, traceable
 from ..frontends.exported_program import example_arguments
 from ..frontends.load_model import load_model
 from ..frontends.loaded_model import LoadedModel
@@ -194,6 +194,9 @@ def _compile(
         run = _Run(request, pipeline, progress, cancelled)
         try:
             if not resuming:
+                script_asked = request.output is not None and request.output.endswith(".ts")
+                if script_asked and is_torchscript(model.module) and not settings.require_full_compilation:
+                    check_single(model.module)
                 with held_back(), _counted(spent, "export"):
                     program = _trace(model)
                 check_modules(settings.torch_executed_modules, program, model.module)

@@ -42,6 +42,20 @@ def with_defaults(model: Any, inputs: Sequence[Any] | None, kwargs: Mapping[str,
     return {**defaults_of(model, len(inputs or ()), kwargs or {}), **(kwargs or {})}
 
 
+def check_single(model: Any) -> None:
+    """Raise NotWhole for a TorchScript module with methods that only a caller calls, which a graph would lose."""
+    from .torchscript.conversion import check_single
+
+    check_single(model)
+
+
+def argument_types(model: Any) -> Mapping[str, str]:
+    """The types of the arguments of TorchScript, by name, as it writes them."""
+    from .torchscript.conversion import Script
+
+    return {item.name: item.type.annotation_str for item in Script.of(model).arguments}
+
+
 def traceable(model: Any, chosen: str, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Any:
     """What `trace` takes for a model that one of "dynamo", "ts" and "fx" was chosen for.
 

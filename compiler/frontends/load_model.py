@@ -51,6 +51,8 @@ def load_model(name: str, trust: bool = False) -> LoadedModel:
     if path.suffix in (".pt", ".pth", ".ts", ".torchscript"):
         _require_file(name, path)
         return LoadedModel(name, _load_torchscript(name))
+    if _is_torchscript(path):  # other people's are called .jit, .jpt and so on
+        return LoadedModel(name, _load_torchscript(name))
     if not path.exists():
         raise UserError(f"there is no model {name!r}: give {FORMS}.")
     raise UserError(f"{name} is not a model that can be read: give {FORMS}.")
@@ -80,6 +82,15 @@ def _load_exported(name: str, trust: bool) -> ExportedProgram:
     exported = load_program(name, trust, extra)
     _require_model(name, extra)
     return exported
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether it is an archive with what `torch.jit.save` writes."""
+    try:
+        with ZipFile(path) as archive:
+            return any(name.partition("/")[2] == "constants.pkl" for name in archive.namelist())
+    except (BadZipFile, OSError):
+        return False
 
 
 def _load_torchscript(name: str) -> torch.nn.Module:

@@ -1,13 +1,20 @@
 """Compiled TorchScript without Python: the library and the example in `cpp/`, built and run on the CPU.
 
-`make cpp` runs this file, and builds into `build/cpp` what takes minutes; elsewhere it is skipped.
+Both are compiled without optimization wherever there is a C++ compiler; what was built of the same sources before is
+used again. `make cpp` builds them with CMake instead, as users do, and runs the long tests, too.
 """
 
 from __future__ import annotations
 
 import copy
+import fcntl
+import functools
+import hashlib
 import os
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +26,84 @@ from torch.utils import _pytree as pytree
 
 from tests.compiler.frontends.torchscript.programs import Attributes, Kept, Rounds, ShortLayers, Texts
 from tests.compiler.frontends.torchscript.test_blocks import PROGRAMS
+from tests.marks import some_long
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "cpp"
 
+COMPILER = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")
+
 pytestmark = [
-    pytest.mark.skipif("TRT_PASSES_CPP" not in os.environ, reason="TRT_PASSES_CPP is not set: `make cpp` builds cpp/"),
+    pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler: install g++"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore:`torch.jit"),
 ]
 
 
-@pytest.fixture(scope="module")
+@functools.cache
 def example() -> Path:
     """The program, built if what it is made of changed."""
+    return built_by_cmake() if "TRT_PASSES_CMAKE" in os.environ else built_at_once()
+
+
+def built_by_cmake() -> Path:
+    """As docs/torchscript.md says."""
     prefix = f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"
-    for command in (
-        ["cmake", "-S", str(ROOT / "cpp"), "-B", str(BUILD), "-DCMAKE_BUILD_TYPE=Release", prefix],
-        ["cmake", "--build", str(BUILD)],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    said_by("cmake", "-S", str(ROOT / "cpp"), "-B", str(BUILD), "-DCMAKE_BUILD_TYPE=Release", prefix)
+    said_by("cmake", "--build", str(BUILD))
     return BUILD / "trt_passes_example"
 
 
-def run(example: Path, script: Any, inputs: tuple[Any, ...], folder: Path, calls: int = 1) -> Any:
+def built_at_once() -> Path:
+    """Without optimization, and the library as one file, so that PyTorch's headers are read once for it.
+
+    The folder is named after all that is compiled, by what, and appears with everything in it.
+    """
+    sources = sorted((ROOT / "cpp").iterdir())
+    library = [path for path in sources if path.suffix == ".cpp" and path.stem != "example"]
+    torch_folder = Path(torch.__file__).parent
+    flags = ["-std=c++20", "-O0", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+    includes = [torch_folder / "include", torch_folder / "include" / "torch" / "csrc" / "api" / "include"]
+    flags += [word for folder in includes for word in ("-isystem", str(folder))]
+    links = [f"-L{torch_folder / 'lib'}", f"-Wl,-rpath,{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10"]
+    version = said_by(str(COMPILER), "--version")
+    whole = repr((version, torch.__version__, torch.version.git_version, flags, links))
+    whole += "".join(f"{path.name}\n{path.read_text()}" for path in sources)
+    folder = BUILD / hashlib.sha256(whole.encode()).hexdigest()[:16]
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "lock").open("w") as lock:  # several processes run tests
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            build_into(folder, library, flags, links)
+    return folder / "trt_passes_example"
+
+
+def build_into(folder: Path, library: Sequence[Path], flags: Sequence[str], links: Sequence[str]) -> None:
+    """The program and the library in a folder, or nothing."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished_name:
+        unfinished = Path(unfinished_name, "build")
+        unfinished.mkdir()
+        together = unfinished / "together.cpp"
+        together.write_text("".join(f'#include "{path}"\n' for path in library))
+        lib, program = unfinished / "libtrt_passes_operators.so", unfinished / "trt_passes_example"
+        said_by(str(COMPILER), *flags, "-shared", "-fPIC", str(together), "-o", str(lib), *links)
+        named = ["-Wl,--no-as-needed", f"-L{unfinished}", "-ltrt_passes_operators", "-Wl,-rpath,$ORIGIN"]
+        said_by(str(COMPILER), *flags, str(ROOT / "cpp" / "example.cpp"), "-o", str(program), *links, *named)
+        unfinished.replace(folder)
+
+
+def said_by(*command: str) -> str:
+    """What a command writes; it has to succeed."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    return result.stdout
+
+
+def run(script: Any, inputs: tuple[Any, ...], folder: Path, calls: int = 1) -> Any:
     """What calls of a saved model return there."""
     torch.jit.save(script, folder / "model.ts")
     torch.save(inputs, folder / "inputs.pt")
     files = [str(folder / name) for name in ("model.ts", "inputs.pt", "results.pt")]
-    done = subprocess.run([str(example), *files, str(calls)], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(example()), *files, str(calls)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return torch.load(folder / "results.pt", weights_only=False)  # C++ marks lists with functions of PyTorch's
 
@@ -69,14 +125,14 @@ class Picture(nn.Module):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("rows", [1, 3, 6])
-def test_sizes(example: Path, tmp_path: Path, rows: int) -> None:
+@pytest.mark.parametrize("rows", some_long([1, 3, 6], [3]))
+def test_sizes(tmp_path: Path, rows: int) -> None:
     model = Picture().eval()
     images = tp.Input(min_shape=(1, 3, 8, 8), opt_shape=(3, 3, 8, 8), max_shape=(6, 3, 8, 8))
     compiled = tp.compile(model, [images], ir="ts", min_block_size=1)
     assert compiled.report.verdicts["trt"] > 10
     x = torch.randn(rows, 3, 8, 8)
-    (found,) = run(example, compiled, (x,), tmp_path)
+    (found,) = run(compiled, (x,), tmp_path)
     torch.testing.assert_close(list(found), list(model(x)), rtol=1e-4, atol=1e-4)
 
 
@@ -84,34 +140,36 @@ ROWS = torch.linspace(-2, 2, 8).reshape(2, 4)
 WHOLE = {
     "state": (Kept, (ROWS,)),
     "constants": (lambda: Attributes(bias=True), (ROWS,)),
-    "recurrent": (ShortLayers, (ROWS.repeat(3, 1, 1), None)),
+    "recurrent layers": (ShortLayers, (ROWS.repeat(3, 1, 1), None)),
     "dictionaries": (Texts, (ROWS,)),
     "loops": (Rounds, (ROWS, 5)),
 }
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", [*WHOLE, *PROGRAMS])
-def test_torchscript(example: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", some_long([*WHOLE, *PROGRAMS], ["state", "recurrent layers", "dictionaries", "counting"])
+)
+def test_torchscript(tmp_path: Path, name: str) -> None:
     kind, inputs = {**PROGRAMS, **WHOLE}[name]
     script = torch.jit.script(kind().eval())
     original = copy.deepcopy(script)
     compiled = tp.compile(script, list(inputs), min_block_size=1)
     assert compiled.report.verdicts["trt"]
-    found = run(example, compiled, inputs, tmp_path, calls=4)
+    found = run(compiled, inputs, tmp_path, calls=4)
     for result in found:
         expected = original(*copy.deepcopy(inputs))
         first, second = pytree.tree_leaves(result), pytree.tree_leaves(expected)
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
 
 
-def test_what_only_python_has(example: Path, tmp_path: Path) -> None:
+def test_what_only_python_has(tmp_path: Path) -> None:
     engine = tp.convert_to_engine(nn.Linear(4, 4).eval(), [ROWS])
     torch.jit.save(tp.embed_engine_in_new_module(engine), tmp_path / "model.ts")
     torch.save((ROWS,), tmp_path / "inputs.pt")
     files = [str(tmp_path / name) for name in ("model.ts", "inputs.pt", "results.pt")]
-    done = subprocess.run([str(example), *files], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(example()), *files], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "this engine has no PyTorch graph to run without TensorRT" in done.stderr
-    done = subprocess.run([str(example)], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(example())], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr[:6]) == (1, "usage:")

@@ -166,6 +166,27 @@ class Script:
         return twin, lambda sizes, values: Interpreter(sizes).method(twin, self.name, values)
 
 
+def check_single(model: Any) -> None:
+    """Refuse a module with methods that only a caller calls, such as those of `@torch.jit.export`: a graph is one.
+
+    Raises:
+        NotWhole: it has such methods, which a copy of the module keeps.
+    """
+    if not isinstance(model, torch.jit.ScriptModule):
+        return
+    known = [name for name in model._c._method_names() if not name.startswith("__")]
+    reached = ["forward"]
+    for name in (name for name in reached if name in known):
+        graph = model._c._get_method(name).graph
+        root = next(graph.inputs()).debugName()
+        own = (node for node in graph.findAllNodes("prim::CallMethod") if next(node.inputs()).debugName() == root)
+        reached += {node.s("name") for node in own} - set(reached)
+    others = [name for name in known if name not in reached and not name.startswith("forward__")]
+    if others and "forward" in known:
+        several = "methods" if len(others) > 1 else "method"
+        raise NotWhole(f"the TorchScript model also has the {several} {', '.join(others)}, and keeps what they share.")
+
+
 def arguments_by_name(script: Script, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by name, in the order in which the model takes them."""
     names = [item.name for item in script.arguments]

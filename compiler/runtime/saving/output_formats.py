@@ -7,8 +7,10 @@ import json
 import operator
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -167,13 +169,15 @@ def saved_options(compiled: EngineGraph) -> RuntimeOptions:
 
 
 # --- TorchScript -----------------------------------------------------------------------------------------------------
-def torchscript_of(module: GraphModule, program: ExportedProgram) -> torch.jit.ScriptModule:
+def torchscript_of(
+    module: GraphModule, program: ExportedProgram, types: Mapping[str, str] = MappingProxyType({})
+) -> torch.jit.ScriptModule:
     """A module as TorchScript, see `script_module`; engines run with the module's options, also where it is loaded."""
     twin = copy.copy(module)
     twin.graph = copy_graph(module.graph)
     if isinstance(module, EngineGraph):
         set_options(twin.graph, saved_options(module))
-    return script_module(twin, program)
+    return script_module(twin, program, types)
 
 
 def check_can_be_saved(script: Any) -> None:

@@ -85,10 +85,12 @@ _TAKEN = frozenset({"self", "torch", "math", "abs", "bool", "float", "int", "max
 _LONG = 100
 
 
-def script_module(compiled: GraphModule, program: ExportedProgram) -> torch.jit.ScriptModule:
+def script_module(
+    compiled: GraphModule, program: ExportedProgram, types: Mapping[str, str] = MappingProxyType({})
+) -> torch.jit.ScriptModule:
     """A ScriptModule that computes what a compiled module does, for every size that it was compiled for.
 
-    `program` tells the arguments and results of the module.
+    `program` tells the arguments and results of the module, `types` those of arguments that TorchScript knows.
 
     It can be saved by `torch.jit.save`; `torch.jit.load` reads it once `trt_passes` is imported, which has the operator
     that runs engines. Weights are shared with `compiled` and keep their names; engines are attributes, which `.to`
@@ -98,7 +100,7 @@ def script_module(compiled: GraphModule, program: ExportedProgram) -> torch.jit.
     Raises:
         UserError: TorchScript cannot express an argument, a result or an operator that stayed in PyTorch.
     """
-    writer = _Writer(compiled, program)
+    writer = _Writer(compiled, program, types)
     source = writer.source()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, which is what was asked for
@@ -120,11 +122,12 @@ def _define(script: Any, source: str, named: Mapping[str, Any]) -> None:
 class _Writer:
     """Writes the graph of a module as the source of a method, and collects what the source refers to in `root`."""
 
-    def __init__(self, compiled: GraphModule, program: ExportedProgram) -> None:
+    def __init__(self, compiled: GraphModule, program: ExportedProgram, types: Mapping[str, str]) -> None:
         self.graph, self.module, self.root = compiled.graph, compiled, blank_module()
         self.root.training = False
         codegen: Any = self.graph._codegen
-        self.signature = Signature.of(program, [_local(name) for name in codegen.pytree_info.orig_args])
+        known = {_local(name): kind for name, kind in types.items()}
+        self.signature = Signature.of(program, [_local(name) for name in codegen.pytree_info.orig_args], known)
         self.engines = {operand for call in engine_calls(compiled) for operand in (call.args[1], call.args[3])}
         self.names: dict[Node, str] = {}
         self.device: str | None = None

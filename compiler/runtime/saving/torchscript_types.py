@@ -42,6 +42,7 @@ class Signature:
         arguments: of the method, in order.
         leaves: for every placeholder of the graph, the expression that reads it from the arguments.
         fixed: the value of every leaf that was a constant when the model was exported, by expression.
+        containers: conditions of lists and dictionaries, with what is said where one does not hold.
         results: the structure that the method returns.
         named: the tuples with names in it, as classes that TorchScript knows, by name.
     """
@@ -49,12 +50,17 @@ class Signature:
     arguments: tuple[Argument, ...]
     leaves: tuple[str, ...]
     fixed: tuple[tuple[str, Any], ...]
+    containers: tuple[tuple[str, str], ...]
     results: pytree.TreeSpec
     named: Mapping[str, Any]
 
     @classmethod
-    def of(cls, exported: ExportedProgram, names: Sequence[str]) -> Signature:
+    def of(
+        cls, exported: ExportedProgram, names: Sequence[str], types: Mapping[str, str] = MappingProxyType({})
+    ) -> Signature:
         """The signature of a program whose arguments, positional ones first, have these names.
+
+        `types` are those that are known, for arguments with lists and dictionaries without elements.
 
         Raises:
             UserError: TorchScript has no type for an argument.
@@ -66,17 +72,19 @@ class Signature:
         specs = [*positional.children(), *keywords.children()]
         inputs = [item.arg for item in exported.graph_signature.input_specs if item.kind is InputKind.USER_INPUT]
         kinds = iter(inputs)
-        arguments, leaves, fixed = [], [], []
+        arguments, leaves, fixed, containers = [], [], [], []
         for name, child in zip(names, specs, strict=True):
             own = [next(kinds) for _ in range(child.num_leaves)]
-            arguments.append(Argument(name, _type_of(name, child, iter(own))))
+            known = types.get(name) if _holds_nothing(child) else None
+            arguments.append(Argument(name, known or _type_of(name, child, iter(own))))
+            containers += _containers(name, child)
             paths = list(_paths(name, child))
             leaves += paths
             fixed += [(path, arg.value) for path, arg in zip(paths, own, strict=True) if _is_fixed(arg)]
         outputs = [item.arg for item in exported.graph_signature.output_specs if item.kind is OutputKind.USER_OUTPUT]
         named: dict[str, Any] = {}
         _result_type(results, map(_leaf_type, outputs), named)
-        return cls(tuple(arguments), tuple(leaves), tuple(fixed), results, named)
+        return cls(tuple(arguments), tuple(leaves), tuple(fixed), tuple(containers), results, named)
 
     @property
     def parameters(self) -> str:
@@ -90,11 +98,17 @@ class Signature:
         return "".join(texts)
 
     def checks(self) -> list[str]:
-        """Statements that refuse other values for what was a constant when the model was exported."""
+        """Statements that refuse other values for what was a constant when the model was exported.
+
+        So are the numbers of elements of lists, and the keys of dictionaries.
+        """
         return [
-            f"assert {path} {'is' if value is None else '=='} {literal(value)}, "
-            f"{json.dumps(f'{path} was {value} when the model was compiled, and cannot be another value')}"
-            for path, value in self.fixed
+            *(f"assert {condition}, {json.dumps(message)}" for condition, message in self.containers),
+            *(
+                f"assert {path} {'is' if value is None else '=='} {literal(value)}, "
+                f"{json.dumps(f'{path} was {value} when the model was compiled, and cannot be another value')}"
+                for path, value in self.fixed
+            ),
         ]
 
     def packed(self, results: Sequence[str]) -> str:
@@ -113,6 +127,12 @@ def literal(value: bool | int | float | str | None) -> str:
 
 def _is_fixed(argument: Any) -> bool:
     return isinstance(argument, ConstantArgument)
+
+
+def _holds_nothing(spec: pytree.TreeSpec) -> bool:
+    """Whether a list or dictionary in it has no elements."""
+    empty = spec.type in (list, dict) and spec.num_children == 0
+    return empty or any(map(_holds_nothing, spec.children()))
 
 
 def _type_of(name: str, spec: pytree.TreeSpec, leaves: Iterator[Any]) -> str:
@@ -151,6 +171,24 @@ def _paths(name: str, spec: pytree.TreeSpec) -> Iterator[str]:
     keys = spec.context if spec.type is dict else range(spec.num_children)
     for key, child in zip(keys, spec.children(), strict=True):
         yield from _paths(f"{name}[{literal(key)}]", child)
+
+
+def _containers(name: str, spec: pytree.TreeSpec) -> Iterator[tuple[str, str]]:
+    """What has to hold for lists and dictionaries in an argument, outer ones first."""
+    if spec.is_leaf():
+        return
+    keys = spec.context if spec.type is dict else range(spec.num_children)
+    if spec.type is list:
+        count = f"{spec.num_children} element{'s' * (spec.num_children != 1)}"
+        message = f"the list {name} had {count} when the model was compiled, and cannot have another number"
+        yield f"len({name}) == {spec.num_children}", message
+    elif spec.type is dict:
+        shown = ", ".join(map(literal, keys))
+        message = f"the dictionary {name} had the keys {shown}, in this order, when the model was compiled, and has others"
+        known = f"[{shown}]" if keys else "torch.jit.annotate(List[str], [])"
+        yield f"list({name}.keys()) == {known}", message
+    for key, child in zip(keys, spec.children(), strict=True):
+        yield from _containers(f"{name}[{literal(key)}]", child)
 
 
 def _packed(spec: pytree.TreeSpec, leaves: Iterator[str], named: Iterator[str]) -> str:
