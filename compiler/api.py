@@ -13,7 +13,14 @@ from torch.fx import GraphModule
 
 from ..passes.annotate.exclusion import check_modules
 from .errors import NotWhole, UserError
-from .frontends.choice import argument_types, check_single, front_end, traceable, with_defaults
+from .frontends.choice import (
+    argument_types,
+    check_methods,
+    front_end,
+    traceable,
+    with_defaults,
+    with_other_methods,
+)
 from .frontends.exported_program import trace
 from .frontends.module_view import is_torchscript, method_of
 from .frontends.profiles import with_profiles
@@ -118,7 +125,7 @@ def compile(
             if chosen == "ts" and is_torchscript(model):
                 kwarg_inputs = with_defaults(model, inputs, kwarg_inputs)
                 if not settings.require_full_compilation:
-                    check_single(model)
+                    check_methods(model)
             traced = traceable(model, chosen, inputs, kwarg_inputs)
             program = traced_program(model, traced, inputs, kwarg_inputs, decide_by_examples)
             check_modules(settings.torch_executed_modules, program, model)
@@ -154,7 +161,7 @@ def _as_worthy_script(
     Raises:
         NotWhole: the model was TorchScript, and is faster as it was, where both can run.
     """
-    script = _as_script(compiled, argument_types(model) if is_torchscript(model) else {})
+    script = _as_script(model, compiled)
     if is_torchscript(model) and not settings.require_full_compilation:
         from .frontends.exported_program import device_of
         from .frontends.torchscript.worth import is_timed, slower_whole
@@ -274,17 +281,19 @@ def traced_program(
         raise NotWhole(str(error)) from error
 
 
-def _as_script(compiled: Any, types: Mapping[str, str]) -> torch.jit.ScriptModule:
+def _as_script(model: Any, compiled: Any) -> torch.jit.ScriptModule:
     report: Report = vars(compiled)["report"]
+    types = argument_types(model) if is_torchscript(model) else {}
     try:
         from .runtime.measure.script_profiling import ScriptPart, ScriptProfiler
         from .runtime.saving.output_formats import torchscript_of
 
         script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported), types)
+        script, path = with_other_methods(model, script)
     except UserError as error:
         raise NotWhole(str(error)) from error
     object.__setattr__(script, "report", report)
-    parts = [ScriptPart.of("", "", compiled)]
+    parts = [ScriptPart.of("", path, compiled)]
     object.__setattr__(script, "profile", ScriptProfiler(script, parts, lambda: compiled.usual_arguments()))
     return script
 

@@ -23,7 +23,7 @@ from torch.fx import GraphModule
 from ...passes.annotate.exclusion import check_modules, check_operator
 from ..api import traced_program
 from ..errors import Cancelled, NotWhole, UserError
-from ..frontends.choice import check_single, traceable
+from ..frontends.choice import check_methods, traceable
 from ..frontends.exported_program import example_arguments
 from ..frontends.load_model import load_model
 from ..frontends.loaded_model import LoadedModel
@@ -196,7 +196,7 @@ def _compile(
             if not resuming:
                 script_asked = request.output is not None and request.output.endswith(".ts")
                 if script_asked and is_torchscript(model.module) and not settings.require_full_compilation:
-                    check_single(model.module)
+                    check_methods(model.module)
                 with held_back(), _counted(spent, "export"):
                     program = _trace(model)
                 check_modules(settings.torch_executed_modules, program, model.module)

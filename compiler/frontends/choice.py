@@ -39,14 +39,24 @@ def with_defaults(model: Any, inputs: Sequence[Any] | None, kwargs: Mapping[str,
     """
     from .torchscript.conversion import defaults_of
 
+    check_containers(inputs, kwargs)
     return {**defaults_of(model, len(inputs or ()), kwargs or {}), **(kwargs or {})}
 
 
-def check_single(model: Any) -> None:
-    """Raise NotWhole for a TorchScript module with methods that only a caller calls, which a graph would lose."""
-    from .torchscript.conversion import check_single
+def check_methods(model: Any) -> None:
+    """Raise NotWhole for TorchScript with state and methods that share it."""
+    from .torchscript.kept_methods import check_methods
 
-    check_single(model)
+    check_methods(model)
+
+
+def with_other_methods(model: Any, whole: torch.jit.ScriptModule) -> tuple[torch.jit.ScriptModule, str]:
+    """A compiled TorchScript model with the methods that it had beside `forward`, and the path of `whole` in it."""
+    if not is_torchscript(model):
+        return whole, ""
+    from .torchscript.kept_methods import with_other_methods
+
+    return with_other_methods(model, whole)
 
 
 def argument_types(model: Any) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -237,6 +238,11 @@ def _as_module(model: Any) -> torch.nn.Module:
     if isinstance(model, torch.fx.GraphModule) and is_better_interpreted(model):
         return interpreted(model)
     module = method_module(model) if isinstance(model, types.MethodType) else model
+    if isinstance(module, str | os.PathLike):
+        raise UserError(
+            f"the model is the name {os.fspath(module)!r}: load what is there, with torch.export.load, torch.jit.load "
+            "or tp.load, and give that."
+        )
     if not isinstance(module, torch.nn.Module):
         raise UserError(
             f"the model is a {type(model).__name__}: give an nn.Module, a method of one or a "

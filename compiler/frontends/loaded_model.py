@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.export import ExportedProgram
 from ..errors import UserError, did_you_mean
 from ..ir.dtypes import short_name
 from ..ir.input import Input
+from .module_view import is_torchscript
 from .parameter_names import parameter_names, parameters
 from .profiles import with_profiles
 
@@ -98,13 +100,16 @@ class LoadedModel:
 
     def _with_first_inputs(self, specs: Sequence[str]) -> LoadedModel:
         """Without examples: specs without names are positional inputs, in order; the others are keyword inputs."""
-        args = tuple(Input.parse(spec) for spec in specs if "=" not in spec)
         known, required = parameters(self.module)
-        kwargs: dict[str, Input] = {}
+        unnamed = [spec for spec in specs if "=" not in spec]
+        args = tuple(
+            self._first(known[place] if place < len(known) else "", spec) for place, spec in enumerate(unnamed)
+        )
+        kwargs: dict[str, Any] = {}
         for spec in (spec for spec in specs if "=" in spec):
             name = spec.partition("=")[0].strip()
             self._check_name(name, spec, known, {**dict.fromkeys(known[: len(args)]), **kwargs})
-            kwargs[name] = Input.parse(spec)
+            kwargs[name] = self._first(name, spec)
         missing = [name for name in required[len(args) :] if name not in kwargs]
         if missing or len(args) > len(known):
             raise UserError(self._wrong_count(len(specs), required))
@@ -112,6 +117,30 @@ class LoadedModel:
         if isinstance(self.module, ExportedProgram):
             return replace(self, args=(*args, *ordered.values()))
         return replace(self, args=args, kwargs=ordered)
+
+    def _first(self, name: str, spec: str) -> Any:
+        """What a spec is for an argument: numbers and texts for those that TorchScript has as such, else an `Input`."""
+        kind = _script_types(self.module).get(name)
+        if kind is None:
+            return Input.parse(spec)
+        text = spec.partition("=")[2].strip() if "=" in spec else spec
+        optional = kind.startswith("Optional[")
+        plain = kind.removeprefix("Optional[").removesuffix("]") if optional else kind
+        if optional and text == "None":
+            return None
+        if plain == "Tensor":
+            return Input.parse(spec)
+        if plain not in _READERS:
+            raise UserError(
+                f"argument {name!r} of {self.name} is of type {kind}, which --input cannot give: compile it in Python, "
+                "or give file.py:factory, where factory() returns the loaded model and its inputs."
+            )
+        try:
+            return _READERS[plain](text)
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"argument {name!r} of {self.name} is of type {kind}, and --input {spec} gives {text!r}."
+            ) from error
 
     def _check_name(self, name: str, spec: str, known: Sequence[str], chosen: Mapping[str, Any]) -> None:
         if name not in known:
@@ -125,6 +154,25 @@ class LoadedModel:
             f"{self.name} takes {_count(len(names), 'input')}{called}, and --input is given {_count(given, 'time')}: "
             "give it for each input, or name those to replace, as in --input name=2x3."
         )
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
+    {
+        "int": int,
+        "float": float,
+        "str": str,
+        "bool": {"True": True, "true": True, "False": False, "false": False}.__getitem__,
+    }
+)
+
+
+def _script_types(module: Any) -> dict[str, str]:
+    """The types of the arguments of TorchScript by name; nothing for other models."""
+    if not is_torchscript(module):
+        return {}
+    from .torchscript.conversion import Script
+
+    return {item.name: item.type.annotation_str for item in Script.of(module).arguments}
 
 
 def _count(number: int, noun: str) -> str:

@@ -161,6 +161,15 @@ class Report(ShownInNotebooks):
         """
         self._display(what)
 
+    def why(self) -> str:
+        """What stayed in PyTorch, by node, with its line and the reasons; a text for people."""
+        rows = [row for row in self.ledger if row.verdict != "trt"]
+        lines = ["The model is one graph.", *([] if rows else ["All of it is in TensorRT."])]
+        for row in rows:
+            reasons = " ".join(f"{reason.code}: {reason.message}" for reason in row.reasons)
+            lines.append(f"{row.source or 'an unknown line'}: {row.op} stays in PyTorch. {reasons}")
+        return "\n".join(lines) + "\n"
+
     def __repr__(self) -> str:
         parts = [summary(self.verdicts, len(self.segments)), f"{self.seconds:.1f} s"]
         parts += [f"failed: {self.failure}"] if self.failure else []

@@ -44,6 +44,9 @@ Compile = Callable[[str, Program, Settings], GraphModule]
 
 _ATTEMPTS = 60
 
+_ALSO_STAYED = ("prim::CallMethod", "prim::Print", "prim::fork")
+"""What the report names beside operators on tensors, control flow and what changes something."""
+
 _WORTH_AN_ENGINE = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu"})
 """Operators that are blocks by themselves, where `min_block_size` is not given."""
 
@@ -462,7 +465,7 @@ class _Work:
         for op in block.ops:
             if op in inside or self.graph.is_free(op):
                 continue
-            if is_tensor_op(op) or op.blocks or op.is_mutable or op.kind == "prim::CallMethod":
+            if is_tensor_op(op) or op.blocks or op.is_mutable or op.kind in _ALSO_STAYED:
                 yield self._row(op)
             for inner in op.blocks:
                 yield from self._stayed(inner, inside)

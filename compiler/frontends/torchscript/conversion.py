@@ -23,6 +23,7 @@ from ..kept_state import kept_state
 from ..module_view import ModuleView
 from .code import read_code
 from .decisions import DeclaredSizes
+from .given_types import check_fits
 from .grid import Quantised
 from .interpreter import At, Interpreter, Raised
 from .traced_numbers import plain
@@ -166,27 +167,6 @@ class Script:
         return twin, lambda sizes, values: Interpreter(sizes).method(twin, self.name, values)
 
 
-def check_single(model: Any) -> None:
-    """Refuse a module with methods that only a caller calls, such as those of `@torch.jit.export`: a graph is one.
-
-    Raises:
-        NotWhole: it has such methods, which a copy of the module keeps.
-    """
-    if not isinstance(model, torch.jit.ScriptModule):
-        return
-    known = [name for name in model._c._method_names() if not name.startswith("__")]
-    reached = ["forward"]
-    for name in (name for name in reached if name in known):
-        graph = model._c._get_method(name).graph
-        root = next(graph.inputs()).debugName()
-        own = (node for node in graph.findAllNodes("prim::CallMethod") if next(node.inputs()).debugName() == root)
-        reached += {node.s("name") for node in own} - set(reached)
-    others = [name for name in known if name not in reached and not name.startswith("forward__")]
-    if others and "forward" in known:
-        several = "methods" if len(others) > 1 else "method"
-        raise NotWhole(f"the TorchScript model also has the {several} {', '.join(others)}, and keeps what they share.")
-
-
 def arguments_by_name(script: Script, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by name, in the order in which the model takes them."""
     names = [item.name for item in script.arguments]
@@ -205,6 +185,9 @@ def arguments_by_name(script: Script, args: Sequence[Any], kwargs: Mapping[str, 
                 f"cannot pass: annotate it as `{item.name}: Optional[torch.Tensor] = None` and script the model again, "
                 "or give the argument."
             )
+    for item in script.arguments:
+        if item.name in given:
+            check_fits(item.name, given[item.name], item.type)
     return {name: given[name] for name in names if name in given}
 
 
@@ -230,11 +213,19 @@ def _called(script: Script, given: Mapping[str, Any]) -> Any:
     """What the model makes of the examples."""
     try:
         with kept_attributes(script.owner) if script.owner is not None else nullcontext():
-            return _result_of(lambda: script.run(**_copies(given)))
+            return _result_of(lambda: _run_in_order(script, _copies(given)))
     except Unconverted as error:
         raise refusal(error) from error
     except Exception as error:
         raise raised_by_model(error, given) from error
+
+
+def _run_in_order(script: Script, given: dict[str, Any]) -> Any:
+    """Call with positional arguments where that is possible: hooks of a module see no others."""
+    names = [item.name for item in script.arguments]
+    leading = [name for place, name in enumerate(names) if all(other in given for other in names[: place + 1])]
+    first = [given.pop(name) for name in leading]
+    return script.run(*first, **given)
 
 
 def raised_by_model(error: Exception, given: Mapping[str, Any]) -> UserError:

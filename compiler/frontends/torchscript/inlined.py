@@ -158,6 +158,12 @@ def _path(value: Any, root: str) -> str | None:
     return ".".join(reversed(names))
 
 
+def module_of_value(model: Inlined, value: Any) -> Any:
+    """The module in the copy that a value of the graph is; None if that is not known."""
+    path = _path(value, next(model.graph.inputs()).debugName())
+    return None if path is None else _module_at(model.script, path)
+
+
 def _module_at(script: Any, path: str) -> Any:
     for name in filter(None, path.split(".")):
         if script is None or not script._c.hasattr(name):

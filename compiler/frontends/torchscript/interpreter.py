@@ -26,6 +26,9 @@ from .twin import Twin, Unconverted
 from .values import ENUMS, VALUES
 
 _MOST_ROUNDS = 2000
+_NO_GRAD = object()
+"""An object of the class torch.no_grad, as `with torch.no_grad():` makes one."""
+
 RECURRENT = MappingProxyType(
     {
         "aten::lstm.input": torch.lstm,
@@ -178,8 +181,10 @@ class Interpreter:
             if kept is None and not isinstance(value, torch.Tensor) and _is_same(value, owner.ts_value(name)):
                 continue
             if kept is None or not isinstance(value, torch.Tensor):
+                before = _described(owner.ts_value(name) if kept is None else kept)
                 raise Unconverted(
-                    f"it assigns {_described(value)} to the attribute {name!r}, which was none of its kind"
+                    f"it assigns {_described(value)} to the attribute {name!r}, which was {before}, and a graph keeps "
+                    "tensors alone"
                 )
             if kept.shape != value.shape or kept.dtype != value.dtype:
                 raise Unconverted(
@@ -212,6 +217,10 @@ class Interpreter:
             return self.run(self._functions[op], values[1:], {})
         if kind in ("prim::TupleUnpack", "prim::ListUnpack"):
             return tuple(values[0])
+        if kind in ("prim::Enter", "prim::Exit") and values[0] is _NO_GRAD:
+            return (None,) if op.outputs else ()
+        if kind == "prim::CreateObject" and op.node.output().type().annotation_str.endswith(".grad_mode.no_grad"):
+            return (_NO_GRAD,)  # nothing here has gradients
         if kind == "prim::TupleSlice":
             return (values[0][op.node.i("beg") : op.node.i("end")],)
         if kind == "prim::RaiseException":
@@ -236,6 +245,8 @@ class Interpreter:
 
     def _called(self, op: Op, values: list[Any]) -> Any:
         owner = values[0]
+        if owner is _NO_GRAD:
+            return None
         if not isinstance(owner, Twin):
             raise Unconverted(f"it calls the method {op.name!r} of an object of another class than modules")
         frame = op.place.frame if op.place else ""

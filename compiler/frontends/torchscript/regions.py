@@ -14,6 +14,7 @@ from .native import may_be_native
 from .quantised import is_quantised_kind
 from .twin import attributes
 from .values import VALUES
+from .written_memory import WrittenMemory, written_in_place
 
 _COMPOUND = ("prim::If", "prim::Loop")
 _NUMBERS = ("IntType", "FloatType", "BoolType")
@@ -74,6 +75,8 @@ class Graph:
         self._aliases = graph.alias_db()
         self.makers = {name: op for op in self.code.every_op() for name in op.outputs}
         self.values = dict(_values(graph))
+        self._memory = WrittenMemory(self.model, self.code.inputs[1:], self.values, self.makers, self.written)
+        self.written |= written_in_place(self.model.script)
 
     def kind(self, name: str) -> str:
         """The kind of a value's type, such as "TensorType"."""
@@ -82,7 +85,21 @@ class Graph:
 
     def is_written(self, name: str) -> bool:
         """Whether something writes to the memory of a value; packed weights are never written."""
+        return self._has_writers(name) and self._memory.may_hold(name)
+
+    def _has_writers(self, name: str) -> bool:
+        """Whether something may write to the memory of a value, or of what a caller may give in its place."""
         return name != self.root and not self._is_packed(name) and bool(self._aliases.has_writers(self.values[name]))
+
+    def reads_given(self, op: Op) -> bool:
+        """Whether an op reads what a caller gives, which may be what is written: it stays before or after the write."""
+        roots = (self._memory.root(name) for name in _reads(op) if name in self.values and self._has_writers(name))
+        return any(root is not None and root[0] == "input" for root in roots)
+
+    def writes(self, op: Op) -> bool:
+        """Whether an op, or one in it, writes to tensors."""
+        inner = (op, *(part for block in op.blocks for part in block.every_op()))
+        return any(part.is_mutable or part.kind in ("prim::CallMethod", "prim::fork") for part in inner)
 
     def _is_packed(self, name: str) -> bool:
         """Whether a value is packed weights, which only the layer's own methods for loading files assign."""
@@ -111,7 +128,12 @@ class Graph:
         """The same of an op without what is in it."""
         if op.kind == "prim::CallMethod":
             said = self.model.kept.get(op.outputs[0] if op.outputs else "")
-            return f"it calls a module that torch_executed_modules names: {said}" if said else "it calls an interface"
+            if said:
+                return f"it calls a module that torch_executed_modules names: {said}"
+            type = self.values[op.inputs[0]].type()
+            return (
+                "it calls an interface" if type.is_interface_type() else f"it calls an object of {type.annotation_str}"
+            )
         if op.kind in ("prim::GetAttr", "prim::SetAttr"):
             return f"the attribute {op.name!r} is state"
         if op.is_mutable or any(map(self.is_written, (*op.inputs, *op.outputs))):
@@ -228,7 +250,7 @@ def scheduled(graph: Graph, block: Code, left: Mapping[Op, str]) -> list[list[Op
     """
     free = [op for op in block.ops if graph.is_free(op)]
     rest = [op for op in block.ops if op not in set(free)]
-    needs = _needs(rest, left)
+    needs = _needs(graph, rest, left)
     groups, done = [free], set[Op]()
     while rest:
         first = next((op for op in rest if op in left), None)
@@ -248,11 +270,19 @@ def scheduled(graph: Graph, block: Code, left: Mapping[Op, str]) -> list[list[Op
     return [group for group in groups if group]
 
 
-def _needs(ops: Sequence[Op], left: Mapping[Op, str]) -> dict[Op, set[Op]]:
+def _needs(graph: Graph, ops: Sequence[Op], left: Mapping[Op, str]) -> dict[Op, set[Op]]:
     makers = {name: op for op in ops for name in op.outputs}
     found, barrier = {}, None
+    write: Op | None = None
+    reads: list[Op] = []
     for op in ops:
         found[op] = {makers[name] for name in _reads(op) if name in makers}
+        if graph.reads_given(op):
+            found[op] |= set() if write is None else {write}
+            reads.append(op)
+        if graph.writes(op):
+            found[op] |= set(reads) - {op}
+            write, reads = op, []
         if op not in left and barrier is not None:
             found[op].add(barrier)
         if op in left and any(part.kind == "prim::RaiseException" for b in op.blocks for part in b.every_op()):

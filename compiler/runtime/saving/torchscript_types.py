@@ -184,7 +184,7 @@ def _containers(name: str, spec: pytree.TreeSpec) -> Iterator[tuple[str, str]]:
         yield f"len({name}) == {spec.num_children}", message
     elif spec.type is dict:
         shown = ", ".join(map(literal, keys))
-        message = f"the dictionary {name} had the keys {shown}, in this order, when the model was compiled, and has others"
+        message = f"the dictionary {name} had the keys {shown}, in this order, when the model was compiled"
         known = f"[{shown}]" if keys else "torch.jit.annotate(List[str], [])"
         yield f"list({name}.keys()) == {known}", message
     for key, child in zip(keys, spec.children(), strict=True):
