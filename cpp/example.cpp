@@ -26,12 +26,17 @@ int main(int count, char** words) {
     std::ifstream file(words[2], std::ios::binary);
     if (!file) throw std::runtime_error(std::string("cannot read ") + words[2]);
     const std::vector<char> bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-    const std::vector<c10::IValue> inputs = torch::jit::pickle_load(bytes).toTupleRef().elements();
+    const c10::IValue given = torch::jit::pickle_load(bytes);
+    if (!given.isTuple()) throw std::runtime_error(std::string(words[2]) + " holds no tuple of arguments");
+    const std::vector<c10::IValue> inputs = given.toTupleRef().elements();
     std::vector<c10::IValue> results;
     const at::NoGradGuard no_grad;
     for (int call = 0; call < (count > 4 ? std::stoi(words[4]) : 1); ++call) results.push_back(model.forward(inputs));
     const std::vector<char> written = torch::jit::pickle_save(c10::ivalue::Tuple::create(results));
     std::ofstream(words[3], std::ios::binary).write(written.data(), static_cast<std::streamsize>(written.size()));
+  } catch (const c10::Error& error) {
+    std::cerr << error.what_without_backtrace() << "\n";
+    return 2;
   } catch (const std::exception& error) {
     std::cerr << error.what() << "\n";
     return 2;

@@ -316,13 +316,16 @@ class _Work:
     # --- what becomes a block ---
     def plan(self, block: Code) -> None:
         """Find the regions of a block of code that become blocks, and those of the control flow that stays."""
+        if self.no_blocks is None and self.graph.is_cast:
+            self.no_blocks = "its method has torch.autocast, which decides types where TorchScript runs"
         for op in block.ops:
             fault = None if self.graph.is_free(op) else self.graph.fault(op)
             if fault is not None:
                 self.left[op] = fault
             elif self.no_blocks is not None and not self.graph.is_free(op):
                 self.left[op] = self.no_blocks
-                self.slow.add(op)
+                if not self.graph.is_cast:
+                    self.slow.add(op)
         while True:
             groups = scheduled(self.graph, block, self.left)
             found = self._found(groups)

@@ -78,6 +78,12 @@ class Graph:
         self._memory = WrittenMemory(self.model, self.code.inputs[1:], self.values, self.makers, self.written)
         self.written |= written_in_place(self.model.script)
 
+    @property
+    def is_cast(self) -> bool:
+        """Whether the code enters torch.autocast."""
+        entered = (op.inputs[0] for op in self.code.every_op() if op.kind == "prim::Enter")
+        return any("autocast" in self.values[name].type().annotation_str for name in entered)
+
     def kind(self, name: str) -> str:
         """The kind of a value's type, such as "TensorType"."""
         kind: str = self.values[name].type().kind()

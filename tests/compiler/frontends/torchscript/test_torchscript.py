@@ -332,7 +332,7 @@ def test_branches_that_only_some_declared_sizes_take(model: nn.Module, condition
         (Refuses(), [torch.ones(7, 4)], "raises when it is called with x: f32[7,4]: seven rows. Give inputs of sizes"),
         (Refuses(), [torch.ones(2, 5)], "mat1 and mat2 shapes cannot be multiplied"),
         (Refuses(), [torch.ones(2, 4).half()], "mat1 and mat2 must have the same dtype"),
-        (Refuses(), [3], "called with x: 3: forward() Expected a value of type 'Tensor' for argument 'x'"),
+        (Refuses(), [3], "argument 'x' of the TorchScript model is a tensor, and what is given is of type int"),
         (Harmless(), [torch.ones(3, 4), torch.ones(3, 4)], "takes 1 arguments, but 2 inputs are given"),
         (OnValue(), None, "TorchScript is converted with its inputs"),
     ],
