@@ -73,9 +73,9 @@ def check_not_computed_with(
 
 def _refusal(place: Place, line: str | None) -> str:
     at = f" at {line}" if line else ""
-    if place.container is None:
+    if place.draws:
         return (
-            f"the model computes with numbers that Python's module {place.name!r} draws{at}, and a compiled program "
+            f"the model computes with random numbers that {place.name!r} draws in Python{at}, and a compiled program "
             "would have the same ones in every call: draw them with torch, or give them as an input."
         )
     return (

@@ -9,6 +9,7 @@ import contextlib
 import copy
 import inspect
 import random
+import sys
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ class Place:
 
     Attributes:
         name: for people, such as "blocks.0.n".
-        container: what holds it: a dict, list or set, or a class; None for the state of Python's random numbers.
+        container: what holds it: a dict, list or set, or a class; what draws random numbers, for the state of it.
         key: its key in a dict, or name in a class; None for all that is in the container.
     """
 
@@ -44,17 +45,22 @@ class Place:
     container: Any
     key: Any
 
+    @property
+    def draws(self) -> bool:
+        """Whether it is the state of what draws random numbers."""
+        return _draws(self.container)
+
     def value(self) -> Any:
         """What is there."""
-        if self.container is None:
-            return random.getstate()
+        if self.draws:
+            return _state(self.container)
         content = _content(self.container)
         return content.get(self.key, _none) if isinstance(content, dict) else content
 
     def put(self, value: Any) -> None:
         """Have something else there, that was there at another time."""
-        if self.container is None:
-            random.setstate(value)
+        if self.draws:
+            _set_state(self.container, value)
         elif isinstance(content := _content(self.container), dict):
             rest = {key: item for key, item in content.items() if key != self.key}
             _put(self.container, rest if value is _none else {**rest, self.key: value})
@@ -62,12 +68,51 @@ class Place:
             _put(self.container, value)
 
 
+def _shared_sources() -> Iterator[tuple[str, Any]]:
+    """What draws the random numbers of Python and numpy that everybody shares."""
+    yield "random", random._inst  # type: ignore[attr-defined]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        yield "numpy.random", numpy.random.mtrand._rand
+
+
+def _draws(value: Any) -> bool:
+    """Whether something draws random numbers: of Python's, or numpy's, old or new."""
+    return (isinstance(value, random.Random) and not isinstance(value, random.SystemRandom)) or (
+        type(value).__module__.startswith("numpy.random") and type(value).__name__ in ("RandomState", "Generator")
+    )
+
+
+def _state(source: Any) -> Any:
+    """The state of what draws random numbers, without arrays."""
+    if isinstance(source, random.Random):
+        return source.getstate()
+    return _plain(source.get_state(legacy=False) if hasattr(source, "get_state") else source.bit_generator.state)
+
+
+def _plain(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {key: _plain(item) for key, item in state.items()}
+    return tuple(state.tolist()) if hasattr(state, "tolist") else state
+
+
+def _set_state(source: Any, state: Any) -> None:
+    if isinstance(source, random.Random):
+        source.setstate(state)
+    elif hasattr(source, "set_state"):
+        source.set_state(state)
+    else:
+        source.bit_generator.state = state
+
+
 class PythonState:
     """The Python state of a model at one time, with the classes and global variables that its modules' code has."""
 
     def __init__(self, model: nn.Module) -> None:
         self._containers: dict[int, tuple[str, Any, Any]] = {}
-        self._random = random.getstate()
+        self._random: dict[int, tuple[str, Any, Any]] = {}
+        for name, source in _shared_sources():
+            self._remember(name, source, 0)
         for name, module in _modules(model):
             self._remember(name, module, 0)
             for kind in type(module).__mro__:
@@ -88,14 +133,13 @@ class PythonState:
                 continue
             keys = [key for key in {**before, **now} if not same_value(before.get(key, _none), now.get(key, _none))]
             places += [Place(_joined(name, key), container, key) for key in keys]
-        if random.getstate() != self._random:
-            places.append(Place("random", None, None))
-        return places
+        drawn = (item for item in self._random.values() if not same_value(item[2], _state(item[1])))
+        return [*places, *(Place(name, source, None) for name, source, _ in drawn)]
 
     def value(self, place: Place) -> Any:
         """What was at a place."""
-        if place.container is None:
-            return self._random
+        if place.draws:
+            return self._random[id(place.container)][2]
         _, _, before = self._containers.get(id(place.container), ("", None, {}))
         return before.get(place.key, _none) if isinstance(before, dict) else before
 
@@ -104,9 +148,13 @@ class PythonState:
         for _, container, before in self._containers.values():
             if not same_value(before, _content(container)):
                 _put(container, before)
-        random.setstate(self._random)
+        for _, source, state in self._random.values():
+            _set_state(source, state)
 
     def _remember(self, name: str, value: Any, depth: int) -> None:
+        if _draws(value):
+            self._random.setdefault(id(value), (name, value, _state(value)))
+            return
         container = _container(value)
         if container is None or id(container) in self._containers or depth > _DEPTH:
             return

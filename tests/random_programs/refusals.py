@@ -39,6 +39,18 @@ def _is_viewed_as_another_type(program: Program) -> bool:
     return ".view(torch." in program.source()
 
 
+def _draws_in_python(program: Program) -> bool:
+    return re.search(r"\brandom\.\w+\(", program.source().partition("class Model")[2]) is not None
+
+
+def _returns_text(program: Program) -> bool:
+    return "'text'" in program.returned
+
+
+def _gives_gradients(program: Program) -> bool:
+    return program.case.mode == "grad" and any(argument.kind == "grad" for argument in program.arguments)
+
+
 def _lies_otherwise(program: Program) -> bool:
     return any(argument.layout != "contiguous" for argument in program.arguments)
 
@@ -62,6 +74,12 @@ TRUE_REASONS: tuple[tuple[str, Callable[[Program], bool]], ...] = (
     (r"^input '.*' dimension \d+ is declared as .*, but (the model|torch\.export)", _export_or_ranges_fail),
     (r"^the model does not allow the range", _export_or_ranges_fail),
     (r"^the model does not do the same for all declared sizes: ", branches_differ),
+    # A graph holds what Python drew when it was made.
+    (r"^the model computes with random numbers that '(numpy\.)?random' draws in Python", _draws_in_python),
+    # PyTorch's format of files has no texts among results.
+    (r"^saving: the model returns the text ", _returns_text),
+    # Engines have no gradients.
+    (r"^its results require grad: ", _gives_gradients),
     # PyTorch's converter of TorchScript.
     (r"^the TorchScript model cannot be converted as a whole", conversion_fails),
     (r"^the TorchScript model raises when it is called with ", call_of_script_fails),

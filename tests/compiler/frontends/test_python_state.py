@@ -9,6 +9,7 @@ from copy import copy
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import trt_passes as tp
@@ -107,6 +108,16 @@ class Draws(nn.Module):
         return x * random.random()
 
 
+class DrawsOfNumpy(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * float(np.random.rand())
+
+
+class DrawsItself(Own):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.rng.random()
+
+
 class Writes(Own):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.n += 1
@@ -156,6 +167,9 @@ COMPUTED_WITH = {
     "global variable": (CountsGlobally, "'TIMES'"),
     "class attribute": (CountsForAll, "'CountsForAll.n'"),
     "random numbers": (Draws, "'random' draws"),
+    "numpy's random numbers": (DrawsOfNumpy, "'numpy.random' draws"),
+    "its own random numbers": (lambda: DrawsItself(rng=random.Random(3)), "'rng' draws"),
+    "its own of numpy's": (lambda: DrawsItself(rng=np.random.default_rng(3)), "'rng' draws"),
     "written to a buffer": (lambda: Writes(n=0, total=nn.Buffer(torch.zeros(4))), "'n'"),
     "result": (lambda: Returns(n=0), "'n'"),
     "variable of a function": (lambda: Calls(function=_counting_function()), "'function.n'"),
