@@ -43,6 +43,7 @@ from .given_arguments import (
     hint_at_shapes,
     is_declared,
 )
+from .inputs_as_constants import check_inputs_are_none
 from .kept_containers import containers_kept
 from .kept_state import kept_state, kept_values
 from .keyword_signature import named_keywords
@@ -387,6 +388,7 @@ def export_module(
                 raise
             with results_registered(model):
                 exported = _exported(model, args, kwargs, dynamic_shapes, by_examples)
+    check_inputs_are_none(exported, (args, kwargs))
     check_not_computed_with(changed, model, args, kwargs, _called_as_traced)
     require_what_is_asked(exported, reads, model, args, kwargs, lambda: _as_traced(model))
     return exported
