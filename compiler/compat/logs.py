@@ -100,9 +100,9 @@ def get_reportable_log_level() -> Level:
     return next((item for item in Level if item.value <= effective), Level.Graph)
 
 
-def set_reportable_log_level(chosen: Level) -> None:
+def set_reportable_log_level(level: Level) -> None:
     """Show messages of that level and more severe ones."""
-    set_level(chosen)
+    set_level(level)
 
 
 def trt_logger() -> Any:
@@ -111,9 +111,9 @@ def trt_logger() -> Any:
     return module.Logger(module.Logger.WARNING)
 
 
-def log(chosen: Level, message: str) -> None:
+def log(level: Level, msg: str) -> None:
     """Log a message of the user's."""
-    LOGGER.log(chosen.value, message)
+    LOGGER.log(level.value, msg)
 
 
 def set_logging_prefix(prefix: str) -> None:

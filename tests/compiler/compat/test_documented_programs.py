@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,14 @@ def test_torch_compile_without_no_grad_runs_engines() -> None:
     theirs = torch_tensorrt.compile(model, ir="torch_compile", inputs=[X], min_block_size=1)
     assert not theirs(X).requires_grad
     assert theirs.graphs[0].reason is None
+
+
+@pytest.mark.skipif(
+    not entry_points(group="torch_dynamo_backends", name="trt_passes"), reason="the package is not installed here"
+)
+def test_the_backend_of_this_package_keeps_gradients() -> None:
     torch._dynamo.reset()
-    assert torch.compile(model, backend="trt_passes", options={"min_block_size": 1})(X).requires_grad
+    assert torch.compile(Mlp().eval(), backend="trt_passes", options={"min_block_size": 1})(X).requires_grad
 
 
 @pytest.mark.parametrize(("size", "engines"), [(float("inf"), 0), (0, 1), (None, 1)])
