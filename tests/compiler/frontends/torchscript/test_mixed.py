@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,3 +54,45 @@ def test_programs(name: str) -> None:
                     assert ours == theirs, (way, call)
                 else:
                     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3, msg=f"{way}, call {call}: {name}")
+
+
+OTHER_PROCESS = """
+import sys
+from pathlib import Path
+import torch
+import trt_passes
+from torch.utils import _pytree as pytree
+
+with torch.no_grad():
+    for path in sorted(Path(sys.argv[1]).glob("*.ts")):
+        script = torch.jit.load(path)
+        calls = torch.load(path.with_suffix(".calls"), weights_only=False)
+        found = [pytree.tree_leaves(script(*given)) for given in calls]
+        torch.save(found, path.with_suffix(".results"))
+"""
+
+
+@torch.no_grad()
+@pytest.mark.long
+def test_files_in_another_process(tmp_path: Path) -> None:
+    expected = {}
+    for name, program in PROGRAMS.items():
+        script = scripted(program)
+        compiled = tp.compile(script, program.declared(8), executor="pytorch", min_block_size=1)
+        tp.save(compiled, tmp_path / f"{name}.ts")
+        calls = [program.call(count, 8) for count in SIZES]
+        torch.save(copy.deepcopy(calls), tmp_path / f"{name}.calls")
+        original = copy.deepcopy(script)
+        expected[name] = [pytree.tree_leaves(original(*given)) for given in calls]
+    command = [sys.executable, "-W", "ignore", "-c", OTHER_PROCESS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, theirs in expected.items():
+        ours = torch.load(tmp_path / f"{name}.results", weights_only=False)
+        for call, (found, wanted) in enumerate(zip(ours, theirs, strict=True)):
+            assert list(map(type, found)) == list(map(type, wanted)), (name, call)
+            for a, b in zip(found, wanted, strict=True):
+                if isinstance(b, str):
+                    assert a == b, (name, call)
+                else:
+                    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3, msg=f"{name}, call {call}")
