@@ -229,7 +229,7 @@ def _with_methods(
                 "methods has the inputs of every method: leave out inputs and kwarg_inputs, or give names alone."
             )
         given: dict[str, tuple[Sequence[Any], Mapping[str, Any]]] = {
-            name: ((), value) if isinstance(value, Mapping) else (_positional(None, None, value), {})
+            name: ((), value) if isinstance(value, Mapping) else (_positional(None, None, value) or (), {})
             for name, value in methods.items()
         }
     else:

@@ -81,10 +81,10 @@ def on_one_line(error: BaseException) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """A closing clause with the closest known names: " Did you mean 'partition'?"; "" when nothing is close."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), known, n=2, cutoff=0.5)
     if not close:
         return f" Known: {', '.join(sorted(known))}." if len(known) <= 40 else ""
     return f" Did you mean {' or '.join(repr(match) for match in close)}?"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from ..errors import UserError, did_you_mean
+from ..errors import NotWhole, UserError, did_you_mean
 from ..ir.program import Program
 from .given_arguments import check_containers
 from .module_view import is_torchscript
@@ -79,6 +79,8 @@ def traceable(model: Any, chosen: str, inputs: Sequence[Any] | None, kwargs: Map
         if chosen == "fx":
             raise UserError("ir='fx' cannot trace TorchScript: use ir='ts', or the nn.Module it was made from.")
         if not inputs and not kwargs:
+            if not argument_types(model):
+                raise NotWhole("the TorchScript model takes no inputs, and a graph begins with them.")
             raise UserError("TorchScript is converted with its inputs: give tp.Input objects or example tensors.")
         return module_from_script(model, inputs or (), kwargs)
     if chosen != "fx":

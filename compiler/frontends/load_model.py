@@ -47,6 +47,8 @@ def load_model(name: str, trust: bool = False) -> LoadedModel:
         raise UserError(f"{name} needs the name of a factory: {name}:NAME.{_offer(_functions_in(path))}")
     if path.suffix == ".pt2":
         _require_file(name, path)
+        if _is_torchscript(path):
+            raise UserError(f"{name} is TorchScript, and .pt2 says that it is a program of torch.export: call it .pt.")
         return LoadedModel(name, _load_exported(name, trust))
     if path.suffix in (".pt", ".pth", ".ts", ".torchscript"):
         _require_file(name, path)
@@ -55,6 +57,7 @@ def load_model(name: str, trust: bool = False) -> LoadedModel:
         return LoadedModel(name, _load_torchscript(name))
     if not path.exists():
         raise UserError(f"there is no model {name!r}: give {FORMS}.")
+    _require_file(name, path)
     raise UserError(f"{name} is not a model that can be read: give {FORMS}.")
 
 

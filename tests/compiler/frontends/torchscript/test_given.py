@@ -187,6 +187,32 @@ def test_what_does_not_fit(given: Any, said: str) -> None:
     script(X)
 
 
+class Nothing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 4))
+
+    def forward(self) -> Tensor:
+        return torch.relu(self.weight) * 2
+
+
+def test_a_model_without_inputs() -> None:
+    script = torch.jit.script(Nothing().eval())
+    torch.testing.assert_close(compiled(script, [])(), script())
+
+
+@pytest.mark.parametrize("name", ["class", "layer", "", 3, None])
+def test_a_method_that_is_none(name: Any) -> None:
+    script = torch.jit.script(Scaled().eval())
+    for call in (
+        lambda: compiled(script, [X], methods=[name]),
+        lambda: tp.convert_method_to_trt_engine(script, name, [X]),
+        lambda: tp.check_method_op_support(script, name),
+    ):
+        with pytest.raises(UserError, match="has no method"):
+            call()
+
+
 class Named(nn.Module):
     def forward(self, x: Tensor, n: int, d: dict[str, Tensor] | None = None) -> Tensor:
         return torch.relu(x) * n
