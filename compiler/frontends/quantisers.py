@@ -12,6 +12,7 @@ from torch import nn
 
 from .compressed_tensors import CompressedLayer, decompress, is_compressed, plain_parameters
 from .other_forward import other_forward
+from .reference_quantising import FloatsOnGrids, quantises_by_reference
 
 
 @contextmanager
@@ -19,7 +20,8 @@ def exported_quantisers(model: nn.Module) -> Iterator[None]:
     """While entered, the model's quantisers call operators that say what they compute.
 
     NVIDIA's modelopt has a mode for that, which its users would have to enter. PyTorch's fake quantisers that observe
-    too write to their statistics even when they do not; those whose observer is off only quantise.
+    too write to their statistics even when they do not; those whose observer is off only quantise. Its reference modules
+    make tensors of quantised types.
     """
     with ExitStack() as stack:
         modules = list(model.modules())
@@ -32,6 +34,8 @@ def exported_quantisers(model: nn.Module) -> Iterator[None]:
             stack.enter_context(plain_parameters(model))
         for module in compressed:
             stack.enter_context(other_forward(module, CompressedLayer(module)))
+        if quantises_by_reference(modules):
+            stack.enter_context(FloatsOnGrids())
         for module in modules:
             if _only_quantises(module):
                 stack.enter_context(other_forward(module, _Quantised(module)))
