@@ -20,8 +20,8 @@ def exported_quantisers(model: nn.Module) -> Iterator[None]:
     """While entered, the model's quantisers call operators that say what they compute.
 
     NVIDIA's modelopt has a mode for that, which its users would have to enter. PyTorch's fake quantisers that observe
-    too write to their statistics even when they do not; those whose observer is off only quantise. Its reference modules
-    make tensors of quantised types.
+    too write to their statistics even when they do not; those whose observer is off only quantise. Its reference
+    modules make tensors of quantised types.
     """
     with ExitStack() as stack:
         modules = list(model.modules())

@@ -1,4 +1,4 @@
-"""PyTorch's reference modules (`torch.ao.nn.quantized.reference`, `convert_to_reference_fx`) as torch.export takes them.
+"""Reference modules of PyTorch (`torch.ao.nn.quantized.reference`, `convert_to_reference_fx`) for torch.export.
 
 They make tensors of quantised types and dequantise them at once; torch.export has no such tensors. While they are
 traced, what quantises gives floats that lie on the grid, and `dequantize` of floats is the same floats.

@@ -17,10 +17,17 @@ GPU = "an H200"
 """Where the table was measured."""
 
 MARGIN = 1.05
-"""How much longer a form that takes less memory may take."""
+"""How much longer weights in few bits may take, which are a gain in memory; products in eight bits must be faster."""
 
-LARGE = 1 << 19
-"""Numbers of a weight from which on it matters how it is stored and multiplied: half a megabyte of int8."""
+LARGE = 1 << 16
+"""Numbers of a weight from which on it matters how it is stored and multiplied."""
+
+LEAST = 7.0
+"""Microseconds that PyTorch's kernels take at least, with what quantises for them."""
+
+
+LEAST_OF_HALVES = 4.0
+"""Microseconds that TensorRT's products of halves take, however small they are."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,29 @@ def _distance(item: ProductTimes, rows: int, columns: int, inner: int) -> float:
     return sum(weight * math.log(max(one, 1) / other) ** 2 for one, other, weight in pairs)
 
 
-def slower(form: str, other: str, rows: int, columns: int, inner: int) -> ProductTimes | None:
-    """The measured product by which a form takes longer than another that takes more memory; None if it does not."""
-    item = nearest(rows, columns, inner, (form, other))
-    return item if item is not None and item.us[form] > MARGIN * item.us[other] else None
+def slower(form: str, rows: int, columns: int, inner: int) -> ProductTimes | None:
+    """The measured product by which a form gains nothing beside halves; None if it does."""
+    item = nearest(rows, columns, inner, (form, "f16"))
+    allowed = MARGIN if form.endswith(" weights") else 1.0
+    return item if item is not None and item.us[form] > allowed * item.us["f16"] else None
+
+
+def faster_in_pytorch(rows: int, columns: int, inner: int, form: str, others: tuple[str, ...]) -> ProductTimes | None:
+    """The measured product by which a kernel of PyTorch's takes less time than TensorRT's forms; None if it does not.
+
+    Few of its sizes were measured: where the nearest is another, it counts as much longer or shorter as there is more
+    or less to multiply, and is compared with what TensorRT takes for halves of the sizes that were measured there.
+    """
+    item = nearest(rows, columns, inner, (form, *others))
+    halves = nearest(rows, columns, inner, ("f16",))
+    if item is None or halves is None or any(item.us[form] >= item.us[other] for other in others):
+        return None
+    share = rows * columns * inner / (item.rows * item.columns * item.inner)
+    ours = rows * columns * inner / (halves.rows * halves.columns * halves.inner)
+    # What does not grow with the sizes is in all times.
+    theirs = LEAST_OF_HALVES + (halves.us["f16"] - LEAST_OF_HALVES) * max(1.0, ours)
+    is_faster = max(LEAST, item.us[form] * share) < theirs
+    return item if share == 1 or is_faster else None
 
 
 def usual_sizes(left: torch.Tensor, weight: int) -> tuple[int, int, int] | None:

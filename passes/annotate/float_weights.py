@@ -64,7 +64,7 @@ def why_float(node: Node, constants: Collection[str], tuning: Tuning | None = No
         left = product.args[_OPERANDS[product.target][0]]
         assert isinstance(left, Node), "operands are tensors"
         sizes = usual_sizes(left.meta["val"], weight.numel())
-        measured = None if sizes is None else slower(form, "f16", *sizes)
+        measured = None if sizes is None else slower(form, *sizes)
         if measured is None:
             return None
     assert measured is not None, "a weight that nothing reads was removed"

@@ -46,7 +46,7 @@ def pad_few_rows(program: Program, may_be_floats: bool) -> None:
 def _is_faster_in_floats(left: Node, right: Node) -> bool:
     size = value_of(right).numel()
     sizes = usual_sizes(value_of(left), size)
-    return size >= LARGE and sizes is not None and slower("int8 weights", "f16", *sizes) is not None
+    return size >= LARGE and sizes is not None and slower("int8 weights", *sizes) is not None
 
 
 def _are_few(left: Node, shape: tuple[int, ...]) -> bool:

@@ -62,7 +62,7 @@ def _will_be_floats(group: Sequence[Node]) -> bool:
     if value_of(right.args[0]).dtype != torch.int8:
         return True
     form = "int4 weights" if annotations_of(right).get("stored") == "int4" else "int8 weights"
-    return slower(form, "f16", *sizes) is not None
+    return slower(form, *sizes) is not None
 
 
 def _join(program: Program, known: KnownValues, group: Sequence[Node]) -> None:

@@ -18,7 +18,7 @@ from ...compiler.ir.graph import insert_call
 from ...compiler.ir.operators import PACK_INT4, PACKED_PRODUCT, SCALED_PRODUCT
 from ...compiler.ir.program import Program
 from ...compiler.settings import Settings
-from ...compiler.tensorrt.product_times import GPU, LARGE, ProductTimes, nearest, usual_sizes
+from ...compiler.tensorrt.product_times import GPU, LARGE, ProductTimes, faster_in_pytorch, usual_sizes
 from .known_values import KnownValues
 from .quantised_operands import Operand, operands_of, quantised
 from .values import node_of, value_of
@@ -222,8 +222,7 @@ def _has_type(bias: Node | None, dtype: torch.dtype) -> bool:
 def _measured(left: Node, columns: int, inner: int, form: str, others: tuple[str, ...]) -> ProductTimes | None:
     """The measured product by which PyTorch's kernel takes less time than all of TensorRT's forms; None if not."""
     sizes = usual_sizes(value_of(left), columns * inner)
-    item = None if sizes is None else nearest(*sizes, (form, *others))
-    return item if item is not None and all(item.us[form] < item.us[other] for other in others) else None
+    return None if sizes is None else faster_in_pytorch(*sizes, form, others)
 
 
 def _reason(measured: ProductTimes, form: str, others: tuple[str, ...]) -> str:

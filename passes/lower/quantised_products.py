@@ -228,27 +228,46 @@ class QuantisedProducts:
         for node in matrices:
             left, right = operands_of(node)
             first, second = quantised(left), quantised(right)
-            if first is None or first.quantize is None or second is None or second.quantize is not None:
+            if first is None or first.quantize is None or second is None:
                 continue
-            if self._known.of(left.args[1]) is None or math.prod(_sizes(left.args[1])) != 1:
+            if not (value_of(node).dtype in HALVES or self._halves) or not self._has_one_scale(left):
                 continue
-            if (
-                value_of(right).dim() != 2
-                or columns[left] < LARGE
-                or not (value_of(node).dtype in HALVES or self._halves)
-            ):
+            reason = self._why_slow(first, right, columns[left])
+            if not reason:
                 continue
-            sizes = usual_sizes(value_of(left), columns[left])
-            item = None if sizes is None else slower(_NAMES[first.dtype], "f16", *sizes)
-            if item is not None:
-                form = _NAMES[first.dtype]
-                ours, halves = item.us[form], item.us["f16"]
-                if left in apart:
-                    node.replace_input_with(left, apart[left])
-                else:
-                    self._apart(node, first)
-                    apart[left] = operands_of(node)[0]
-                self._say(node, f"{item.sizes} takes {ours:g} us in {form}, and {halves:g} in halves, on {GPU}")
+            if left not in apart:
+                self._apart(node, first)
+                apart[left] = operands_of(node)[0]
+            else:
+                node.replace_input_with(left, apart[left])
+            if second.quantize is not None and right is not left and self._has_one_scale(right):
+                self._apart(node, second)
+            self._say(node, reason)
+
+    def _has_one_scale(self, operand: Node) -> bool:
+        return self._known.of(operand.args[1]) is not None and math.prod(_sizes(operand.args[1])) == 1
+
+    def _why_slow(self, left: Operand, right: Node, weights: int) -> str:
+        """Why a product in eight bits is not known to be faster than in halves; "" if it is, or is too small to matter.
+
+        Args:
+            left: the first operand.
+            right: the second.
+            weights: numbers of all weights that multiply the first operand.
+        """
+        name = _NAMES[left.dtype]
+        second = quantised(right)
+        if value_of(right).dim() != 2 or second is None or second.quantize is not None:
+            return f"products of two results, and of several matrices, were not measured to be faster in {name}"
+        if weights < LARGE:
+            return ""
+        sizes = usual_sizes(value_of(left.dequantize), weights)
+        if sizes is None:
+            return f"its number of rows is not known, and {name} is faster for many rows only"
+        item = slower(name, *sizes)
+        if item is None:
+            return ""
+        return f"{item.sizes} takes {item.us[name]:g} us in {name}, and {item.us['f16']:g} in halves, on {GPU}"
 
     def _say(self, node: Node, reason: str) -> None:
         annotate_node(node, floats=reason)

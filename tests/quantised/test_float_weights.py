@@ -10,7 +10,7 @@ import trt_passes as tp
 from torch import nn
 from trt_passes.compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from trt_passes.compiler.ir.tuning import Measured
-from trt_passes.compiler.tensorrt.product_times import TIMES, nearest, slower
+from trt_passes.compiler.tensorrt.product_times import TIMES, faster_in_pytorch, nearest, slower
 
 from .judged import agree, plan_bytes, products, whole
 from .test_stored_weights import HALF, stored
@@ -129,12 +129,54 @@ def test_a_tuning_decides(best: str) -> None:
 
 def test_the_table_says_which_form_is_slower() -> None:
     assert all(min(item.us.values()) > 0 for item in TIMES)
-    assert slower("int8 weights", "f16", 512, 14336, 4096) is not None
-    assert slower("int8 weights", "f16", 1, 14336, 4096) is None
-    assert slower("int8", "f16", 4096, 4096, 4096) is None
+    assert slower("int8 weights", 512, 14336, 4096) is not None
+    assert slower("int8 weights", 1, 14336, 4096) is None
+    assert slower("int8", 4096, 4096, 4096) is None
     item = nearest(500, 14000, 4000, ("f16",))
     assert item is not None
     assert (item.rows, item.columns, item.inner) == (512, 14336, 4096)
+
+
+def test_eight_bits_must_gain_and_small_products_count() -> None:
+    assert slower("int8", 8, 3072, 768) is not None  # 6.3 us, and halves 6
+    assert slower("int8 weights", 8, 3072, 768) is None  # as much, but half the memory
+    assert slower("int8", 4096, 320, 320) is not None
+
+
+FLOAT8_FORMS = ("fp8 pytorch", ("fp8", "f16"))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "faster"),
+    [((3072, 768, 768), True), ((4096, 4096, 4096), True), ((512, 8192, 2048), True), ((8, 4096, 4096), True)]
+    + [((1, 768, 768), False), ((64, 1024, 1024), False), ((512, 768, 768), False)],
+)
+def test_kernels_of_pytorch_are_not_taken_for_what_takes_halves_less_than_any_of_them(
+    sizes: tuple[int, int, int], faster: bool
+) -> None:
+    assert (faster_in_pytorch(*sizes, *FLOAT8_FORMS) is not None) == faster
+
+
+class TwoResults(nn.Module):
+    """A product of two results in int8: [2, 64, 64] -> the same."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        step = torch.full((), 0.02)
+        left, right = (
+            DEQUANTIZE(QUANTIZE(y, step, None, -128, 127, torch.int8), step, None, x.dtype)
+            for y in (torch.tanh(x), torch.sin(x))
+        )
+        return left @ right
+
+
+def test_products_of_two_results_are_computed_in_halves() -> None:
+    model, x = TwoResults(), torch.randn(2, 64, 64).half()
+    compiled = tp.compile(model, [x], min_block_size=1, executor="reference")
+    assert "products of two results, and of several matrices, were not measured" in products(compiled)
+    assert compiled.report.coverage == 1
+    agree(compiled, model, (x,), 2e-3)
+    small = tp.compile(model, [x], min_block_size=1, executor="reference", quantised_weights="small")
+    assert "1 of 1 products in int8" in products(small)
 
 
 class EightBits(nn.Module):

@@ -60,7 +60,7 @@ def left_to_pytorch(compiled: tp.CompiledModule) -> list[str]:
 @pytest.mark.parametrize("columns", [False, True])
 @pytest.mark.parametrize("rows", [False, True])
 def test_products_of_float8(columns: bool, rows: bool, tmp_path) -> None:
-    model, x = Float8(columns, rows), torch.randn(2, 32, WIDE).half()
+    model, x = Float8(columns, rows), torch.randn(2, 1536, WIDE).half()
     compiled = compiled_for(model, x)
     # Those of one input are one product.
     assert left_to_pytorch(compiled) == ["trt_passes.scaled_product"] * 2
@@ -68,37 +68,37 @@ def test_products_of_float8(columns: bool, rows: bool, tmp_path) -> None:
     assert "3 of 3 products in fp8" in products(compiled)
     assert len(compiled.report.segments) == 3
     right = model(x).detach().float()
-    assert float((compiled(x).float() - right).norm() / right.norm()) < 5e-3
+    assert float((compiled(x).float() - right).norm() / right.norm()) < 6e-3
     tp.save(compiled, tmp_path / "few.pt2")
     loaded = tp.load(tmp_path / "few.pt2")(x).float()
-    assert float((loaded - right).norm() / right.norm()) < 5e-3
+    assert float((loaded - right).norm() / right.norm()) < 6e-3
     assert (tmp_path / "few.pt2").stat().st_size < 1.3 * 3 * WIDE * WIDE
 
 
 @pytest.mark.parametrize("options", [{"cuda_graphs": False}, {"quantised_products": "engines"}])
 def test_they_stay_in_engines_else(options: dict[str, object]) -> None:
-    model, x = Float8(False, False), torch.randn(64, WIDE).half()
+    model, x = Float8(False, False), torch.randn(3072, WIDE).half()
     compiled = compiled_for(model, x, **options)
     assert left_to_pytorch(compiled) == []
     assert compiled.report.coverage == 1
 
 
 def test_default_engines_quantise_for_them() -> None:
-    model, x = Float8(False, False), torch.randn(64, WIDE).half()
+    model, x = Float8(False, False), torch.randn(3072, WIDE).half()
     compiled = tp.compile(model, [x], executor="reference", cuda_graphs=True)
     quantising = [row for row in compiled.report.ledger if row.op == "trt_passes.quantize"]
     assert [row.verdict for row in quantising] == ["trt", "trt"]
 
 
 class FourBits(nn.Module):
-    """A linear layer of bfloat16 with a weight in four bits, scaled in groups of 128: [..., 1024] -> [..., 512]."""
+    """A linear layer of bfloat16 with a weight in four bits, scaled in groups of 128: [..., 1024] -> [..., 4096]."""
 
     def __init__(self) -> None:
         super().__init__()
-        data, _ = stored("int4", 512, WIDE)
+        data, _ = stored("int4", 4096, WIDE)
         self.register_buffer("data", data)
-        self.register_buffer("scale", torch.rand(512, WIDE // 128) / 100)
-        self.bias = nn.Parameter(torch.randn(512, dtype=torch.bfloat16), requires_grad=False)
+        self.register_buffer("scale", torch.rand(4096, WIDE // 128) / 100)
+        self.bias = nn.Parameter(torch.randn(4096, dtype=torch.bfloat16), requires_grad=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(nn.functional.linear(x, DEQUANTIZE(self.data, self.scale, None, x.dtype), self.bias))
