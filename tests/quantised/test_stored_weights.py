@@ -150,7 +150,8 @@ def test_other_weights_have_another_key(tmp_path) -> None:
             model = Layer(kind, HALF, dequantised)
             if change:
                 model.q[0, 0] = torch.tensor(-model.q[0, 0].float() - 1).to(model.q.dtype)
-            compiled = tp.compile(model, [x], min_block_size=1, cache_dir=str(tmp_path / kind), executor="reference")
+            options = {"cache_dir": str(tmp_path / kind), "quantised_weights": "small"}
+            compiled = tp.compile(model, [x], min_block_size=1, executor="reference", **options)
             made.append(compiled.report.segments[0].cached)
         assert made == [False, True, False], kind
 
