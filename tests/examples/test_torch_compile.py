@@ -8,6 +8,7 @@ import torch
 from examples.torch_compile import main
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:TensorRT engines run in PyTorch here")
 def test_the_example_compiles_two_graphs_and_their_dynamic_versions(
     capsys: pytest.CaptureFixture[str], tmp_path: Path

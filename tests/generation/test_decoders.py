@@ -44,7 +44,7 @@ def check(model: Any, compiled: Any, new: int, *, whole: bool = True) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("name", some_long(DECODERS, short=("gemma2",)))
+@pytest.mark.parametrize("name", some_long(DECODERS, short=()))
 def test_the_same_tokens_as_eager(name: str, tmp_path: Path) -> None:
     model = decoder(name)
     # Sequences of one take an engine of their own, where there is one.

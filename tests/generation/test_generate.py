@@ -234,6 +234,7 @@ def test_what_is_not_done_otherwise_than_asked(model: Any, compiled: Any) -> Non
         pickle.dumps(compiled)
 
 
+@pytest.mark.long
 def test_without_a_cache_and_in_other_types(model: Any, compiled: Any) -> None:
     assert torch.equal(answers(compiled, max_new_tokens=5, use_cache=False), answers(model, max_new_tokens=5))
     ids = tokens(1, 5)
@@ -255,6 +256,7 @@ def test_what_becomes_of_the_model_does_not_matter() -> None:
     assert torch.equal(compiled.generate(ids, max_new_tokens=4, **GREEDY), expected)
 
 
+@pytest.mark.long
 def test_frequencies_that_grow() -> None:
     own = decoder("llama", rope_scaling={"rope_type": "dynamic", "factor": 2.0}, max_position_embeddings=16)
     with pytest.raises(tp.UserError, match="a max_cache_len of at most 16"):
@@ -264,6 +266,7 @@ def test_frequencies_that_grow() -> None:
     assert torch.equal(*(item.generate(ids, max_new_tokens=11, **GREEDY) for item in (own, compiled)))
 
 
+@pytest.mark.long
 def test_the_name_is_the_packages_own() -> None:
     code = (
         "import transformers, trt_passes.transformers as t; assert t.compile_for_generation; transformers.LlamaConfig"

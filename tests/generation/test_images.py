@@ -13,6 +13,7 @@ from .models import VOCABULARY, llava
 from .test_decoders import GREEDY
 
 
+@pytest.mark.long
 @pytest.mark.model
 def test_the_same_tokens_as_eager(tmp_path: Path) -> None:
     model = llava()

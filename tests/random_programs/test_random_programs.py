@@ -115,6 +115,7 @@ def test_a_file_of_a_program_tries_it_again(tmp_path, capsys):
     assert "program.py: right" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_process_that_ends_is_told_with_where():
     ended = program("v = x + 1 if not __import__('os').abort() else x")
     fine = program("v = x + 1")
@@ -144,6 +145,7 @@ def test_a_refused_range_is_tried_as_it_is_allowed():
     assert narrowed.ranges == {"rows": (3, 4, 9)}
 
 
+@pytest.mark.long
 def test_a_run_goes_on_where_it_was(tmp_path, capsys):
     assert main(["--count", "1", "--out", str(tmp_path), "--processes", "1"]) == 0
     assert "1 to try" in capsys.readouterr().out

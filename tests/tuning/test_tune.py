@@ -75,6 +75,7 @@ def test_every_pattern_is_measured_once_with_errors(tmp_path: Path) -> None:
     assert Tuning.load(tmp_path / "t.json").patterns.keys() == tuning.patterns.keys()
 
 
+@pytest.mark.long
 def test_borders_are_measured_and_taken_from_what_pytorch_takes() -> None:
     def clock(calls: Sequence[Callable[[], Any]]) -> list[float]:
         for call in calls:
@@ -102,6 +103,7 @@ def test_what_is_known_is_not_measured_again() -> None:
     assert len(clock.asked) == 1
 
 
+@pytest.mark.long
 def test_the_budget_ends_it_and_the_file_can_be_continued(tmp_path: Path) -> None:
     seen: list[str] = []
     part = tuned(network(), Clock(), seconds=0.0, output=tmp_path / "t.json", progress=lambda *a: seen.append(a[0]))
@@ -146,6 +148,7 @@ def test_the_result_decides_a_compilation() -> None:
     torch.testing.assert_close(module(X), model(X), rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.long
 def test_a_variant_that_cannot_be_built_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     from trt_passes.passes.convert import convolution
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import networkx as nx
+import pytest
 import torch
 import trt_passes as tp
 from hypothesis import given, settings
@@ -100,6 +101,7 @@ def test_regions_never_wait_for_each_other(case: tuple[list[tuple[int, int]], li
     assert all(position[source] < position[target] for source, target in edges)
 
 
+@pytest.mark.long
 def test_a_thousand_segments_fit_into_the_limit() -> None:
     program = judged(stack(300), {})
     names = [node.name for node in program.op_nodes]

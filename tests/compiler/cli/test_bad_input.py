@@ -211,6 +211,7 @@ def test_a_full_disk(small_disk: Path) -> None:
     assert_whole_folders(small_disk / "dump")
 
 
+@pytest.mark.long
 def test_files_that_may_not_grow(empty_folder: Path) -> None:
     """The same as a full disk where no small one can be mounted: the process may write files of 4 kB only."""
     code = (
@@ -263,6 +264,7 @@ def finished_passes(dump: Path) -> list[str]:
     return [item["name"] for item in json.loads(path.read_text())["passes"]] if path.exists() else []
 
 
+@pytest.mark.long
 def test_ctrl_c_in_the_middle_of_a_build(empty_folder: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     code = "from trt_passes.compiler.cli.main import main; main()"

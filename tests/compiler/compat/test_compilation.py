@@ -223,6 +223,7 @@ def test_other_front_ends(model: nn.Module) -> None:
     torch.testing.assert_close(compiled(X), script(X))
 
 
+@pytest.mark.long
 def test_backends_of_torch_compile() -> None:
     code = (
         "import torch, trt_passes.torch_tensorrt as torch_tensorrt\n"

@@ -177,6 +177,7 @@ def _with_gloo(rank: int, folder: str, what: str) -> None:
         dist.destroy_process_group()
 
 
+@pytest.mark.long
 def test_two_processes_run_a_part_each(tmp_path: Path) -> None:
     mp.spawn(_with_gloo, args=(str(tmp_path), "part"), nprocs=2)
 

@@ -171,6 +171,7 @@ def model():
 """
 
 
+@pytest.mark.long
 def test_a_plugin_of_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "my_plugin.py").write_text(PLUGIN)
     (tmp_path / "my_model.py").write_text(FACTORY)

@@ -73,7 +73,10 @@ def test_the_work_is_bounded_whatever_the_size(open_data: Open, nodes: int, modu
     assert 0 < page.locator(".ledger-view .table-row").count() < 120
 
 
-@pytest.mark.parametrize(("nodes", "modules"), [(900, 150), (3_000, 24), (10_000, 48), (10_000, 0)])
+@pytest.mark.parametrize(
+    ("nodes", "modules"),
+    [(900, 150), *(pytest.param(*sizes, marks=pytest.mark.long) for sizes in [(3_000, 24), (10_000, 48), (10_000, 0)])],
+)
 def test_everything_opens_and_something_is_always_in_sight(open_data: Open, nodes: int, modules: int) -> None:
     page = open_data(chain_data(nodes, modules))
     page.wait_for_selector(".scene")
@@ -148,6 +151,7 @@ def test_the_page_draws_whatever_rendered_the_files(
     assert page.locator(".box").count() > 5
 
 
+@pytest.mark.long
 def test_a_reader_waits_for_nothing_in_a_large_graph(open_data: Open) -> None:
     """Milliseconds of CPU of the page's main thread, the least of three times, with other work on the machine."""
     page = open_data(chain_data(10_000, 50))
