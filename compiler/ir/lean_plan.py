@@ -28,6 +28,8 @@ _LEAST = 4096
 """Bytes of a weight that are worth it."""
 _KEY = 8
 """Bytes by which a weight is looked for, at multiples of which it begins."""
+_STEP_OF_BYTES = 4
+"""Bytes at multiples of which weights of one byte an element begin."""
 _CHUNK = 1 << 22
 _ORDERS = {2: ((1, 0),), 3: ((0, 2, 1),), 4: ((0, 2, 3, 1),), 5: ((0, 2, 3, 4, 1),)}
 """Orders of dimensions that TensorRT keeps weights in, beside their own: transposed products, channels last."""
@@ -141,18 +143,11 @@ def _found(data: Bytes, weights: Sequence[torch.Tensor]) -> Iterator[tuple[int, 
     """Number and order of each weight that is in the engine, where it begins, and its bytes."""
     forms = list(_forms(weights))
     keys = np.unique(np.array([form.key for form in forms], dtype=np.uint64))
-    words = data[: len(data) // _KEY * _KEY].view(np.uint64)
-    # Most words are told from all keys by two of their bytes.
-    seen = np.zeros(1 << 16, dtype=bool)
-    seen[(keys & 0xFFFF).astype(np.int64)] = True
-    places = []
-    for first in range(0, len(words), _CHUNK):
-        chunk = words[first : first + _CHUNK]
-        near = np.flatnonzero(seen[(chunk & 0xFFFF).astype(np.uint16)])
-        places.append(first + near[np.isin(chunk[near], keys)])
+    has_bytes = any(weights[form.number].element_size() == 1 for form in forms)
     starts: dict[int, list[int]] = {}
-    for place in np.concatenate(places).tolist() if places else ():
-        starts.setdefault(int(words[place]), []).append(place * _KEY)
+    for shift in range(0, _KEY, _STEP_OF_BYTES if has_bytes else _KEY):
+        for word, start in _words(data[shift:], keys):
+            starts.setdefault(word, []).append(start + shift)
     for form in forms:
         size = weights[form.number].numel() * weights[form.number].element_size()
         begins = (start - form.place for start in starts.get(form.key, ()))
@@ -163,6 +158,19 @@ def _found(data: Bytes, weights: Sequence[torch.Tensor]) -> Iterator[tuple[int, 
         for begin in fitting[:_TRIES]:
             if np.array_equal(data[begin : begin + size], piece):
                 yield form.number, form.order, begin, size
+
+
+def _words(data: Bytes, keys: np.ndarray[Any, np.dtype[np.uint64]]) -> Iterator[tuple[int, int]]:
+    """The words of some data that are keys, and where they begin."""
+    words = data[: len(data) // _KEY * _KEY].view(np.uint64)
+    # Most words are told from all keys by two of their bytes.
+    seen = np.zeros(1 << 16, dtype=bool)
+    seen[(keys & 0xFFFF).astype(np.int64)] = True
+    for first in range(0, len(words), _CHUNK):
+        chunk = words[first : first + _CHUNK]
+        near = np.flatnonzero(seen[(chunk & 0xFFFF).astype(np.uint16)])
+        for place in (first + near[np.isin(chunk[near], keys)]).tolist():
+            yield int(words[place]), place * _KEY
 
 
 _TRIES = 64

@@ -30,6 +30,16 @@ def engine_of(*parts: bytes) -> bytes:
 LEAST = 4096
 
 
+@pytest.mark.parametrize("before", [b"", b"four"])
+def test_weights_of_one_byte_begin_at_multiples_of_four(before: bytes) -> None:
+    weight = (torch.randn(64, 80) * 50).to(torch.int8)
+    plan = b"header.." + before + data_of(weight) + b"the rest"
+    rest = lean(plan, [weight])
+    assert rest is not None
+    assert len(rest) < len(plan) - weight.numel() + 400
+    assert bytes(whole(rest, [weight]).data) == plan
+
+
 @pytest.mark.parametrize(
     ("shape", "order", "dtype"),
     [
