@@ -105,13 +105,21 @@ def sizes_differ(program: Program, alone: GraphModule) -> bool:
 
 
 class _SizesAsWritten(torch.fx.Interpreter):
-    """Runs a graph, and raises where a tensor has another size than its node says."""
+    """Runs a graph, and raises where a tensor has another size than its node says, as a number or of its inputs."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__(module)
+        self._known: dict[Any, int] = {}
 
     def run_node(self, n: torch.fx.Node) -> Any:
         result, value = super().run_node(n), n.meta.get("val")
         if isinstance(value, torch.Tensor) and isinstance(result, torch.Tensor):
             for size, written in zip(result.shape, value.shape, strict=True):
-                if isinstance(written, int) and size != written:
+                expr = written.node.expr if isinstance(written, torch.SymInt) else written
+                if n.op == "placeholder" and not isinstance(expr, int):
+                    self._known[expr] = size
+                expr = expr if isinstance(expr, int) else expr.xreplace(self._known)
+                if (isinstance(expr, int) or expr.is_Integer) and size != int(expr):
                     raise ValueError(f"{n.name} is of size {tuple(result.shape)}, not {tuple(value.shape)}")
         return result
 
