@@ -121,6 +121,10 @@ class _NumbersOfExamples(TorchFunctionMode):
             found = _places(args[0])
             if found is not None:
                 return found.unbind(1) if func is torch.where or (kwargs or {}).get("as_tuple") else found
+        if func in _REPEATS:
+            repeated = _repeated(*args, **(kwargs or {}))
+            if repeated is not None:
+                return repeated
         if func in _INDEXED:
             args = (args[0], _plain_index(args[1], func is torch.Tensor.__getitem__), *args[2:])
         elif func in _SIZED_TENSORS:
@@ -175,6 +179,9 @@ _READS: Mapping[Any, Callable[[torch.Tensor, Any], Any]] = MappingProxyType(
 _PLACES = frozenset({torch.nonzero, torch.Tensor.nonzero, torch.argwhere, torch.Tensor.argwhere, torch.where})
 """Functions that, with one argument, return where it is not zero."""
 
+_REPEATS = frozenset({torch.repeat_interleave, torch.Tensor.repeat_interleave})
+"""Functions whose result has as many elements as the numbers in a tensor add up to."""
+
 _INDEXED = frozenset({torch.Tensor.__getitem__, torch.Tensor.__setitem__})
 
 _SIZED = frozenset(
@@ -218,6 +225,24 @@ def _places(tensor: torch.Tensor) -> torch.Tensor | None:
     count = _outside(lambda: int(real.count_nonzero()))
     _checked((tensor != 0).sum() == count, count)
     return torch.nonzero_static(tensor, size=count)
+
+
+def _repeated(
+    tensor: torch.Tensor, repeats: Any = None, dim: int | None = None, *, output_size: Any = None
+) -> torch.Tensor | None:
+    """`torch.repeat_interleave` with as many elements as in the example; None if the numbers are not known."""
+    counts = tensor if repeats is None else repeats
+    real = _real(counts) if isinstance(counts, torch.Tensor) else None
+    if real is None or output_size is not None:
+        return None
+    tensor, dim = (tensor.flatten(), 0) if dim is None else (tensor, dim)
+    total = _outside(lambda: int(real.sum()))
+    if repeats is not None and real.numel() == 1:
+        counts, total = counts.reshape(1).expand(tensor.shape[dim]), total * tensor.shape[dim]
+    _checked((counts.sum() == total) & (counts >= 0).all(), total)
+    # Each element of the result comes from as many places behind the first as runs of repeated ones end before it.
+    places = torch.searchsorted(counts.cumsum(0), torch.arange(total, device=counts.device), right=True)
+    return places if repeats is None else tensor.index_select(dim, places)
 
 
 def _plain_index(index: Any, is_read: bool) -> Any:

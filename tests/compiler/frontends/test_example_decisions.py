@@ -87,6 +87,16 @@ class Experts(nn.Module):
         return result
 
 
+class Repeats(nn.Module):
+    """Towers of vision: lengths of segments come from the sizes of images, which are a tensor."""
+
+    def forward(self, x: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+        lengths = torch.repeat_interleave(sizes[:, 1], sizes[:, 0]).cumsum(0)
+        if lengths[-1] < 9:
+            x = x.repeat_interleave(sizes[:1, 1], dim=1) + torch.repeat_interleave(sizes[:, 0]).sum()
+        return torch.cat([each.softmax(0) for each in x.split(torch.diff(lengths, prepend=lengths[:1] * 0).tolist())])
+
+
 class OnlyThose(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * 2 if x[x > 0].shape[0] > 2 else x
@@ -136,6 +146,11 @@ def test_sizes_that_vary_are_no_constants() -> None:
 INPUTS: list[tuple[nn.Module, list[torch.Tensor], list[torch.Tensor]]] = [
     (Padding(), [torch.randn(2, 3), torch.tensor([3, 4, 5])], [torch.randn(2, 3), torch.tensor([1, 4, 5])]),
     (Padding(), [torch.randn(2, 3), torch.tensor([1, 4, 5])], [torch.randn(2, 3), torch.tensor([3, 4, 5])]),
+    (
+        Repeats(),
+        [torch.randn(7, 2), torch.tensor([[2, 2], [0, 4], [1, 3]])],
+        [torch.randn(7, 2), torch.tensor([[1, 3], [0, 4], [2, 2]])],
+    ),
     (OnlyThose(), [torch.ones(4)], [torch.tensor([1.0, -1.0, 1.0, 1.0])]),
     (OnlyThose(), [torch.tensor([1.0, -1.0, -1.0, -1.0])], [torch.ones(4)]),
     (Copied(), [torch.ones(4)], [-torch.ones(4)]),
