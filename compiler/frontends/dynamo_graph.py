@@ -318,6 +318,8 @@ def _size(size: torch.SymInt) -> Size | int:
     if expr.is_Integer:
         return int(expr)
     bounds = size.node.shape_env.bound_sympy(expr)
+    if bounds is None:  # the rows of a nested tensor, each of which has a size of its own
+        return Size(expr, 0, None)
     low, high = (int(bound) if bound.is_Integer else None for bound in (bounds.lower, bounds.upper))
     return Size(expr, max(1, low or 1), high)
 

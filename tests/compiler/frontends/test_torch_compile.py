@@ -446,3 +446,14 @@ def test_graphs_that_a_tensor_class_calls_stay_in_pytorch() -> None:
     with pytest.warns(RuntimeWarning, match="called by a tensor class's __torch_dispatch__"):
         result = torch.sin(x)
     torch.testing.assert_close(result, torch.tensor([0.0, 0.0, 0.0, 2.0]))
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_nested_tensors_are_left_to_pytorch(dynamic: bool | None) -> None:
+    model, ours = nn.Linear(4, 3).eval(), backend()
+    compiled = torch.compile(model, backend=ours, dynamic=dynamic)
+    with torch.no_grad(), pytest.warns(RuntimeWarning, match="an argument is a NestedTensor, which is no plain tensor"):
+        for lengths in ((2, 3), (1, 5)):
+            rows = torch.nested.nested_tensor([torch.randn(n, 4) for n in lengths], layout=torch.jagged)
+            torch.testing.assert_close(compiled(rows).values(), model(rows.values()))
+    assert not any(graph.builds for graph in ours.graphs)
