@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.fx import Node
 
 from ...compiler.ir.call import Call
 from ...compiler.ir.dtypes import HALVES
@@ -77,14 +78,44 @@ def _times_alpha(ctx: ConverterContext, call: Call, x: Tensor) -> Tensor:
 @FAMILY.converter(aten.mul.Tensor, aten.mul.Scalar)
 def mul(ctx: ConverterContext, call: Call) -> Tensor:
     """self * other."""
+    return (in_float32(_product) if _beyond_halves(ctx, call) else _product)(ctx, call)
+
+
+def _product(ctx: ConverterContext, call: Call) -> Tensor:
     return ar.multiply(ctx, *ar.promoted(ctx, call, "self", "other"))
+
+
+def _beyond_halves(ctx: ConverterContext, call: Call) -> bool:
+    """Whether a number that halves are multiplied or divided by may be none of theirs: too large, or too small.
+
+    PyTorch's kernels take numbers as float32: what a mask multiplies by -1e9 is 0 where the mask is, not 0 times
+    infinity, and a mean over 160,000 samples is no division by infinity.
+    """
+    own = call.node.meta["val"].dtype
+    return own in HALVES and any(_is_beyond(ctx, call.arg(name), own) for name in ("self", "other"))
+
+
+def _is_beyond(ctx: ConverterContext, argument: Any, own: torch.dtype) -> bool:
+    if isinstance(argument, Node):
+        value = argument.meta.get("val")
+        if isinstance(value, torch.SymInt | torch.SymFloat):
+            return True
+        constant = ctx.constant_value(argument)
+        if constant is None or constant.dim() or constant.dtype == own or constant.is_complex():
+            return False
+        argument = constant.item()
+    rounded = torch.tensor(float(argument), dtype=torch.float64).to(own).double().item()
+    return math.isfinite(argument) and abs(rounded - argument) > abs(argument) * torch.finfo(own).eps
 
 
 @FAMILY.converter(aten.div.Tensor, aten.div.Scalar)
 def div(ctx: ConverterContext, call: Call) -> Tensor:
     """self / other, of integers too as floats."""
-    left, right = _in_dtype(ctx, call, call.out.dtype)
-    return ar.elementwise(ctx, "DIV", left, right)
+    return (in_float32(_quotient) if _beyond_halves(ctx, call) else _quotient)(ctx, call)
+
+
+def _quotient(ctx: ConverterContext, call: Call) -> Tensor:
+    return ar.elementwise(ctx, "DIV", *_in_dtype(ctx, call, call.out.dtype))
 
 
 @FAMILY.converter(aten.div.Tensor_mode, aten.div.Scalar_mode, wide=True)
