@@ -43,6 +43,7 @@ from .given_arguments import (
     hint_at_shapes,
     is_declared,
 )
+from .gradients import GradientsNoticed, transforms_ended
 from .inputs_as_constants import check_inputs_are_none
 from .kept_containers import containers_kept
 from .kept_state import kept_state, kept_values
@@ -405,16 +406,18 @@ def _exported(
     dynamic_shapes: Any,
     by_examples: bool,
 ) -> ExportedProgram:
-    rebound, contiguous = NothingRebound(), ContiguousCalls()
+    rebound, contiguous, gradients = NothingRebound(), ContiguousCalls(), GradientsNoticed()
 
     def exported(strict: bool, values: AbstractContextManager[None] | None = None) -> ExportedProgram:
         with (
             tracing(),
             quiet_rejection(),
             torch.no_grad(),
+            transforms_ended(),
             WholeRecurrentLayers(),
             rebound,
             contiguous,
+            gradients,
             masks_not_compared(),
             flex_attention_in_operators(),
             unchanged_modules_left(),
@@ -448,7 +451,10 @@ def _exported(
         hint = hint_at_shapes([*args, *kwargs.values()])
         text = rejection(error)
         if not (isinstance(error, GuardOnDataDependentSymNode) or is_unknown_result(error)):
-            text = own_failure(model, args, kwargs) or text
+            own = own_failure(model, args, kwargs)
+            if own is None:
+                gradients.explain(error)
+            text = own or text
         kind = _UnknownResult if is_unknown_result(error) else UserError
         raise kind(f"{text.rstrip('.')}.{hint}" if hint else text) from error
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
 from ..ir.memory import parts_of, same_numbers, times_written
@@ -49,7 +50,8 @@ def kept_values(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
     Tracing writes too: torch.export runs some writes to what it takes for constants, such as those through a `to` that
     changes nothing.
     """
-    parts = [part for tensor in tensors for part in parts_of(tensor)]
+    # What an exporter that gave up has left in the model has no values.
+    parts = [part for tensor in tensors for part in parts_of(tensor) if not isinstance(part, FakeTensor)]
     before = [(part, part.detach(), times_written(part), part.detach().clone()) for part in parts]
     try:
         yield

@@ -68,3 +68,14 @@ def test_what_only_torch_export_cannot_do_is_said_of_it() -> None:
     Numpy()(X)
     with pytest.raises(tp.UserError, match=r"^torch\.export rejects the model at .*test_rejections.py:47: .*numpy"):
         tp.trace(Numpy(), [X])
+
+
+class KeepsWhatItSaw(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, torch.dtype]:
+        self.seen = x.sum()
+        return x, x.dtype
+
+
+def test_what_is_left_of_a_trace_is_no_failure_of_the_model() -> None:
+    with pytest.raises(tp.UserError, match=r"it returns a torch\.dtype"):
+        tp.compile(KeepsWhatItSaw(), [X])
