@@ -55,6 +55,7 @@ from .quantisers import exported_quantisers, unpack_quantised
 from .quiet import quiet_rejection
 from .rejections import first_line, is_unknown_result, own_failure, rejection
 from .reshaped_tensors import NothingRebound, check_not_reshaped
+from .seeds import check_draws_as_seeded, seed_watched
 from .size_decisions import lines_of_decisions
 from .size_guards import check_size_guards
 from .size_trial import SizeTrial
@@ -381,7 +382,7 @@ def export_module(
             it changes in Python when it is called.
     """
     reads = MemoryReads()
-    with python_state_watched(model) as changed, reads:
+    with python_state_watched(model) as changed, reads, seed_watched() as seeds:
         try:
             exported = _exported(model, args, kwargs, dynamic_shapes, by_examples)
         except UserError as error:
@@ -390,6 +391,7 @@ def export_module(
             with results_registered(model):
                 exported = _exported(model, args, kwargs, dynamic_shapes, by_examples)
     check_inputs_are_none(exported, (args, kwargs))
+    check_draws_as_seeded(seeds, exported.graph.nodes)
     check_not_computed_with(changed, model, args, kwargs, _called_as_traced)
     require_what_is_asked(exported, reads, model, args, kwargs, lambda: _as_traced(model))
     return exported

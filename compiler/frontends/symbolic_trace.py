@@ -29,6 +29,7 @@ from .made_tensors import Made, RecordedFactories, written_by
 from .modes import Modes
 from .module_view import ModuleView, run_with_lines
 from .python_state import Place
+from .seeds import seed_watched
 
 
 def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Module:
@@ -63,6 +64,8 @@ def symbolically_traced(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping
     @functools.wraps(model.forward)
     def forward(*args: Any, **keywords: Any) -> Any:
         values = _leaves(signature.bind(*args, **keywords))
+        for seed in tracer.seeds:
+            torch.manual_seed(seed)
         results = run_with_lines(module, *(values[path] for path in tracer.paths), modes=tracer.modes)
         return pytree.tree_unflatten(list(results), tracer.structure)
 
@@ -76,7 +79,7 @@ class _Untraceable(UserError):
 def _graph_of(model: nn.Module, tracer: _CallTracer) -> tuple[GraphModule, list[Place]]:
     """The model's graph, and what a call changes of its Python state; the model is left as it was."""
     state = state_of(model)
-    with kept_values(state), _unchanged(model), python_state_watched(model) as changed:
+    with kept_values(state), _unchanged(model), python_state_watched(model) as changed, seed_watched() as tracer.seeds:
         before = list(map(times_written, state))
         _attributes_as_buffers(model)
         try:
@@ -103,10 +106,11 @@ class _CallTracer(Tracer):
     """Traces one call: every tensor in its arguments is an input of the graph, and every leaf of its result an output.
 
     `paths` say where in the arguments the inputs are, and `structure` is that of the result. `modes` are those that the
-    model turns on, by the names of nodes that were made meanwhile.
+    model turns on, by the names of nodes that were made meanwhile, and `seeds` what it seeds random numbers with.
     """
 
     paths: tuple[str, ...]
+    seeds: list[int]
     structure: pytree.TreeSpec
 
     def __init__(self, given: inspect.BoundArguments, records_factories: bool) -> None:
