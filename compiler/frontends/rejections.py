@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor, UnsupportedOperatorException
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 
@@ -27,6 +27,11 @@ def rejection(error: Exception) -> str:
         return (
             f"the model decides by a value of a tensor{place}, which torch.export cannot follow: use torch.cond or "
             f"torch.where there, or ir='torch_compile', which leaves that to Python ({reason})."
+        )
+    if isinstance(error, UnsupportedOperatorException):
+        return (
+            f"torch.export rejects the model{place}: PyTorch cannot tell the size of what {error.func} gives where "
+            "sizes vary: declare fixed sizes, or write it with other operators."
         )
     unknown = _UNKNOWN_RESULT.match(reason)
     name = unknown["name"] if unknown else None

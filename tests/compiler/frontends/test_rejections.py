@@ -79,3 +79,14 @@ class KeepsWhatItSaw(nn.Module):
 def test_what_is_left_of_a_trace_is_no_failure_of_the_model() -> None:
     with pytest.raises(tp.UserError, match=r"it returns a torch\.dtype"):
         tp.compile(KeepsWhatItSaw(), [X])
+
+
+class Quantises(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fake_quantize_per_tensor_affine(x, 0.1, 3, 0, 255)
+
+
+def test_an_operator_that_pytorch_traces_for_fixed_sizes_only_is_named_with_what_to_do() -> None:
+    rows = tp.Input(min_shape=(2, 4), opt_shape=(3, 4), max_shape=(5, 4))
+    with pytest.raises(tp.UserError, match=r"test_rejections\.py:\d+: .*fake_quantize.*: declare fixed sizes"):
+        tp.compile(Quantises(), [rows])
