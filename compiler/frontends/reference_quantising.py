@@ -39,7 +39,8 @@ class FloatsOnGrids(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Call a function, or what stands for it."""
-        return _RULES.get(func, func)(*args, **(kwargs or {}))
+        rule: Any = _RULES.get(func, func)
+        return rule(*args, **(kwargs or {}))
 
 
 def _per_tensor(input: torch.Tensor, scale: Any, zero_point: Any, dtype: torch.dtype) -> torch.Tensor:
@@ -72,7 +73,7 @@ def _dynamic(input: torch.Tensor, dtype: torch.dtype, reduce_range: bool) -> tor
 
 
 def _same(input: torch.Tensor) -> torch.Tensor:
-    return torch.Tensor.dequantize(input) if input.is_quantized else input
+    return input.dequantize() if input.is_quantized else input
 
 
 def _decomposed() -> Any:

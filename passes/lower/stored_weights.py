@@ -254,7 +254,7 @@ def _in_blocks(scale: torch.Tensor) -> torch.Tensor:
         differs = (scale.diff(dim=dim) != 0).movedim(dim, 0).flatten(1).any(1) if scale.dim() > 1 else scale.diff() != 0
         length = math.gcd(size, *(differs.nonzero().flatten() + 1).tolist())
         if length > 1:
-            scale = scale.unflatten(dim, (size // length, length)).select(dim + 1, 0)
+            scale = scale.index_select(dim, torch.arange(0, size, length, device=scale.device))
     return scale
 
 

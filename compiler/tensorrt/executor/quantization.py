@@ -39,7 +39,7 @@ def dynamic_quantize(call: Call) -> tuple[Tensor, ...]:
     axis %= x.ndim
     if x.shape[axis] % length:
         raise call.error(f"blocks of {length} do not divide an axis of {x.shape[axis]}")
-    blocks = x.unflatten(axis, (x.shape[axis] // length, length))
+    blocks = x.reshape(*x.shape[:axis], x.shape[axis] // length, length, *x.shape[axis + 1 :])
     largest = blocks.abs().amax(axis + 1, keepdim=True)
     if (to, kind) == (torch.float8_e4m3fn, torch.float8_e8m0fnu):
         limit = torch.finfo(to).max
