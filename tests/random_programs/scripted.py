@@ -5,8 +5,9 @@
 Every program follows from its number: branches and loops on sizes, numbers, texts and tensors, lists, dictionaries,
 tuples, Optional, enumerations, writes in place, returns, attributes that change, modules with state and several
 methods, behind an interface, traced, in halves and quantised. Some are frozen or changed for inference, as files are.
-All of them can be scripted, and none may be refused. Each is compiled as `tp.compile` does and in blocks, saved and
-loaded.
+All of them can be scripted, and none may be refused. Each is compiled as `tp.compile` does and in blocks, some for two
+methods, saved and loaded, and called with another method between that changes state. Of five, one is given an Optional,
+and one a tuple with a list in it too.
 
 0 unless a program is wrong, crashes or is refused.
 """
@@ -40,6 +41,21 @@ SIZES = (3, 1, 6, 2, 3, 9)
 """Rows of the calls; the last are more than were declared, which only a model in blocks takes."""
 
 ROWS = tp.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(6, 4))
+
+
+def signature(number: int) -> list[Any]:
+    """What the program of a number is compiled for: of five, one is given an Optional, and one a nested state too."""
+    kinds = {1: [ROWS, 1.5, 2, ROWS], 3: [ROWS, 1.5, 2, ROWS, (ROWS, [ROWS, ROWS])]}
+    return kinds.get(number % 5, [ROWS])
+
+
+def arguments(number: int, rows: int, generator: torch.Generator) -> list[Any]:
+    """Arguments of a call, as declared by `signature`, with this many rows."""
+
+    def made(leaf: Any) -> Any:
+        return torch.randn(rows, 4, generator=generator) if isinstance(leaf, tp.Input) else leaf
+
+    return pytree.tree_map(made, signature(number), is_leaf=lambda leaf: isinstance(leaf, tp.Input))
 
 
 @dataclass
@@ -109,7 +125,11 @@ def source(number: int) -> str:
     writer.add(START, 0)
     writer.block(0, writer.choice.randint(3, 10))
     writer.add(f"return {writer.result}", 0)
-    return HEAD + "".join(f"        {line}\n" for line in writer.lines)
+    head = HEAD
+    if number % 3:  # state that other methods share is never whole
+        for name in ("mixed", "update"):
+            head = head.replace(f"    @torch.jit.export\n    def {name}(", f"    def {name}(")
+    return head + "".join(f"        {line}\n" for line in writer.lines)
 
 
 def scripted(number: int) -> Any:
@@ -138,28 +158,34 @@ def problem(number: int) -> str | None:
         if "INTERNAL ASSERT" in str(error):  # PyTorch itself, where it scripts, freezes or changes for inference
             return None
         return f"is no TorchScript: {' '.join(str(error).split())[:300]}"
-    original = copy.deepcopy(script)  # whose buffers a compiled model does not write to
+    original = copy.deepcopy(script)  # what is compiled as a whole writes to the buffers of its model
     settings = Settings.from_options({"executor": "reference", "min_block_size": 1})
 
     def compiled(name: str, program: tp.Program, settings: Settings) -> Any:
         return compile_program(program, settings)
 
+    given = signature(number)
+    methods = {"forward": given, "update": [ROWS, 2]}
     ways: dict[str, Callable[[], Any]] = {
-        "compiled": lambda: tp.compile(script, [ROWS], executor="reference", min_block_size=1),
-        "in blocks": lambda: script_of_blocks(script, [ROWS], {}, settings, compiled, Asked("asked for")),
+        "compiled": lambda: tp.compile(copy.deepcopy(script), given, executor="reference", min_block_size=1),
+        "in blocks": lambda: script_of_blocks(copy.deepcopy(script), given, {}, settings, compiled, Asked("asked for")),
+        "methods": lambda: tp.compile(copy.deepcopy(script), methods=methods, executor="reference", min_block_size=1),
     }
+    if not hasattr(script, "update"):
+        del ways["methods"]
+    whole = True
     for way, make in ways.items():
+        if way == "in blocks" and not whole:
+            continue
         try:
             result = make()
         except Exception as error:
             return f"{way}: {type(error).__name__}: {error}"
         whole = not hasattr(result.report, "whole")
         for kind, tried in ((way, result), (f"{way}, saved and loaded", _reloaded(result))):
-            found = _difference(tried, copy.deepcopy(original), SIZES[:-1] if whole else SIZES)
+            found = _difference(number, tried, copy.deepcopy(original), SIZES[:-1] if whole else SIZES)
             if found is not None:
                 return f"{kind}: {found}"
-        if not whole:
-            return None
     return None
 
 
@@ -170,12 +196,14 @@ def _reloaded(script: Any) -> Any:
     return torch.jit.load(buffer)
 
 
-def _difference(found: Any, original: Any, sizes: Sequence[int]) -> str | None:
+def _difference(number: int, found: Any, original: Any, sizes: Sequence[int]) -> str | None:
     """How the results of calls differ from those of the original."""
     generator = torch.Generator().manual_seed(1)
     for call, rows in enumerate(sizes):
-        x = torch.randn(rows, 4, generator=generator)
-        ours, theirs = _called(found, x), _called(original, x)
+        given = arguments(number, rows, generator)
+        # After every third call, another method changes what they share.
+        change = call % 3 == 2 and hasattr(original, "update")
+        ours, theirs = _called(found, given, change), _called(original, given, change)
         if isinstance(theirs, str) or isinstance(ours, str):
             if type(ours) is not type(theirs):
                 return f"call {call} with {rows} rows: {ours!r:.300}, not {theirs!r:.300}"
@@ -194,10 +222,11 @@ def _difference(found: Any, original: Any, sizes: Sequence[int]) -> str | None:
     return None
 
 
-def _called(script: Any, x: torch.Tensor) -> Any:
-    """What a call gives; what it raises, as text."""
+def _called(script: Any, given: Sequence[Any], change: bool) -> Any:
+    """What a call gives, and the method that changes state after it; what one raises, as text."""
     try:
-        return script(x.clone())
+        result = script(*copy.deepcopy(list(given)))
+        return (result, script.update(given[0])) if change else result
     except RuntimeError as error:
         return f"raises {' '.join(str(error).split())[-200:]}"
 
@@ -224,6 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if found is not None:
             failures += 1
             print(f"{number}: {found}", flush=True)
+        if tried % 20 == 0:
+            print(f"{tried} programs, {failures} failures so far", file=sys.stderr, flush=True)
     print(f"{tried} programs, {failures} failures")
     return 1 if failures else 0
 

@@ -98,7 +98,21 @@ class Model(nn.Module):
             x = torch.tanh(self.b(x)) - index
         return x, times + self.calls
 
-    def forward(self, x: Tensor, factor: float = 1.5, rounds: int = 2, extra: Optional[Tensor] = None):
+    @torch.jit.export
+    def update(self, x: Tensor, times: int = 1) -> Tensor:
+        for index in range(times):
+            self.mean.mul_(0.5).add_(torch.tanh(self.a(x)).mean(0))
+        self.scale, self.calls = self.scale * 0.9, self.calls + 1
+        return self.mean * self.scale
+
+    def forward(
+        self,
+        x: Tensor,
+        factor: float = 1.5,
+        rounds: int = 2,
+        extra: Optional[Tensor] = None,
+        given: Optional[Tuple[Tensor, List[Tensor]]] = None,
+    ):
 """
 
 START = """\
@@ -220,6 +234,14 @@ SIMPLE: Sequence[tuple[float, str]] = (
     (0.5, "n = torch.nonzero({t}[:, 0] > {f}).size(0)"),
     (0.5, "f = float(torch.tanh(torch.tensor([f, {f}])).sum())"),
     (0.5, "if extra is not None:\n    {v} = {v} + extra"),
+    (0.7, "if given is not None:\n    {v} = {v} + given[0]"),
+    (0.7, "if given is not None and len(given[1]) > 1:\n    {v} = torch.tanh({v} - given[1][{j}])"),
+    (
+        0.5,
+        "if given is not None:\n    first, several = given\n    {v} = {v} + torch.stack(several).sum(0) + len(several)",
+    ),
+    (0.5, "{v} = torch.tanh({t}.half().float() - {u}.to(torch.float64).float())"),
+    (0.5, "{v} = torch.relu({t}.to(torch.bfloat16) * 2).float() + {v}"),
     (0.5, "{v} = {v} + {t}[{t} > 0].sum() * 0.01"),
     (0.5, "{v} = torch.tanh({v} + {t}[torch.argmax({t}.sum(1))])"),
     (0.5, "if {t}.dim() == 2 and {t}.dtype == torch.float32:\n    {v} = {v} * 0.5"),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.marks import some_long
 from tests.random_programs.scripted import problem, source
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore:`torch.jit")
@@ -22,6 +23,6 @@ def test_a_program_follows_from_its_number() -> None:
         assert word in everything
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3])
+@pytest.mark.parametrize("number", some_long([0, 1, 2, 3], [1, 2, 3]))
 def test_scripted_programs(number: int) -> None:
     assert problem(number) is None
