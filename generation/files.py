@@ -178,6 +178,8 @@ def _program(source: Any, name: str) -> bytes:
 
 def _record(source: Any) -> dict[str, Any] | None:
     """What the file of a model that generates says; None for any other file, or none."""
+    if not source.is_file():
+        return None  # a pipe or a device could be read for ever
     try:
         archive = zipfile.ZipFile(source)
     except Exception:  # damage in the list of entries raises errors of a dozen kinds; `load` of a module says which

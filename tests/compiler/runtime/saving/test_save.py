@@ -370,6 +370,13 @@ def test_foreign_files_are_user_errors(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pt2")
+    for name in (tmp_path / "pipe.pt2", "/dev/zero"):
+        with pytest.raises(UserError, match="is no file"):
+            tp.load(name)
+
+
 @pytest.mark.parametrize("path", [None, io.BytesIO(), 3, b"model.pt2", "a\0b.pt2"])
 def test_what_is_no_path_is_a_user_error(path: Any) -> None:
     for action in (lambda: save(compiled(), path), lambda: load(path)):
