@@ -32,7 +32,7 @@ def with_numbers_inside(module: GraphModule, numbers: Mapping[str, int]) -> Grap
         constants = _constants(node, numbers)
         operands = _operands(node)
         assert operands is not None
-        behind = len(node.args[2]) if node.target is _LOOP else 0  # type: ignore[arg-type]
+        behind = len(node.args[2]) if node.target is _LOOP else 0
         for source in [arg for arg in node.args if isinstance(arg, Node) and arg.op == "get_attr"]:
             body = attrgetter(str(source.target))(twin)
             with twin.graph.inserting_before(source):

@@ -70,7 +70,7 @@ class Place:
 
 def _shared_sources() -> Iterator[tuple[str, Any]]:
     """What draws the random numbers of Python and numpy that everybody shares."""
-    yield "random", random._inst  # type: ignore[attr-defined]
+    yield "random", random._inst
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         yield "numpy.random", numpy.random.mtrand._rand
