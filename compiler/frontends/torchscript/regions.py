@@ -75,6 +75,7 @@ class Graph:
         self._aliases = graph.alias_db()
         self.makers = {name: op for op in self.code.every_op() for name in op.outputs}
         self.values = dict(_values(graph))
+        self._written_later = self._handed_on()
         self._memory = WrittenMemory(self.model, self.code.inputs[1:], self.values, self.makers, self.written)
         self.written |= written_in_place(self.model.script)
 
@@ -95,7 +96,31 @@ class Graph:
 
     def _has_writers(self, name: str) -> bool:
         """Whether something may write to the memory of a value, or of what a caller may give in its place."""
-        return name != self.root and not self._is_packed(name) and bool(self._aliases.has_writers(self.values[name]))
+        if name == self.root or self._is_packed(name):
+            return False
+        value = self.values[name]
+        aliases = self._aliases
+        return bool(aliases.has_writers(value)) or any(
+            aliases.may_contain_alias(value, it) for it in self._written_later
+        )
+
+    def _handed_on(self) -> list[Any]:
+        """Values that a round of a loop hands to the next, which writes to what it is given.
+
+        PyTorch's analysis knows what a loop begins with and what its last round gives, and nothing of rounds between.
+        """
+        aliases, found = self._aliases, []
+        pairs = [pair for op in self.code.every_op() if op.kind == "prim::Loop" for pair in _carried(op)]
+        while True:
+            more = [
+                given
+                for taken, given in pairs
+                if given not in found
+                and (aliases.has_writers(taken) or any(aliases.may_contain_alias(taken, it) for it in found))
+            ]
+            if not more:
+                return found
+            found += more
 
     def reads_given(self, op: Op) -> bool:
         """Whether an op reads what a caller gives, which may be what is written: it stays before or after the write."""
@@ -322,6 +347,14 @@ def _has_tensors(type: Any) -> bool:
 
 def _reads(op: Op) -> set[str]:
     return {*op.inputs, *(name for block in op.blocks for name in block.free)}
+
+
+def _carried(loop: Op) -> Iterator[tuple[Any, Any]]:
+    """What a round of a loop takes, and what it hands on in its place."""
+    (body,) = loop.node.blocks()
+    for taken, given in zip(list(body.inputs())[1:], list(body.outputs())[1:], strict=True):
+        if taken.debugName() != given.debugName():
+            yield taken, given
 
 
 def _values(block: Any) -> Iterator[tuple[str, Any]]:

@@ -116,9 +116,11 @@ def _writer(compiled: torch.nn.Module, chosen: str, texts: dict[str, str]) -> Ca
                 "a ScriptModule is saved as TorchScript: name a file that ends in .ts, or pass "
                 "output_format='torchscript'; for a .pt2 file compile with ir='dynamo'."
             )
-        origin = getattr(getattr(compiled, "report", None), "compiled", None)
-        if isinstance(origin, EngineGraph):  # which shares its weights
-            origin.check_weights()
+        report = getattr(compiled, "report", None)
+        for part in [report, *(block.report for block in getattr(report, "blocks", ()))]:
+            origin = getattr(part, "compiled", None)
+            if isinstance(origin, EngineGraph):  # which shares its weights
+                origin.check_weights()
         return lambda target: save_torchscript(compiled, target, texts)
     spliced = compiled.meta.get(SPLICED) if isinstance(compiled, GraphModule) else None
     if spliced is None:
