@@ -51,6 +51,8 @@ def _reached(code: Code) -> Iterator[Op]:
 def _is_supported(graph: Graph, op: Op, registry: Registry) -> bool:
     if graph.is_free(op):
         return True
+    if op.kind in _STAY or (op.kind == "prim::Loop" and _is_told_by_tensors(graph, op.blocks[0].outputs[0])):
+        return False
     writes = op.is_mutable and op.kind != "prim::SetAttr"
     problem = graph.own_fault(op)
     if problem is not None and not writes and not any(map(graph.is_written, (*op.inputs, *op.outputs))):
@@ -61,6 +63,21 @@ def _is_supported(graph: Graph, op: Op, registry: Registry) -> bool:
     if name in RECURRENT or name in INSTEAD or not torch._C._dispatch_has_kernel(name):
         return True
     return _has_converter(name, registry)
+
+
+_STAY = frozenset({"prim::fork", "aten::wait", "prim::CallFunction", "prim::CallMethod"})
+_NUMBERS = frozenset({"aten::Bool", "aten::Int", "aten::Float", "aten::item"})
+
+
+def _is_told_by_tensors(graph: Graph, name: str) -> bool:
+    """Whether a number is computed from values of tensors, as the condition of a loop may be."""
+    op = graph.makers.get(name)
+    if op is None or graph.kind(name) == "TensorType":
+        return False
+    if op.kind in _NUMBERS and any(graph.kind(given) == "TensorType" for given in op.inputs):
+        return True
+    inner = [output for block in op.blocks for output in block.outputs]
+    return any(_is_told_by_tensors(graph, given) for given in (*op.inputs, *inner))
 
 
 def _has_converter(name: str, registry: Registry) -> bool:

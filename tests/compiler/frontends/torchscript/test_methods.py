@@ -241,8 +241,32 @@ class InPlace(nn.Module):
         return self.rnn(y.mean((2, 3)).unsqueeze(0))[0] if x.size(0) > 1 else y.flatten()
 
 
+class Grows(nn.Module):
+    def forward(self, x: Tensor, most: int) -> Tensor:
+        turns = 0
+        while turns < most and bool(x.abs().max() < 5):
+            x = x * 2
+            turns += 1
+        return x
+
+
+class Turns(nn.Module):
+    def forward(self, x: Tensor, most: int) -> Tensor:
+        turns = 0
+        while turns < most:
+            x = x * 2
+            turns += 1
+        return x
+
+
+class Forks(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.jit.wait(torch.jit.fork(torch.relu, x))
+
+
 def test_support_by_name() -> None:
-    for kind, supported in ((Net, True), (InPlace, True), (Prints, False), (Coder, False)):
+    kinds = {Net: True, InPlace: True, Turns: True, Prints: False, Coder: False, Grows: False, Forks: False}
+    for kind, supported in kinds.items():
         assert tp.check_method_op_support(torch.jit.script(kind().eval())) is supported, kind
     assert tp.check_method_op_support(torch.jit.script(Net().eval()), "both")
     with pytest.raises(tp.UserError, match="has no method 'other'"):
