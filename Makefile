@@ -90,10 +90,9 @@ $(REAL)/.installed: benchmarks/real/requirements.txt $(VENV)/.installed
 	rm -f "$$packages"/torchaudio/lib/*.so
 	touch $@
 
-# Python compiles what is imported at its first import; pip would compile all of it, of which most is never used.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --disable-pip-version-check --no-compile "$(TORCH)"
-	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -e ".[rtx,viz,examples,quantisation,test,docs]"
+	$(BIN)/python -m pip install --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[rtx,viz,examples,quantisation,test,docs]"
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

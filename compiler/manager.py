@@ -86,7 +86,7 @@ class PassManager:
     def _run(self, program: Program) -> Report:
         notes = [] if program.quantisation is None else [program.quantisation.text()]
         records: list[PassRecord] = []
-        ctx = replace(self.ctx, note=notes.append)
+        ctx = replace(self.ctx, note=notes.append, cancelled=self._cancelled)
         if ctx.settings.check is not None or ctx.settings.calibration is not None:
             from .instruments.check import losses
 
@@ -119,6 +119,9 @@ class PassManager:
         for instrument in self.instruments:
             instrument.finished(report)
         return report
+
+    def _cancelled(self) -> bool:
+        return self.ctx.cancelled() or any(instrument.should_stop() for instrument in self.instruments)
 
     def _step(
         self, index: int, item: Pass, program: Program, before: Snapshot, ctx: Context, clock: _Clock

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Mapping
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from ..compiler.api import compile as compile_model
+from ..compiler.errors import Cancelled
 from ..compiler.instruments.protocol import Failure, Instrument, Step
 from ..compiler.ir.program import Program
 from ..compiler.ir.tracing import tracing
@@ -62,22 +62,20 @@ class _Job:
     def __init__(self, program: Program, settings: Mapping[str, Any]) -> None:
         self.compiled: Any = None
         self.error: BaseException | None = None
-        self.is_building = threading.Event()
+        self.is_building, self._is_stopped = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._work, args=(program, settings), name="compile")
         self._device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
 
     def interrupt(self) -> None:
-        """Let the thread raise KeyboardInterrupt, which stops its builds."""
-        if self.thread.ident is not None:
-            name = ctypes.c_ulong(self.thread.ident)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(name, ctypes.py_object(KeyboardInterrupt))
+        """Let the thread end its builds, and begin no other pass."""
+        self._is_stopped.set()
 
     def _work(self, program: Program, settings: Mapping[str, Any]) -> None:
         try:
             if self._device is not None:
                 torch.cuda.set_device(self._device)
             given = {**settings}
-            instruments = [*given.pop("instruments", ()), _OthersMeanwhile(self.is_building)]
+            instruments = [*given.pop("instruments", ()), _OthersMeanwhile(self.is_building, self._is_stopped)]
             self.compiled = compile_model(program, instruments=instruments, **given)
         except BaseException as error:  # whatever it is, the waiting thread raises it
             self.error = error
@@ -86,17 +84,23 @@ class _Job:
 
 
 class _OthersMeanwhile(Instrument):
-    """Lets other threads trace and run passes while this one waits for its engines."""
+    """Lets other threads trace and run passes while this one waits for its engines, and ends when it is stopped."""
 
-    def __init__(self, is_building: threading.Event) -> None:
-        self._is_building = is_building
+    def __init__(self, is_building: threading.Event, is_stopped: threading.Event) -> None:
+        self._is_building, self._is_stopped = is_building, is_stopped
         self._entered = 0
 
     def before_pass(self, index: int, item: Pass, program: Program) -> None:
         """Let go of what only one thread has at a time."""
+        if self.should_stop():
+            raise Cancelled("stopped before its engines were built")
         if item.name == "build":
             self._entered = _let_go()
             self._is_building.set()
+
+    def should_stop(self) -> bool:
+        """Whether nobody waits for the result any more."""
+        return self._is_stopped.is_set()
 
     def verify(self, step: Step) -> None:
         """Take it again."""

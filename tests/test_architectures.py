@@ -25,7 +25,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 TOLERANCE = {"float32": 1e-3, "float16": 1e-2}
 
 
-ALWAYS = (("resnet50", "dynamic", "float32"), ("vit", "model", "float32"), ("llama", "model", "float16"))
+ALWAYS = (("resnet50", "dynamic", "float32"), ("llama", "model", "float16"))
 """Convolutions, an encoder and a decoder; every factory and every precision. The others run with the long tests."""
 
 

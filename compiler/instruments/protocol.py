@@ -63,6 +63,10 @@ class Instrument:
         """Whether the pass is run; False from any instrument skips it."""
         return True
 
+    def should_stop(self) -> bool:
+        """Whether the run is to end: long passes, such as `build`, ask all the time, and raise `Cancelled`."""
+        return False
+
     def before_pass(self, index: int, item: Pass, program: Program) -> None:
         """A pass is about to run."""
 

@@ -97,7 +97,7 @@ def inserted(item: tp.Pass) -> tp.Pipeline:
     return tp.Pipeline.parse("decompose,lower,annotate,partition,convert,build,splice").insert_before("annotate", item)
 
 
-@pytest.mark.parametrize("kind", ["converter", "class", "function", "operator"])
+@pytest.mark.parametrize("kind", ["converter", "class", "function", pytest.param("operator", marks=pytest.mark.long)])
 def test_a_script_runs_alone_whatever_was_typed(typed: SimpleNamespace, tmp_path: Path, kind: str) -> None:
     pytest.importorskip("tensorrt_rtx")
     settings = tp.Settings(min_block_size=1)

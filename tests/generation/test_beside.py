@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
 import torch
 import trt_passes as tp
 from torch import nn
-from trt_passes.compiler.errors import UserError
+from trt_passes.compiler.errors import Cancelled, UserError
 from trt_passes.generation.beside import Beside
 from trt_passes.passes import build
 
@@ -49,12 +50,28 @@ def test_what_compiling_raises_is_raised() -> None:
             beside.result("one")
 
 
-def test_nothing_outlives_the_block() -> None:
-    def fails() -> None:
-        with Beside() as beside:
-            beside.start("one", program(nn.Linear(4, 3)), SETTINGS)
-            raise ZeroDivisionError
+def fails() -> None:
+    with Beside() as beside:
+        beside.start("one", program(nn.Linear(4, 3)), SETTINGS)
+        raise ZeroDivisionError
 
+
+def test_nothing_outlives_the_block() -> None:
     with pytest.raises(ZeroDivisionError):
         fails()
     assert not [thread for thread in threading.enumerate() if thread.name == "compile"]
+
+
+def test_builds_are_stopped_where_the_block_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = []
+
+    def endless(segments: Any, ctx: Any) -> Any:
+        while not ctx.cancelled():
+            time.sleep(0.01)
+        stopped.append(True)
+        raise Cancelled("stopped")
+
+    monkeypatch.setattr(build, "build_with_cache", endless)
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert stopped == [True]

@@ -115,7 +115,11 @@ def test_a_reproducer_runs_alone_in_another_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "tail", [A_FUNCTION_IN_A_FUNCTION, A_CONVERTER], ids=["a function in a function", "a converter"]
+    "tail",
+    [
+        pytest.param(A_FUNCTION_IN_A_FUNCTION, id="a function in a function", marks=pytest.mark.long),
+        pytest.param(A_CONVERTER, id="a converter"),
+    ],
 )
 def test_a_reproducer_of_a_module(tail: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")

@@ -55,6 +55,7 @@ def test_a_full_disk_is_told_and_the_process_goes_on(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.skipif(loader.available() is None, reason="needs TensorRT")
 def test_the_command_line_says_it_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)

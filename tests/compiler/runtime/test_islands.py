@@ -211,6 +211,7 @@ def test_where_inductor_fails_it_runs_eagerly_with_one_warning(monkeypatch: pyte
     torch.testing.assert_close(module(x), model(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler for the CPU")
 @pytest.mark.model
 def test_inductor_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

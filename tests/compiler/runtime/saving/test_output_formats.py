@@ -85,7 +85,9 @@ for size in (2, 9):
 """
 
 
-@pytest.mark.parametrize(("name", "kind"), [("m.pt2", "load"), ("m.pt2", "export"), ("m.ts", "jit")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("m.pt2", "load"), pytest.param("m.pt2", "export", marks=pytest.mark.long), ("m.ts", "jit")]
+)
 def test_another_process_gets_the_same_answers(islands: Any, name: str, kind: str, tmp_path: Path) -> None:
     tp.save(islands, tmp_path / name)
     command = [sys.executable, "-c", CHILD, str(tmp_path / name), kind]
