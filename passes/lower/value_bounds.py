@@ -72,9 +72,16 @@ def _of_number(number: Any, ranges: Mapping[sympy.Symbol, Range]) -> Bounds | No
     value = number.meta.get("val") if isinstance(number, Node) else number
     if isinstance(value, bool) or not isinstance(value, int | torch.SymInt) or free_unbacked_symbols(value):
         return None
-    if isinstance(number, Node) and isinstance(value, int):
+    if isinstance(number, Node) and (isinstance(value, int) or _is_read(number)):
         return None  # what a check holds it to, as torch.export writes it
     return Bounds(expression(value), expression(value))
+
+
+def _is_read(number: Node) -> bool:
+    """Whether a number is computed from one that is read from a tensor."""
+    if number.target is aten._local_scalar_dense.default:
+        return True
+    return any(tensor_of(each) is None and _is_read(each) for each in number.all_input_nodes)
 
 
 def _bounds(node: Any, ranges: Mapping[sympy.Symbol, Range]) -> Bounds | None:

@@ -18,7 +18,7 @@ def test_every_outcome_is_told_with_its_reason() -> None:
         "e": {"outcome": "one engine", "words": "", "engines": 1, "by_examples": "x", "unstable": [0.5, 0.4]},
         "f": {"outcome": "one engine, checks", "words": "1 × aten._assert_scalar (TP101)", "engines": 1},
     }
-    text = section({kind: {**row, "versions": VERSIONS} for kind, row in rows.items()}, {})
+    text = section({kind: {**row, "versions": VERSIONS} for kind, row in rows.items()}, {}, {})
     assert (
         "Of 5 kinds that PyTorch can run torch.export takes 5; of these 4 are right, 2 of them in one engine (1 more "
         in text

@@ -91,13 +91,13 @@ def test_default_engines_quantise_for_them() -> None:
 
 
 class FourBits(nn.Module):
-    """A linear layer of bfloat16 with a weight in four bits, scaled in groups of 128: [..., 1024] -> [..., 4096]."""
+    """A linear layer of bfloat16 with a weight in four bits, scaled in groups of 128: [..., 4096] -> [..., 4096]."""
 
     def __init__(self) -> None:
         super().__init__()
-        data, _ = stored("int4", 4096, WIDE)
+        data, _ = stored("int4", 4096, 4096)
         self.register_buffer("data", data)
-        self.register_buffer("scale", torch.rand(4096, WIDE // 128) / 100)
+        self.register_buffer("scale", torch.rand(4096, 4096 // 128) / 100)
         self.bias = nn.Parameter(torch.randn(4096, dtype=torch.bfloat16), requires_grad=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -105,14 +105,14 @@ class FourBits(nn.Module):
 
 
 def test_one_row_and_four_bits() -> None:
-    model, x = FourBits(), torch.randn(1, WIDE).bfloat16()
+    model, x = FourBits(), torch.randn(1, 4096).bfloat16()
     compiled = compiled_for(model, x)
     assert left_to_pytorch(compiled) == ["trt_passes.pack_int4", "trt_passes.packed_product"]
     right = model(x).detach().float()
     assert float((compiled(x).float() - right).norm() / right.norm()) < 1e-2
     (weight,) = vars(compiled._trt_passes_weights).values()
     assert weight() is weight()  # packed once
-    assert left_to_pytorch(compiled_for(model, torch.randn(64, WIDE).bfloat16())) == []
+    assert left_to_pytorch(compiled_for(model, torch.randn(64, 4096).bfloat16())) == []
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])])
