@@ -109,7 +109,8 @@ class Graph:
 
         PyTorch's analysis knows what a loop begins with and what its last round gives, and nothing of rounds between.
         """
-        aliases, found = self._aliases, []
+        aliases = self._aliases
+        found: list[Any] = []
         pairs = [pair for op in self.code.every_op() if op.kind == "prim::Loop" for pair in _carried(op)]
         while True:
             more = [

@@ -72,7 +72,8 @@ class Signature:
         specs = [*positional.children(), *keywords.children()]
         inputs = [item.arg for item in exported.graph_signature.input_specs if item.kind is InputKind.USER_INPUT]
         kinds = iter(inputs)
-        arguments, leaves, fixed, containers = [], [], [], []
+        arguments, leaves, fixed = [], [], []
+        containers: list[tuple[str, str]] = []
         for name, child in zip(names, specs, strict=True):
             own = [next(kinds) for _ in range(child.num_leaves)]
             known = types.get(name) if _holds_nothing(child) else None
