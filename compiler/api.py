@@ -295,7 +295,7 @@ def traced_program(
 
 def _as_script(model: Any, compiled: Any) -> torch.jit.ScriptModule:
     report: Report = vars(compiled)["report"]
-    types = argument_types(model) if is_torchscript(model) else {}
+    types = argument_types(model)
     try:
         from .runtime.measure.script_profiling import ScriptPart, ScriptProfiler
         from .runtime.saving.output_formats import torchscript_of

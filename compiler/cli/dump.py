@@ -65,11 +65,8 @@ def explain_quantised(folder: str) -> str:
         found = DumpFolder(folder).quantisation
         if found is None:
             raise UserError(f"{folder} has no errors of layers, since its model was not made by `tp.quantize`.")
-        rows = [
-            (layer.name, layer.kind, "-" if layer.error is None else f"{layer.error:.1e}", layer.reason)
-            for layer in found.worst_first
-        ]
-        table = Table(("layer", "class", "relative error>", "why it stays as it is"), tuple(rows))
+        rows = tuple((layer.name, layer.kind, layer.error_text, layer.reason) for layer in found.worst_first)
+        table = Table(("layer", "class", "relative error>", "why it stays as it is"), rows)
         return printable(f"{found.summary}.\n\n{table}")
 
 

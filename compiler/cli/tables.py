@@ -131,10 +131,7 @@ def _tables(report: Report | ScriptReport, divergences: Sequence[Divergence], to
 def quantised_table(found: Quantisation, top: int | None = None) -> Titled:
     """The error of each quantised layer, largest first, and why others were left; the first `top`, or all."""
     layers = found.worst_first
-    rows = [
-        (layer.name, layer.kind, "-" if layer.error is None else f"{layer.error:.1e}", _left_text(layer))
-        for layer in layers[:top]
-    ]
+    rows = [(layer.name, layer.kind, layer.error_text, _left_text(layer)) for layer in layers[:top]]
     if top is not None and len(layers) > top:
         rows.append((f"and {len(layers) - top} more: `trt-passes explain DIR --quantised` has all", "", "", ""))
     return Titled(found.summary, ("layer~", "class", "relative error>", "note~"), rows)

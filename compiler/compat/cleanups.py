@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from .lowering_passes import clean_up_graph_after_modifications
+
 aten = torch.ops.aten
 
 _CHECKS = (
@@ -22,7 +24,7 @@ def remove_detach(gm: GraphModule, settings: Any = None) -> GraphModule:
     for node in gm.graph.find_nodes(op="call_function", target=aten.detach.default):
         node.replace_all_uses_with(node.args[0])
         gm.graph.erase_node(node)
-    return _cleaned(gm)
+    return clean_up_graph_after_modifications(gm)
 
 
 def remove_assert_nodes(gm: GraphModule, settings: Any = None) -> GraphModule:
@@ -30,12 +32,12 @@ def remove_assert_nodes(gm: GraphModule, settings: Any = None) -> GraphModule:
     for target in _CHECKS:
         for node in gm.graph.find_nodes(op="call_function", target=target):
             gm.graph.erase_node(node)
-    return _cleaned(gm)
+    return clean_up_graph_after_modifications(gm)
 
 
 def remove_num_users_is_0_nodes(gm: GraphModule, settings: Any = None) -> GraphModule:
     """Remove what nothing reads."""
-    return _cleaned(gm)
+    return clean_up_graph_after_modifications(gm)
 
 
 def repair_input_as_output(gm: GraphModule, settings: Any = None) -> GraphModule:
@@ -47,7 +49,7 @@ def repair_input_as_output(gm: GraphModule, settings: Any = None) -> GraphModule
                 copy = gm.graph.call_function(aten.clone.default, (node,))
             copy.meta = dict(node.meta)
             output.replace_input_with(node, copy)
-    return _cleaned(gm)
+    return clean_up_graph_after_modifications(gm)
 
 
 def constant_fold(gm: GraphModule, settings: Any = None) -> GraphModule:
@@ -71,7 +73,7 @@ def constant_fold(gm: GraphModule, settings: Any = None) -> GraphModule:
                 weight = gm.graph.get_attr(f"_frozen_param{number}")
             weight.meta = dict(node.meta)
             node.replace_all_uses_with(weight)
-    gm = _cleaned(gm)
+    gm = clean_up_graph_after_modifications(gm)
     gm.delete_all_unused_submodules()
     return gm
 
@@ -90,13 +92,6 @@ def _folds(node: Node) -> bool:
 def _attribute(gm: GraphModule, name: str) -> Any:
     owner, _, leaf = name.rpartition(".")
     return getattr(gm.get_submodule(owner), leaf)
-
-
-def _cleaned(gm: GraphModule) -> GraphModule:
-    gm.graph.eliminate_dead_code()
-    gm.graph.lint()
-    gm.recompile()
-    return gm
 
 
 CLEANUPS = (remove_detach, remove_assert_nodes, constant_fold, repair_input_as_output, remove_num_users_is_0_nodes)

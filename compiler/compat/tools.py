@@ -217,10 +217,6 @@ def parse_dynamo_kwargs(kwargs: Mapping[str, Any]) -> tuple[CompilationSettings,
 
 def check_module_output(new_module: Any, refitted_module: Any, arg_inputs: Any, kwarg_inputs: Any = None) -> bool:
     """Whether two modules give results that are close, on some inputs."""
-    args, kwargs = (
-        get_torch_inputs(list(arg_inputs or ()), CPU_DEVICE),
-        get_torch_inputs(dict(kwarg_inputs or {}), CPU_DEVICE),
-    )
     device = get_model_device(new_module) if torch.cuda.is_available() else torch.device(CPU_DEVICE)
     args, kwargs = get_torch_inputs((list(arg_inputs or ()), dict(kwarg_inputs or {})), device)
     with torch.no_grad():

@@ -60,7 +60,9 @@ def with_other_methods(model: Any, whole: torch.jit.ScriptModule) -> tuple[torch
 
 
 def argument_types(model: Any) -> Mapping[str, str]:
-    """The types of the arguments of TorchScript, by name, as it writes them."""
+    """The types of the arguments of TorchScript, by name, as it writes them; nothing for other models."""
+    if not is_torchscript(model):
+        return {}
     from .torchscript.conversion import Script
 
     return {item.name: item.type.annotation_str for item in Script.of(model).arguments}

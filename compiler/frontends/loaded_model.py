@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from ..errors import UserError, did_you_mean
 from ..ir.dtypes import short_name
 from ..ir.input import Input
-from .module_view import is_torchscript
+from .choice import argument_types
 from .parameter_names import parameter_names, parameters
 from .profiles import with_profiles
 
@@ -120,7 +120,7 @@ class LoadedModel:
 
     def _first(self, name: str, spec: str) -> Any:
         """What a spec is for an argument: numbers and texts for those that TorchScript has as such, else an `Input`."""
-        kind = _script_types(self.module).get(name)
+        kind = argument_types(self.module).get(name)
         if kind is None:
             return Input.parse(spec)
         text = spec.partition("=")[2].strip() if "=" in spec else spec
@@ -164,15 +164,6 @@ _READERS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
         "bool": {"True": True, "true": True, "False": False, "false": False}.__getitem__,
     }
 )
-
-
-def _script_types(module: Any) -> dict[str, str]:
-    """The types of the arguments of TorchScript by name; nothing for other models."""
-    if not is_torchscript(module):
-        return {}
-    from .torchscript.conversion import Script
-
-    return {item.name: item.type.annotation_str for item in Script.of(module).arguments}
 
 
 def _count(number: int, noun: str) -> str:

@@ -26,6 +26,11 @@ class QuantisedLayer:
     error: float | None
     reason: str = ""
 
+    @property
+    def error_text(self) -> str:
+        """The error for a table; "-" if it was not measured."""
+        return "-" if self.error is None else f"{self.error:.1e}"
+
 
 @dataclass(frozen=True)
 class Quantisation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -12,7 +12,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from ..analysis.tensor_bytes import bytes_text
-from ..ir.ledger import Ledger
+from ..ir.ledger import Ledger, LedgerRow
 from ..ir.notebook import ShownInNotebooks
 from ..ir.program import Program
 from ..ir.quantisation import Quantisation
@@ -164,11 +164,8 @@ class Report(ShownInNotebooks):
     def why(self) -> str:
         """What stayed in PyTorch, by node, with its line and the reasons; a text for people."""
         rows = [row for row in self.ledger if row.verdict != "trt"]
-        lines = ["The model is one graph.", *([] if rows else ["All of it is in TensorRT."])]
-        for row in rows:
-            reasons = " ".join(f"{reason.code}: {reason.message}" for reason in row.reasons)
-            lines.append(f"{row.source or 'an unknown line'}: {row.op} stays in PyTorch. {reasons}")
-        return "\n".join(lines) + "\n"
+        lines = stayed_lines(rows, "in PyTorch") or ["All of it is in TensorRT."]
+        return "\n".join(["The model is one graph.", *lines]) + "\n"
 
     def __repr__(self) -> str:
         parts = [summary(self.verdicts, len(self.segments)), f"{self.seconds:.1f} s"]
@@ -219,6 +216,15 @@ def summary(verdicts: Mapping[str, int], engines: int) -> str:
     """A run in a few words: "132 of 134 op nodes in TensorRT, 2 engines"."""
     words = f"{engines} engine{'' if engines == 1 else 's'}"
     return f"{verdicts['trt']} of {sum(verdicts.values())} op nodes in TensorRT, {words}"
+
+
+def stayed_lines(rows: Iterable[LedgerRow], where: str) -> list[str]:
+    """A line of text for each node that stayed, such as "in PyTorch": its line of the model, and the reasons."""
+    lines = []
+    for row in rows:
+        reasons = " ".join(f"{reason.code}: {reason.message}" for reason in row.reasons)
+        lines.append(f"{row.source or 'an unknown line'}: {row.op} stays {where}. {reasons}")
+    return lines
 
 
 def _share(count: int, total: int) -> str:

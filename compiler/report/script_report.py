@@ -13,7 +13,7 @@ from ..ir.ledger import Ledger, LedgerRow
 from ..ir.records import PassRecord, SegmentRecord
 from .coverage import ModuleCoverage, module_coverage
 from .dump_folder import SCHEMA
-from .report import Report, fields_of_run, summary
+from .report import Report, fields_of_run, stayed_lines, summary
 from .versions import versions
 
 
@@ -138,12 +138,7 @@ class ScriptReport:
 
     def why(self) -> str:
         """What stayed TorchScript, by line, with the reason; a text for people."""
-        lines = [self.whole, ""]
-        for row in self.stayed:
-            place = row.source or "an unknown line"
-            reasons = " ".join(f"{reason.code}: {reason.message}" for reason in row.reasons)
-            lines.append(f"{place}: {row.op} stays TorchScript. {reasons}")
-        return "\n".join(lines) + "\n"
+        return "\n".join([self.whole, "", *stayed_lines(self.stayed, "TorchScript")]) + "\n"
 
     def __repr__(self) -> str:
         text = summary(self.verdicts, len(self.segments))

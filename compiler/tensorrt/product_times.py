@@ -25,7 +25,6 @@ LARGE = 1 << 16
 LEAST = 7.0
 """Microseconds that PyTorch's kernels take at least, with what quantises for them."""
 
-
 LEAST_OF_HALVES = 4.0
 """Microseconds that TensorRT's products of halves take, however small they are."""
 

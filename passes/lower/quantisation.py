@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -13,9 +13,6 @@ from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
 from .values import remove_dead, tensor_of
-
-if TYPE_CHECKING:
-    from .known_values import KnownValues
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Quantisation(Pass):
         from .joined_weights import join_float_weights
         from .known_values import KnownValues
         from .pytorch_products import PytorchProducts
-        from .quantised_products import QuantisedProducts
+        from .quantised_products import QuantisedProducts, products_text
         from .settled_steps import SettledSteps
         from .shared_steps import share_steps
         from .stored_grids import store_grids
@@ -61,13 +58,13 @@ class Quantisation(Pass):
         SettledSteps(program, known).run()
         StoredWeights(program, known).run()
         store_grids(program, known)
+        halves, targets = bool(ctx.settings.enabled_precisions & HALVES), ctx.settings.compute_capabilities
         if not before and not any(node.target is DEQUANTIZE for node in program.op_nodes):
-            _say(program, known, ctx)
+            _say(products_text(QuantisedProducts(program, known, targets, halves).found()), ctx)
             return program
         # Each layer finds the largest number of an input for itself.
         program = Deduplicate().run(program, ctx)
-        halves = bool(ctx.settings.enabled_precisions & HALVES)
-        products = QuantisedProducts(program, known, ctx.settings.compute_capabilities, halves)
+        products = QuantisedProducts(program, known, targets, halves)
         products.run()
         share_steps(program, known)
         PytorchProducts(program, known, ctx.settings).run()
@@ -77,16 +74,11 @@ class Quantisation(Pass):
             join_float_weights(program, known, halves)
         pad_few_rows(program, may_be_floats=fast and (halves or _has_halves(program)))
         remove_dead(program.graph)
-        _say(program, known, ctx)
+        _say(products_text(products.found()), ctx)
         return program
 
 
-def _say(program: Program, known: KnownValues, ctx: Context) -> None:
-    """Note which products compute in how many bits."""
-    from .quantised_products import QuantisedProducts, products_text
-
-    halves = bool(ctx.settings.enabled_precisions & HALVES)
-    text = products_text(QuantisedProducts(program, known, ctx.settings.compute_capabilities, halves).found())
+def _say(text: str | None, ctx: Context) -> None:
     if text:
         ctx.note(text)
 

@@ -93,10 +93,9 @@ def _bounds(node: Any, ranges: Mapping[sympy.Symbol, Range]) -> Bounds | None:
         return Bounds(0, 1)
     rule = _RULES.get(node.target)
     found = rule(node, ranges) if rule is not None else None
-    if found is None:
-        limits = torch.iinfo(tensor.dtype)
-        return Bounds(limits.min, limits.max) if limits.bits <= 8 else None
     limits = torch.iinfo(tensor.dtype)
+    if found is None:
+        return Bounds(limits.min, limits.max) if limits.bits <= 8 else None
     fits = _at_least(limits.max - found.high, 0, ranges) and _at_least(found.low - limits.min, 0, ranges)
     return found if fits else None
 

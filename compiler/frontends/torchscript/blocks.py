@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.fx import GraphModule
-from torch.utils import _pytree as pytree
 
 from ...errors import UserError, did_you_mean, first_line
-from ...inputs import as_input, declares_input
 from ...instruments.script_dump import begin_script_dump, block_folder, write_script_dump
 from ...ir.ledger import LedgerRow, Reason
 from ...ir.module_state import blank_module
@@ -27,12 +25,12 @@ from ...runtime.engine_graph import SPLICED
 from ...runtime.measure.script_profiling import ScriptPart, ScriptProfiler
 from ...runtime.saving.output_formats import torchscript_of
 from ...settings import Settings
-from ..exported_program import device_of, example_arguments
-from ..given_arguments import is_declared
+from ..exported_program import device_of
 from .block import Block, NotConverted, exported_block
 from .code import Code, Op, Place, class_name
 from .conversion import Script, arguments_by_name, raised_by_model
 from .edit import block_module, put
+from .example_calls import example_calls
 from .inlined import Inlined, copied, inlined
 from .observed import CallFailed, Seen, observe
 from .regions import Graph, Outside, Region, is_tensor_op, scheduled
@@ -144,7 +142,7 @@ def _of_methods(
     copy = copied(root)
     models = [inlined(copy, settings.torch_executed_modules, name) for name in methods]
     triples = zip(methods, scripts, declared, strict=True)
-    usual = {name: list(_calls(script, given, None))[-1] for name, script, given in triples}
+    usual = {name: list(example_calls(script, given, None))[-1] for name, script, given in triples}
     seen = _seen(models, scripts, declared)
     builds = _Builds(settings, compiled)
     prefixes = [""] if len(models) == 1 else [f"{name}." for name in methods]
@@ -181,7 +179,7 @@ def _seen(models: Sequence[Inlined], scripts: Sequence[Script], declared: Sequen
     failures = []
     for fill in (0, 1, None):
         pairs = zip(scripts, declared, strict=True)
-        rounds = zip(*(_calls(script, given, fill) for script, given in pairs), strict=True)
+        rounds = zip(*(example_calls(script, given, fill) for script, given in pairs), strict=True)
         try:
             return observe(models, list(rounds))
         except CallFailed as error:
@@ -224,29 +222,6 @@ def _with_forward(model: Any) -> Any:
 
 
 _NONE = object()
-
-
-def _calls(script: Script, declared: Mapping[str, Any], fill: int | None) -> Iterator[list[Any]]:
-    """All arguments, in order: with the smallest inputs, the largest, and the usual ones.
-
-    Whole numbers in the smallest ones are `fill`, if it is not None.
-    """
-    _, usual = example_arguments(script.owner, (), declared)
-    device = device_of(script.owner)
-    defaults = {item.name: item.default_value for item in script.arguments if item.has_default_value()}
-    for corner in ("min_shape", "max_shape"):
-
-        def example(leaf: Any, corner: str = corner) -> Any:
-            if isinstance(leaf, torch.Tensor) or not declares_input(leaf):
-                return leaf
-            item = as_input(leaf)
-            made = item.example(device, getattr(item, corner))
-            is_whole = not (item.dtype.is_floating_point or item.dtype.is_complex or item.dtype == torch.bool)
-            return torch.full_like(made, fill) if fill is not None and is_whole and corner == "min_shape" else made
-
-        other = pytree.tree_map(example, dict(declared), is_leaf=is_declared)
-        yield [{**defaults, **other}[item.name] for item in script.arguments]
-    yield [{**defaults, **usual}[item.name] for item in script.arguments]
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,10 +55,10 @@ def inlined(copy: Any, excluded: Collection[str] = (), method: str = "forward") 
     result = Inlined(copy, graph)
     root = next(graph.inputs()).debugName()
     origin = Origin((("", class_name(copy._c._type())),))
-    for node in _nodes(graph):
+    for node in all_nodes(graph):
         result.origins.update((value.debugName(), origin) for value in node.outputs())
     for _ in range(_MANY):
-        if not any(_inline(result, node, root, excluded) for node in list(_nodes(graph))):
+        if not any(_inline(result, node, root, excluded) for node in list(all_nodes(graph))):
             break
     _fix_attributes(result, root)
     native: Any = torch._C
@@ -71,7 +71,7 @@ def inlined(copy: Any, excluded: Collection[str] = (), method: str = "forward") 
 def _fix_attributes(result: Inlined, root: str) -> None:
     """Put constants in the place of numbers and texts that no method assigns."""
     written = set(attributes(result.script, "prim::SetAttr"))
-    for node in [node for node in _nodes(result.graph) if node.kind() == "prim::GetAttr"]:
+    for node in [node for node in all_nodes(result.graph) if node.kind() == "prim::GetAttr"]:
         owner, name = next(node.inputs()), node.s("name")
         path = _path(owner, root)
         if path is None or (owner.type().annotation_str, name) in written:
@@ -111,11 +111,12 @@ def copied(script: torch.jit.ScriptModule) -> Any:
     return copy
 
 
-def _nodes(block: Any) -> Iterator[Any]:
+def all_nodes(block: Any) -> Iterator[Any]:
+    """The nodes of a graph or block, with those of inner blocks."""
     for node in block.nodes():
         yield node
         for inner in node.blocks():
-            yield from _nodes(inner)
+            yield from all_nodes(inner)
 
 
 def _inline(result: Inlined, node: Any, root: str, excluded: Collection[str]) -> bool:
@@ -182,7 +183,7 @@ def _replace(result: Inlined, node: Any, body: Any, arguments: list[Any], origin
         clone.insertBefore(node)
         for before, after in zip(inner.outputs(), clone.outputs(), strict=True):
             values[before.debugName()] = after
-        for made in (clone, *(part for block in clone.blocks() for part in _nodes(block))):
+        for made in (clone, *(part for block in clone.blocks() for part in all_nodes(block))):
             result.origins.update((value.debugName(), origin) for value in made.outputs())
             if Place.of(made) is not None:  # files keep none for what assigns an attribute
                 result.origins.setdefault(str(made.sourceRange()), origin)

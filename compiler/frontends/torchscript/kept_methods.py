@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from ...errors import NotWhole
-from .inlined import copied
-from .written_memory import all_nodes, schema_of, written_values
+from .inlined import all_nodes, copied
+from .written_memory import schema_of, written_values
 
 _WHOLE = "whole"
 

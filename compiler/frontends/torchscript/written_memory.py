@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from .code import Op, read_code
-from .inlined import Inlined, module_of_value
+from .inlined import Inlined, all_nodes, module_of_value
 from .twin import attribute_of
 
 Root = tuple[str, Any]
@@ -134,14 +134,6 @@ def written_in_place(script: Any) -> set[tuple[str, str]]:
             for node in all_nodes(part._c._get_method(name).graph):
                 found |= {key for value in written_values(node) if (key := _attribute_behind(value)) is not None}
     return found
-
-
-def all_nodes(block: Any) -> Iterator[Any]:
-    """The nodes of a graph, with those of inner blocks."""
-    for node in block.nodes():
-        yield node
-        for inner in node.blocks():
-            yield from all_nodes(inner)
 
 
 def written_values(node: Any) -> list[Any]:

@@ -48,12 +48,17 @@ def test_programs(name: str) -> None:
         for way, result in results.items():
             found = result(*copy.deepcopy(given))
             first, second = pytree.tree_leaves(found), pytree.tree_leaves(expected)
-            assert list(map(type, first)) == list(map(type, second)), (way, call)
-            for ours, theirs in zip(first, second, strict=True):
-                if isinstance(theirs, str):
-                    assert ours == theirs, (way, call)
-                else:
-                    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3, msg=f"{way}, call {call}: {name}")
+            assert_same(first, second, f"{way}, call {call}: {name}")
+
+
+def assert_same(found: list[Any], expected: list[Any], what: str) -> None:
+    """Texts and types are equal, numbers and tensors close."""
+    assert list(map(type, found)) == list(map(type, expected)), what
+    for ours, theirs in zip(found, expected, strict=True):
+        if isinstance(theirs, str):
+            assert ours == theirs, what
+        else:
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3, msg=what)
 
 
 OTHER_PROCESS = """
@@ -90,9 +95,4 @@ def test_files_in_another_process(tmp_path: Path) -> None:
     for name, theirs in expected.items():
         ours = torch.load(tmp_path / f"{name}.results", weights_only=False)
         for call, (found, wanted) in enumerate(zip(ours, theirs, strict=True)):
-            assert list(map(type, found)) == list(map(type, wanted)), (name, call)
-            for a, b in zip(found, wanted, strict=True):
-                if isinstance(b, str):
-                    assert a == b, (name, call)
-                else:
-                    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3, msg=f"{name}, call {call}")
+            assert_same(found, wanted, f"{name}, call {call}")
