@@ -35,7 +35,9 @@ PROGRAMS: dict[str, Mixed] = {
     "named": Mixed(mixed.Named, **plain(), whole=True),
     "cells": Mixed(mixed.Cells, **plain(3), whole=True),
     "pyramid": Mixed(mixed.Pyramid, **PICTURE, whole=True),
-    "script in a trace": Mixed(mixed.HoldsScript, **plain(), wrap=lambda m: traced(torch.ones(3, m.b.in_features))(m)),
+    "script in a trace": Mixed(
+        mixed.HoldsScript, **plain(), wrap=lambda m: traced(torch.ones(3, m.b.in_features))(m), whole=True
+    ),
     "trace in a script": Mixed(mixed.HoldsTrace, **plain(), whole=True),
     "halves": Mixed(mixed.Halves, **plain(), whole=True),
     "frozen": Mixed(mixed.Heads, **plain(), wrap=frozen, whole=True),
