@@ -140,17 +140,22 @@ def _transposed(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, ou
     if any(step > 1 for step in dilation) and any(step > 1 for step in _per_axis(call, "stride", spatial, 1)):
         # TensorRT builds no deconvolution that is both strided and dilated.
         weight, dilation = _dilated(ctx, weight, dilation), (1,) * spatial
-    kernel = tuple(int(size) for size in weight.shape[2:])
-    empty = ctx.trt.Weights(ctx.data_type(x.dtype))
     maps = int(weight.shape[1]) * call.value("groups")
-    layer = ctx.network.add_deconvolution_nd(x.trt, maps, kernel, empty, empty)
-    _configure(ctx, call, layer, weight, spatial)
-    layer.dilation_nd = dilation
     padding = _per_axis(call, "padding", spatial, 0)
     extra = _per_axis(call, "output_padding", spatial, 0)
+    strides = _per_axis(call, "stride", spatial, 1)
+    # Of one element, every stride makes the same.
+    strides = tuple(1 if size == 1 else step for size, step in zip(x.shape[2:], strides, strict=True))
+    cut = any(
+        step > 1 and not at_least(size - more, step, ctx.sizes.ranges)
+        for size, more, step in zip(out[2:], _beyond(padding, extra), strides, strict=True)
+    )
+    if cut:
+        return _cut(ctx, call, x, weight, out, strides, dilation)
+    layer = _deconvolution(ctx, call, x, weight, maps, strides, dilation)
     layer.pre_padding = padding
     layer.post_padding = tuple(max(pad - more, 0) for pad, more in zip(padding, extra, strict=True))
-    beyond = [max(more - pad, 0) for pad, more in zip(padding, extra, strict=True)]
+    beyond = _beyond(padding, extra)
     if not any(beyond):
         _set_bias(ctx, call, layer, x.dtype)
         return ctx.emit(layer, out)
@@ -163,6 +168,64 @@ def _transposed(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, ou
         return result
     column = shapes.reshape(ctx, ar.cast(ctx, bias, x.dtype), (1, maps, *[1] * spatial), "bias")
     return ar.elementwise(ctx, "SUM", result, column, "biased")
+
+
+def _beyond(padding: Sequence[int], extra: Sequence[int]) -> list[int]:
+    """By how many elements the output padding of each axis is beyond the last window."""
+    return [max(more - pad, 0) for pad, more in zip(padding, extra, strict=True)]
+
+
+def _deconvolution(
+    ctx: ConverterContext,
+    call: Call,
+    x: Tensor,
+    weight: Tensor,
+    maps: int,
+    strides: Sequence[int],
+    dilation: Sequence[int],
+) -> Any:
+    empty = ctx.trt.Weights(ctx.data_type(x.dtype))
+    layer = ctx.network.add_deconvolution_nd(x.trt, maps, tuple(int(size) for size in weight.shape[2:]), empty, empty)
+    layer.set_input(1, weight.trt)
+    layer.stride_nd, layer.dilation_nd = strides, dilation
+    layer.num_groups = call.value("groups")
+    return layer
+
+
+def _cut(
+    ctx: ConverterContext,
+    call: Call,
+    x: Tensor,
+    weight: Tensor,
+    out: Sequence[Dim],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    """A transposed convolution without padding, of which the result is a part.
+
+    TensorRT-RTX 1.6 builds one whose result may be shorter than a stride, as of a single element, and then cannot run
+    it: cuDNN has no kernel. Zeros after the kernel make the result longer.
+    """
+    spatial = weight.rank - 2
+    padding = _per_axis(call, "padding", spatial, 0)
+    extra = _per_axis(call, "output_padding", spatial, 0)
+    windows = [step * (int(size) - 1) + 1 for size, step in zip(weight.shape[2:], dilation, strict=True)]
+    lengths = [
+        max(window, window + more - pad, step)
+        for window, pad, more, step in zip(windows, padding, extra, strides, strict=True)
+    ]
+    if any(length > window for length, window in zip(lengths, windows, strict=True)):
+        weight, dilation = _dilated(ctx, weight, dilation), (1,) * spatial
+        after = [0, 0, *(length - window for length, window in zip(lengths, windows, strict=True))]
+        weight = shapes.pad(ctx, weight, [0] * weight.rank, after, role="longer")
+    maps = int(weight.shape[1]) * call.value("groups")
+    layer = _deconvolution(ctx, call, x, weight, maps, strides, dilation)
+    _set_bias(ctx, call, layer, x.dtype)
+    whole = [(size - 1) * step + length for size, step, length in zip(x.shape[2:], strides, lengths, strict=True)]
+    result = ctx.emit(layer, (*out[:2], *whole), "whole")
+    for axis, (pad, size) in enumerate(zip(padding, out[2:], strict=True), start=2):
+        result = shapes.slice_axis(ctx, result, axis, pad, size, role="cut")
+    return result
 
 
 def _dilated(ctx: ConverterContext, weight: Tensor, dilation: Sequence[int]) -> Tensor:

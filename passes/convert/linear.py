@@ -61,13 +61,31 @@ def product(
     widened = exact_sums and ctx.use_fp32_acc and left.dtype == torch.float16
     if widened:
         left, right = _in_float32(ctx, left, batch), _in_float32(ctx, right, batch)
+    rows = left.shape[-1] if transposed[0] else left.shape[-2]
+    columns = right.shape[-2] if transposed[1] else right.shape[-1]
+    shape = (*batch, rows, columns)
+    apart = _is_batch_of_vectors(ctx, shape, left, right)
+    if apart:
+        left, right = (shapes.unsqueeze(ctx, operand, 1, "vectors") for operand in (left, right))
     operations = ctx.trt.MatrixOperation
     kinds = [operations.TRANSPOSE if flag else operations.NONE for flag in transposed]
     layer = ctx.network.add_matrix_multiply(left.trt, kinds[0], right.trt, kinds[1])
-    rows = left.shape[-1] if transposed[0] else left.shape[-2]
-    columns = right.shape[-2] if transposed[1] else right.shape[-1]
-    result = ctx.emit(layer, (*batch, rows, columns), "sums" if widened else role)
+    own = "sums" if widened else role
+    if apart:
+        result = shapes.reshape(ctx, ctx.emit(layer, (*batch, 1, rows, columns), "products"), shape, own)
+    else:
+        result = ctx.emit(layer, shape, own)
     return ar.cast(ctx, result, torch.float16, role) if widened else result
+
+
+def _is_batch_of_vectors(ctx: ConverterContext, shape: Sequence[Dim], left: Tensor, right: Tensor) -> bool:
+    """Whether a product is one of vectors with matrices, for each of a batch, in three dimensions.
+
+    Between casts, a softmax and arithmetic, as in attention of one query, TensorRT-RTX 1.6 computes such products
+    wrongly on an H200, in all types; those of four dimensions it computes right.
+    """
+    weight = any(ctx.is_constant(operand) and operand.shape[0] == 1 for operand in (left, right))
+    return len(shape) == 3 and 1 in shape[1:] and not weight
 
 
 def _in_float32(ctx: ConverterContext, x: Tensor, batch: Sequence[Dim]) -> Tensor:

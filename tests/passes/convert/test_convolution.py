@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.oracle import check
+from tests.oracle import check, converted
 
 BATCH = {"n": (1, 2, 5)}
 CASES = {
@@ -125,3 +125,18 @@ def test_what_may_be_empty_is_padded_first(least):
     ranges = {"batch": (0, 2, 4), "width": (least, 4, 8)}
     result = check(model, [torch.randn(2, 6, 4, 4)], [{0: "batch", 3: "width"}], ranges, build=True)
     assert ("SLICE" in result.layers()) is (least == 0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "output_padding"),
+    [(1, 2, 0, 0), (1, 2, 0, 1), (2, 3, 1, 1), (3, 2, 1, 0), (3, 3, 1, 1), (3, 3, 1, 2), (3, 2, 0, 0)],
+)
+def test_a_transposed_layer_yields_at_least_a_stride(kernel, stride, padding, output_padding):
+    """cuDNN has no kernels for less: an engine that needs one is built, and then cannot run."""
+    module = nn.ConvTranspose2d(3, 4, kernel, stride, padding, output_padding)
+    check(module, [torch.randn(2, 3, 1, 4)], [{3: "w"}], {"w": (1, 4, 6)})
+    built = converted(module, [torch.randn(2, 3, 1, 1)]).built
+    layers = [built.network.get_layer(index) for index in range(built.network.num_layers)]
+    (layer,) = (layer for layer in layers if layer.type.name == "DECONVOLUTION")
+    layer.__class__ = built.trt.module.IDeconvolutionLayer
+    assert all(size >= step for size, step in zip(layer.get_output(0).shape[2:], layer.stride_nd, strict=True))

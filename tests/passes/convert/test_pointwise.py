@@ -94,6 +94,11 @@ def test_booleans_in_arithmetic():
     check(function, [b, y > 0, x], build=True)
 
 
+def test_angles_of_infinite_points():
+    values = torch.tensor([float("inf"), -float("inf"), 0.0, -0.0, 1.0, -2.0, float("nan")])
+    check(torch.atan2, [item.contiguous() for item in torch.meshgrid(values, values, indexing="ij")])
+
+
 def test_a_comparison_with_nan_is_false():
     values = torch.tensor([float("nan"), 1.0, float("inf")])
     check(lambda x: (x >= 1, x <= 1, x > 1, x != x, x == x, x.isfinite(), torch.where(x > 0, x, 0.0)), [values])
