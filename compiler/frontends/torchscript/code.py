@@ -167,6 +167,22 @@ def function_graph(call: Any) -> Any:
     return graph
 
 
+def callee_graph(call: Any) -> Any:
+    """The graph of what a `prim::CallMethod` or `prim::fork` node calls, on all that it is given, with calls inlined."""
+    if call.kind() == "prim::fork":
+        graph = call.g("Subgraph").copy()
+    else:
+        graph = torch._C.Graph()
+        made: dict[str, Any] = {}
+        for argument in call.inputs():
+            made[argument.debugName()] = graph.addInput().setType(argument.type())
+        clone = graph.insertNode(graph.createClone(call, lambda value: made[value.debugName()]))
+        for output in clone.outputs():
+            graph.registerOutput(output)
+    torch._C._jit_pass_inline(graph)
+    return graph
+
+
 def class_name(type: Any) -> str:
     """The name of a class as Python knows it, such as "torch.nn.modules.linear.Linear"."""
     return _MANGLED.sub("", type.annotation_str).removeprefix("__torch__.")

@@ -19,18 +19,21 @@ def block_module(block: Block, engine: torch.jit.ScriptModule) -> torch.jit.Scri
     root = blank_module()
     root.training = False
     root.engine = engine
-    tensors, numbers = block.names[: len(block.region.tensors)], block.names[len(block.region.tensors) :]
+    region = block.region
+    tensors, numbers = block.names[: len(region.tensors)], block.names[len(region.tensors) :]
     kinds = [type(number).__name__ for number in block.numbers]
     parameters = [f"{name}: Tensor" for name in tensors]
     all_parameters = [*parameters, *(f"{name}: {kind}" for name, kind in zip(numbers, kinds, strict=True))]
-    results = ", ".join("Tensor" for _ in block.region.outputs)
+    results = ", ".join("Tensor" for _ in region.outputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         script: torch.jit.ScriptModule = torch.jit.script(root)
         script.define(f"def fits(self, {', '.join(all_parameters)}) -> bool:\n    return {block.condition}\n")
+        given = [f"r[{i}].clone()" if name in region.copied else f"r[{i}]" for i, name in enumerate(region.outputs)]
         script.define(
             f"def forward(self, {', '.join(parameters)}) -> Tuple[{results}]:\n"
-            f"    return self.engine({', '.join(tensors)})\n"
+            f"    r = self.engine({', '.join(tensors)})\n"
+            f"    return ({', '.join(given)},)\n"
         )
     return script.eval()
 

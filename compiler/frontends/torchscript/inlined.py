@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,10 @@ from torch import nn
 
 from ...errors import UserError
 from ...runtime.saving.output_formats import check_can_be_saved
-from .code import Origin, Place, class_name, function_graph
+from .code import Origin, Place, callee_graph, class_name, function_graph
+from .nodes import all_nodes
 from .twin import attribute_of, attributes
+from .written_memory import assigned_own, is_own, written_values
 
 _MANY = 10_000
 _NOTHING = object()
@@ -29,18 +31,62 @@ class Inlined:
         graph: of the method; what is done to it is done to the copy.
         origins: of nodes, by the name of an output, or by their text in the source.
         kept: nodes that call what was not to be inlined, by the name of an output, with the name that said so.
+        reached: classes, and the methods of them that were inlined.
+        modules: the classes of the modules.
     """
 
     script: Any
     graph: Any
     origins: dict[str, Origin] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
+    reached: set[tuple[str, str]] = field(default_factory=set)
+    modules: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.modules = frozenset(part._c._type().annotation_str for part in self.script.modules())
 
     def origin(self, node: Any) -> Origin:
         """Where a node comes from."""
         names = [value.debugName() for value in node.outputs()]
         found = (self.origins[name] for name in (*names, str(node.sourceRange())) if name in self.origins)
         return next(found, Origin())
+
+    def is_object(self, type: Any) -> bool:
+        """Whether a type is a class of the user's that is no module, as `@torch.jit.script` makes one."""
+        text: str = type.annotation_str
+        if type.kind() != "ClassType" or type.is_interface_type() or text.startswith("__torch__.torch."):
+            return False
+        return text not in self.modules
+
+    def is_pure(self, call: Any) -> bool:
+        """Whether what a node calls, with all that it may call in turn, writes to nothing but what it makes itself."""
+        if call.kind() not in ("prim::CallMethod", "prim::fork"):
+            return False
+        return self._is_pure(callee_graph(call), set())
+
+    def _is_pure(self, graph: Any, seen: set[str]) -> bool:
+        for node in all_nodes(graph):
+            if node.kind() in ("prim::SetAttr", "prim::PythonOp"):
+                return False
+            if not all(map(is_own, written_values(node))):
+                return False
+            if node.kind() == "prim::fork" and not self._is_pure(callee_graph(node), seen):
+                return False
+            if node.kind() == "prim::CallMethod" and node.s("name") not in seen:  # of an interface
+                name = node.s("name")
+                seen.add(name)
+                parts = [part for part in self.script.modules() if part._c._has_method(name)]
+                if not all(self._is_pure(part._c._get_method(name).graph, seen) for part in parts):
+                    return False
+        return True
+
+    def assigned_elsewhere(self) -> Iterable[tuple[tuple[str, str], bool]]:
+        """Attributes that methods assign which were not inlined, see `assigned_own`."""
+        for part in self.script.modules():
+            kind = part._c._type().annotation_str
+            for name in part._c._method_names():
+                if (kind, name) not in self.reached:
+                    yield from assigned_own(all_nodes(part._c._get_method(name).graph))
 
 
 def inlined(copy: Any, excluded: Collection[str] = (), method: str = "forward") -> Inlined:
@@ -53,6 +99,7 @@ def inlined(copy: Any, excluded: Collection[str] = (), method: str = "forward") 
     """
     graph = copy._c._get_method(method).graph
     result = Inlined(copy, graph)
+    result.reached.add((copy._c._type().annotation_str, method))
     root = next(graph.inputs()).debugName()
     origin = Origin((("", class_name(copy._c._type())),))
     for node in all_nodes(graph):
@@ -111,14 +158,6 @@ def copied(script: torch.jit.ScriptModule) -> Any:
     return copy
 
 
-def all_nodes(block: Any) -> Iterator[Any]:
-    """The nodes of a graph or block, with those of inner blocks."""
-    for node in block.nodes():
-        yield node
-        for inner in node.blocks():
-            yield from all_nodes(inner)
-
-
 def _inline(result: Inlined, node: Any, root: str, excluded: Collection[str]) -> bool:
     """Put what a node calls in its place; whether that was done."""
     names = [value.debugName() for value in node.outputs()]
@@ -126,9 +165,14 @@ def _inline(result: Inlined, node: Any, root: str, excluded: Collection[str]) ->
         caller = result.origin(node)
         _replace(result, node, function_graph(node), list(node.inputs())[1:], caller)
         return True
+    if node.kind() == "prim::fork":
+        return _inline_fork(result, node)
     if node.kind() != "prim::CallMethod" or any(name in result.kept for name in names):
         return False
     owner = next(node.inputs())
+    if result.is_object(owner.type()):
+        _replace(result, node, callee_graph(node), list(node.inputs()), result.origin(node))
+        return True
     path = _path(owner, root)
     module = None if path is None or owner.type().is_interface_type() else _module_at(result.script, path)
     if module is None or not module._c._has_method(node.s("name")):
@@ -139,11 +183,24 @@ def _inline(result: Inlined, node: Any, root: str, excluded: Collection[str]) ->
     if said:
         result.kept.update(dict.fromkeys(names, said[0]))
         return False
+    result.reached.add((module._c._type().annotation_str, node.s("name")))
     caller = result.origin(node)
     place = Place.of(node)
     modules = caller.modules if caller.modules[-1][0] == path else (*caller.modules, (str(path), kind))
     origin = Origin(modules, (*caller.frames, place.frame if place else ""))
     _replace(result, node, module._c._get_method(node.s("name")).graph, list(node.inputs()), origin)
+    return True
+
+
+def _inline_fork(result: Inlined, node: Any) -> bool:
+    """Put what a fork does in its place, if all that is done with it is to wait for it."""
+    users = [use.user for use in node.output().uses()]
+    if any(user.kind() != "aten::wait" for user in users):
+        return False
+    for user in users:
+        user.output().replaceAllUsesWith(node.output())
+        user.destroy()
+    _replace(result, node, node.g("Subgraph"), list(node.inputs()), result.origin(node))
     return True
 
 

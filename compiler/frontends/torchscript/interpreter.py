@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from ...errors import UserError
 from ...ir.recurrent_cells import gru_cell, lstm_cell
-from .code import Code, Op, Origin, function_graph, read_code
+from .code import Code, Op, Origin, callee_graph, class_name, function_graph, read_code
 from .decisions import DeclaredSizes, both
 from .fast_paths import multi_head_attention, transformer_encoder_layer
 from .mkldnn import in_mkldnn
@@ -72,6 +72,14 @@ _NUMBERS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {"aten::Float": float, "aten::Int": int, "aten::FloatImplicit": float, "aten::IntImplicit": int}
 )
 """Operators that make numbers of tensors."""
+
+
+class Instance:
+    """An object of a class that `@torch.jit.script` compiled, with the values of its attributes."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.values: dict[str, Any] = {}
 
 
 class Raised(Exception):
@@ -149,6 +157,8 @@ class Interpreter:
             self._modules.pop()
 
     def _attribute(self, owner: Any, name: str) -> Any:
+        if isinstance(owner, Instance):
+            return owner.values[name]
         if not isinstance(owner, Twin):
             raise Unconverted(f"it has an object of the class {type(owner).__name__}")
         key = (owner, name)
@@ -166,6 +176,9 @@ class Interpreter:
         return value
 
     def _assign(self, owner: Any, name: str, value: Any) -> None:
+        if isinstance(owner, Instance):
+            owner.values[name] = value
+            return
         if not isinstance(owner, Twin) or isinstance(value, Twin):
             raise Unconverted(f"it assigns a module or an object to the attribute {name!r}")
         self._assigned[owner, name] = plain(value)
@@ -215,12 +228,23 @@ class Interpreter:
             if op not in self._functions:
                 self._functions[op] = read_code(function_graph(op.node))
             return self.run(self._functions[op], values[1:], {})
+        if kind == "prim::fork":  # what runs beside the rest gives the same when it runs before it
+            if op not in self._functions:
+                self._functions[op] = read_code(op.node.g("Subgraph"))
+            return self.run(self._functions[op], values, {})
+        if kind == "aten::wait":
+            return (values[0],)
         if kind in ("prim::TupleUnpack", "prim::ListUnpack"):
             return tuple(values[0])
         if kind in ("prim::Enter", "prim::Exit") and values[0] is _NO_GRAD:
             return (None,) if op.outputs else ()
         if kind == "prim::CreateObject" and op.node.output().type().annotation_str.endswith(".grad_mode.no_grad"):
             return (_NO_GRAD,)  # nothing here has gradients
+        if kind == "prim::CreateObject":
+            text = op.node.output().type().annotation_str
+            if text.startswith("__torch__.torch."):
+                raise Unconverted(f"it has an object of the class {class_name(op.node.output().type())}")
+            return (Instance(text),)
         if kind == "prim::TupleSlice":
             return (values[0][op.node.i("beg") : op.node.i("end")],)
         if kind == "prim::RaiseException":
@@ -247,6 +271,10 @@ class Interpreter:
         owner = values[0]
         if owner is _NO_GRAD:
             return None
+        if isinstance(owner, Instance):
+            if op not in self._functions:
+                self._functions[op] = read_code(callee_graph(op.node))
+            return self.run(self._functions[op], values, {})[0]
         if not isinstance(owner, Twin):
             raise Unconverted(f"it calls the method {op.name!r} of an object of another class than modules")
         frame = op.place.frame if op.place else ""

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from ...errors import NotWhole
-from .inlined import all_nodes, copied
-from .written_memory import schema_of, written_values
+from .inlined import copied
+from .nodes import all_nodes
+from .written_memory import is_own, written_values
 
 _WHOLE = "whole"
 
@@ -84,15 +85,4 @@ def _writes(model: Any) -> bool:
     """Whether any method assigns an attribute, or writes to what it has not made itself, as far as can be told."""
     graphs = (part._c._get_method(name).graph for part in model.modules() for name in part._c._method_names())
     nodes = (node for graph in graphs for node in all_nodes(graph))
-    return any(node.kind() == "prim::SetAttr" or not all(map(_is_own, written_values(node))) for node in nodes)
-
-
-def _is_own(value: Any) -> bool:
-    """Whether the memory of a value is made in its method: through views, the memory of what they are views of."""
-    maker = value.node()
-    if maker.kind() in ("prim::ListConstruct", "prim::DictConstruct"):
-        return True
-    schema = schema_of(maker)
-    if schema is None or not maker.kind().startswith("aten::") or len(schema.returns) != 1:
-        return False
-    return schema.returns[0].alias_info is None or _is_own(next(maker.inputs()))
+    return any(node.kind() == "prim::SetAttr" or not all(map(is_own, written_values(node))) for node in nodes)

@@ -10,11 +10,12 @@ import torch
 
 from .code import Code, Op, free_names, read_code
 from .inlined import Inlined
+from .memory import Memory, MemoryUse
 from .native import may_be_native
 from .quantised import is_quantised_kind
 from .twin import attributes
 from .values import VALUES
-from .written_memory import WrittenMemory, written_in_place
+from .written_memory import written_in_place
 
 _COMPOUND = ("prim::If", "prim::Loop")
 _NUMBERS = ("IntType", "FloatType", "BoolType")
@@ -42,6 +43,7 @@ class Region:
         pulled: ops outside that are repeated inside: constants, attributes that nothing assigns, sizes.
         tensors, numbers: names of values that come from outside; a number has to be the one that was seen.
         outputs: names of tensors that are used outside.
+        copied: those of them that are written to outside.
     """
 
     ops: tuple[Op, ...]
@@ -49,6 +51,7 @@ class Region:
     tensors: tuple[str, ...]
     numbers: tuple[str, ...]
     outputs: tuple[str, ...]
+    copied: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -72,12 +75,12 @@ class Graph:
         self.code = read_code(graph)
         self.root = self.code.inputs[0]
         self.written = set(attributes(self.model.script, "prim::SetAttr"))
-        self._aliases = graph.alias_db()
         self.makers = {name: op for op in self.code.every_op() for name in op.outputs}
         self.values = dict(_values(graph))
-        self._written_later = self._handed_on()
-        self._memory = WrittenMemory(self.model, self.code.inputs[1:], self.values, self.makers, self.written)
+        self.memory = MemoryUse(self.model, self.code, self.values, graph.alias_db())
         self.written |= written_in_place(self.model.script)
+        self._writers = [op for op in self.code.every_op() if not op.blocks and self.memory.writes(op)]
+        self._free: dict[Op, bool] = {}
 
     @property
     def is_cast(self) -> bool:
@@ -92,46 +95,7 @@ class Graph:
 
     def is_written(self, name: str) -> bool:
         """Whether something writes to the memory of a value; packed weights are never written."""
-        return self._has_writers(name) and self._memory.may_hold(name)
-
-    def _has_writers(self, name: str) -> bool:
-        """Whether something may write to the memory of a value, or of what a caller may give in its place."""
-        if name == self.root or self._is_packed(name):
-            return False
-        value = self.values[name]
-        aliases = self._aliases
-        return bool(aliases.has_writers(value)) or any(
-            aliases.may_contain_alias(value, it) for it in self._written_later
-        )
-
-    def _handed_on(self) -> list[Any]:
-        """Values that a round of a loop hands to the next, which writes to what it is given.
-
-        PyTorch's analysis knows what a loop begins with and what its last round gives, and nothing of rounds between.
-        """
-        aliases = self._aliases
-        found: list[Any] = []
-        pairs = [pair for op in self.code.every_op() if op.kind == "prim::Loop" for pair in _carried(op)]
-        while True:
-            more = [
-                given
-                for taken, given in pairs
-                if given not in found
-                and (aliases.has_writers(taken) or any(aliases.may_contain_alias(taken, it) for it in found))
-            ]
-            if not more:
-                return found
-            found += more
-
-    def reads_given(self, op: Op) -> bool:
-        """Whether an op reads what a caller gives, which may be what is written: it stays before or after the write."""
-        roots = (self._memory.root(name) for name in _reads(op) if name in self.values and self._has_writers(name))
-        return any(root is not None and root[0] == "input" for root in roots)
-
-    def writes(self, op: Op) -> bool:
-        """Whether an op, or one in it, writes to tensors."""
-        inner = (op, *(part for block in op.blocks for part in block.every_op()))
-        return any(part.is_mutable or part.kind in ("prim::CallMethod", "prim::fork") for part in inner)
+        return name != self.root and not self._is_packed(name) and self.memory.is_written(name)
 
     def _is_packed(self, name: str) -> bool:
         """Whether a value is packed weights, which only the layer's own methods for loading files assign."""
@@ -139,6 +103,11 @@ class Graph:
 
     def is_free(self, op: Op) -> bool:
         """Whether it is a constant, or an attribute that nothing assigns."""
+        if op not in self._free:
+            self._free[op] = self._is_free(op)
+        return self._free[op]
+
+    def _is_free(self, op: Op) -> bool:
         if op.kind == "prim::GetAttr":
             owner = self.values[op.inputs[0]].type().annotation_str
             known = op.inputs[0] == self.root or (
@@ -167,9 +136,13 @@ class Graph:
                 "it calls an interface" if type.is_interface_type() else f"it calls an object of {type.annotation_str}"
             )
         if op.kind in ("prim::GetAttr", "prim::SetAttr"):
-            return f"the attribute {op.name!r} is state"
-        if op.is_mutable or any(map(self.is_written, (*op.inputs, *op.outputs))):
-            return "it reads or makes what is changed in place"
+            is_own = self.model.is_object(self.values[op.inputs[0]].type())
+            return None if is_own else f"the attribute {op.name!r} is state"
+        if op.kind == "prim::CreateObject" and self.model.is_object(self.values[op.outputs[0]].type()):
+            return None
+        foreign = next((memory for memory in self.memory.writes(op) if memory.kind != "made"), None)
+        if foreign is not None:
+            return f"it writes to {self.memory.described(foreign)} in place"
         if op.kind in (*_COMPOUND, *_PURE):
             return None
         if op.schema is None:
@@ -198,11 +171,16 @@ class Graph:
             Outside: an op takes or gives what cannot cross the border.
         """
         made = {name for op in ops for name in op.outputs}
+        own, writes = self._own_memory(ops)
         found = _Found(self)
         for name in free_names(tuple(ops)):
             user = next(op for op in ops if name in _reads(op))
             if not found.add(name):
                 raise Outside(user, f"it takes {_a(self.kind(name))} that TorchScript makes")
+        for name in found.tensors:
+            if self.memory.may_be(self.memory.held(name), writes):
+                writer = next(op for op in ops if self.memory.may_be(self.memory.writes(op), self.memory.held(name)))
+                raise Outside(writer, "it writes in place to what it may have been given")
         outputs = []
         for op in ops:
             for name in op.outputs:
@@ -218,12 +196,54 @@ class Graph:
             # A branch that gives what a loop in it reads, and then what the loop makes, loses the former in the second
             # round where PyTorch interprets it without optimization, as in the first calls.
             given = given[::-1]
-        return Region(tuple(ops), pulled, tuple(found.tensors), tuple(found.numbers), given)
+        copied = self._copied(ops, given, own)
+        return Region(tuple(ops), pulled, tuple(found.tensors), tuple(found.numbers), given, copied)
+
+    def _own_memory(self, ops: Sequence[Op]) -> tuple[frozenset[Memory], frozenset[Memory]]:
+        """What ops make, and what of it they write to.
+
+        Raises:
+            Outside: they write to anything else.
+        """
+        own = self.memory.made(ops)
+        for op in ops:
+            other = next(iter(self.memory.writes(op) - own), None)
+            if other is not None:
+                raise Outside(op, f"it writes to {self.memory.described(other)} in place")
+        return own, frozenset(memory for op in ops for memory in self.memory.writes(op))
+
+    def _copied(self, ops: Sequence[Op], outputs: Sequence[str], own: frozenset[Memory]) -> tuple[str, ...]:
+        """Outputs that are written to outside.
+
+        Raises:
+            Outside: one is a view of what is written to, which an engine's output would not be.
+        """
+        inside = {part for op in ops for part in (op, *(p for block in op.blocks for p in block.every_op()))}
+        later = frozenset(m for op in self._writers if op not in inside for m in self.memory.writes(op))
+        found: dict[Memory, str] = {}
+        for name in outputs:
+            maker = next(op for op in ops if name in op.outputs)
+            held = self.memory.held(name)
+            if self.memory.may_be(held - own, self.memory.written):
+                raise Outside(maker, "what it makes may be a view of what is written to in place")
+            for memory in (memory for memory in held & own if self.memory.may_be([memory], later)):
+                if found.setdefault(memory, name) != name:
+                    raise Outside(maker, "what it makes may be the same memory as what TorchScript writes to in place")
+        return tuple(dict.fromkeys(found.values()))
 
     def is_cloned(self, op: Op) -> bool:
         """Whether an op is so cheap that it is repeated outside of its region, from the region's tensors."""
         types = [self.values[name].type() for name in op.outputs]
-        return not op.blocks and bool(types) and (op.kind in _CLONED or not any(map(_has_tensors, types)))
+        if op.blocks or not types or (op.kind not in _CLONED and any(map(_has_tensors, types))):
+            return False
+        if self.memory.writes(op) or self.memory.may_be(self.memory.reads(op), self.memory.written):
+            return False  # it would read what is written meanwhile
+        return not any(self.kind(name) != "TensorType" and self._is_changed(name) for name in op.outputs)
+
+    def _is_changed(self, name: str) -> bool:
+        """Whether a container is changed, and not only the tensors in it."""
+        own = [memory for memory in self.memory.held(name) if not memory.is_tensor]
+        return self.memory.may_be(own, self.memory.written)
 
     def _tensors_behind(self, op: Op, made: set[str]) -> list[str]:
         """Tensors of a region that an op which is repeated outside reads, through others of its kind."""
@@ -257,8 +277,6 @@ class _Found:
             fits = all(map(self.add, maker.inputs))
             self.pulled[maker] = None
             return fits
-        if graph.is_written(name):
-            return False
         if graph.kind(name) == "TensorType":
             self.tensors[name] = None
             return True
@@ -296,7 +314,7 @@ def scheduled(graph: Graph, block: Code, left: Mapping[Op, str]) -> list[list[Op
             if op not in left and needs[op] <= done:
                 group.append(op)
                 done.add(op)
-        inside = _trimmed(group)
+        inside = _trimmed(graph, group)
         groups += [inside, *([op] for op in group if op not in set(inside))]
         rest = [op for op in rest if op not in done]
     return [group for group in groups if group]
@@ -305,16 +323,20 @@ def scheduled(graph: Graph, block: Code, left: Mapping[Op, str]) -> list[list[Op
 def _needs(graph: Graph, ops: Sequence[Op], left: Mapping[Op, str]) -> dict[Op, set[Op]]:
     makers = {name: op for op in ops for name in op.outputs}
     found, barrier = {}, None
-    write: Op | None = None
-    reads: list[Op] = []
+    memory = graph.memory
+    written = memory.tokens(memory.written)
+    writer: dict[Any, Op] = {}
+    readers: dict[Any, set[Op]] = {}
     for op in ops:
         found[op] = {makers[name] for name in _reads(op) if name in makers}
-        if graph.reads_given(op):
-            found[op] |= set() if write is None else {write}
-            reads.append(op)
-        if graph.writes(op):
-            found[op] |= set(reads) - {op}
-            write, reads = op, []
+        reads = memory.tokens(memory.reads(op)) & written
+        writes = memory.tokens(memory.writes(op))
+        found[op] |= {writer[token] for token in reads | writes if token in writer}
+        found[op] |= {reader for token in writes for reader in readers.get(token, ())} - {op}
+        for token in reads:
+            readers.setdefault(token, set()).add(op)
+        for token in writes:
+            writer[token], readers[token] = op, set()
         if op not in left and barrier is not None:
             found[op].add(barrier)
         if op in left and any(part.kind == "prim::RaiseException" for b in op.blocks for part in b.every_op()):
@@ -322,14 +344,21 @@ def _needs(graph: Graph, ops: Sequence[Op], left: Mapping[Op, str]) -> dict[Op, 
     return found
 
 
-def _trimmed(ops: Sequence[Op]) -> list[Op]:
-    """The operators on tensors of a group, and what they need of it."""
+def _trimmed(graph: Graph, ops: Sequence[Op]) -> list[Op]:
+    """The operators on tensors of a group, and what they need of it, or must not follow."""
     needed: set[str] = set()
+    read: set[Memory] = set()
+    written: set[Memory] = set()
     kept = []
+    memory = graph.memory
     for op in reversed(ops):
-        if is_tensor_op(op) or needed & set(op.outputs):
+        reads, writes = memory.reads(op), memory.writes(op)
+        tied = memory.may_be(writes, read | written) or memory.may_be(reads, written)
+        if is_tensor_op(op) or needed & set(op.outputs) or tied:
             kept.append(op)
             needed.update(_reads(op))
+            read |= reads
+            written |= writes
     return kept[::-1]
 
 
@@ -348,14 +377,6 @@ def _has_tensors(type: Any) -> bool:
 
 def _reads(op: Op) -> set[str]:
     return {*op.inputs, *(name for block in op.blocks for name in block.free)}
-
-
-def _carried(loop: Op) -> Iterator[tuple[Any, Any]]:
-    """What a round of a loop takes, and what it hands on in its place."""
-    (body,) = loop.node.blocks()
-    for taken, given in zip(list(body.inputs())[1:], list(body.outputs())[1:], strict=True):
-        if taken.debugName() != given.debugName():
-            yield taken, given
 
 
 def _values(block: Any) -> Iterator[tuple[str, Any]]:
