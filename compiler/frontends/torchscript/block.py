@@ -18,6 +18,7 @@ from ..exported_program import trace
 from ..module_view import ModuleView
 from .conversion import refusal
 from .decisions import DeclaredSizes
+from .grid import Quantised
 from .inlined import Inlined
 from .interpreter import Interpreter
 from .observed import Seen
@@ -25,7 +26,7 @@ from .regions import Region
 from .traced_numbers import plain
 from .twin import Twin
 
-_QUANTIZED = (torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4)
+QUANTISED_TYPES = (torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4)
 
 
 class NotConverted(Exception):
@@ -57,6 +58,8 @@ class Block:
 def exported_block(region: Region, model: Inlined, twin: Twin, root: str, seen: Seen) -> Block:
     """A region as a Program, for what was seen.
 
+    Of a quantised tensor that it gives, the program gives what its numbers stand for.
+
     Raises:
         NotConverted: it was not reached, or cannot be exported.
     """
@@ -82,7 +85,8 @@ def exported_block(region: Region, model: Inlined, twin: Twin, root: str, seen: 
             raise
         except Exception as error:
             raise refusal(error) from error
-        return tuple(plain(known[name]) for name in region.outputs)
+        values = (known[name] for name in region.outputs)
+        return tuple(value.real if isinstance(value, Quantised) else plain(value) for value in values)
 
     forward.__signature__ = signature  # type: ignore[attr-defined]
     try:
@@ -102,8 +106,8 @@ def _input(values: Sequence[Any]) -> Input:
     if not values:
         raise NotConverted("it was not reached with these inputs")
     dtype, usual = values[-1]
-    if dtype in _QUANTIZED:
-        raise NotConverted("it takes a quantized tensor")
+    if dtype in QUANTISED_TYPES:
+        raise NotConverted("it takes a quantised tensor")
     shapes = [shape for kind, shape in values if kind == dtype and len(shape) == len(usual)]
     least, most = (tuple(map(choose, zip(*shapes, strict=True))) for choose in (min, max))
     if not all(least):

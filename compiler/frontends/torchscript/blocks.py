@@ -26,12 +26,13 @@ from ...runtime.measure.script_profiling import ScriptPart, ScriptProfiler
 from ...runtime.saving.output_formats import torchscript_of
 from ...settings import Settings
 from ..exported_program import device_of
-from .block import Block, NotConverted, exported_block
+from .block import QUANTISED_TYPES, Block, NotConverted, exported_block
 from .code import Code, Op, Place, class_name
 from .conversion import Script, arguments_by_name, raised_by_model
 from .edit import block_module, put
 from .example_calls import example_calls
 from .inlined import Inlined, copied, inlined
+from .memory import OF_SIZES
 from .observed import CallFailed, Seen, observe
 from .regions import Graph, Outside, Region, is_tensor_op, scheduled
 from .twin import Twin, twin_of
@@ -328,6 +329,10 @@ class _Work:
             if region.size < self.settings.block_floor and not alone:
                 self.small.update((op, region.size) for op in group if is_tensor_op(op))
                 continue
+            quantised = self._quantised(region)
+            if quantised is not None:
+                self.left[self.graph.makers[quantised]] = "it makes a quantised tensor that TorchScript uses"
+                return None
             try:
                 self._export(region)
             except NotConverted as error:
@@ -366,6 +371,17 @@ class _Work:
                 names.update(op.inputs)
                 names.update(name for block in op.blocks for name in block.outputs)
         return frozenset(names)
+
+    def _quantised(self, region: Region) -> str | None:
+        """A quantised tensor of a region that more than its sizes is read of outside; None without one."""
+        found = [name for name in region.outputs if any(seen[0] in QUANTISED_TYPES for seen in self.seen.of(name))]
+        inside = {part for op in region.ops for part in (op, *(p for block in op.blocks for p in block.every_op()))}
+        for op in self.graph.code.every_op():
+            read = {*op.inputs, *(name for block in op.blocks for name in block.outputs)}
+            is_size = op.kind in OF_SIZES and op.kind.startswith("aten::")
+            if op not in inside and not is_size and not read.isdisjoint(found):
+                return next(name for name in found if name in read)
+        return next((name for name in found if name in self.graph.code.outputs), None)
 
     def _export(self, region: Region) -> Block:
         if region.ops in self.failed:
@@ -443,10 +459,16 @@ class _Work:
         for op in block.ops:
             if op in inside or self.graph.is_free(op):
                 continue
-            if is_tensor_op(op) or op.blocks or op.is_mutable or op.kind in _ALSO_STAYED:
+            if self._is_told(op):
                 yield self._row(op)
             for inner in op.blocks:
                 yield from self._stayed(inner, inside)
+
+    def _is_told(self, op: Op) -> bool:
+        """Whether the report names what stayed: not what decides by numbers alone, such as checks of sizes."""
+        if not op.blocks:
+            return is_tensor_op(op) or op.is_mutable or op.kind in _ALSO_STAYED
+        return any(self._is_told(part) for block in op.blocks for part in block.ops if not self.graph.is_free(part))
 
     def _row(self, op: Op) -> LedgerRow:
         origin = self.model.origin(op.node)

@@ -168,7 +168,10 @@ def function_graph(call: Any) -> Any:
 
 
 def callee_graph(call: Any) -> Any:
-    """The graph of what a `prim::CallMethod` or `prim::fork` node calls, on all that it is given, with calls inlined."""
+    """The graph of what a `prim::CallMethod` or `prim::fork` node calls, on all that it is given, with calls inlined.
+
+    Calls of interfaces stay.
+    """
     if call.kind() == "prim::fork":
         graph = call.g("Subgraph").copy()
     else:

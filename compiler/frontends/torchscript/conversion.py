@@ -275,8 +275,7 @@ def _check(expected: Any, twin: nn.Module, call: Callable[[], Any], is_quantised
         result = _result_of(call)
     if not _is_close(pytree.tree_leaves(result), pytree.tree_leaves(expected), 0.05 if is_quantised else 0.0):
         raise NotWhole(
-            "the program made of the TorchScript model computes something else: compile the nn.Module that it was made "
-            "from."
+            "the program made of the TorchScript model computes something else than the model does for the examples."
         )
 
 
@@ -296,6 +295,9 @@ def _is_close(found: Sequence[Any], expected: Sequence[Any], steps: float) -> bo
             continue
         largest = float(theirs.abs().max()) if steps and isinstance(theirs, torch.Tensor) and theirs.numel() else 0.0
         atol = max(1e-2, steps * largest)
+        if isinstance(theirs, torch.Tensor) and isinstance(ours, torch.Tensor) and ours.shape == theirs.shape:
+            unknown = theirs.isnan()  # as of a row that a mask hides: what is made of it differs from kernel to kernel
+            ours, theirs = ours.masked_fill(unknown, 0), theirs.masked_fill(unknown, 0)
         try:
             torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=atol, equal_nan=True, check_stride=False)
         except (AssertionError, TypeError):  # the latter where they are not of one kind

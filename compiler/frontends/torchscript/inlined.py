@@ -14,7 +14,7 @@ from torch import nn
 from ...errors import UserError
 from ...runtime.saving.output_formats import check_can_be_saved
 from .code import Origin, Place, callee_graph, class_name, function_graph
-from .nodes import all_nodes
+from .nodes import all_nodes, graphs_of
 from .twin import attribute_of, attributes
 from .written_memory import assigned_own, is_own, written_values
 
@@ -82,11 +82,9 @@ class Inlined:
 
     def assigned_elsewhere(self) -> Iterable[tuple[tuple[str, str], bool]]:
         """Attributes that methods assign which were not inlined, see `assigned_own`."""
-        for part in self.script.modules():
-            kind = part._c._type().annotation_str
-            for name in part._c._method_names():
-                if (kind, name) not in self.reached:
-                    yield from assigned_own(all_nodes(part._c._get_method(name).graph))
+        for part, name, graph in graphs_of(self.script):
+            if (part._c._type().annotation_str, name) not in self.reached:
+                yield from assigned_own(all_nodes(graph))
 
 
 def inlined(copy: Any, excluded: Collection[str] = (), method: str = "forward") -> Inlined:
@@ -105,7 +103,7 @@ def inlined(copy: Any, excluded: Collection[str] = (), method: str = "forward") 
     for node in all_nodes(graph):
         result.origins.update((value.debugName(), origin) for value in node.outputs())
     for _ in range(_MANY):
-        if not any(_inline(result, node, root, excluded) for node in list(all_nodes(graph))):
+        if not _inline_all(result, root, excluded):
             break
     _fix_attributes(result, root)
     native: Any = torch._C
@@ -156,6 +154,18 @@ def copied(script: torch.jit.ScriptModule) -> Any:
             if path in own:
                 own[path]._c.setattr(name, tensor)
     return copy
+
+
+def _inline_all(result: Inlined, root: str, excluded: Collection[str]) -> bool:
+    """Put what the nodes call in their place; whether any called something."""
+    found = False
+    for node in list(all_nodes(result.graph)):
+        is_fork = node.kind() == "prim::fork"
+        if _inline(result, node, root, excluded):
+            found = True
+            if is_fork:  # what waited for it is no node any more
+                break
+    return found
 
 
 def _inline(result: Inlined, node: Any, root: str, excluded: Collection[str]) -> bool:

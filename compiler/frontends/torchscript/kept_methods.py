@@ -8,7 +8,7 @@ import torch
 
 from ...errors import NotWhole
 from .inlined import copied
-from .nodes import all_nodes
+from .nodes import all_nodes, graphs_of
 from .written_memory import is_own, written_values
 
 _WHOLE = "whole"
@@ -83,6 +83,5 @@ def _also(others: list[str]) -> str:
 
 def _writes(model: Any) -> bool:
     """Whether any method assigns an attribute, or writes to what it has not made itself, as far as can be told."""
-    graphs = (part._c._get_method(name).graph for part in model.modules() for name in part._c._method_names())
-    nodes = (node for graph in graphs for node in all_nodes(graph))
+    nodes = (node for _, _, graph in graphs_of(model) for node in all_nodes(graph))
     return any(node.kind() == "prim::SetAttr" or not all(map(is_own, written_values(node))) for node in nodes)

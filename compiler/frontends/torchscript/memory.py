@@ -23,7 +23,7 @@ _PLAIN = frozenset({"IntType", "FloatType", "BoolType", "StringType", "NoneType"
 }
 """Types of values that are no memory."""
 
-_OF_SIZES = frozenset({f"aten::{name}" for name in ("size", "dim", "numel", "stride", "len", "is_floating_point")}) | {
+OF_SIZES = frozenset({f"aten::{name}" for name in ("size", "dim", "numel", "stride", "len", "is_floating_point")}) | {
     f"prim::{name}" for name in ("dtype", "device", "is_cuda", "is_cpu", "layout", "is_quantized", "requires_grad")
 }
 """Operators that read of a tensor what writing numbers into it does not change."""
@@ -108,6 +108,14 @@ class MemoryUse:
     def reads(self, op: Op) -> frozenset[Memory]:
         """What an op, or one in it, reads."""
         return frozenset(memory for part in _with_inner(op) for memory in self._reads[part])
+
+    def follows(self, op: Op) -> frozenset[Memory]:
+        """What an op reads or puts into a container: it stays after what writes to that before it.
+
+        PyTorch removes a write to a tensor that is in a container already, and is read there only.
+        """
+        inside = (name for part in _with_inner(op) if part.kind.endswith("Construct") for name in part.inputs)
+        return self.reads(op) | {memory for name in inside for memory in self.held(name)}
 
     def writes(self, op: Op) -> frozenset[Memory]:
         """What an op, or one in it, writes to."""
@@ -284,7 +292,10 @@ class MemoryUse:
             self._names[container] = op.name
             found.add(container)
         inside = {
-            memory for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor) for memory in _of_tensor(leaf)
+            memory
+            for leaf in pytree.tree_leaves(value)
+            if isinstance(leaf, torch.Tensor)
+            for memory in _of_tensor(leaf)
         }
         self._names.update(dict.fromkeys(inside, op.name))
         self._fill(found, inside)
@@ -334,7 +345,7 @@ class MemoryUse:
             yield from ((ANY,) if op.kind != "prim::Print" else ())
             yield from self._reach(held)
             return
-        if (op.kind in _OF_SIZES and not self._reshapes) or op.schema is None or _is_of_containers(op):
+        if (op.kind in OF_SIZES and not self._reshapes) or op.schema is None or _is_of_containers(op):
             # a size, or a reference that is handed on: of the container alone
             yield from (memory for memory in held if not memory.is_tensor)
         else:

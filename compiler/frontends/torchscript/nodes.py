@@ -12,3 +12,14 @@ def all_nodes(block: Any) -> Iterator[Any]:
         yield node
         for inner in node.blocks():
             yield from all_nodes(inner)
+
+
+def graphs_of(script: Any) -> Iterator[tuple[Any, str, Any]]:
+    """The modules in a TorchScript module, with their methods and the graphs of these.
+
+    What loads a module from a file assigns all of it, and nothing else calls that.
+    """
+    for part in script.modules():
+        for name in part._c._method_names():
+            if name != "__setstate__":
+                yield part, name, part._c._get_method(name).graph

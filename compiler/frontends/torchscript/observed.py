@@ -31,7 +31,7 @@ class Seen:
         return self.values.get(name, [])
 
 
-_LOST = ("There were no tensor arguments to this function", "Expected Tensor but got None")
+LOST = ("There were no tensor arguments to this function", "Expected Tensor but got None")
 """What operators say to a tensor that is none."""
 
 
@@ -87,7 +87,7 @@ def observe(models: Sequence[Inlined], rounds: Sequence[Sequence[Sequence[Any]]]
         return _observed(models, rounds, times, optimized=False)
     except CallFailed as error:
         # PyTorch's interpreter loses what a branch with a loop gives, unless it optimizes.
-        if not any(said in str(error) for said in _LOST):
+        if not any(said in str(error) for said in LOST):
             raise
     return _observed(models, rounds, times, optimized=True)
 

@@ -329,7 +329,7 @@ def _needs(graph: Graph, ops: Sequence[Op], left: Mapping[Op, str]) -> dict[Op, 
     readers: dict[Any, set[Op]] = {}
     for op in ops:
         found[op] = {makers[name] for name in _reads(op) if name in makers}
-        reads = memory.tokens(memory.reads(op)) & written
+        reads = memory.tokens(memory.follows(op)) & written
         writes = memory.tokens(memory.writes(op))
         found[op] |= {writer[token] for token in reads | writes if token in writer}
         found[op] |= {reader for token in writes for reader in readers.get(token, ())} - {op}
@@ -352,7 +352,7 @@ def _trimmed(graph: Graph, ops: Sequence[Op]) -> list[Op]:
     kept = []
     memory = graph.memory
     for op in reversed(ops):
-        reads, writes = memory.reads(op), memory.writes(op)
+        reads, writes = memory.follows(op), memory.writes(op)
         tied = memory.may_be(writes, read | written) or memory.may_be(reads, written)
         if is_tensor_op(op) or needed & set(op.outputs) or tied:
             kept.append(op)

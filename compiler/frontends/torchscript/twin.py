@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from ..kept_state import kept_values
 from .code import Code, class_name, read_code
 from .enumerations import Member, is_unknown_class, member_of_attribute
+from .nodes import graphs_of
 from .packed import Packed, PackedCell, number_in, unpacked
 
 Written = frozenset[tuple[str, str]]
@@ -149,10 +150,9 @@ def attribute_of(script: Any, name: str) -> Any:
 
 def attributes(script: Any, kind: str) -> Iterator[tuple[str, str]]:
     """Classes, and the attributes of them that methods read or assign."""
-    for module in script.modules():
-        for method in module._c._method_names():
-            for node in module._c._get_method(method).graph.findAllNodes(kind):
-                yield next(node.inputs()).type().annotation_str, node.s("name")
+    for _, _, graph in graphs_of(script):
+        for node in graph.findAllNodes(kind):
+            yield next(node.inputs()).type().annotation_str, node.s("name")
 
 
 def _is_same(first: Any, second: Any, written: frozenset[str]) -> bool:

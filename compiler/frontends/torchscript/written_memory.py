@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from .nodes import all_nodes
+from .nodes import all_nodes, graphs_of
+
 
 def written_in_place(script: Any) -> set[tuple[str, str]]:
     """Classes, and the attributes of them whose tensors some method writes to in place, as `self.mean.mul_(0.5)`."""
     found: set[tuple[str, str]] = set()
-    for part in script.modules():
-        for name in part._c._method_names():
-            for node in all_nodes(part._c._get_method(name).graph):
-                found |= {key for value in written_values(node) if (key := _attribute_behind(value)) is not None}
+    for _, _, graph in graphs_of(script):
+        for node in all_nodes(graph):
+            found |= {key for value in written_values(node) if (key := _attribute_behind(value)) is not None}
     return found
 
 

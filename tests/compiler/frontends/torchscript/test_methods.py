@@ -265,7 +265,7 @@ class Forks(nn.Module):
 
 
 def test_support_by_name() -> None:
-    kinds = {Net: True, InPlace: True, Turns: True, Prints: False, Coder: False, Grows: False, Forks: False}
+    kinds = {Net: True, InPlace: True, Turns: True, Prints: False, Coder: False, Grows: False, Forks: True}
     for kind, supported in kinds.items():
         assert tp.check_method_op_support(torch.jit.script(kind().eval())) is supported, kind
     assert tp.check_method_op_support(torch.jit.script(Net().eval()), "both")
