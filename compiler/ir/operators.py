@@ -110,16 +110,32 @@ DEQUANTIZE = _register(
 )
 
 
+def _dequantize_packed(*arguments: Any) -> torch.Tensor:
+    from .packed_numbers import dequantize_packed
+
+    return dequantize_packed(*arguments).contiguous()
+
+
+DEQUANTIZE_PACKED = _register(
+    "dequantize_packed(Tensor packed, Tensor scale, ScalarType dtype) -> Tensor",
+    lambda packed, scale, dtype: packed.new_empty((*packed.shape[:-1], 2 * packed.shape[-1]), dtype=dtype),
+    _dequantize_packed,
+)
+"""Dequantises a weight in four bits; `ir/packed_numbers.py` says what its arguments mean."""
+
+DEQUANTIZERS = frozenset({DEQUANTIZE, DEQUANTIZE_PACKED})
+
+
 def _scaled_product(*arguments: Any) -> torch.Tensor:
     from .quantized_products import scaled_product
 
     return scaled_product(*arguments)
 
 
-def _pack_int4(data: torch.Tensor) -> torch.Tensor:
+def _pack_int4(packed: torch.Tensor) -> torch.Tensor:
     from .quantized_products import pack_int4
 
-    return pack_int4(data)
+    return pack_int4(packed)
 
 
 def _packed_product(*arguments: Any) -> torch.Tensor:
@@ -137,8 +153,8 @@ SCALED_PRODUCT = _register(
 """A product of float8 that PyTorch's own kernel computes; `ir/quantized_products.py` says what its arguments mean."""
 
 PACK_INT4 = _register(
-    "pack_int4(Tensor data) -> Tensor",
-    lambda data: data.new_empty((data.shape[0] // 8, data.shape[1] // 128, 32, 4), dtype=torch.int32),
+    "pack_int4(Tensor packed) -> Tensor",
+    lambda packed: packed.new_empty((packed.shape[0] // 8, packed.shape[1] // 64, 32, 4), dtype=torch.int32),
     _pack_int4,
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 _BITS = 4
-_PER_WORD = 32 // _BITS
 
 
 def scaled_product(
@@ -51,19 +50,19 @@ def _has_kernel(x: torch.Tensor) -> bool:
     return x.is_cuda and torch.cuda.get_device_capability(x.device) >= (8, 9)
 
 
-def pack_int4(data: torch.Tensor) -> torch.Tensor:
-    """Whole numbers of -8 to 7, int8 [columns, inner], as the device's product takes them: int32, an eighth as many.
+def pack_int4(packed: torch.Tensor) -> torch.Tensor:
+    """Whole numbers of -8 to 7 as the device's product takes them: int32 [columns / 8, inner / 128, 32, 4].
 
-    The sizes are multiples of 8 and 128.
+    Args:
+        packed: uint8 [columns, inner / 2], as `pack_four_bits` made it; the sizes are multiples of 8 and 64.
     """
-    moved = (data + 8).to(torch.uint8)
-    columns, inner = data.shape
-    if data.is_cuda:
-        found: torch.Tensor = torch._convert_weight_to_int4pack(moved[:, ::2] << _BITS | moved[:, 1::2], 8)
+    # Numbers of 0 to 15 are the same bits with the highest turned over.
+    moved = packed ^ 0x88
+    if moved.is_cuda:
+        found: torch.Tensor = torch._convert_weight_to_int4pack(moved << _BITS | moved >> _BITS, 8)
         return found
-    digits = moved.reshape(columns, -1, _PER_WORD).long() << torch.arange(0, 32, _BITS)
-    words = digits.sum(2)
-    return torch.where(words >= 1 << 31, words - (1 << 32), words).int().reshape(columns // 8, inner // 128, 32, 4)
+    columns, half = packed.shape
+    return moved.contiguous().view(torch.int32).reshape(columns // 8, half // 64, 32, 4)
 
 
 def packed_product(x: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:

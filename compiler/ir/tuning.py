@@ -14,7 +14,7 @@ from torch.fx import Node
 
 from ..errors import UserError
 from .dtypes import short_name
-from .operators import DEQUANTIZE
+from .operators import DEQUANTIZERS
 from .strict_json import strict_json
 from .symbols import example_size
 from .text import argument_text, op_name
@@ -228,13 +228,13 @@ def pattern_of(node: Node, constants: Collection[str] = ()) -> str:
 
     named = [f"{name}={text(argument)}" for name, argument in node.kwargs.items()]
     own = f"{op_name(node.target)}({', '.join([*map(text, node.args), *named])})"
-    if node.target is not DEQUANTIZE:
+    if node.target not in DEQUANTIZERS:
         return own
     return " for ".join([own, *sorted({pattern_of(user, constants) for user in node.users if _is_call(user)})])
 
 
 def _is_call(node: Node) -> bool:
-    return node.op == "call_function" and node.target is not DEQUANTIZE
+    return node.op == "call_function" and node.target not in DEQUANTIZERS
 
 
 def _size(size: Any) -> Any:

@@ -14,7 +14,7 @@ from torch.fx import Graph, GraphModule, Node
 from ..ir.aliasing import written_tensors
 from ..ir.engine_operator import OPERATOR
 from ..ir.memory import times_written, view_key
-from ..ir.operators import DEQUANTIZE, PACK_INT4, PACKED_PRODUCT
+from ..ir.operators import DEQUANTIZERS, PACK_INT4, PACKED_PRODUCT
 
 WEIGHTS = "_trt_passes_weights"
 """Attribute of a compiled module whose attributes are such weights, by the name of the node that makes them."""
@@ -75,7 +75,7 @@ def take_loaded_weights(graph: Graph, weights: Mapping[str, Any]) -> None:
                 graph.erase_node(operand)
 
 
-_READERS: Mapping[Any, Any] = MappingProxyType({DEQUANTIZE: OPERATOR, PACK_INT4: PACKED_PRODUCT})
+_READERS: Mapping[Any, Any] = MappingProxyType({**dict.fromkeys(DEQUANTIZERS, OPERATOR), PACK_INT4: PACKED_PRODUCT})
 """What makes weights, and what must be all that reads them."""
 
 

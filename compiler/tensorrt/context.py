@@ -16,6 +16,7 @@ from torch.fx import Node
 from ..ir.call import Call
 from ..ir.dtypes import INT4, short_name
 from ..ir.memory import view_key
+from ..ir.packed_numbers import pack_four_bits
 from ..ir.program import is_symbolic
 from ..ir.symbols import Dim, Range, dims_of, expression
 from .dtypes import from_trt, to_trt
@@ -24,7 +25,7 @@ from .log import error_lines
 from .sizes import Sizes
 from .tensor import DeferredTensor, Tensor
 from .uniform import UniformTensors
-from .weights import as_weights, packed, storable
+from .weights import as_weights, storable
 
 Value = Tensor | DeferredTensor | tuple[Tensor | None, ...] | None
 
@@ -365,7 +366,7 @@ class ConverterContext:
         TensorRT does not give their values back, so they are kept in `unreadable` too.
         """
         values = values.detach().cpu().contiguous()
-        memory = packed(values) if dtype == INT4 else values
+        memory = pack_four_bits(values) if dtype == INT4 else values
         self.kept_alive.append(memory)
         weights = self.trt.Weights(self.data_type(dtype), memory.data_ptr(), values.numel())
         result = self.emit(self.network.add_constant(tuple(values.shape), weights), tuple(values.shape), role)

@@ -11,6 +11,7 @@ import torch
 
 from ..ir.dtypes import HALVES, INT4
 from ..ir.memory import view_key
+from ..ir.packed_numbers import unpack_four_bits
 from .tensor import DeferredTensor, Tensor
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ class QuantizedWeight:
     Attributes:
         name: of the node that dequantises it.
         stored: the name of what holds its numbers.
-        values: int8, or float8_e4m3fn.
-        scale: float32, of the same rank: each size is 1, that of the values, or divides it.
-        kind: the type of the numbers in the network: that of the values, or int4.
+        values: int8, float8_e4m3fn, or uint8 that hold two numbers of four bits each.
+        scale: float32, of the same rank: each size is 1, that of the numbers, or divides it.
+        kind: the type of the numbers in the network: int8, float8_e4m3fn or int4.
         dtype: of the dequantised weight.
     """
 
@@ -45,7 +46,7 @@ class QuantizedWeight:
     def _layers(self, ctx: ConverterContext, rank: int) -> Tensor:
         """Add the constants and the layer that dequantises them, with dimensions of size 1 in front up to `rank`."""
         ones = (None,) * (rank - self.values.dim())
-        values = self.values[ones]
+        values = (unpack_four_bits(self.values) if self.values.dtype == torch.uint8 else self.values)[ones]
         data = quantized_constant(ctx, values, self.kind, self.stored)
         # TensorRT takes scales of four bits in the type of the result only.
         narrow = self.kind == INT4 and self.dtype in HALVES and fits_scales(self.scale, self.dtype)

@@ -37,11 +37,3 @@ def as_weights(library: TensorRT, tensor: torch.Tensor) -> Any:
     if tensor.numel() == 0:
         return library.module.Weights(to_trt(library.module, tensor.dtype))
     return tensor.numpy()
-
-
-def packed(values: torch.Tensor) -> torch.Tensor:
-    """Whole numbers from -8 to 7 as TensorRT stores them: two in a byte, the first in its lower half."""
-    flat = values.reshape(-1).to(torch.uint8) & 0xF
-    if flat.numel() % 2:
-        flat = torch.cat([flat, flat.new_zeros(1)])
-    return flat[0::2] | (flat[1::2] << 4)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Node
 
-from ...compiler.ir.annotations import annotations_of, reasons_of
+from ...compiler.ir.annotations import reasons_of
 from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.ledger import Reason
-from ...compiler.ir.operators import DEQUANTIZE
+from ...compiler.ir.operators import DEQUANTIZE, DEQUANTIZE_PACKED, DEQUANTIZERS
 from ...compiler.tensorrt.product_times import GPU, LARGE, slower, usual_sizes
 
 if TYPE_CHECKING:
@@ -36,14 +36,17 @@ _NAMED = 4
 _FORMS = MappingProxyType({torch.int8: "int8 weights", torch.float8_e4m3fn: "fp8 weights"})
 
 
-def why_float(node: Node, constants: Collection[str], tuning: Tuning | None = None) -> Reason | None:
+def why_float(
+    node: Node, constants: Collection[str], tuning: Tuning | None = None, small: bool = False
+) -> Reason | None:
     """Why a weight that a node dequantises is not to be a part of an engine, but dequantised when the model is loaded.
 
     None where it is no weight of products of halves, or where it pays to read few bits: by a tuning, or by the table.
+    With `small` it always does, where TensorRT stores few bits.
     """
     if not is_large_weight(node, constants):
         return None
-    if tuning is not None:
+    if tuning is not None and not small:
         from ...compiler.ir.tuning import ONE_WAY, PYTORCH, pattern_of, us_text
 
         known = tuning.patterns.get(pattern_of(node, constants), {})
@@ -54,11 +57,13 @@ def why_float(node: Node, constants: Collection[str], tuning: Tuning | None = No
             )
             return None if ours <= floats else Reason("TP307", f"{text}: {_WHEN}.")
     weight = node.meta["val"]
-    form = "int4 weights" if annotations_of(node).get("stored") == "int4" else _FORMS[_data(node).meta["val"].dtype]
+    form = "int4 weights" if node.target is DEQUANTIZE_PACKED else _FORMS[_data(node).meta["val"].dtype]
     if form == "fp8 weights":
         size = f"{weight.shape[0]} x {weight.shape[1]}"
         text = f"TensorRT multiplies floats by float8 as halves, and would store these {size} numbers as such"
         return Reason("TP307", f"{text}: {_WHEN}.")
+    if small:
+        return None
     measured = None
     for product in node.users:
         left = product.args[_OPERANDS[product.target][0]]
@@ -90,19 +95,21 @@ def float_weights_text(nodes: Iterable[Node]) -> str:
 
 def is_large_weight(node: Node, constants: Collection[str]) -> bool:
     """Whether a node dequantises a large constant that only products of halves read, as their right operand."""
-    if node.target is not DEQUANTIZE or node.args[2] is not None or not node.users:
+    if node.target not in DEQUANTIZERS or not node.users:
+        return False
+    if node.target is DEQUANTIZE and (node.args[2] is not None or _data(node).meta["val"].dtype not in _FORMS):
         return False
     if any(source.name not in constants for source in node.all_input_nodes):
         return False
-    weight, data = node.meta["val"], _data(node).meta["val"]
-    if weight.dim() != 2 or weight.dtype not in HALVES or data.dtype not in _FORMS or weight.numel() < LARGE:
+    weight = node.meta["val"]
+    if weight.dim() != 2 or weight.dtype not in HALVES or weight.numel() < LARGE:
         return False
     for user in node.users:
         left, right = _OPERANDS.get(user.target, (0, 0))
         if left == right or user.args[right] is not node:
             return False
         other = user.args[left]
-        if not isinstance(other, Node) or other is node or other.target is DEQUANTIZE:
+        if not isinstance(other, Node) or other is node or other.target in DEQUANTIZERS:
             return False
     return True
 

@@ -15,7 +15,7 @@ from ...compiler.ir.annotations import annotations_of
 from ...compiler.ir.dependencies import data_dependent, new_sizes
 from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.ledger import Reason
-from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from ...compiler.ir.operators import DEQUANTIZE, DEQUANTIZE_PACKED, QUANTIZE
 from ...compiler.ir.randomness import draws
 from ...compiler.ir.symbols import NO_LIMIT, Range
 from ...compiler.ir.text import op_name
@@ -37,7 +37,9 @@ _MOVES = frozenset(
 """Operators that move elements, int8 as well as any."""
 
 _QUANTIZED = frozenset({torch.int8, torch.float8_e4m3fn})
-_QUANTIZERS = frozenset({QUANTIZE, DEQUANTIZE})
+_QUANTIZERS: Mapping[Any, frozenset[torch.dtype]] = MappingProxyType(
+    {QUANTIZE: _QUANTIZED, DEQUANTIZE: _QUANTIZED, DEQUANTIZE_PACKED: frozenset({torch.uint8})}
+)
 _EIGHT_BIT_FLOATS = frozenset({torch.float8_e4m3fn, torch.float8_e8m0fnu})
 
 
@@ -102,7 +104,7 @@ def _tensor_reasons(target: Any, role: str, tensor: torch.Tensor) -> Iterator[Re
     if not is_representable(tensor.dtype):
         hint = " (truncate_double=True computes it in float32)" if tensor.dtype == torch.float64 else ""
         yield Reason("TP201", f"the {role} is {short_name(tensor.dtype)}, which TensorRT does not have{hint}.")
-    elif tensor.dtype in _QUANTIZED and target in _QUANTIZERS:
+    elif tensor.dtype in _QUANTIZERS.get(target, ()):
         pass
     elif tensor.dtype in _EIGHT_BIT_FLOATS:
         yield Reason("TP201", f"the {role} is {short_name(tensor.dtype)}, which TensorRT can only dequantise.")

@@ -63,10 +63,10 @@ class VariantChoice:
                         wanted = default.name
                     if wanted == PYTORCH:
                         return Choice(reason=Reason("TP306", self._tuning.why_more_exact(pattern, ways)))
-                if self._settings.quantised_weights == "fast":
-                    reason = why_float(node, self._constants, self._tuning)
-                    if reason is not None:
-                        return Choice(reason=reason)
+                small = self._settings.quantised_weights == "small"
+                reason = why_float(node, self._constants, self._tuning, small)
+                if reason is not None:
+                    return Choice(reason=reason)
                 chosen = converter.chosen(call, self._is_constant, wanted, self._settings.preset)
         except UndecidedSize:
             return Choice()

@@ -10,7 +10,7 @@ from torch.fx import Node
 from ...compiler.ir.annotations import reasons_of
 from ...compiler.ir.call import Call
 from ...compiler.ir.dtypes import HALVES
-from ...compiler.ir.operators import DEQUANTIZE
+from ...compiler.ir.operators import DEQUANTIZERS
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.registry import IsConstant
@@ -40,7 +40,7 @@ def is_one_row(call: Call, is_constant: IsConstant) -> bool:
     A constant would be stored as float32, in which the terms are added up, and so would what the engine dequantises.
     """
     x, weight, source = call.value("input"), call.value("weight"), call.arg("weight")
-    if isinstance(source, Node) and source.target is DEQUANTIZE and not reasons_of(source):
+    if isinstance(source, Node) and source.target in DEQUANTIZERS and not reasons_of(source):
         return False
     if weight.dim() != 2 or x.dim() < 2 or x.dtype not in HALVES or is_constant(call.arg("weight")):
         return False

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...compiler.ir.annotations import annotations_of
 from ...compiler.ir.call import Call
 from ...compiler.ir.dtypes import HALVES, INT4
-from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from ...compiler.ir.operators import DEQUANTIZE, DEQUANTIZE_PACKED, QUANTIZE
 from ...compiler.ir.quantized_operators import RANGES
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
+from ...compiler.tensorrt.context import ConversionError
 from ...compiler.tensorrt.quantized_weights import QuantizedWeight, dequantized, quantized
 from ...compiler.tensorrt.registry import Condition, Family
 from ...compiler.tensorrt.tensor import DeferredTensor, Tensor
@@ -44,6 +44,12 @@ def _to_stored(call: Call) -> str | None:
     return (
         None if dtype in _STORED else f"{call.op}: dtype is {dtype}, but TensorRT quantises to int8 and float8_e4m3fn"
     )
+
+
+def _of_weights(call: Call) -> str | None:
+    if all(source.op == "placeholder" for source in call.node.all_input_nodes):
+        return None
+    return f"{call.op}: its numbers are computed, and TensorRT unpacks those of weights only"
 
 
 _ZERO_POINT = Condition(
@@ -83,10 +89,7 @@ def dequantize(ctx: ConverterContext, call: Call) -> Tensor | DeferredTensor:
     dtype, source = call.arg("dtype"), call.arg("input")
     scale, values = ctx.constant_value(call.arg("scale")), ctx.constant_value(source)
     if values is not None and scale is not None:
-        # An H200 has no kernel that multiplies float32 with four bits, which TensorRT-RTX 1.6 finds out there only.
-        four = annotations_of(call.node).get("stored") == "int4" and dtype in HALVES
-        kind = INT4 if four else values.dtype
-        return QuantizedWeight(call.name, source.name, values, scale.float(), kind, dtype).deferred(ctx)
+        return QuantizedWeight(call.name, source.name, values, scale.float(), values.dtype, dtype).deferred(ctx)
     x = ctx.tensor(source)
     if scale is not None:
         return dequantized(ctx, x, scale.float(), dtype)
@@ -96,6 +99,20 @@ def dequantize(ctx: ConverterContext, call: Call) -> Tensor | DeferredTensor:
         return ctx.emit(layer, x.shape)
     plain = dequantized(ctx, x, torch.ones(()), torch.float32, "unscaled")
     return ar.cast(ctx, ar.elementwise(ctx, "PROD", plain, computed, "scaled"), dtype, "")
+
+
+@FAMILY.converter(
+    DEQUANTIZE_PACKED, conditions=[Condition("TP205", "`packed` and `scale` are weights of the model", _of_weights)]
+)
+def dequantize_packed(ctx: ConverterContext, call: Call) -> DeferredTensor:
+    """A weight in four bits, stored so; for products of float32 in eight."""
+    source, dtype = call.arg("packed"), call.arg("dtype")
+    values, scale = ctx.constant_value(source), ctx.constant_value(call.arg("scale"))
+    if values is None or scale is None:
+        raise ConversionError(call.name, "its numbers are an input of the model, and TensorRT unpacks weights only")
+    # An H200 has no kernel that multiplies float32 with four bits, which TensorRT-RTX 1.6 finds out there only.
+    kind = INT4 if dtype in HALVES else torch.int8
+    return QuantizedWeight(call.name, source.name, values, scale.float(), kind, dtype).deferred(ctx)
 
 
 def _is_one(scale: Tensor) -> bool:

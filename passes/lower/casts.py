@@ -12,7 +12,7 @@ from torch.fx import Graph, Node
 from ...compiler.ir.annotations import mark_cast
 from ...compiler.ir.dtypes import short_name
 from ...compiler.ir.graph import insert_call
-from ...compiler.ir.operators import DEQUANTIZE
+from ...compiler.ir.operators import DEQUANTIZERS
 from ...compiler.ir.program import fake_mode_of
 from .values import tensor_of
 
@@ -38,9 +38,9 @@ class Casts:
             with self.graph.inserting_before(self._behind(value)):
                 like = reader if value.op == "placeholder" else value
                 source = self._clamped(value, dtype, like) if clamp else value
-                if source.target is DEQUANTIZE:
+                if source.target in DEQUANTIZERS:
                     # TensorRT dequantises to any type, and keeps a weight in few bits where nothing comes between.
-                    node = insert_call(self.graph, DEQUANTIZE, (*source.args[:3], dtype), like=like)
+                    node = insert_call(self.graph, source.target, (*source.args[:-1], dtype), like=like)
                 else:
                     node = insert_call(self.graph, aten._to_copy.default, (source,), {"dtype": dtype}, like=like)
                 self._made[key] = _marked(node, f"{value.name}_{short_name(dtype)}")

@@ -14,7 +14,7 @@ from torch.fx.node import map_arg
 from ...compiler.ir.aliasing import mutates, reaches_output
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.memory import fingerprint, view_key
-from ...compiler.ir.operators import DEQUANTIZE
+from ...compiler.ir.operators import DEQUANTIZERS
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
 from .constant_numbers import constant_numbers, write_numbers
@@ -104,7 +104,7 @@ def _is_foldable(node: Node, known: Mapping[Node, Any]) -> bool:
     return (
         is_pure(node)
         and node.target not in _UNDEFINED
-        and node.target is not DEQUANTIZE
+        and node.target not in DEQUANTIZERS
         and all(source in known for source in node.all_input_nodes)
         and bool(_tensors(node.meta.get("val")))
         and all(static_bytes(value) is not None for value in _tensors(node.meta["val"]))

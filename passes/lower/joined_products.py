@@ -10,7 +10,7 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.graph import insert_call
-from ...compiler.ir.operators import DEQUANTIZE
+from ...compiler.ir.operators import DEQUANTIZERS
 from ...compiler.ir.program import Program
 from .casts import named
 from .values import is_pure, tensor_of
@@ -39,7 +39,7 @@ def join_products(program: Program) -> list[Node]:
 
 def _is_quantised(weight: Node) -> bool:
     """Whether it is made of fewer bits, which the engine keeps: put together with others it would be kept in full."""
-    return weight.target == DEQUANTIZE or any(map(_is_quantised, weight.all_input_nodes))
+    return weight.target in DEQUANTIZERS or any(map(_is_quantised, weight.all_input_nodes))
 
 
 def _parts(group: Sequence[Node], order: dict[Node, int]) -> list[Node]:

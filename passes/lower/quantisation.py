@@ -46,6 +46,7 @@ class Quantisation(Pass):
         from .few_rows import pad_few_rows
         from .joined_weights import join_float_weights
         from .known_values import KnownValues
+        from .packed_weights import pack_weights, unpack_weights
         from .pytorch_products import PytorchProducts
         from .quantised_products import QuantisedProducts, products_text
         from .settled_steps import SettledSteps
@@ -54,6 +55,7 @@ class Quantisation(Pass):
         from .stored_weights import StoredWeights
 
         known = KnownValues(program)
+        unpack_weights(program, known)
         before = any(node.target in (QUANTIZE, DEQUANTIZE) for node in program.op_nodes)
         SettledSteps(program, known).run()
         StoredWeights(program, known).run()
@@ -73,8 +75,9 @@ class Quantisation(Pass):
             products.leave_slow()
             join_float_weights(program, known, halves)
         pad_few_rows(program, may_be_floats=fast and (halves or _has_halves(program)))
-        remove_dead(program.graph)
         _say(products_text(products.found()), ctx)
+        pack_weights(program, known)
+        remove_dead(program.graph)
         return program
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch.fx import Graph, Node
 
-from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from ...compiler.ir.operators import DEQUANTIZERS, QUANTIZE
 from ...compiler.ir.program import is_symbolic
 from ...compiler.ir.symbols import same_size
 
@@ -24,7 +24,7 @@ ASSERTIONS = frozenset(
     }
 )
 
-_QUANTIZERS = frozenset({QUANTIZE, DEQUANTIZE})
+_QUANTIZERS = frozenset({QUANTIZE, *DEQUANTIZERS})
 
 PURE_NAMESPACES = frozenset({"aten", "prims"})
 

@@ -32,11 +32,16 @@ def whole(
     options = {"quantised_weights": "small", **options}
     compiled = tp.compile(model, inputs, min_block_size=1, executor="reference", strict=True, **options)
     report = compiled.report
-    assert [row for row in report.ledger if row.verdict != "trt"] == []
+    assert [row for row in report.ledger if row.verdict != "trt" and not _is_made_once(row)] == []
     assert len(report.segments) == 1
     assert not [note for note in report.notes if "could not be built" in note]
     agree(compiled, expected or model, fed, within)
     return compiled
+
+
+def _is_made_once(row: Any) -> bool:
+    """Whether it is a weight in float8, which TensorRT would store as halves."""
+    return any(reason.code == "TP307" and "by float8 as halves" in reason.message for reason in row.reasons)
 
 
 def agree(compiled: Any, model: Callable[..., torch.Tensor], fed: tuple[torch.Tensor, ...], within: float) -> None:

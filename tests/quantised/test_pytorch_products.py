@@ -7,6 +7,7 @@ import torch
 import trt_passes as tp
 from torch import nn
 from trt_passes.compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from trt_passes.compiler.ir.packed_numbers import pack_four_bits, unpack_four_bits
 from trt_passes.compiler.ir.quantized_products import pack_int4, packed_product, scaled_product
 
 from .judged import products
@@ -128,7 +129,9 @@ def test_the_kernels(device: str) -> None:
     y = torch.randn(3, 256, device=device).bfloat16()
     wide = data.float().reshape(64, 2, 128) * scales[..., 0].t()[..., None] + scales[..., 1].t()[..., None]
     right = y.float() @ wide.reshape(64, 256).t()
-    packed = pack_int4(data)
-    assert packed.shape == torch.ops.trt_passes.pack_int4(data.to("meta")).shape
+    half = pack_four_bits(data)
+    assert torch.equal(unpack_four_bits(half), data)
+    packed = pack_int4(half)
+    assert packed.shape == torch.ops.trt_passes.pack_int4(half.to("meta")).shape
     found = packed_product(y, packed, scales).float()
     assert float((found - right).norm() / right.norm()) < 1e-2
