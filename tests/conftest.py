@@ -1,18 +1,23 @@
-"""Fixtures that every test may use: golden files."""
+"""Fixtures that every test may use: golden files. What makes all tests quicker is in `quicker.py`."""
 
 from __future__ import annotations
 
 import difflib
 import gc
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from .quicker import build_in_this_process, retrace_quickly, start_processes_quickly
+
 # A pass that fails is a bug that a test must see, in child processes too.
 os.environ["TRT_PASSES_STRICT"] = "1"
+
+start_processes_quickly()
 
 # A busy machine is slow, not wrong.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -36,9 +41,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """What was imported stays until the end: collections leave it out. They took a tenth of the time."""
+    if "torch" in sys.modules:
+        retrace_quickly()
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000)
+
+
+@pytest.fixture(autouse=True)
+def _quick_builds(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    build_in_this_process(monkeypatch, request.path)
 
 
 @dataclass(frozen=True)
