@@ -124,7 +124,7 @@ def _when_called(module: Any, args: Any, kwargs: Any, options: Mapping[str, Any]
         args = kwargs = None
     chosen = with_registered(translated(options))
     chosen["pipeline"] = with_passes(chosen.get("pipeline"))
-    return compiled_when_called(module, TorchCompileBackend(gradients=False, **chosen), args, kwargs)
+    return compiled_when_called(module, TorchCompileBackend(gradients=False, made=remember, **chosen), args, kwargs)
 
 
 def backend(
@@ -146,7 +146,7 @@ def backend(
         # Raised here, it would reach the user inside dynamo's BackendCompilerFailed.
         return functools.partial(_raise, error)
     chosen["pipeline"] = with_passes(chosen.get("pipeline"))
-    return TorchCompileBackend(gradients=False, **chosen)(graph, example_inputs)
+    return TorchCompileBackend(gradients=False, made=remember, **chosen)(graph, example_inputs)
 
 
 def _raise(error: Exception, *args: Any) -> None:

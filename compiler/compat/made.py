@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..runtime.compiled_module import CompiledModule
+from .engine_modules import add_engines_as_children
 from .modes import compiled_in, follow_modes
 from .runtime_settings import RuntimeSettings, apply_runtime_settings, settings_of
 
@@ -17,6 +18,7 @@ def _set(module: CompiledModule, settings: RuntimeSettings) -> None:
 setattr(  # noqa: B010
     CompiledModule, "runtime_settings", property(settings_of, _set, doc="How the engines run, see `RuntimeSettings`.")
 )
+add_engines_as_children()
 
 
 def remember(compiled: Any) -> Any:

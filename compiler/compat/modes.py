@@ -25,6 +25,7 @@ class _Modes:
         self.cuda_graphs = False
         self.whole_graphs = 0
         self.modules: weakref.WeakSet[CompiledModule] = weakref.WeakSet()
+        self.waiting: list[_Changed] = []
 
 
 _MODES = _Modes()
@@ -35,6 +36,8 @@ def follow_modes(module: CompiledModule) -> None:
     _MODES.modules.add(module)
     if _MODES.cuda_graphs:
         module.change_options(cuda_graphs=True)
+    for context in _MODES.waiting:
+        context.change(module)
 
 
 def set_cudagraphs_mode(mode: bool) -> None:
@@ -62,7 +65,7 @@ def compiled_modules(module: Any) -> list[CompiledModule]:
     """
     items = module if isinstance(module, list | tuple) else [module]
     found = [part for item in items for part in compiled_in(item)]
-    if not found:
+    if not found and not any(map(_when_called, items)):
         kind = type(module).__name__
         raise InvalidType(f"a {kind} has no engines: give what compile or load returned, or a module that has it.")
     return found
@@ -73,12 +76,34 @@ def compiled_in(module: Any) -> Iterator[CompiledModule]:
     inner = getattr(module, "compiled", None)
     if isinstance(inner, CompiledModule):
         module = inner
-    if isinstance(module, nn.Module) and not isinstance(module, torch.jit.ScriptModule):
+    if _when_called(module):
+        yield from _made_for(module)
+    elif isinstance(module, nn.Module) and not isinstance(module, torch.jit.ScriptModule):
         yield from (part for part in module.modules() if isinstance(part, CompiledModule))
 
 
+def _when_called(module: Any) -> bool:
+    """Whether something is what `torch.compile` returned, which compiles when it is called."""
+    own = getattr(module, "__dict__", {})
+    return "_torchdynamo_orig_callable" in own or "_orig_mod" in own.get("_modules", {})
+
+
+def _made_for(module: Any) -> list[CompiledModule]:
+    """What torch.compile has made of a model, or of a function, so far: modules that read weights of the model's.
+
+    Of those that read no weights it cannot be told what they were made of: all of them are meant.
+    """
+    owner = getattr(module, "_orig_mod", None)
+    owned = set(map(id, owner.parameters())) if isinstance(owner, nn.Module) else set()
+    read = [(part, set(map(id, part.parameters()))) for part in _MODES.modules]
+    return [part for part, weights in read if not weights or weights & owned]
+
+
 class _Changed(AbstractContextManager[Any]):
-    """Meanwhile, the compiled modules in a module run with other options; gives the module, to call it."""
+    """Meanwhile, the compiled modules in a module run with other options; gives the module, to call it.
+
+    Of what `torch.compile` returned, that are also those that are compiled meanwhile.
+    """
 
     def __init__(self, module: Any, **options: Any) -> None:
         self.module, self._options = module, options
@@ -87,10 +112,18 @@ class _Changed(AbstractContextManager[Any]):
 
     def __enter__(self) -> Any:
         with ExitStack() as stack:
+            self._stack = stack
             for part in self._parts:
-                stack.enter_context(part.with_options(**self._options))
+                self.change(part)
+            if _when_called(self.module):
+                _MODES.waiting.append(self)
+                stack.callback(_MODES.waiting.remove, self)
             self._stack = stack.pop_all()
         return self.module
+
+    def change(self, part: CompiledModule) -> None:
+        """Let a compiled module run with the other options until the end."""
+        self._stack.enter_context(part.with_options(**self._options))
 
     def __exit__(self, *error: Any) -> None:
         self._stack.close()

@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..instruments.dump_files import remove_graphs
 from ..instruments.protocol import Instrument
 from ..ir.input import Input, profile_count
+from ..ir.program import Program
 from ..manager import compile_program
 from ..pass_base import Pass
 from ..pipeline import Pipeline
@@ -49,6 +50,7 @@ class TorchCompileBackend:
         pipeline: passes to run instead of the default ones, or their text.
         instruments: called around every pass, besides `Verify` and, with `dump_dir`, `Dump`.
         gradients: whether graphs whose results require gradients are left to PyTorch. Else results have none.
+        made: called with every module that was compiled.
         options: fields of `Settings`.
 
     Raises:
@@ -61,11 +63,12 @@ class TorchCompileBackend:
         pipeline: str | Pipeline | Sequence[Pass] | None = None,
         instruments: Sequence[Instrument] = (),
         gradients: bool = True,
+        made: Callable[[GraphModule], object] | None = None,
         **options: Any,
     ) -> None:
-        self.settings, self._gradients = _settings(options), gradients
+        self.settings, self._gradients, self._made = _settings(options), gradients, made
         self.graphs: list[CompiledGraph] = []
-        self._compile = functools.partial(compile_program, pipeline=pipeline, instruments=instruments)
+        self._pipeline, self._instruments = pipeline, instruments
 
     def __call__(self, graph: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
         """What dynamo calls with each graph."""
@@ -76,6 +79,12 @@ class TorchCompileBackend:
             return compiled
 
         return local_graph(graph, example_inputs, make) if is_sharded(graph) else make()
+
+    def _compile(self, program: Program, settings: Settings) -> GraphModule:
+        module = compile_program(program, settings, pipeline=self._pipeline, instruments=self._instruments)
+        if self._made is not None:
+            self._made(module)
+        return module
 
     @property
     def recompiles(self) -> int:
