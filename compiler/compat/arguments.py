@@ -15,6 +15,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError
+from .attention import ATTENTION
 from .device import Device
 from .enums import DeviceType
 from .enums import dtype as DType
@@ -98,6 +99,9 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
         found["keep_in_float32"] = kept
     if found.get("torch_executed_ops"):
         found["torch_executed_ops"] = _with_other_forms(found["torch_executed_ops"])
+    if found.pop("decompose_attention", False):
+        given = found.get("converters") or ()
+        found["converters"] = (ATTENTION, *(given if isinstance(given, list | tuple) else (given,)))
     if isinstance(found.get("dryrun"), str | os.PathLike):
         found["dryrun"] = True
     return found

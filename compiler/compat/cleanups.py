@@ -32,6 +32,8 @@ def remove_assert_nodes(gm: GraphModule, settings: Any = None) -> GraphModule:
     for target in _CHECKS:
         for node in gm.graph.find_nodes(op="call_function", target=target):
             gm.graph.erase_node(node)
+    for node in gm.graph.find_nodes(op="call_module", target="_guards_fn"):  # what torch.export checks of a call
+        gm.graph.erase_node(node)
     return clean_up_graph_after_modifications(gm)
 
 

@@ -50,6 +50,9 @@ class ConverterSupport:
 class ConverterRegistry:
     """The converters of this package, and those that were registered for Torch-TensorRT, to be looked at."""
 
+    def __init__(self) -> None:
+        self._disallowed: frozenset[str] = frozenset()
+
     def _all(self) -> dict[Any, Converter]:
         return dict(default_registry().extended(converters_in(REGISTERED.items)).converters)
 
@@ -70,8 +73,9 @@ class ConverterRegistry:
 
     def get(self, node: Any, value: Any = None) -> Any:
         """The same, or `value`."""
-        converter = self._all().get(node.target if isinstance(node, Node) else node)
-        if converter is None:
+        target = node.target if isinstance(node, Node) else node
+        converter = self._all().get(target)
+        if converter is None or not self._disallowed.isdisjoint(forms(target)):
             return value
         if not isinstance(node, Node):
             return [_support(converter)]
@@ -125,14 +129,31 @@ class ConverterRegistry:
         return "\n".join(f"{name}: {', '.join(f'{n} of {kind}' for kind, n in info.items())}" for name, info in rows)
 
     def set_disallowed_targets(self, torch_executed_ops: Collection[Any]) -> None:
-        """Nothing: `torch_executed_ops` is an option of every compilation."""
+        """Have no converter for these operators, given as such or by name, until others are set: for partitioning.
 
-    def get_disallowed_targets(self, torch_executed_ops: Collection[Any] = ()) -> set[str]:
-        """The names of operators that are to stay in PyTorch."""
-        return {self.qualified_name_or_str(item) for item in torch_executed_ops}
+        What `compile` leaves to PyTorch is said by its own option `torch_executed_ops`.
+        """
+        self._disallowed = frozenset(map(target_text, torch_executed_ops))
+
+    def get_disallowed_targets(self, torch_executed_ops: Collection[Any] | None = None) -> set[str]:
+        """The names of operators that are to stay in PyTorch: those given, or those that were set."""
+        return set(self._disallowed if torch_executed_ops is None else map(target_text, torch_executed_ops))
 
     def set_compilation_settings(self, compilation_settings: CompilationSettings) -> None:
         """Nothing: every compilation has options of its own."""
+
+
+def target_text(target: Any) -> str:
+    """An operator by its library and name, such as "aten.relu.default"; a name as it is, without "torch.ops."."""
+    if isinstance(target, str):
+        return target.removeprefix("torch.ops.").replace("::", ".")
+    return op_name(target)
+
+
+def forms(target: Any) -> set[str]:
+    """The names that an operator may be called by: with its overload, and without."""
+    text = target_text(target)
+    return {text, text.rpartition(".")[0], text.removesuffix(".default"), str(target)}
 
 
 def _support(converter: Converter) -> ConverterSupport:

@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 
 from ...passes.decompose import decompositions
 from ..tensorrt.plugins import Decomposition, overloads_of
+from .attention import ATTENTION
 from .cleanups import CLEANUPS
 from .compilation_settings import CompilationSettings
 from .converters import REGISTERED
@@ -28,9 +29,11 @@ def get_decompositions(
     Args:
         enable_experimental_decompositions: as there; here they are all those of core ATen, except of operators that
             TensorRT takes whole.
-        decompose_attention, use_distributed_mode_trace, use_fp32_acc: likewise: attention is kept whole.
+        decompose_attention: make products and a softmax of attention, which is kept whole otherwise.
+        use_distributed_mode_trace, use_fp32_acc: as there; nothing depends on them here.
     """
-    return dict(decompositions())
+    more = {target: ATTENTION.rule for target in ATTENTION.targets} if decompose_attention else {}
+    return {**decompositions(), **more}
 
 
 def pre_export_lowering(exported_program: ExportedProgram, *settings: Any, **others: Any) -> ExportedProgram:

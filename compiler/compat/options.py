@@ -121,7 +121,9 @@ FOREIGN_OPTIONS: Mapping[str, ForeignOption] = MappingProxyType(
         "enable_experimental_decompositions": ForeignOption(
             _ANY, "the decompositions are those of core ATen, except of operators that TensorRT takes whole"
         ),
-        "decompose_attention": ForeignOption(_OFF, "attention is kept whole where its converter's conditions hold"),
+        "decompose_attention": ForeignOption(
+            _OFF, "attention is kept whole where its converter's conditions hold; True is done with the import above"
+        ),
         "assume_dynamic_shape_support": ForeignOption(
             _ANY, "every converter states its conditions, dynamic sizes included, see docs/operators.md"
         ),

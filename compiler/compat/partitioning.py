@@ -13,8 +13,7 @@ from torch.fx.passes.operator_support import OperatorSupportBase
 from torch.fx.passes.tools_common import stable_topological_sort
 from torch.fx.passes.utils.fuser_utils import erase_nodes, fuse_as_graphmodule, topo_sort
 
-from ..ir.text import op_name
-from .converter_registry import DYNAMO_CONVERTERS, takes
+from .converter_registry import DYNAMO_CONVERTERS, forms, takes, target_text
 from .graph_tools import get_input
 from .input import Input
 from .mistakes import InvalidValue, NotPossible
@@ -37,8 +36,8 @@ class OperatorSupport(OperatorSupportBase):
     ) -> None:
         self.supported: dict[str, int] = {}
         self.unsupported: dict[str, int] = {}
-        self._operators = None if operators is None else {_text(item) for item in operators}
-        self._stay = {_text(item) for item in stay}
+        self._operators = None if operators is None else {target_text(item) for item in operators}
+        self._stay = {target_text(item) for item in stay}
         self._known: dict[Node, bool] = dict.fromkeys(taken, False)
         self._everything = everything
 
@@ -49,17 +48,17 @@ class OperatorSupport(OperatorSupportBase):
         if node not in self._known:
             self._known[node] = self._takes(node)
             counts = self.supported if self._known[node] else self.unsupported
-            counts[_text(node.target)] = counts.get(_text(node.target), 0) + 1
+            counts[target_text(node.target)] = counts.get(target_text(node.target), 0) + 1
         return self._known[node]
 
     def _takes(self, node: Node) -> bool:
-        if node.op != "call_function" or not _forms(node.target).isdisjoint(self._stay):
+        if node.op != "call_function" or not forms(node.target).isdisjoint(self._stay):
             return False
         if self._everything:
             return True
         if self._operators is None:
             return takes(node)
-        return not _forms(node.target).isdisjoint(self._operators)
+        return not forms(node.target).isdisjoint(self._operators)
 
     def print_support_overview(self, num_trt_blocks: int | None = None) -> None:
         """Print how often which operator was met, and the number of parts for the backend."""
@@ -170,18 +169,6 @@ def get_graph_converter_support(graph_module: GraphModule, torch_executed_ops: C
     return sum(support.is_node_supported({}, node) for node in calls), len(calls)
 
 
-def _text(target: Any) -> str:
-    if isinstance(target, str):
-        return target.removeprefix("torch.ops.").replace("::", ".")
-    return op_name(target)
-
-
-def _forms(target: Any) -> set[str]:
-    """The names that an operator may be called by: with its overload, and without."""
-    text = _text(target)
-    return {text, text.rpartition(".")[0], text.removesuffix(".default"), str(target)}
-
-
 def _parts(gm: GraphModule, support: OperatorSupport, least: int) -> list[list[Node]]:
     """Groups of supported nodes that can each be one call, in the graph's order."""
     partitioner = CapabilityBasedPartitioner(gm, support, allows_single_node_partition=True)
@@ -226,6 +213,7 @@ def _divided(gm: GraphModule, groups: Sequence[tuple[str, list[Node]]], *, all_o
         gm.delete_submodule(str(node.target))
         node.target = name
         node._rename(name)
+    gm.delete_all_unused_submodules()  # weights are in the parts now
     gm.graph.lint()
     gm.recompile()
     return gm

@@ -12,6 +12,7 @@ import torch
 import trt_passes as tp
 import trt_passes.torch_tensorrt as torch_tensorrt
 from torch import nn
+from trt_passes.compiler.compat.modes import compiled_modules
 from trt_passes.compiler.runtime.engine.runtime_cache import RuntimeCache as KernelCache
 from trt_passes.torch_tensorrt import runtime
 
@@ -181,3 +182,45 @@ def test_a_cache_in_memory_begins_with_its_data() -> None:
     assert config.cache is not None
     assert config.cache.data == b"kernels"
     cache.save()
+
+
+def test_engines_are_children_of_what_was_compiled(compiled: Any) -> None:
+    names = [name for name, _ in compiled.named_children() if "_run_on_acc" in name]
+    assert names == ["_run_on_acc_0"] == [name for name in dir(compiled) if name.startswith("_run_on_acc")]
+    engine = copy.deepcopy(compiled)._run_on_acc_0
+    assert isinstance(engine, runtime.TorchTensorRTModule)
+    assert engine.input_binding_names == ["input"]
+    assert engine.output_binding_names == ["relu"]
+    torch.testing.assert_close(engine(X), compiled(X))
+    assert engine.serialized_engine == bytes(compiled.segments["segment_00"].whole_plan())
+    assert "[fx:relu]" in engine.get_layer_info()
+    assert set(compiled.state_dict()) == {"0.weight", "0.bias"}
+    assert engine not in list(compiled.modules())
+    with pytest.raises(AttributeError):
+        compiled._run_on_acc_1  # noqa: B018
+
+
+def test_what_torch_compile_made_runs_as_modes_say() -> None:
+    torch._dynamo.reset()
+    options = {"min_block_size": 1, "executor": "pytorch"}
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()
+    module = torch.compile(model, backend="torch_tensorrt", options=options)
+
+    def options_of() -> list[Any]:
+        return [part.options for part in compiled_modules(module)]
+
+    with runtime.enable_pre_allocated_outputs(module) as same:
+        same(X)  # compiled only now
+        assert [item.reuse_outputs for item in options_of()] == [True]
+    assert [item.reuse_outputs for item in options_of()] == [False]
+    with runtime.enable_cudagraphs(module):
+        assert [item.cuda_graphs for item in options_of()] == [True]
+    runtime.set_cudagraphs_mode(True)
+    try:
+        module(torch.randn(5, 4))  # another graph, for sizes that vary
+        assert [item.cuda_graphs for item in options_of()] == [True, True]
+    finally:
+        runtime.set_cudagraphs_mode(False)
+    assert not any(item.cuda_graphs for item in options_of())
+    with pytest.raises(TypeError, match="has no engines"), runtime.enable_cudagraphs(nn.Linear(1, 1)):
+        pass

@@ -16,7 +16,7 @@ from trt_passes.torch_tensorrt._utils import is_tensorrt_rtx_version_supported, 
 from trt_passes.torch_tensorrt.dynamo import CompilationSettings, types, utils
 from trt_passes.torch_tensorrt.dynamo._engine_cache import DiskEngineCache
 from trt_passes.torch_tensorrt.dynamo._tracer import get_dynamic_shapes, get_dynamic_shapes_args
-from trt_passes.torch_tensorrt.dynamo.conversion import converter_utils
+from trt_passes.torch_tensorrt.dynamo.conversion import DYNAMO_CONVERTERS, converter_utils
 from trt_passes.torch_tensorrt.dynamo.lowering import passes, post_lowering
 from trt_passes.torch_tensorrt.dynamo.lowering.passes._aten_lowering_pass import get_lowering_pass_config
 from trt_passes.torch_tensorrt.dynamo.partitioning import fast_partition, run_shape_analysis
@@ -234,3 +234,17 @@ def test_functions_on_tensors_of_a_network() -> None:
             assert len(compiled.segments) == 1
             assert compiled.report.coverage == 1
             torch.testing.assert_close(compiled(*inputs), Model()(*inputs))
+
+
+def test_operators_without_a_converter_for_a_while() -> None:
+    program = torch.export.export(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval(), (torch.ones(2, 4),))
+    try:
+        DYNAMO_CONVERTERS.set_disallowed_targets({"torch.ops.aten.relu.default"})
+        assert torch.ops.aten.relu.default not in DYNAMO_CONVERTERS
+        assert DYNAMO_CONVERTERS.get_disallowed_targets() == {"aten.relu.default"}
+        divided, _ = fast_partition(post_lowering(program.module()), verbose=False, min_block_size=1)
+    finally:
+        DYNAMO_CONVERTERS.set_disallowed_targets(set())
+    # What torch.export checks of calls, and modules of weights that parts have now, are no children any more.
+    assert [name for name, _ in divided.named_children()] == ["_run_on_acc_0", "_run_on_gpu_1", "_run_on_acc_2"]
+    assert torch.ops.aten.relu.default in DYNAMO_CONVERTERS
