@@ -26,10 +26,15 @@ class EngineOfModule(TorchTensorRTModule):
         place: the number of the engine, in the order in which they run.
     """
 
+    _owner: CompiledModule
+    _place: int
+
     def __init__(self, owner: CompiledModule, place: int) -> None:
         nn.Module.__init__(self)
         vars(self)["_owner"], vars(self)["_place"] = owner, place  # none of its modules, as it has this one
         self.name = f"{_PREFIX}{place}"
+        self.input_binding_names = [binding.name for binding in self.spec.inputs]
+        self.output_binding_names = [binding.name for binding in self.spec.outputs]
 
     @property
     def segment(self) -> CompiledSegment:
@@ -40,16 +45,6 @@ class EngineOfModule(TorchTensorRTModule):
     def spec(self) -> Any:
         """What the engine expects and returns."""
         return self.segment.spec
-
-    @property
-    def input_binding_names(self) -> list[str]:
-        """The names of what it takes, in order."""
-        return [binding.name for binding in self.spec.inputs]
-
-    @property
-    def output_binding_names(self) -> list[str]:
-        """The names of what it returns, in order."""
-        return [binding.name for binding in self.spec.outputs]
 
     @property
     def serialized_engine(self) -> bytes:
@@ -68,7 +63,8 @@ class EngineOfModule(TorchTensorRTModule):
         if not found or found[0].network is None:
             raise NotPossible(f"the layers of {name} are known where it was compiled only: compile the model here.")
         lines = found[0].network.text().splitlines()
-        return json.dumps({"Layers": lines, "Bindings": [*self.input_binding_names, *self.output_binding_names]})
+        bindings = [binding.name for binding in (*self.spec.inputs, *self.spec.outputs)]
+        return json.dumps({"Layers": lines, "Bindings": bindings})
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """Run the engine: one tensor, or several as a tuple."""

@@ -32,7 +32,7 @@ def get_decompositions(
         decompose_attention: make products and a softmax of attention, which is kept whole otherwise.
         use_distributed_mode_trace, use_fp32_acc: as there; nothing depends on them here.
     """
-    more = {target: ATTENTION.rule for target in ATTENTION.targets} if decompose_attention else {}
+    more = dict.fromkeys(ATTENTION.targets, ATTENTION.rule) if decompose_attention else {}
     return {**decompositions(), **more}
 
 

@@ -237,7 +237,8 @@ def test_functions_on_tensors_of_a_network() -> None:
 
 
 def test_operators_without_a_converter_for_a_while() -> None:
-    program = torch.export.export(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval(), (torch.ones(2, 4),))
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    program = export(model, (torch.ones(2, 4),))
     try:
         DYNAMO_CONVERTERS.set_disallowed_targets({"torch.ops.aten.relu.default"})
         assert torch.ops.aten.relu.default not in DYNAMO_CONVERTERS
