@@ -129,20 +129,23 @@ def test_scores_in_the_hundreds_are_not_rounded_to_halves_on_a_gpu(head):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_products_of_one_query_have_four_dimensions(dtype):
-    """Those of three are wrong on a GPU between casts, a softmax and arithmetic."""
+def test_products_of_one_query_are_of_two_rows(dtype):
+    """What follows products of one row in their kernel is wrong on a GPU."""
     query, key = torch.randn(3, 1, 24, dtype=dtype), torch.randn(3, 3, 24, dtype=dtype)
 
     def attend(q, k, v):
         weights = torch.bmm(q, k.mT).float().softmax(-1).to(q.dtype)
-        return torch.bmm(weights, v) * 2 + 1, F.scaled_dot_product_attention(q, k, v)
+        turned = torch.bmm(q.mT.contiguous().mT, k.mT)
+        return torch.bmm(weights, v) * 2 + 1, F.scaled_dot_product_attention(q, k, v), turned
 
     network = converted(attend, [query, key, key + 1]).built.network
     layers = [network.get_layer(index) for index in range(network.num_layers)]
-    products = [layer.get_output(0).shape for layer in layers if layer.type.name == "MATRIX_MULTIPLY"]
-    assert products
-    assert all(len(shape) == 4 for shape in products)
-    check(attend, [query, key, key + 1], build=True)
+    products = [tuple(layer.get_output(0).shape) for layer in layers if layer.type.name == "MATRIX_MULTIPLY"]
+    assert len(products) == 5
+    assert all(shape[-2] == 2 for shape in products)
+    check(
+        attend, [query, key, key + 1], [{0: "n"}, {0: "n", 1: "k"}, {0: "n", 1: "k"}], {"n": (1, 3, 4), "k": (2, 3, 9)}
+    )
 
 
 @gpu
