@@ -11,6 +11,7 @@ from torch.fx import GraphModule, Node
 from ...compiler.ir.call import Call
 from ...compiler.ir.program import bodies_of
 from ...compiler.ir.symbols import dims_of
+from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.context import ConversionError
 from ...compiler.tensorrt.loops import Loop
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
     from ...compiler.tensorrt.context import ConverterContext
 
 higher_order = torch.ops.higher_order
+aten = torch.ops.aten
 FAMILY = Family("control_flow")
+
+_COPIES = frozenset({aten.clone.default, aten._to_copy.default, aten.alias.default})
+_DIVISIONS = frozenset(
+    overload
+    for packet in (aten.div, aten.floor_divide, aten.remainder, aten.fmod, aten.reciprocal)
+    for overload in (getattr(packet, name) for name in packet.overloads())
+)
 
 
 # --- conditions ------------------------------------------------------------------------------------------------------
@@ -63,8 +72,16 @@ def _is_tensor(item: Any) -> bool:
 # --- operators -------------------------------------------------------------------------------------------------------
 @FAMILY.converter(higher_order.cond, conditions=[_TENSORS])
 def cond(ctx: ConverterContext, call: Call) -> tuple[Tensor, ...]:
-    """A conditional: only the branch that is taken is computed."""
+    """A conditional: only the branch that is taken is computed.
+
+    Beside sizes that vary, both branches are computed where they are arithmetic, and their results selected: in a
+    network with a conditional, TensorRT-RTX 1.6 has no kernels for convolutions, products and pooling of such sizes.
+    """
     predicate, then, otherwise, operands = _arguments(call)
+    if ctx.sizes.ranges and all(_is_arithmetic(bodies_of(call.node)[str(item.target)]) for item in (then, otherwise)):
+        chosen = shapes.reshape(ctx, ctx.tensor(predicate), (), "predicate")
+        pairs = zip(*(_converted(ctx, call, branch, operands) for branch in (then, otherwise)), strict=True)
+        return tuple(ar.where(ctx, chosen, left, right, "chosen") for left, right in pairs)
     conditional = ctx.network.add_if_conditional()
     chosen = shapes.reshape(ctx, ctx.tensor(predicate), (), "predicate")
     ctx.enter(conditional.set_condition(chosen.trt), "condition")
@@ -131,6 +148,18 @@ def map_elements(ctx: ConverterContext, call: Call) -> tuple[Tensor, ...]:
     inputs = [*(loop.element(tensor) for tensor in tensors), *others]
     results = _converted(ctx, call, body, inputs)
     return tuple(loop.collected(_own(ctx, result, inputs)) for result in results)
+
+
+def _is_arithmetic(branch: GraphModule) -> bool:
+    """Whether a branch is of operators on elements, none of which fails for some of them, as integers divide by 0."""
+    calls = [node for node in branch.graph.nodes if node.op == "call_function" and node.users]
+    return all(
+        isinstance(node.target, torch._ops.OpOverload)
+        and (torch.Tag.pointwise in node.target.tags or node.target in _COPIES | _DIVISIONS)
+        and isinstance(node.meta["val"], torch.Tensor)
+        and (node.target not in _DIVISIONS or node.meta["val"].is_floating_point())
+        for node in calls
+    )
 
 
 # --- graphs ----------------------------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ class Engine:
 
         Raises:
             UserError: an input does not fit, naming it.
-            EngineUnavailable: the engine cannot be deserialized here, or has no execution context.
+            EngineUnavailable: the engine cannot be deserialized here, has no execution context, or no kernels that run.
             NothingToCompute: an input has no elements.
         """
         device = inputs[0].device
@@ -265,7 +265,7 @@ class Engine:
             if address != addresses[position] or not address:
                 self._tell(state, addresses, position, self._outputs[position][0], address)
         if not state.context.execute_async_v3(stream):
-            raise RuntimeError(f"{self.trt} could not run {self.spec.name}: {self._said()}")
+            raise EngineUnavailable(f"{self.trt} could not run it: {self._said()}")
         for number, position in self._aliases.items():
             # A copy was written to, where the memory of the input itself was not what TensorRT takes.
             if kept[position] is not inputs[position]:

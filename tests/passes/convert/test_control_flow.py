@@ -6,7 +6,7 @@ from torch import nn
 from torch._higher_order_ops.scan import scan
 from torch._higher_order_ops.while_loop import while_loop
 
-from tests.oracle import check
+from tests.oracle import check, converted
 
 x = torch.randn(3, 4, generator=torch.Generator().manual_seed(2))
 YES, NO = torch.tensor(True), torch.tensor(False)
@@ -47,6 +47,21 @@ def test_branches_that_return_their_input_or_a_constant(wanted):
         return first, second
 
     check(function, [x, wanted], build=True)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_branches_of_arithmetic_are_selected_where_sizes_vary(wanted):
+    """TensorRT-RTX has no kernels for products of varying sizes in a network with a conditional."""
+
+    def function(x, k, wanted):
+        first, second = torch.cond(wanted, lambda x, k: (x * 2, k // 2.5), lambda x, k: (x.exp(), k + 1.5), (x, k))
+        return first @ first.mT, second, torch.cond(wanted, lambda k: k // 2, lambda k: k + 1, (k,))
+
+    inputs = [torch.randn(3, 4), torch.arange(3), torch.tensor(wanted)]
+    check(function, inputs, [{0: "n"}, {0: "n"}, None], {"n": (2, 3, 5)})
+    layers = converted(function, inputs, [{0: "n"}, {0: "n"}, None], {"n": (2, 3, 5)}).layers()
+    assert layers.count("CONDITIONAL_OUTPUT") == 1  # the integers' division
+    assert converted(function, inputs).layers().count("CONDITIONAL_OUTPUT") == 3
 
 
 def test_a_conditional_on_a_size():

@@ -145,6 +145,15 @@ def test_addresses_are_told_only_when_they_change(stream: SimpleNamespace, monke
     assert "x" in told
 
 
+def test_kernels_that_do_not_run_make_it_unavailable(stream: SimpleNamespace) -> None:
+    fake = FakeTensorRT()
+    run, x, b = engine(fake), aligned(3, 2), aligned(2)
+    run([x, b])
+    fake.contexts[0].execute_async_v3 = lambda stream: False  # type: ignore[method-assign]
+    with pytest.raises(EngineUnavailable, match="could not run it: no reason given"):
+        run([x, b])
+
+
 def test_outputs_are_reused_on_request(stream: SimpleNamespace) -> None:
     run, b = engine(FakeTensorRT(), reuse_outputs=True), torch.tensor([1.0, 2.0])
     first, second = torch.randn(3, 2), torch.randn(3, 2)
