@@ -143,12 +143,16 @@ def _tried(program: Program, caught: list[warnings.WarningMessage]) -> tuple[Kin
 class _Beside:
     """The model as PyTorch runs it, call after call; what it keeps between calls can be had again.
 
-    Nothing is copied: not every module can be. Every model that `make` gives is the same.
+    Nothing is copied: not every module can be. Every model that `make` gives is the same. What runs on a GPU is
+    compared with a model there, which draws other random numbers than one on the CPU; each call is tried on the CPU
+    first, where an index that is out of range raises an error and does not end the process.
     """
 
     def __init__(self, program: Program, make: Callable[[], Any]) -> None:
         self._program, self._make = program, make
+        self._gpu = program.case.executor == "tensorrt"
         self._model = make()
+        self._model_on_gpu = _on_gpu(make()) if self._gpu else None
         self._calls: list[Mapping[str, int]] = []
 
     @property
@@ -159,11 +163,12 @@ class _Beside:
     def call(self, dims: Mapping[str, int]) -> tuple[list[Any], str]:
         """The results at some sizes and the arguments after the call, as leaves, and the containers of the results."""
         self._calls.append(dims)
-        return self._results(self._model, dims)
+        results = self._results(self._model, dims)
+        return results if self._model_on_gpu is None else self._results(self._model_on_gpu, dims)
 
     def again(self, rounding: contextlib.AbstractContextManager[Any]) -> list[Any]:
         """What the last call gives where one rounds otherwise; those before it are made as they were."""
-        model = self._make()
+        model = _on_gpu(self._make()) if self._gpu else self._make()
         *earlier, last = self._calls
         for dims in earlier:
             with contextlib.suppress(Exception):
@@ -172,7 +177,8 @@ class _Beside:
             return self._results(model, last)[0]
 
     def _results(self, model: Any, dims: Mapping[str, int]) -> tuple[list[Any], str]:
-        tensors = self._program.tensors(dims)
+        on_cpu = model is self._model or not self._gpu
+        tensors = self._program.tensors(dims) if on_cpu else self._program.inputs(dims)
         args, kwargs = self._program.placed(tensors)
         seed_all(len(self._calls))
         results = model(*args, **kwargs)
