@@ -29,6 +29,7 @@ from ..engine_graph import EngineGraph
 from ..options import RuntimeOptions
 from ..options_in_graph import set_options
 from ..whole_file import path_of, remove_abandoned, whole_files, write_whole
+from .batches import rows_are_apart
 from .torchscript_output import script_module
 from .triton import CONFIG, PLAN, triton_config
 
@@ -44,7 +45,8 @@ def save_engine(compiled: torch.nn.Module, path: str | os.PathLike[str], format:
         compiled: what `compile` returned.
         path: the file; for Triton the folder of the model, in its model repository, which is made if it is missing.
         format: "engine", or "triton" for `config.pbtxt` and `1/model.plan` in a folder. If the first size of all inputs
-            and results is one that varies from 1 on, Triton puts requests together in it.
+            and results is one that varies from 1 on, and what the model gives for two rows is what it gives for each
+            of them, Triton puts requests together in it.
 
     Raises:
         UserError: more than one engine is in the module, or part of it runs in PyTorch; weights were changed since it
@@ -79,7 +81,7 @@ def _save_for_triton(compiled: EngineGraph, segment: CompiledSegment, folder: Pa
             "without mutable_weights."
         )
     spec = segment.runner.spec
-    text = triton_config(folder.name, spec)
+    text = triton_config(os.path.basename(os.path.abspath(folder)), spec, lambda: rows_are_apart(segment))
     if spec.flavor != "tensorrt":
         warnings.warn(
             f"the engine is one of {spec.flavor} {spec.version}, and Triton's backend reads those of TensorRT: build "

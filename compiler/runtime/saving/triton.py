@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 import torch
@@ -29,25 +30,28 @@ _TYPES: Mapping[torch.dtype, str] = MappingProxyType(
 )
 
 
-def triton_config(name: str, spec: EngineSpec) -> str:
-    """The text of `config.pbtxt`.
+def triton_config(name: str, spec: EngineSpec, rows_are_apart: Callable[[], bool]) -> str:
+    """The text of `config.pbtxt`, which is a `ModelConfig` of Triton's `model_config.proto`.
 
-    Where the first size of all inputs and results is the same and varies from 1 on, it is the batch: Triton puts
-    requests together in it, up to its largest size.
+    Where the first size of all inputs and results is the same and varies from 1 on, and rows do not depend on each
+    other, it is the batch: Triton puts requests together in it, up to its largest size.
 
     Args:
         name: of the model, as clients ask for it; Triton wants that of its folder.
         spec: of the engine.
+        rows_are_apart: tells whether rows do not depend on each other; asked only where that matters.
 
     Raises:
-        UserError: a tensor is of a type that Triton has not, or shares memory with another one.
+        UserError: a tensor is of a type or shape that Triton has not, or shares memory with another one.
     """
-    for binding in (*spec.inputs, *spec.outputs):
-        if binding.dtype not in _TYPES or binding.alias is not None:
-            why = "shares the memory of an input" if binding.alias is not None else f"is {binding.dtype}"
-            raise UserError(f"Triton cannot serve this engine, whose tensor {binding.name!r} {why}.")
     batch = _batch(spec)
-    lines = [f'name: "{name}"', 'platform: "tensorrt_plan"', f"max_batch_size: {batch}"]
+    if batch and not rows_are_apart():
+        batch = 0
+    for binding in (*spec.inputs, *spec.outputs):
+        why = _unserved(binding, batch)
+        if why is not None:
+            raise UserError(f"Triton cannot serve this engine, whose tensor {binding.name!r} {why}.")
+    lines = [f"name: {_quoted(name)}", 'platform: "tensorrt_plan"', f"max_batch_size: {batch}"]
     lines += _tensors("input", spec.inputs, batch)
     lines += _tensors("output", spec.outputs, batch)
     if batch > 1:
@@ -59,6 +63,24 @@ def triton_config(name: str, spec: EngineSpec) -> str:
         numbers = ", ".join(f'"{number}"' for number in range(profiles))
         lines.append(f"instance_group [ {{ kind: KIND_GPU profile: [ {numbers} ] }} ]")
     return "\n".join(lines) + "\n"
+
+
+def _unserved(binding: Binding, batch: int) -> str | None:
+    """Why Triton refuses a model with such a tensor; None if it takes it."""
+    if binding.alias is not None:
+        return "shares the memory of an input"
+    if binding.dtype not in _TYPES:
+        return f"is {binding.dtype}"
+    if not binding.shape:
+        return "has no dimensions: let the model take and return tensors with at least one"
+    if 0 in binding.shape[1 if batch else 0 :]:
+        return f"has no elements, as its shape is {list(binding.shape)}"
+    return None
+
+
+def _quoted(text: str) -> str:
+    """A text in the text form of protocol buffers."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _batch(spec: EngineSpec) -> int:
@@ -75,7 +97,7 @@ def _tensors(kind: str, bindings: Iterable[Binding], batch: int) -> list[str]:
     rows = []
     for binding in bindings:
         sizes = [size if isinstance(size, int) else -1 for size in binding.shape][1 if batch else 0 :]
-        # Triton has no tensors without dimensions.
+        # Requests have no tensors without dimensions: one number for every row is a dimension of size 1 in them.
         shape = "dims: [ 1 ] reshape: { shape: [ ] }" if not sizes else f"dims: [ {', '.join(map(str, sizes))} ]"
-        rows.append(f'  {{ name: "{binding.name}" data_type: {_TYPES[binding.dtype]} {shape} }}')
+        rows.append(f"  {{ name: {_quoted(binding.name)} data_type: {_TYPES[binding.dtype]} {shape} }}")
     return [f"{kind} [", ",\n".join(rows), "]"]

@@ -63,7 +63,7 @@ def test_requests_are_put_together_in_the_batch(tmp_path: Path) -> None:
     [
         ([torch.randn(2, 4), torch.ones(2, dtype=torch.int64)], ["max_batch_size: 0", "dims: [ 2, 4 ]", "TYPE_INT64"]),
         ([varying(4, low=2), torch.ones(2, dtype=torch.int64)], ["max_batch_size: 0", "dims: [ -1, 4 ]"]),
-        ([torch.randn(2, 4).half(), torch.tensor(3)], ["TYPE_FP16", "dims: [ 1 ] reshape: { shape: [ ] }"]),
+        ([torch.randn(2, 4).half(), torch.tensor([3])], ["max_batch_size: 0", "TYPE_FP16", "dims: [ 1 ]"]),
     ],
 )
 def test_sizes_without_a_batch(tmp_path: Path, inputs: Any, expected: list[str]) -> None:
@@ -74,6 +74,44 @@ def test_sizes_without_a_batch(tmp_path: Path, inputs: Any, expected: list[str])
     assert "dynamic_batching" not in text
     for part in expected:
         assert part in text
+
+
+class OneNumber(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sum(1)
+
+
+class Compared(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x) - x.mean(0, keepdim=True)
+
+
+def test_rows_that_depend_on_each_other_are_no_batch(tmp_path: Path) -> None:
+    text = config_of(tmp_path / "model", Compared(), [varying(4)])
+    assert "max_batch_size: 0" in text
+    assert "dims: [ -1, 4 ]" in text
+    assert "dynamic_batching" not in text
+
+
+def test_one_number_for_every_row(tmp_path: Path) -> None:
+    text = config_of(tmp_path / 'a"b', OneNumber(), [varying(4)])
+    assert text.startswith('name: "a\\"b"\n')
+    assert "dims: [ 1 ] reshape: { shape: [ ] }" in text
+    assert "max_batch_size: 16" in text
+
+
+@pytest.mark.parametrize(
+    ("inputs", "what"),
+    [
+        ([torch.randn(2, 4), torch.tensor(3)], "'ids' has no dimensions"),
+        ([torch.randn(0, 4), torch.ones(2)], "'x' has no"),
+    ],
+)
+def test_shapes_that_triton_has_not(tmp_path: Path, inputs: Any, what: str) -> None:
+    compiled = tp.compile(Model().eval(), inputs, **SMALL)
+    with pytest.raises(tp.UserError, match=what):
+        tp.save_engine(compiled, tmp_path / "model", format="triton")
+    assert not (tmp_path / "model").exists()
 
 
 def test_what_triton_cannot_serve(tmp_path: Path) -> None:
