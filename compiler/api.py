@@ -170,6 +170,10 @@ def _as_worthy_script(
             slower = slower_whole(model, script, inputs or (), kwargs or {})
             if slower is not None:
                 raise NotWhole(f"the TorchScript model is not one program: {slower}.")
+    if isinstance(model, torch.jit.ScriptModule):
+        from .frontends.torchscript.fixed_attributes import plain_attributes, refuse_changes
+
+        refuse_changes(script, plain_attributes(model))
     return script
 
 

@@ -29,8 +29,9 @@ from ..exported_program import device_of
 from .block import QUANTISED_TYPES, Block, NotConverted, exported_block
 from .code import Code, Op, Place, class_name
 from .conversion import Script, arguments_by_name, raised_by_model
-from .edit import block_module, put
+from .edit import put
 from .example_calls import example_calls
+from .fixed_attributes import Fixed, guard, plain_attributes
 from .inlined import Inlined, copied, inlined
 from .memory import OF_SIZES
 from .observed import CallFailed, Seen, observe
@@ -141,6 +142,7 @@ def _of_methods(
     pairs = zip(scripts, methods.values(), strict=True)
     declared = [arguments_by_name(script, args, kwargs) for script, (args, kwargs) in pairs]
     copy = copied(root)
+    fixed = plain_attributes(copy)
     models = [inlined(copy, settings.torch_executed_modules, name) for name in methods]
     triples = zip(methods, scripts, declared, strict=True)
     usual = {name: list(example_calls(script, given, None))[-1] for name, script, given in triples}
@@ -148,7 +150,7 @@ def _of_methods(
     builds = _Builds(settings, compiled)
     prefixes = [""] if len(models) == 1 else [f"{name}." for name in methods]
     works = [
-        _Work(model, Graph(model), twin_of(copy), found, builds, prefix, no_blocks)
+        _Work(model, Graph(model), twin_of(copy), found, builds, prefix, fixed, no_blocks)
         for prefix, model, found in zip(prefixes, models, seen, strict=True)
     ]
     for work in works:
@@ -272,6 +274,7 @@ class _Work:
     seen: Seen
     builds: _Builds
     prefix: str
+    fixed: Fixed
     no_blocks: str | None = None
     attempts: int = 0
     left: dict[Op, str] = field(default_factory=dict)
@@ -444,10 +447,12 @@ class _Work:
                 while module._c.hasattr(attribute):
                     attribute = f"{attribute}_"
                 if built.script is not None:
-                    put(self.graph, module, attribute, built.block, block_module(built.block, built.script))
+                    put(self.graph, module, attribute, built.block, built.script)
                     self.parts.append(ScriptPart.of(built.name, f"{attribute}.engine", built.compiled))
                 blocks.append(ScriptBlock(built.name, built.report, built.script is not None))
         self.model.graph.lint()
+        if blocks:
+            guard(self.model.graph, module, self.model.before, self.fixed)
         return blocks
 
     def stayed(self) -> Iterator[LedgerRow]:

@@ -10,12 +10,19 @@ import torch
 
 from ...ir.module_state import blank_module
 from .block import Block
+from .block_weights import insert_attribute, without_weights
 from .code import Op
 from .regions import Graph
 
 
-def block_module(block: Block, engine: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-    """What is called from the graph: `fits`, whether it may run, and `forward`, which runs engines."""
+def block_module(block: Block, engine: torch.jit.ScriptModule, weights: int) -> torch.jit.ScriptModule:
+    """What is called from the graph: `fits`, whether it may run, and `forward`, which runs engines.
+
+    Args:
+        block: the block.
+        engine: takes the block's tensors, and so many weights.
+        weights: how many.
+    """
     root = blank_module()
     root.training = False
     root.engine = engine
@@ -24,6 +31,8 @@ def block_module(block: Block, engine: torch.jit.ScriptModule) -> torch.jit.Scri
     kinds = [type(number).__name__ for number in block.numbers]
     parameters = [f"{name}: Tensor" for name in tensors]
     all_parameters = [*parameters, *(f"{name}: {kind}" for name, kind in zip(numbers, kinds, strict=True))]
+    own = [f"w{index}" for index in range(weights)]
+    taken = ", ".join([*parameters, *(f"{name}: Tensor" for name in own)])
     results = ", ".join("Tensor" for _ in region.outputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -31,14 +40,14 @@ def block_module(block: Block, engine: torch.jit.ScriptModule) -> torch.jit.Scri
         script.define(f"def fits(self, {', '.join(all_parameters)}) -> bool:\n    return {block.condition}\n")
         given = [f"r[{i}].clone()" if name in region.copied else f"r[{i}]" for i, name in enumerate(region.outputs)]
         script.define(
-            f"def forward(self, {', '.join(parameters)}) -> Tuple[{results}]:\n"
-            f"    r = self.engine({', '.join(tensors)})\n"
+            f"def forward(self, {taken}) -> Tuple[{results}]:\n"
+            f"    r = self.engine({', '.join([*tensors, *own])})\n"
             f"    return ({', '.join(given)},)\n"
         )
     return script.eval()
 
 
-def put(graph: Graph, module: Any, name: str, block: Block, script: torch.jit.ScriptModule) -> None:
+def put(graph: Graph, module: Any, name: str, block: Block, engine: torch.jit.ScriptModule) -> None:
     """Put a block in the place of its region, whose ops stand one after another.
 
     Args:
@@ -46,8 +55,10 @@ def put(graph: Graph, module: Any, name: str, block: Block, script: torch.jit.Sc
         module: the module whose `forward` it is, and which gets the attribute.
         name: of the attribute.
         block: the block.
-        script: see `block_module`.
+        engine: a ScriptModule that runs its engines.
     """
+    taken, weights = without_weights(engine, module)
+    script = block_module(block, taken, len(weights))
     region = block.region
     native = graph.model.graph
     last = region.ops[-1].node
@@ -75,7 +86,9 @@ def put(graph: Graph, module: Any, name: str, block: Block, script: torch.jit.Sc
         op.node.moveBefore(old.returnNode())
     for value in outputs:
         old.registerOutput(value)
-    call = native.create("prim::CallMethod", [owner.output(), *tensors], 1).s_("name", "forward")
+    kind, last = torch._C.TensorType.get(), new.returnNode()
+    own = [insert_attribute(native, (root, module), path, kind, last) for path in weights]
+    call = native.create("prim::CallMethod", [owner.output(), *tensors, *own], 1).s_("name", "forward")
     call.output().setType(torch._C.TupleType([torch._C.TensorType.get() for _ in outputs]))
     call.insertBefore(new.returnNode())
     unpacked = native.create("prim::TupleUnpack", [call.output()], len(outputs))

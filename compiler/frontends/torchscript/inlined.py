@@ -33,6 +33,7 @@ class Inlined:
         kept: nodes that call what was not to be inlined, by the name of an output, with the name that said so.
         reached: classes, and the methods of them that were inlined.
         modules: the classes of the modules.
+        before: what the graph was.
     """
 
     script: Any
@@ -41,8 +42,10 @@ class Inlined:
     kept: dict[str, str] = field(default_factory=dict)
     reached: set[tuple[str, str]] = field(default_factory=set)
     modules: frozenset[str] = field(init=False)
+    before: Any = field(init=False)
 
     def __post_init__(self) -> None:
+        self.before = self.graph.copy()
         self.modules = frozenset(part._c._type().annotation_str for part in self.script.modules())
 
     def origin(self, node: Any) -> Origin:
@@ -118,10 +121,10 @@ def _fix_attributes(result: Inlined, root: str) -> None:
     written = set(attributes(result.script, "prim::SetAttr"))
     for node in [node for node in all_nodes(result.graph) if node.kind() == "prim::GetAttr"]:
         owner, name = next(node.inputs()), node.s("name")
-        path = _path(owner, root)
+        path = path_of(owner, root)
         if path is None or (owner.type().annotation_str, name) in written:
             continue
-        module = _module_at(result.script, path)
+        module = module_at(result.script, path)
         value = attribute_of(module, name) if module is not None else _NOTHING
         if value is None or type(value) in (bool, int, float, str):
             constant = result.graph.insertConstant(value)
@@ -183,8 +186,8 @@ def _inline(result: Inlined, node: Any, root: str, excluded: Collection[str]) ->
     if result.is_object(owner.type()):
         _replace(result, node, callee_graph(node), list(node.inputs()), result.origin(node))
         return True
-    path = _path(owner, root)
-    module = None if path is None or owner.type().is_interface_type() else _module_at(result.script, path)
+    path = path_of(owner, root)
+    module = None if path is None or owner.type().is_interface_type() else module_at(result.script, path)
     if module is None or not module._c._has_method(node.s("name")):
         result.kept.update(dict.fromkeys(names, ""))
         return False
@@ -214,7 +217,7 @@ def _inline_fork(result: Inlined, node: Any) -> bool:
     return True
 
 
-def _path(value: Any, root: str) -> str | None:
+def path_of(value: Any, root: str) -> str | None:
     """The dotted path of the module that a value is; None if that is not known."""
     names: list[str] = []
     while value.debugName() != root:
@@ -228,11 +231,12 @@ def _path(value: Any, root: str) -> str | None:
 
 def module_of_value(model: Inlined, value: Any) -> Any:
     """The module in the copy that a value of the graph is; None if that is not known."""
-    path = _path(value, next(model.graph.inputs()).debugName())
-    return None if path is None else _module_at(model.script, path)
+    path = path_of(value, next(model.graph.inputs()).debugName())
+    return None if path is None else module_at(model.script, path)
 
 
-def _module_at(script: Any, path: str) -> Any:
+def module_at(script: Any, path: str) -> Any:
+    """The module of a path in another; None without one."""
     for name in filter(None, path.split(".")):
         if script is None or not script._c.hasattr(name):
             return None

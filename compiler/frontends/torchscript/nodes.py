@@ -23,3 +23,12 @@ def graphs_of(script: Any) -> Iterator[tuple[Any, str, Any]]:
         for name in part._c._method_names():
             if name != "__setstate__":
                 yield part, name, part._c._get_method(name).graph
+
+
+def types_of_attributes(script: Any) -> dict[tuple[str, str], Any]:
+    """The types of attributes that methods read, by class and name."""
+    return {
+        (next(node.inputs()).type().annotation_str, node.s("name")): node.output().type()
+        for _, _, graph in graphs_of(script)
+        for node in graph.findAllNodes("prim::GetAttr")
+    }
