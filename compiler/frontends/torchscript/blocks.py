@@ -31,7 +31,7 @@ from .code import Code, Op, Place, class_name
 from .conversion import Script, arguments_by_name, raised_by_model
 from .edit import put
 from .example_calls import example_calls
-from .fixed_attributes import Fixed, guard, plain_attributes
+from .fixed_attributes import Fixed, guard, plain_attributes, refuse_changes
 from .inlined import Inlined, copied, inlined
 from .memory import OF_SIZES
 from .observed import CallFailed, Seen, observe
@@ -163,6 +163,8 @@ def _of_methods(
         no_blocks = slower_methods(root, result, usual)
         if no_blocks is not None:
             return _of_methods(root, methods, settings, compiled, asked, no_blocks)
+    if not all(work.is_guarded for work in works):
+        refuse_changes(result, fixed)
     report = ScriptReport(asked.whole, blocks, stayed, settings.to_json(), asked.command, asked.spent)
     object.__setattr__(result, "report", report)
     parts = [part for work in works for part in work.parts]
@@ -286,6 +288,7 @@ class _Work:
     slow: set[Op] = field(default_factory=set)
     timed: set[_Built] = field(default_factory=set)
     parts: list[ScriptPart] = field(default_factory=list)
+    is_guarded: bool = True
 
     @property
     def settings(self) -> Settings:
@@ -452,7 +455,7 @@ class _Work:
                 blocks.append(ScriptBlock(built.name, built.report, built.script is not None))
         self.model.graph.lint()
         if blocks:
-            guard(self.model.graph, module, self.model.before, self.fixed)
+            self.is_guarded = guard(self.model.graph, module, self.model.before, self.fixed)
         return blocks
 
     def stayed(self) -> Iterator[LedgerRow]:

@@ -37,17 +37,22 @@ def plain_attributes(script: Any) -> dict[tuple[str, str], tuple[Any, Any]]:
     return found
 
 
-def guard(graph: Any, module: Any, before: Any, fixed: Fixed) -> None:
+def guard(graph: Any, module: Any, before: Any, fixed: Fixed) -> bool:
     """Let a method do what it did before its graph was changed, wherever an attribute is not what it was then.
+
+    PyTorch loses values of branches that have loops in them, so that methods with loops are left alone.
 
     Args:
         graph: of the method, with engines.
         module: the method's.
         before: what the graph was.
         fixed: the attributes.
+
+    Returns:
+        Whether that was done.
     """
-    if not fixed:
-        return
+    if not fixed or graph.findAllNodes("prim::Loop"):
+        return not fixed
     nodes = list(graph.nodes())
     root = next(graph.inputs())
     end = graph.return_node()
@@ -81,6 +86,7 @@ def guard(graph: Any, module: Any, before: Any, fixed: Fixed) -> None:
         graph.eraseOutput(0)
         graph.registerOutput(result)
     graph.lint()
+    return True
 
 
 def _inserted(node: Any, before: Any) -> Any:
