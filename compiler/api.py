@@ -194,21 +194,7 @@ def _in_blocks(
         return compile_program(program, settings, pipeline, instruments)
 
     asked = Asked(why, spent=dict(spent))
-    return script_of_blocks(model, inputs or (), kwargs or {}, _for_blocks(settings), run, asked)
-
-
-def _for_blocks(settings: Settings) -> Settings:
-    """The settings for parts of a model, which have arguments of their own: each is checked on what it is compiled for.
-
-    Raises:
-        UserError: an option needs what the model is given.
-    """
-    if settings.calibration is not None:
-        raise UserError(
-            "calibration has inputs of the model, and this TorchScript is compiled in blocks, which have others: leave "
-            "it out, and give what must stay in float32 as torch_executed_ops; or compile the nn.Module."
-        )
-    return settings if settings.check is None else settings.updated({"check": True})
+    return script_of_blocks(model, inputs or (), kwargs or {}, settings, run, asked)
 
 
 def _positional(inputs: Any, arg_inputs: Any, input_signature: Any) -> Any:
@@ -256,7 +242,7 @@ def _with_methods(
         return compile_program(program, settings, pipeline, instruments)
 
     with tracing():
-        return script_of_methods(model, given, _for_blocks(Settings.from_options(dict(options))), run)
+        return script_of_methods(model, given, Settings.from_options(dict(options)), run)
 
 
 def _tuned(settings: Settings, model: Any, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Settings:

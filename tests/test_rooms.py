@@ -47,6 +47,7 @@ ROOMS: Mapping[str, str] = {
     "frontends.torch_compile": f"{ALL} manager",  # compiles when it is called
     "frontends.compiled_graph": f"{ALL} manager",
     "frontends.torchscript.blocks": ALL,  # given what compiles; makes the report
+    "frontends.torchscript.built": ALL,
     "frontends.torchscript.op_support": ALL,  # knows what is decomposed
     "api": f"{ALL} manager tuning",
     "compat": f"{ALL} manager api generation",

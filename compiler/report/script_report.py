@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -13,8 +13,11 @@ from ..ir.ledger import Ledger, LedgerRow
 from ..ir.records import PassRecord, SegmentRecord
 from .coverage import ModuleCoverage, module_coverage
 from .dump_folder import SCHEMA
-from .report import Report, fields_of_run, stayed_lines, summary
+from .report import Report, fields_of_run, summary
 from .versions import versions
+
+_NOT_THERE = ("which matches nothing in this program.", "which this program does not call.")
+"""How notes on names end that a block has nothing of."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class ScriptReport:
         stayed: what stayed TorchScript: operators on tensors, control flow, state, with the reason and the line.
         settings: of the compilation.
         command: the command line that ran it; "" for a call from Python.
+        found: what the metric of `check` says of each method.
         seconds_before: what was done before the blocks, by name, as in `Report.spent`.
     """
 
@@ -51,6 +55,7 @@ class ScriptReport:
     settings: dict[str, Any]
     command: str = ""
     seconds_before: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    found: tuple[str, ...] = ()
 
     @property
     def spent(self) -> dict[str, float]:
@@ -133,16 +138,31 @@ class ScriptReport:
     @property
     def notes(self) -> tuple[str, ...]:
         """Why the model is not one Program, and what the runs of the blocks say."""
-        found = (f"{block.name}: {note}" for block in self.blocks for note in block.report.notes)
-        return (self.whole, *found)
+        everywhere = set.intersection(*(set(block.report.notes) for block in self.blocks)) if self.blocks else set()
+        found = (
+            f"{block.name}: {note}"
+            for block in self.blocks
+            for note in block.report.notes
+            if not note.endswith(_NOT_THERE) or note in everywhere  # a name may be one of another block's
+        )
+        return (self.whole, *self.found, *found)
 
     def why(self) -> str:
-        """What stayed TorchScript, by line, with the reason; a text for people."""
-        return "\n".join([self.whole, "", *stayed_lines(self.stayed, "TorchScript")]) + "\n"
+        """What stayed TorchScript, or PyTorch in blocks, by line, with the reason; a text for people."""
+        inside = [row for row in self._rows() if row.verdict != "trt"]
+        reached = [row for row in self.stayed if not _is_unreached(row)]
+        lines = [*_grouped(reached, "TorchScript"), *_grouped(inside, "PyTorch")]
+        unreached = [row for row in self.stayed if _is_unreached(row)]
+        if unreached:
+            places = ", ".join(dict.fromkeys(row.source or "an unknown line" for row in unreached))
+            lines.append(f"Not reached with these inputs, and so TorchScript: {len(unreached)} op nodes, of {places}.")
+        return "\n".join([self.whole, "", *lines]) + "\n"
 
     def __repr__(self) -> str:
         text = summary(self.verdicts, len(self.segments))
-        return f"ScriptReport({text}, {len(self.stayed)} stay TorchScript, {self.seconds:.1f} s)"
+        unreached = sum(map(_is_unreached, self.stayed))
+        which = f", {unreached} of them not reached" if unreached else ""
+        return f"ScriptReport({text}, {len(self.stayed)} stay TorchScript{which}, {self.seconds:.1f} s)"
 
     def __str__(self) -> str:
         """What the run found: a headline, a line per engine, and what stayed."""
@@ -161,3 +181,21 @@ class ScriptReport:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ScriptReport:
         return self  # as with Report: it never changes, and TensorRT's networks in it cannot be copied
+
+
+def _is_unreached(row: LedgerRow) -> bool:
+    return any("was not reached with these inputs" in reason.message for reason in row.reasons)
+
+
+def _grouped(rows: Iterable[LedgerRow], where: str) -> list[str]:
+    """A line of text for each line of the model and reason, with the operators that stayed for it."""
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for row in rows:
+        reasons = " ".join(f"{reason.code}: {reason.message}" for reason in row.reasons)
+        found.setdefault((row.source or "an unknown line", reasons), Counter())[row.op] += 1
+    lines = []
+    for (place, reasons), counts in found.items():
+        ops = ", ".join(op if count == 1 else f"{count} {op}" for op, count in counts.items())
+        stay = "stays" if sum(counts.values()) == 1 else "stay"
+        lines.append(f"{place}: {ops} {stay} {where}. {reasons}")
+    return lines

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import GraphModule
 
 from ...errors import UserError, did_you_mean, first_line
-from ...instruments.script_dump import begin_script_dump, block_folder, write_script_dump
+from ...instruments.check import measured
+from ...instruments.script_dump import begin_script_dump, write_script_dump
 from ...ir.ledger import LedgerRow, Reason
 from ...ir.module_state import blank_module
-from ...ir.program import Program
 from ...ir.reasons import REASON_CODES
-from ...ir.source import frames_in
-from ...report.report import Report
 from ...report.script_report import ScriptBlock, ScriptReport
-from ...runtime.engine_graph import SPLICED
 from ...runtime.measure.script_profiling import ScriptPart, ScriptProfiler
-from ...runtime.saving.output_formats import torchscript_of
 from ...settings import Settings
 from ..exported_program import device_of
 from .block import QUANTISED_TYPES, Block, NotConverted, exported_block
-from .code import Code, Op, Place, class_name
+from .built import Builds, Built, Compile
+from .code import Code, Op, Place, class_name, source_line
 from .conversion import Script, arguments_by_name, raised_by_model
 from .edit import put
 from .example_calls import example_calls
@@ -35,12 +32,10 @@ from .fixed_attributes import Fixed, guard, plain_attributes, refuse_changes
 from .inlined import Inlined, copied, inlined
 from .memory import OF_SIZES
 from .observed import CallFailed, Seen, observe
+from .recorded import Calls
 from .regions import Graph, Outside, Region, is_tensor_op, scheduled
 from .twin import Twin, twin_of
 from .worth import is_timed, slower_block, slower_methods
-
-Compile = Callable[[str, Program, Settings], GraphModule]
-"""Runs the pipeline on the block of a name."""
 
 _ATTEMPTS = 60
 
@@ -141,31 +136,34 @@ def _of_methods(
     scripts = [Script.of(getattr(root, name)) for name in methods]
     pairs = zip(scripts, methods.values(), strict=True)
     declared = [arguments_by_name(script, args, kwargs) for script, (args, kwargs) in pairs]
-    copy = copied(root)
-    fixed = plain_attributes(copy)
-    models = [inlined(copy, settings.torch_executed_modules, name) for name in methods]
+    own = copied(root)
+    fixed = plain_attributes(own)
+    models = [inlined(own, settings.torch_executed_modules, name) for name in methods]
     triples = zip(methods, scripts, declared, strict=True)
     usual = {name: list(example_calls(script, given, None))[-1] for name, script, given in triples}
     seen = _seen(models, scripts, declared)
-    builds = _Builds(settings, compiled)
+    calls = _calls(scripts, settings, list(usual.values()))
+    builds = Builds(settings, compiled)
     prefixes = [""] if len(models) == 1 else [f"{name}." for name in methods]
     works = [
-        _Work(model, Graph(model), twin_of(copy), found, builds, prefix, fixed, no_blocks)
-        for prefix, model, found in zip(prefixes, models, seen, strict=True)
+        _Work(model, Graph(model), twin_of(own), found, builds, prefix, fixed, call, no_blocks)
+        for prefix, model, found, call in zip(prefixes, models, seen, calls, strict=True)
     ]
     for work in works:
         work.plan(work.graph.code)
     blocks = tuple(block for work in works for block in work.put())
     stayed = tuple(row for work in works for row in work.stayed())
     wrap: Any = torch.jit._recursive.wrap_cpp_module
-    result: torch.jit.ScriptModule = wrap(copy._c)
+    result: torch.jit.ScriptModule = wrap(own._c)
     if any(work.timed for work in works) and blocks:
         no_blocks = slower_methods(root, result, usual)
         if no_blocks is not None:
             return _of_methods(root, methods, settings, compiled, asked, no_blocks)
     if not all(work.is_guarded for work in works):
         refuse_changes(result, fixed)
-    report = ScriptReport(asked.whole, blocks, stayed, settings.to_json(), asked.command, asked.spent)
+    told = [_measured(name, call, root, result) for name, call in zip(methods, calls, strict=True)]
+    found = tuple(text for text in told if text is not None)
+    report = ScriptReport(asked.whole, blocks, stayed, settings.to_json(), asked.command, asked.spent, found)
     object.__setattr__(result, "report", report)
     parts = [part for work in works for part in work.parts]
     first = next(iter(methods))
@@ -190,6 +188,29 @@ def _seen(models: Sequence[Inlined], scripts: Sequence[Script], declared: Sequen
         except CallFailed as error:
             failures.append(error)
     raise raised_by_model(failures[-1].error, declared[failures[-1].number]) from failures[-1].error
+
+
+def _calls(scripts: Sequence[Script], settings: Settings, usual: Sequence[Sequence[Any]]) -> list[Calls]:
+    """The calls that the options `check` and `calibration` ask for.
+
+    Raises:
+        UserError: they do not fit; or there are several methods, and what is given is for one.
+    """
+    if len(scripts) > 1 and (settings.calibration is not None or (settings.check and settings.check.has_inputs)):
+        raise UserError(
+            "calibration and the inputs of check are those of one method, and several are compiled: give check=True, "
+            "or compile each method alone."
+        )
+    return [Calls.of(script, settings, given) for script, given in zip(scripts, usual, strict=True)]
+
+
+def _measured(name: str, calls: Calls, model: Any, compiled: Any) -> str | None:
+    """What the metric of `check` says of a whole method, as a note; None without one."""
+    if calls.metric is None or calls.check is None:
+        return None
+    with torch.no_grad():
+        results = [getattr(copy.deepcopy(it), name)(*copy.deepcopy(calls.check)) for it in (model, compiled)]
+    return f"check: the metric gives {measured(calls.metric, *results):.2e} for {name}."
 
 
 def _check_modules(model: Any, settings: Settings) -> None:
@@ -229,43 +250,6 @@ def _with_forward(model: Any) -> Any:
 _NONE = object()
 
 
-@dataclass(frozen=True, eq=False)
-class _Built:
-    """A block with its name, the report of its run, and the ScriptModule that runs it; None where it has no engine."""
-
-    name: str
-    block: Block
-    report: Report
-    script: torch.jit.ScriptModule | None
-    compiled: GraphModule
-
-
-@dataclass
-class _Builds:
-    """Builds blocks, and gives them names."""
-
-    settings: Settings
-    compiled: Compile
-    count: int = 0
-
-    def built(self, block: Block) -> _Built:
-        """A block with its engines.
-
-        Raises:
-            UserError: TorchScript cannot call them.
-        """
-        name, settings = f"block_{self.count:02}", self.settings
-        if settings.dump_dir is not None:
-            settings = settings.updated({"dump_dir": block_folder(settings.dump_dir, name)})
-        compiled = self.compiled(name, block.program, settings)
-        report: Report = vars(compiled)["report"]
-        script = None
-        if report.segments and report.compiled is not None:
-            script = torchscript_of(compiled, compiled.meta.get(SPLICED, report.program.exported))
-        self.count += 1
-        return _Built(name, block, report, script, compiled)
-
-
 @dataclass
 class _Work:
     """The blocks of one method, or why it has none; `prefix` is what names of nodes begin with in the report."""
@@ -274,19 +258,20 @@ class _Work:
     graph: Graph
     twin: Twin
     seen: Seen
-    builds: _Builds
+    builds: Builds
     prefix: str
     fixed: Fixed
+    calls: Calls
     no_blocks: str | None = None
     attempts: int = 0
     left: dict[Op, str] = field(default_factory=dict)
     small: dict[Op, int] = field(default_factory=dict)
-    plans: list[tuple[list[list[Op]], list[_Built]]] = field(default_factory=list)
+    plans: list[tuple[list[list[Op]], list[Built]]] = field(default_factory=list)
     exported: dict[tuple[Op, ...], Block] = field(default_factory=dict)
-    known: dict[tuple[Op, ...], _Built] = field(default_factory=dict)
+    known: dict[tuple[Op, ...], Built] = field(default_factory=dict)
     failed: dict[tuple[Op, ...], str] = field(default_factory=dict)
     slow: set[Op] = field(default_factory=set)
-    timed: set[_Built] = field(default_factory=set)
+    timed: set[Built] = field(default_factory=set)
     parts: list[ScriptPart] = field(default_factory=list)
     is_guarded: bool = True
 
@@ -320,7 +305,7 @@ class _Work:
                 for inner in op.blocks:
                     self.plan(inner)
 
-    def _found(self, groups: Sequence[Sequence[Op]]) -> list[_Built] | None:
+    def _found(self, groups: Sequence[Sequence[Op]]) -> list[Built] | None:
         """The blocks of these groups; None where an op was found that has to be left out."""
         regions = []
         for group in groups:
@@ -360,7 +345,7 @@ class _Work:
             found.append(built)
         return found
 
-    def _slower(self, built: _Built) -> str | None:
+    def _slower(self, built: Built) -> str | None:
         """Why what was built is not used; None if it is."""
         device = device_of(self.model.script)
         if built in self.timed or built.script is None or not is_timed(built.compiled, self.settings, device):
@@ -401,10 +386,11 @@ class _Work:
             self.failed[region.ops] = str(error)
             raise
 
-    def _built(self, region: Region) -> _Built:
+    def _built(self, region: Region) -> Built:
         if region.ops not in self.known:
+            settings = self.calls.settings_of(self.settings, region, self.model)
             try:
-                self.known[region.ops] = self.builds.built(self._export(region))
+                self.known[region.ops] = self.builds.built(self._export(region), settings)
             except UserError as error:
                 self.failed[region.ops] = first_line(error)
                 raise NotConverted(first_line(error)) from error
@@ -496,15 +482,10 @@ class _Work:
             verdict=REASON_CODES[reason.code].verdict,
             reasons=(reason,),
             module=origin.modules[-1][0],
-            source=_source(origin.frames, self._place(op)),
+            source=source_line(origin.frames, self._place(op)),
         )
 
     def _place(self, op: Op) -> Place | None:
         """The line of an op; of what makes the value for one that assigns an attribute, of which files keep none."""
         maker = self.graph.makers.get(op.inputs[-1]) if op.inputs else None
         return op.place or (maker.place if maker is not None and not op.outputs else None)
-
-
-def _source(frames: Sequence[str], place: Place | None) -> str | None:
-    found = frames_in("".join([*frames, place.frame if place else ""]))
-    return found[-1] if found else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import torch
 
+from ...ir.source import frames_in
 from .enumerations import is_unknown_class, member_of_constant
 from .packed import unpacked
 
@@ -189,3 +191,13 @@ def callee_graph(call: Any) -> Any:
 def class_name(type: Any) -> str:
     """The name of a class as Python knows it, such as "torch.nn.modules.linear.Linear"."""
     return _MANGLED.sub("", type.annotation_str).removeprefix("__torch__.")
+
+
+def source_line(frames: Sequence[str], place: Place | None) -> str | None:
+    """The user's line, as "file:line", of an op that lines called; the library's of a model without code of its own."""
+    found = frames_in("".join([*frames, place.frame if place else ""]))
+    if found or place is None or place.file.startswith("<"):
+        return found[-1] if found else None
+    parts = PurePath(place.file).parts  # a model without code of the user's, such as nn.Sequential
+    start = parts.index("site-packages") + 1 if "site-packages" in parts else -1
+    return f"{PurePath(*parts[start:]).as_posix()}:{place.line}"

@@ -367,7 +367,7 @@ class Interpreter:
         if any(frames):
             node.meta["stack_trace"] = "".join(frames)
         node.meta["nn_module_stack"] = {
-            f"{path}@{level}": (path, kind) for level, (path, kind) in enumerate(self._modules)
+            f"{path}@{level}": (path, kind) for level, (path, kind) in enumerate(here.modules)
         }
         with fx_traceback.set_current_meta(node):
             yield

@@ -320,13 +320,6 @@ def test_blocks_with_changed_weights_are_not_saved(tmp_path: Path) -> None:
         tp.save(compiled, tmp_path / "m.ts")
 
 
-@pytest.mark.parametrize("methods", [None, ["forward"]])
-def test_calibration_is_not_for_blocks(methods: Any) -> None:
-    half = {"enabled_precisions": {torch.float16}, "calibration": [(torch.ones(3, 4),)]}
-    with pytest.raises(tp.UserError, match="calibration has inputs of the model, and this TorchScript is compiled in"):
-        tp.compile(torch.jit.script(Counting().eval()), [ROWS], ir="ts", methods=methods, **half, **OPTIONS)
-
-
 def test_tensors_that_cannot_be_saved() -> None:
     traced = torch.jit.trace(Wrapped(), torch.ones(2, 4), check_trace=False)
     with pytest.raises(tp.UserError, match="TorchScript cannot save weight, which is a Summed"):
