@@ -21,7 +21,7 @@ from ..ir.collectives import LIBRARIES, Processes
 from ..ir.input import Input as Declared
 from ..ir.program import rebuild
 from ..runtime.compiled_module import CompiledModule
-from ..runtime.engine_graph import SPLICED
+from ..runtime.engine_graph import SPLICED, current_program
 from ..runtime.save import load as load_module
 from ..runtime.saving.save import RECORD_FILE
 from ..runtime.saving.save import save as save_module
@@ -128,9 +128,13 @@ def _save_traced(module: Any, target: Path, args: Any, kwargs: Any, extra: Mappi
 
 
 def _program(module: Any, args: Any, kwargs: Any, dynamic_shapes: Any) -> ExportedProgram:
-    """The module as an ExportedProgram, exported for its inputs unless it is one."""
+    """The module as an ExportedProgram, exported for its inputs unless it is one, or was compiled from one."""
     if isinstance(module, ExportedProgram):
         return module
+    if isinstance(module, CompiledModule):
+        program = current_program(module.meta[SPLICED], module)
+        program.example_inputs = module.usual_arguments()
+        return program
     if not isinstance(module, torch.nn.Module):
         raise InvalidType(f"a {type(module).__name__} cannot be saved: give what compile returned, or a module.")
     if args is None and kwargs is None:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import torch
 import trt_passes as tp
+import trt_passes.torch_tensorrt as torch_tensorrt
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -101,8 +102,13 @@ def said_by(*command: str) -> str:
 def run(script: Any, inputs: tuple[Any, ...], folder: Path, calls: int = 1) -> Any:
     """What calls of a saved model return there."""
     torch.jit.save(script, folder / "model.ts")
+    return run_file(folder / "model.ts", inputs, folder, calls)
+
+
+def run_file(model: Path, inputs: tuple[Any, ...], folder: Path, calls: int = 1) -> Any:
+    """What calls of the model in a file return there."""
     torch.save(inputs, folder / "inputs.pt")
-    files = [str(folder / name) for name in ("model.ts", "inputs.pt", "results.pt")]
+    files = [str(model), str(folder / "inputs.pt"), str(folder / "results.pt")]
     done = subprocess.run([str(example()), *files, str(calls)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return torch.load(folder / "results.pt", weights_only=False)  # C++ marks lists with functions of PyTorch's
@@ -161,6 +167,33 @@ def test_torchscript(tmp_path: Path, name: str) -> None:
         expected = original(*copy.deepcopy(inputs))
         first, second = pytree.tree_leaves(result), pytree.tree_leaves(expected)
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
+
+
+class Counted(nn.Module):
+    """Two engines with an operator of PyTorch's between them, and a buffer that every call writes to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.calls.add_(1)
+        return self.b(torch.special.i0(torch.relu(self.a(x)))) * self.calls, x + 1
+
+
+@torch.no_grad()
+@pytest.mark.long
+def test_packages_of_aotinductor(tmp_path: Path) -> None:
+    model = Counted().eval()
+    declared = torch_tensorrt.Input(min_shape=(1, 4), opt_shape=(2, 4), max_shape=(8, 4))
+    compiled = torch_tensorrt.compile(model, inputs=[declared], min_block_size=1)
+    torch_tensorrt.save(compiled, tmp_path / "model.pt2", output_format="aot_inductor")  # it knows its inputs
+    for rows in (1, 2, 8):
+        again, x = copy.deepcopy(model), torch.randn(rows, 4)
+        for found in run_file(tmp_path / "model.pt2", (x,), tmp_path, calls=2):
+            torch.testing.assert_close(tuple(found), again(x), rtol=1e-4, atol=1e-4)
 
 
 def test_what_only_python_has(tmp_path: Path) -> None:
