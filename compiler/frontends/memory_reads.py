@@ -121,7 +121,9 @@ def _caller(frame: FrameType | None) -> FrameType | None:
     """The frame that asks; None if that is PyTorch's code or ours, which asks in order to do the same in any case."""
     while frame is not None:
         file = frame.f_code.co_filename
-        if frame.f_code.co_name != "__torch_function__" and file not in _IN_BETWEEN:
+        # Dynamo's guards are evaluated expressions.
+        evaluated = file == "<string>" and frame.f_code.co_name == "<module>"
+        if frame.f_code.co_name != "__torch_function__" and file not in _IN_BETWEEN and not evaluated:
             return None if file.startswith((_TORCH, _OURS)) and file not in _CALLS_FOR_GRAPHS else frame
         frame = frame.f_back
     return None

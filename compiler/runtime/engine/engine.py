@@ -265,6 +265,8 @@ class Engine:
             if address != addresses[position] or not address:
                 self._tell(state, addresses, position, self._outputs[position][0], address)
         if not state.context.execute_async_v3(stream):
+            if torch.cuda.is_current_stream_capturing():  # a failed capture says nothing about calls
+                raise RuntimeError(f"{self.trt} could not run {self.spec.name} in a capture: {self._said()}")
             raise EngineUnavailable(f"{self.trt} could not run it: {self._said()}")
         for number, position in self._aliases.items():
             # A copy was written to, where the memory of the input itself was not what TensorRT takes.

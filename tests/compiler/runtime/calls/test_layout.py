@@ -260,3 +260,15 @@ def test_to_find_out_what_is_asked_leaves_the_model_as_it_is():
     assert model.calls.item() == 0
     assert not hasattr(model, "last")
     torch.testing.assert_close(module(numbers()), numbers() + 8)
+
+
+def test_what_pytorchs_guards_ask_is_no_question_of_the_model():
+    """The guards of a strict export, as of a number read from a tensor, ask whether inputs require a gradient."""
+
+    def body(x):
+        float(x.abs().max())
+        return x * 2
+
+    module = compiled(body, given=torch.randn(3, 4))
+    x = torch.randn(5, 4)[1:4]
+    torch.testing.assert_close(module(x), x * 2)

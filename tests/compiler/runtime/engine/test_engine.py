@@ -145,12 +145,16 @@ def test_addresses_are_told_only_when_they_change(stream: SimpleNamespace, monke
     assert "x" in told
 
 
-def test_kernels_that_do_not_run_make_it_unavailable(stream: SimpleNamespace) -> None:
+def test_kernels_that_do_not_run_make_it_unavailable(stream: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeTensorRT()
     run, x, b = engine(fake), aligned(3, 2), aligned(2)
     run([x, b])
     fake.contexts[0].execute_async_v3 = lambda stream: False  # type: ignore[method-assign]
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     with pytest.raises(EngineUnavailable, match="could not run it: no reason given"):
+        run([x, b])
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match="in a capture"):
         run([x, b])
 
 
