@@ -120,7 +120,7 @@ def trace(
     leaves = [as_leaf(leaf) for leaf in declared]
     if decide_by_examples and any(declares_input(leaf) for leaf in declared):
         raise UserError("decide_by_examples follows the model where its inputs lead: give example tensors as inputs.")
-    device = device_of(model)
+    device = _device_of_call(model, declared)
     examples = unshared([_example_of(leaf, device) for leaf in declared], _tensors_of(model))
     try:
         program = _checked(model, examples, spec, leaves, decide_by_examples)
@@ -278,10 +278,10 @@ def example_arguments(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments to call a model with, made from what `trace` takes as inputs; tensors are used as they are.
 
-    They are on the model's device, or on the other one if the model has no tensors.
+    They are on the model's device; if the model has no tensors on that of the first one given, or on the other one.
     """
-    device = device_of(model, otherwise)
     call = (tuple(inputs), dict(kwargs))
+    device = _device_of_call(model, pytree.tree_leaves(call, is_leaf=is_declared), otherwise)
     args, named = pytree.tree_map(lambda leaf: _example_of(leaf, device), call, is_leaf=is_declared)
     return args, named
 
@@ -289,6 +289,11 @@ def example_arguments(
 def device_of(model: torch.nn.Module, otherwise: str = "cpu") -> torch.device:
     """The device of a model's first tensor, or the other one if it has none."""
     return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device(otherwise))
+
+
+def _device_of_call(model: torch.nn.Module, declared: Sequence[Any], otherwise: str = "cpu") -> torch.device:
+    given = next((str(item.device) for item in declared if isinstance(item, torch.Tensor)), otherwise)
+    return device_of(model, given)
 
 
 def _example_of(declared: Any, device: torch.device) -> Any:

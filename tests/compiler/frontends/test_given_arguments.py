@@ -10,6 +10,7 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
+from trt_passes.compiler.frontends.exported_program import example_arguments
 from trt_passes.compiler.frontends.quiet import quiet_rejection
 
 X = torch.randn(3, 4)
@@ -237,3 +238,10 @@ def test_calls_with_what_is_no_tensor(value: Any) -> None:
     compiled = tp.compile(linear(), [X], min_block_size=1, executor="pytorch")
     with pytest.raises(tp.UserError, match=rf"input 'input' is a {type(value).__name__}: give a tensor"):
         compiled(value)
+
+
+def test_examples_are_made_where_the_tensors_given_beside_them_are():
+    examples, _ = example_arguments(torch.nn.Identity(), [tp.Input((2, 3)), torch.empty(2, device="meta")], {})
+    assert [item.device.type for item in examples] == ["meta", "meta"]
+    examples, _ = example_arguments(torch.nn.Linear(3, 3), [tp.Input((2, 3)), torch.empty(2, device="meta")], {})
+    assert examples[0].device.type == "cpu"
