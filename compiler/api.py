@@ -17,6 +17,7 @@ from .frontends.choice import (
     argument_types,
     check_methods,
     front_end,
+    scripted_arguments,
     traceable,
     with_defaults,
     with_other_methods,
@@ -106,6 +107,8 @@ def compile(
         if methods is not None:
             raise UserError("profiles are those of one method, and methods has several: compile each alone.")
         inputs, kwarg_inputs = with_profiles(model, inputs, kwarg_inputs, profiles)
+    if chosen == "ts" and is_torchscript(model):
+        inputs, kwarg_inputs, methods = map(scripted_arguments, (inputs, kwarg_inputs, methods))
     if methods is not None:
         return _with_methods(model, chosen, methods, inputs, kwarg_inputs, pipeline, instruments, options)
     if chosen == "torch_compile":

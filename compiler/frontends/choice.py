@@ -43,6 +43,13 @@ def with_defaults(model: Any, inputs: Sequence[Any] | None, kwargs: Mapping[str,
     return {**defaults_of(model, len(inputs or ()), kwargs or {}), **(kwargs or {})}
 
 
+def scripted_arguments(given: Any) -> Any:
+    """Arguments for TorchScript as numbers and texts, where they are data types and devices."""
+    from .torchscript.given_types import in_numbers
+
+    return given if given is None else in_numbers(given)
+
+
 def check_methods(model: Any) -> None:
     """Raise NotWhole for TorchScript with state and methods that share it."""
     from .torchscript.kept_methods import check_methods

@@ -50,6 +50,9 @@ def module_from_script(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any
     """
     script = Script.of(model)
     declared = arguments_by_name(script, args, kwargs or {})
+    devices = [item.name for item in script.arguments if item.name in declared and "Device" in str(item.type)]
+    if devices:
+        raise NotWhole(f"the TorchScript model takes a device, {devices[0]}, and a graph takes none.")
     twin, run = script.twin()
     _, given = example_arguments(twin, (), declared)
     expected = _called(script, given)

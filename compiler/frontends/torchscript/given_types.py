@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from ...errors import UserError
 from ...inputs import declares_input
+from .values import number_of
 
 
 def check_fits(name: str, value: Any, type: Any) -> None:
@@ -53,6 +55,17 @@ def check_fits(name: str, value: Any, type: Any) -> None:
             raise _does_not_fit(name, "a dictionary", value, "give a dict")
         for key, item in value.items():
             check_fits(f"{name}[{key!r}]", item, type.getValueType())
+
+
+def in_numbers(value: Any) -> Any:
+    """Arguments in which data types are the numbers that TorchScript has for them, and devices texts."""
+
+    def leaf(item: Any) -> Any:
+        if isinstance(item, torch.dtype):
+            return number_of(item)
+        return str(item) if isinstance(item, torch.device) else item
+
+    return pytree.tree_map(leaf, value, is_leaf=declares_input)
 
 
 def _does_not_fit(name: str, what: str, value: Any, hint: str) -> UserError:

@@ -31,7 +31,7 @@ PROGRAMS: dict[str, Mixed] = {
     "heads": Mixed(mixed.Heads, **plain(), whole=True),
     "blocks": Mixed(mixed.Blocks, **plain(), whole=True),
     "coloured": Mixed(mixed.Coloured, **plain(), whole=True),
-    "averages": Mixed(mixed.Averages, **plain()),
+    "averages": Mixed(mixed.Averages, **plain(), whole=True),
     "named": Mixed(mixed.Named, **plain(), whole=True),
     "cells": Mixed(mixed.Cells, **plain(3), whole=True),
     "pyramid": Mixed(mixed.Pyramid, **PICTURE, whole=True),

@@ -231,3 +231,16 @@ def test_files_of_any_name_and_numbers_on_the_command_line(tmp_path: Path) -> No
     assert run("2x4", "n=a") == (1, f"trt-passes: argument 'n' of {path} is of type int, and --input n=a gives 'a'.\n")
     code, said = run("2x4", "5", "d=2x4")
     assert (code, "which --input cannot give" in said) == (1, True)
+
+
+class Typed(nn.Module):
+    def forward(self, x: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.relu(x).to(dtype) + torch.ones(4, dtype=dtype, device=device)
+
+
+def test_data_types_and_devices_are_arguments() -> None:
+    script = torch.jit.script(Typed())
+    given = [X, torch.float64, torch.device("cpu")]
+    result = compiled(script, given)
+    torch.testing.assert_close(result(*given), script(*given))
+    assert "takes a device, device, and a graph takes none" in result.report.why()
