@@ -214,8 +214,9 @@ trust_option = click.option(
 def run(started: float, /, model: str, **options: Any) -> None:
     """Compile MODEL and say what went to TensorRT, what did not, and why.
 
-    MODEL is a .pt2 of torch.export, a TorchScript .pt, or file.py:factory or package.module:factory, where factory()
-    returns a module and its example inputs. With --from it is the folder of a dump.
+    MODEL is a .pt2 of torch.export, a TorchScript .pt (model.pt:encode for another method than forward), or
+    file.py:factory or package.module:factory, where factory() returns a module and its example inputs. With --from it
+    is the folder of a dump.
     """
     from .run import Request, run_model
 

@@ -31,6 +31,8 @@ FORMS = "model.pt2, TorchScript model.pt, file.py:factory or package.module:fact
 def load_model(name: str, trust: bool = False) -> LoadedModel:
     """The model behind a name: a `.pt2`, a TorchScript `.pt`, `file.py:factory` or `package.module:factory`.
 
+    `model.pt:encode` is another method of TorchScript than `forward`.
+
     A factory takes no arguments and returns a module, or a module and its example inputs: a tensor, a sequence
     (positional) or a mapping (by name), of tensors or `Input`s. A factory is code that runs, and so is TorchScript. A
     `.pt2` is checked to hold none, unless `trust` says that it may.
@@ -40,6 +42,8 @@ def load_model(name: str, trust: bool = False) -> LoadedModel:
     """
     target, separator, factory = name.rpartition(":")
     if separator and factory.isidentifier() and not Path(name).exists():
+        if Path(target).is_file() and _is_torchscript(Path(target)):
+            return LoadedModel(name, _method_of(_load_torchscript(target), target, factory))
         return _from_factory(name, target, factory)
     path = Path(name)
     if path.suffix == ".py":
@@ -106,6 +110,16 @@ def _load_torchscript(name: str) -> torch.nn.Module:
         raise UserError(f"{name} is not a TorchScript model: {_why_not_torchscript(Path(name), error)}.") from error
     _require_model(name, extra)
     return module
+
+
+def _method_of(module: Any, file: str, method: str) -> Any:
+    """Another method than `forward` of what a file has."""
+    from .torchscript.conversion import with_forward
+
+    known = [name for name in module._c._method_names() if not name.startswith("__")]
+    if method not in known:
+        raise UserError(f"the TorchScript of {file} has no method {method!r}.{did_you_mean(method, known)}")
+    return with_forward(getattr(module, method))
 
 
 def _why_not_torchscript(path: Path, error: Exception) -> str:

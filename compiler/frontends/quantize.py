@@ -58,6 +58,11 @@ def quantize(
         raise UserError(f"mode is {mode!r}.{did_you_mean(str(mode), get_args(Mode))}")
     if not isinstance(model, nn.Module):
         raise UserError(f"quantize takes an nn.Module, and was given a {type(model).__name__}.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UserError(
+            "quantize takes an nn.Module, whose layers it can exchange, and was given TorchScript: quantise the module "
+            "that it was made from, or give files that torch.ao.quantization made to compile."
+        )
     if max_error is not None and not (isinstance(max_error, int | float) and max_error > 0):
         raise UserError(f"max_error is {max_error!r}: give a relative error such as 0.01.")
     batches = None if calibration is None else [_arguments(batch) for batch in calibration]

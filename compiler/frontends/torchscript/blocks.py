@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,7 +15,6 @@ from ...errors import UserError, did_you_mean, first_line
 from ...instruments.check import measured
 from ...instruments.script_dump import begin_script_dump, write_script_dump
 from ...ir.ledger import LedgerRow, Reason
-from ...ir.module_state import blank_module
 from ...ir.reasons import REASON_CODES
 from ...report.script_report import ScriptBlock, ScriptReport
 from ...runtime.measure.script_profiling import ScriptPart, ScriptProfiler
@@ -25,7 +23,7 @@ from ..exported_program import device_of
 from .block import QUANTISED_TYPES, Block, NotConverted, exported_block
 from .built import Builds, Built, Compile
 from .code import Code, Op, Place, class_name, source_line
-from .conversion import Script, arguments_by_name, raised_by_model
+from .conversion import Script, arguments_by_name, raised_by_model, with_forward
 from .edit import put
 from .example_calls import example_calls
 from .fixed_attributes import Fixed, guard, plain_attributes, refuse_changes
@@ -80,7 +78,7 @@ def script_of_blocks(
         UserError: the inputs do not fit, or the model raises for them; or it cannot be saved, and so not copied.
     """
     _check_modules(model, settings)
-    root = _with_forward(model)
+    root = with_forward(model)
     return _of_methods(root, {"forward": (inputs, kwargs)}, settings, compiled, asked)
 
 
@@ -223,31 +221,6 @@ def _check_modules(model: Any, settings: Settings) -> None:
         if name not in known and not hasattr(nn, name.rpartition(".")[2]):
             hint = did_you_mean(name, sorted(known - {""}))
             raise UserError(f"torch_executed_modules names {name!r}, which matches no module of the model.{hint}")
-
-
-def _with_forward(model: Any) -> Any:
-    """The module; for a method or a function, one whose `forward` calls it."""
-    script = Script.of(model)
-    if script.owner is not None and script.name == "forward":
-        return script.owner
-    root = blank_module()
-    root.training = False
-    root.script = script.run if script.owner is None else script.owner
-    name = "self.script" if script.owner is None else f"self.script.{script.name}"
-    texts = []
-    for item in script.arguments:
-        default = item.default_value if item.has_default_value() else _NONE
-        kept = default is None or isinstance(default, bool | int | float | str)
-        texts.append(f"{item.name}: {item.type.annotation_str}" + (f" = {default!r}" if kept else ""))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        caller: Any = torch.jit.script(root)
-        given = ", ".join(item.name for item in script.arguments)
-        caller.define(f"def forward(self, {', '.join(texts)}):\n    return {name}({given})\n")
-    return caller
-
-
-_NONE = object()
 
 
 @dataclass

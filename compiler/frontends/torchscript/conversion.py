@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from ...errors import NotWhole, UserError, did_you_mean, first_line
 from ...ir.dtypes import short_name
 from ...ir.input import Input
+from ...ir.module_state import blank_module
 from ..exported_program import example_arguments
 from ..kept_state import kept_state
 from ..module_view import ModuleView
@@ -168,6 +169,31 @@ class Script:
             return nn.Module(), lambda sizes, values: Interpreter(sizes).function(code, values)
         twin: Twin = twin_of(self.owner)
         return twin, lambda sizes, values: Interpreter(sizes).method(twin, self.name, values)
+
+
+def with_forward(model: Any) -> Any:
+    """The module; for a method or a function, one whose `forward` calls it."""
+    script = Script.of(model)
+    if script.owner is not None and script.name == "forward":
+        return script.owner
+    root = blank_module()
+    root.training = False
+    root.script = script.run if script.owner is None else script.owner
+    name = "self.script" if script.owner is None else f"self.script.{script.name}"
+    texts = []
+    for item in script.arguments:
+        default = item.default_value if item.has_default_value() else _NONE
+        kept = default is None or isinstance(default, bool | int | float | str)
+        texts.append(f"{item.name}: {item.type.annotation_str}" + (f" = {default!r}" if kept else ""))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        caller: Any = torch.jit.script(root)
+        given = ", ".join(item.name for item in script.arguments)
+        caller.define(f"def forward(self, {', '.join(texts)}):\n    return {name}({given})\n")
+    return caller
+
+
+_NONE = object()
 
 
 def arguments_by_name(script: Script, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

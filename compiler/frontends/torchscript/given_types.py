@@ -35,6 +35,11 @@ def check_fits(name: str, value: Any, type: Any) -> None:
         if not isinstance(value, torch.Tensor) and not declares_input(value):
             hint = _as_sizes(value) or "give a tp.Input or an example tensor"
             raise _does_not_fit(name, "a tensor", value, hint)
+        if isinstance(value, torch.Tensor) and value.is_meta:
+            raise UserError(
+                f"argument {name!r} of the TorchScript model is on the meta device, where tensors have no numbers, and "
+                "the model is run: give a tp.Input or a tensor with numbers."
+            )
     elif kind == "ListType":
         if not isinstance(value, list | tuple):
             raise _does_not_fit(name, "a list", value, "give a list")

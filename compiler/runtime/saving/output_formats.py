@@ -115,6 +115,11 @@ def whole_engine(compiled: torch.nn.Module) -> CompiledSegment:
     Raises:
         UserError: there is more to it, with what.
     """
+    if isinstance(compiled, torch.jit.ScriptModule):
+        raise UserError(
+            "an engine alone is written of what ir='dynamo' makes, not of a ScriptModule: compile with ir='dynamo', or "
+            "take the bytes that tp.convert_method_to_trt_engine gives of a TorchScript method."
+        )
     if not isinstance(compiled, EngineGraph):
         raise UserError(f"only a compiled module has an engine, not a {type(compiled).__name__}: compile it first.")
     segments = list(compiled.segments.values())

@@ -244,3 +244,28 @@ def test_data_types_and_devices_are_arguments() -> None:
     result = compiled(script, given)
     torch.testing.assert_close(result(*given), script(*given))
     assert "takes a device, device, and a graph takes none" in result.report.why()
+
+
+def test_another_method_on_the_command_line(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(Scaled().eval()), tmp_path / "net.jit")
+
+    def run(method: str) -> Any:
+        given = ["run", f"{tmp_path / 'net.jit'}:{method}", "--input", "2x4", "--set", "min_block_size=1"]
+        return CliRunner().invoke(main, given)
+
+    found = run("encode")
+    assert found.exit_code == 0, found.output
+    missing = run("encoded")
+    assert missing.exit_code == 1
+    assert "has no method 'encoded'. Did you mean 'encode'?" in missing.output
+
+
+def test_what_is_no_engine_and_no_module() -> None:
+    script = torch.jit.script(nn.Linear(4, 4).eval())
+    result = compiled(script, [X])
+    with pytest.raises(UserError, match="compile with ir='dynamo', or take the bytes"):
+        tp.save_engine(result, "engine.plan")
+    with pytest.raises(UserError, match="was given TorchScript: quantise the module that it was made from"):
+        tp.quantize(script, "int8")
+    with pytest.raises(UserError, match="argument 'input' of the TorchScript model is on the meta device"):
+        compiled(script, [torch.ones(2, 4, device="meta")])
