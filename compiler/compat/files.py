@@ -171,7 +171,8 @@ def load(file_path: str | os.PathLike[str] = "", extra_files: dict[str, Any] | N
     Args:
         file_path: the file.
         extra_files: texts that the file may hold; those that are named in it are filled in.
-        options: "trust" for files that could run any code, and the options of `trt_passes.load`.
+        options: "trust" for files that could run any code, and the options of `trt_passes.load`. Of its "operators",
+            those that this process made by `torch.library.custom_op` need not be named.
 
     Raises:
         UserError: there is no such file, or it is none of these.
@@ -187,11 +188,25 @@ def load(file_path: str | os.PathLike[str] = "", extra_files: dict[str, Any] | N
     if extra_files:
         _fill(path, names, extra_files)
     if any(name.endswith(f"/extra/{RECORD_FILE}") for name in names):
-        if Processes.here() is not None:
-            # Collectives send tensors to other processes, which were started for that.
-            options = {**options, "operators": (*options.get("operators", ()), *LIBRARIES)}
+        # Collectives send tensors to other processes, which were started for that.
+        more = [*own_libraries(), *(() if Processes.here() is None else LIBRARIES)]
+        if more:
+            options = {**options, "operators": (*options.get("operators", ()), *more)}
         return CompiledProgram.of(remember(load_module(path, **options)))
     return load_program(os.fspath(path), bool(options.get("trust", False)), {})
+
+
+def own_libraries() -> list[str]:
+    """The libraries whose operators this process made by `torch.library.custom_op`, other than PyTorch's own.
+
+    Files of Torch-TensorRT name them freely, and who made an operator here knows what it does.
+    """
+    made: dict[str, bool] = {}
+    for name, item in [*torch._library.custom_ops.OPDEFS.items()]:
+        library = name.partition("::")[0]
+        module = str(getattr(getattr(item, "_init_fn", None), "__module__", "torch"))
+        made[library] = made.get(library, True) and module.partition(".")[0] != "torch"
+    return sorted(library for library, is_own in made.items() if is_own)
 
 
 def _entries(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 import trt_passes as tp
 import trt_passes.torch_tensorrt as torch_tensorrt
 from torch import nn
+from trt_passes.compiler.compat.files import own_libraries
 
 SMALL = {"min_block_size": 1, "executor": "pytorch"}
 VARYING = torch_tensorrt.Input(min_shape=(1, 4), opt_shape=(2, 4), max_shape=(5, 4))
@@ -122,3 +123,32 @@ def test_what_cannot_be_saved_or_loaded(model: nn.Module, tmp_path: Path) -> Non
         torch_tensorrt.load(tmp_path / "missing")
     with pytest.raises(ValueError, match=r"end in \.pt2"):
         torch_tensorrt.save(compiled, tmp_path / "a.ep", output_format="aot_inductor", inputs=[X])
+
+
+@torch.library.custom_op("trt_passes_kept::kept", mutates_args=())
+def kept_rows(x: torch.Tensor) -> torch.Tensor:
+    """The rows with a positive sum."""
+    return torch.nonzero(x.sum(1) > 0).squeeze(1)
+
+
+@kept_rows.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return x.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
+
+
+class Kept(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[kept_rows(torch.tanh(x) * 2)]
+
+
+def test_operators_of_this_process_in_files(tmp_path: Path) -> None:
+    compiled = torch_tensorrt.compile(Kept().eval(), inputs=[X], min_block_size=1, executor="pytorch")
+    assert len(compiled.segments) == 1
+    torch_tensorrt.save(compiled, tmp_path / "kept.ep")
+    loaded = torch_tensorrt.load(tmp_path / "kept.ep").module()
+    for x in (X, -X, X.abs()):
+        torch.testing.assert_close(loaded(x), x[x.tanh().sum(1) > 0])
+    with pytest.raises(tp.UserError, match="operator of another library"):
+        tp.load(tmp_path / "kept.ep")
+    assert "trt_passes_kept" in own_libraries()
+    assert "prims" not in own_libraries()  # made by the same function, in PyTorch
