@@ -63,7 +63,7 @@ def product(
         left, right = _in_float32(ctx, left, batch), _in_float32(ctx, right, batch)
     rows = left.shape[-1] if transposed[0] else left.shape[-2]
     columns = right.shape[-2] if transposed[1] else right.shape[-1]
-    doubled = rows == 1 and _is_batch(batch) and not any(_is_weight(ctx, operand) for operand in (left, right))
+    doubled = rows == 1 and _is_batch(batch) and not _is_weight(ctx, right)
     if doubled:
         axis = -1 if transposed[0] else -2
         twice = [2 if dim == left.rank + axis else size for dim, size in enumerate(left.shape)]
@@ -90,6 +90,7 @@ def _is_batch(sizes: Sequence[Dim]) -> bool:
 
 
 def _is_weight(ctx: ConverterContext, operand: Tensor) -> bool:
+    """Whether all rows of a batch are multiplied by the same constant matrix."""
     return ctx.is_constant(operand) and all(size == 1 for size in operand.shape[:-2])
 
 

@@ -136,12 +136,13 @@ def test_products_of_one_query_are_of_two_rows(dtype):
     def attend(q, k, v):
         weights = torch.bmm(q, k.mT).float().softmax(-1).to(q.dtype)
         turned = torch.bmm(q.mT.contiguous().mT, k.mT)
-        return torch.bmm(weights, v) * 2 + 1, F.scaled_dot_product_attention(q, k, v), turned
+        pooled = torch.ones(1, 1, 24, dtype=dtype) @ k.mT
+        return torch.bmm(weights, v) * 2 + 1, F.scaled_dot_product_attention(q, k, v), turned, pooled
 
     network = converted(attend, [query, key, key + 1]).built.network
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     products = [tuple(layer.get_output(0).shape) for layer in layers if layer.type.name == "MATRIX_MULTIPLY"]
-    assert len(products) == 5
+    assert len(products) == 6
     assert all(shape[-2] == 2 for shape in products)
     check(
         attend, [query, key, key + 1], [{0: "n"}, {0: "n", 1: "k"}, {0: "n", 1: "k"}], {"n": (1, 3, 4), "k": (2, 3, 9)}
