@@ -27,6 +27,7 @@ from torch.utils import _pytree as pytree
 
 from tests.compiler.frontends.torchscript.programs import Attributes, Kept, Rounds, ShortLayers, Texts
 from tests.compiler.frontends.torchscript.test_blocks import PROGRAMS
+from tests.compiler.frontends.torchscript.test_memory import quantised
 from tests.marks import some_long
 
 ROOT = Path(__file__).parents[2]
@@ -149,12 +150,13 @@ WHOLE = {
     "recurrent layers": (ShortLayers, (ROWS.repeat(3, 1, 1), None)),
     "dictionaries": (Texts, (ROWS,)),
     "loops": (Rounds, (ROWS, 5)),
+    "quantised": (quantised, (ROWS.reshape(1, 1, 2, 4),)),
 }
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "name", some_long([*WHOLE, *PROGRAMS], ["state", "recurrent layers", "dictionaries", "counting"])
+    "name", some_long([*WHOLE, *PROGRAMS], ["state", "recurrent layers", "dictionaries", "counting", "quantised"])
 )
 def test_torchscript(tmp_path: Path, name: str) -> None:
     kind, inputs = {**PROGRAMS, **WHOLE}[name]

@@ -174,6 +174,7 @@ def callee_graph(call: Any) -> Any:
 
     Calls of interfaces stay.
     """
+    graph: Any
     if call.kind() == "prim::fork":
         graph = call.g("Subgraph").copy()
     else:

@@ -12,6 +12,9 @@ from .block_weights import insert_attribute
 from .nodes import types_of_attributes
 from .twin import attribute_of, attributes
 
+_JIT: Any = torch.jit
+_SCRIPT_MODULE: Any = _JIT.RecursiveScriptModule
+
 Fixed = Mapping[tuple[str, str], tuple[Any, Any]]
 """Values of attributes and their types, by the path of their module and their name."""
 
@@ -94,7 +97,7 @@ def _inserted(node: Any, before: Any) -> Any:
     return node.output().setType(torch._C.BoolType.get())
 
 
-class _Fixed(torch.jit.RecursiveScriptModule):
+class _Fixed(_SCRIPT_MODULE):  # type: ignore[misc]
     """A part of a model that was compiled as a whole."""
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -104,7 +107,7 @@ class _Fixed(torch.jit.RecursiveScriptModule):
                 f"{name} was {fixed[name]!r} when the model was compiled, and is built into it: set it to {value!r} in "
                 "the model, and compile that again."
             )
-        super().__setattr__(name, value)  # type: ignore[no-untyped-call]
+        super().__setattr__(name, value)
 
 
 def refuse_changes(script: torch.jit.ScriptModule, fixed: Fixed) -> None:
@@ -114,6 +117,6 @@ def refuse_changes(script: torch.jit.ScriptModule, fixed: Fixed) -> None:
         own = {name: value for (owner, name), (value, _) in fixed.items() if owner == path}
         if not path:  # train() and eval() set that of all parts
             own = {**{name: value for (_, name), (value, _) in fixed.items() if name == "training"}, **own}
-        if own and type(part) is torch.jit.RecursiveScriptModule:
+        if own and type(part) is _SCRIPT_MODULE:
             object.__setattr__(part, "_fixed_attributes", own)
             object.__setattr__(part, "__class__", _Fixed)

@@ -225,13 +225,13 @@ class MemoryUse:
         elif kind == "prim::Loop":
             (body,) = op.blocks
             for place, output in enumerate(op.outputs):
-                first, taken, given = op.inputs[2 + place], body.inputs[1 + place], body.outputs[1 + place]
-                self._give(taken, self._of(first) | self._of(given))
-                self._give(output, self._of(first) | self._of(given))
+                first, taken, last = op.inputs[2 + place], body.inputs[1 + place], body.outputs[1 + place]
+                self._give(taken, self._of(first) | self._of(last))
+                self._give(output, self._of(first) | self._of(last))
         elif self._is_opaque(op):
-            given = self._reach(memory for name in op.inputs for memory in self._of(name))
+            inside = self._reach(memory for name in op.inputs for memory in self._of(name))
             for output in op.outputs:
-                self._make(output, {*given, ANY, Memory("made", output)})
+                self._make(output, {*inside, ANY, Memory("made", output)})
         elif op.schema is None or len(op.schema.returns) != len(op.outputs):
             self._follow_plain(op)
         else:

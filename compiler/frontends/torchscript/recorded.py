@@ -118,14 +118,15 @@ def recorded(model: Inlined, region: Region, calls: Sequence[Call], what: str) -
     packed.output().setType(torch._C.ListType(torch._C.TensorType.get()))
     packed.insertBefore(last)
     graph.create("trt_passes::given_tensors", [packed.output()], 0).insertBefore(last)
-    function: Any = torch._C._create_function_from_graph("forward", graph)  # type: ignore[attr-defined]
+    function: Any = torch._C._create_function_from_graph("forward", graph)
     module = copy.deepcopy(model.script)
     recorder = _Recorder()
-    with torch.no_grad(), torch.jit.optimized_execution(True), recorder:  # type: ignore[no-untyped-call]
+    jit: Any = torch.jit
+    with torch.no_grad(), jit.optimized_execution(True), recorder:
         for arguments in calls:
             try:
                 function(module, *copy.deepcopy(arguments))
-            except (RuntimeError, torch.jit.Error) as error:
+            except (RuntimeError, jit.Error) as error:
                 lines = str(error).strip().splitlines()
                 reason = lines[-1] if lines else first_line(error)
                 raise UserError(f"{what}: the model raises {reason.rpartition('Error: ')[2]}") from error
