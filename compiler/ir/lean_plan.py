@@ -27,9 +27,9 @@ _MAGIC = b"trt-passes engine without weights\n"
 _LEAST = 4096
 """Bytes of a weight that are worth it."""
 _KEY = 8
-"""Bytes by which a weight is looked for, at multiples of which it begins."""
-_STEP_OF_BYTES = 4
-"""Bytes at multiples of which weights of one byte an element begin."""
+"""Bytes by which a weight is looked for."""
+_STEP = 4
+"""Bytes at multiples of which weights begin: few do not at those of eight."""
 _CHUNK = 1 << 22
 _ORDERS = {2: ((1, 0),), 3: ((0, 2, 1),), 4: ((0, 2, 3, 1),), 5: ((0, 2, 3, 4, 1),)}
 """Orders of dimensions that TensorRT keeps weights in, beside their own: transposed products, channels last."""
@@ -143,9 +143,8 @@ def _found(data: Bytes, weights: Sequence[torch.Tensor]) -> Iterator[tuple[int, 
     """Number and order of each weight that is in the engine, where it begins, and its bytes."""
     forms = list(_forms(weights))
     keys = np.unique(np.array([form.key for form in forms], dtype=np.uint64))
-    has_bytes = any(weights[form.number].element_size() == 1 for form in forms)
     starts: dict[int, list[int]] = {}
-    for shift in range(0, _KEY, _STEP_OF_BYTES if has_bytes else _KEY):
+    for shift in range(0, _KEY, _STEP):
         for word, start in _words(data[shift:], keys):
             starts.setdefault(word, []).append(start + shift)
     for form in forms:

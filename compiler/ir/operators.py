@@ -117,8 +117,8 @@ def _dequantize_packed(*arguments: Any) -> torch.Tensor:
 
 
 DEQUANTIZE_PACKED = _register(
-    "dequantize_packed(Tensor packed, Tensor scale, ScalarType dtype) -> Tensor",
-    lambda packed, scale, dtype: packed.new_empty((*packed.shape[:-1], 2 * packed.shape[-1]), dtype=dtype),
+    "dequantize_packed(Tensor packed, Tensor scale, str kind, float factor, ScalarType dtype) -> Tensor",
+    lambda packed, *options: packed.new_empty((*packed.shape[:-1], 2 * packed.shape[-1]), dtype=options[-1]),
     _dequantize_packed,
 )
 """Dequantises a weight in four bits; `ir/packed_numbers.py` says what its arguments mean."""

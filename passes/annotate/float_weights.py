@@ -57,10 +57,12 @@ def why_float(
             )
             return None if ours <= floats else Reason("TP307", f"{text}: {_WHEN}.")
     weight = node.meta["val"]
-    form = "int4 weights" if node.target is DEQUANTIZE_PACKED else _FORMS[_data(node).meta["val"].dtype]
-    if form == "fp8 weights":
+    form = _form(node)
+    if form in ("fp8 weights", "fp4 weights"):
         size = f"{weight.shape[0]} x {weight.shape[1]}"
-        text = f"TensorRT multiplies floats by float8 as halves, and would store these {size} numbers as such"
+        name = "float8" if form == "fp8 weights" else "float4"
+        kept = "halves" if weight.dtype in HALVES else "floats"
+        text = f"TensorRT multiplies floats by {name} as {kept}, and would store these {size} numbers as such"
         return Reason("TP307", f"{text}: {_WHEN}.")
     if small:
         return None
@@ -94,7 +96,8 @@ def float_weights_text(nodes: Iterable[Node]) -> str:
 
 
 def is_large_weight(node: Node, constants: Collection[str]) -> bool:
-    """Whether a node dequantises a large constant that only products of halves read, as their right operand."""
+    """Whether a node dequantises a large constant that only products read, as their right operand; of halves, but for
+    floats of few bits."""
     if node.target not in DEQUANTIZERS or not node.users:
         return False
     if node.target is DEQUANTIZE and (node.args[2] is not None or _data(node).meta["val"].dtype not in _FORMS):
@@ -102,16 +105,27 @@ def is_large_weight(node: Node, constants: Collection[str]) -> bool:
     if any(source.name not in constants for source in node.all_input_nodes):
         return False
     weight = node.meta["val"]
-    if weight.dim() != 2 or weight.dtype not in HALVES or weight.numel() < LARGE:
+    if weight.dim() != 2 or weight.numel() < LARGE:
+        return False
+    if weight.dtype not in HALVES and _form(node) not in ("fp8 weights", "fp4 weights"):
         return False
     for user in node.users:
         left, right = _OPERANDS.get(user.target, (0, 0))
         if left == right or user.args[right] is not node:
             return False
         other = user.args[left]
-        if not isinstance(other, Node) or other is node or other.target in DEQUANTIZERS:
+        if not isinstance(other, Node) or other is node:
+            return False
+        if other.target in DEQUANTIZERS and _form(node) != "fp4 weights":
             return False
     return True
+
+
+def _form(node: Node) -> str:
+    """What the weight's form is called."""
+    if node.target is DEQUANTIZE_PACKED:
+        return f"{node.args[2]} weights"
+    return _FORMS[_data(node).meta["val"].dtype]
 
 
 def _data(node: Node) -> Node:

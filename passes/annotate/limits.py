@@ -38,7 +38,7 @@ _MOVES = frozenset(
 
 _QUANTIZED = frozenset({torch.int8, torch.float8_e4m3fn})
 _QUANTIZERS: Mapping[Any, frozenset[torch.dtype]] = MappingProxyType(
-    {QUANTIZE: _QUANTIZED, DEQUANTIZE: _QUANTIZED, DEQUANTIZE_PACKED: frozenset({torch.uint8})}
+    {QUANTIZE: _QUANTIZED, DEQUANTIZE: _QUANTIZED, DEQUANTIZE_PACKED: frozenset({torch.uint8, torch.float8_e4m3fn})}
 )
 _EIGHT_BIT_FLOATS = frozenset({torch.float8_e4m3fn, torch.float8_e8m0fnu})
 

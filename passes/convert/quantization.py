@@ -104,12 +104,14 @@ def dequantize(ctx: ConverterContext, call: Call) -> Tensor | DeferredTensor:
 @FAMILY.converter(
     DEQUANTIZE_PACKED, conditions=[Condition("TP205", "`packed` and `scale` are weights of the model", _of_weights)]
 )
-def dequantize_packed(ctx: ConverterContext, call: Call) -> DeferredTensor:
-    """A weight in four bits, stored so; for products of float32 in eight."""
+def dequantize_packed(ctx: ConverterContext, call: Call) -> Tensor | DeferredTensor:
+    """A weight in four bits, stored so; for products of float32 in eight, and float4 as floats."""
     source, dtype = call.arg("packed"), call.arg("dtype")
     values, scale = ctx.constant_value(source), ctx.constant_value(call.arg("scale"))
     if values is None or scale is None:
         raise ConversionError(call.name, "its numbers are an input of the model, and TensorRT unpacks weights only")
+    if call.arg("kind") == "fp4":
+        return ctx.constant(DEQUANTIZE_PACKED(values, scale, "fp4", call.arg("factor"), dtype), "float4")
     # An H200 has no kernel that multiplies float32 with four bits, which TensorRT-RTX 1.6 finds out there only.
     kind = INT4 if dtype in HALVES else torch.int8
     return QuantizedWeight(call.name, source.name, values, scale.float(), kind, dtype).deferred(ctx)

@@ -14,7 +14,7 @@ from torch.fx import Graph
 
 from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.quantized_operators import RANGES, fake_by_largest
-from .quantized_blocks import fake_mxfp8, fake_nvfp4
+from .quantized_blocks import fake_mx, fake_nvfp4
 
 _RULES: dict[str, Callable[..., Any]] = {}
 
@@ -489,4 +489,10 @@ def _dynamic_block_quantize_op(
         return NotImplemented
     if form == (4, 2, 8, 4) and amax is not None:
         return fake_nvfp4(input, block_size, amax)
-    return fake_mxfp8(input, block_size) if form == (8, 4, 9, 8) else NotImplemented
+    if (scale_num_bits, scale_exponent_bits) == (9, 8) and (num_bits, exponent_bits) in _MX:
+        return fake_mx(input, block_size, num_bits, exponent_bits)
+    return NotImplemented
+
+
+_MX = frozenset({(8, 4), (6, 3), (6, 2), (4, 2), (8, 0)})
+"""Bits, and bits of the exponent, of MXFP8, MXFP6 in both forms, MXFP4 and MXINT8."""

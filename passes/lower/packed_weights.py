@@ -18,12 +18,13 @@ from .values import node_of
 def unpack_weights(program: Program, known: KnownValues) -> None:
     """Read weights that an earlier run packed in eight bits, in place, as all other rewriting does."""
     for node in program.op_nodes:
-        values = known.of(node.args[0]) if node.target is DEQUANTIZE_PACKED else None
-        if values is None:
+        if node.target is not DEQUANTIZE_PACKED or node.args[2] != "int4":
             continue
+        values = known.of(node.args[0])
+        assert values is not None, "weights in four bits are constants"
         data = _constant(program, known, f"{node.name}_data", unpack_four_bits(values))
         with node.graph.inserting_before(node):
-            new = insert_call(node.graph, DEQUANTIZE, (data, node.args[1], None, node.args[2]), like=node)
+            new = insert_call(node.graph, DEQUANTIZE, (data, node.args[1], None, node.args[4]), like=node)
         node.replace_all_uses_with(new)
         node.graph.erase_node(node)
 
@@ -55,7 +56,7 @@ def _replace(program: Program, known: KnownValues, node: Node, packed: Node) -> 
     if exact and steps.dtype not in HALVES:
         scale = _constant(program, known, scale.name.removeprefix("c_"), steps.to(exact[0]))
     with node.graph.inserting_before(node):
-        new = insert_call(node.graph, DEQUANTIZE_PACKED, (packed, scale, dtype), like=node)
+        new = insert_call(node.graph, DEQUANTIZE_PACKED, (packed, scale, "int4", 1.0, dtype), like=node)
     annotate_node(new, stored="int4")
     node.replace_all_uses_with(new)
     node.graph.erase_node(node)

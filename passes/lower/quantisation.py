@@ -9,7 +9,7 @@ import torch
 
 from ...compiler.ir.aliasing import mutates
 from ...compiler.ir.dtypes import HALVES
-from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from ...compiler.ir.operators import DEQUANTIZE, DEQUANTIZERS, QUANTIZE
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context, Pass
 from .values import remove_dead, tensor_of
@@ -61,7 +61,7 @@ class Quantisation(Pass):
         StoredWeights(program, known).run()
         store_grids(program, known)
         halves, targets = bool(ctx.settings.enabled_precisions & HALVES), ctx.settings.compute_capabilities
-        if not before and not any(node.target is DEQUANTIZE for node in program.op_nodes):
+        if not before and not any(node.target in DEQUANTIZERS for node in program.op_nodes):
             _say(products_text(QuantisedProducts(program, known, targets, halves).found()), ctx)
             return program
         # Each layer finds the largest number of an input for itself.
@@ -81,6 +81,10 @@ class Quantisation(Pass):
         return program
 
 
+_MARKS = frozenset({QUANTIZE, *DEQUANTIZERS, torch.ops.aten.round.default})
+"""What is quantised, and how weights are computed that are."""
+
+
 def _say(text: str | None, ctx: Context) -> None:
     if text:
         ctx.note(text)
@@ -88,7 +92,7 @@ def _say(text: str | None, ctx: Context) -> None:
 
 def _is_concerned(program: Program) -> bool:
     """Whether anything is quantised, stored in whole numbers or few bits, or scaled by numbers in float64."""
-    if any(node.target in (QUANTIZE, DEQUANTIZE) for node in program.op_nodes):
+    if any(node.target in _MARKS for node in program.op_nodes):
         return True
     values = (tensor_of(node) for node in program.graph.nodes)
     if any(value is not None and _is_rare(value.dtype) for value in values):

@@ -15,7 +15,7 @@ from torch.fx import Node
 from ...compiler.ir.annotations import annotate_node, annotations_of
 from ...compiler.ir.dtypes import HALVES, INT4, short_name
 from ...compiler.ir.graph import fake_value, insert_call
-from ...compiler.ir.operators import DEQUANTIZE, PACKED_PRODUCT, QUANTIZE, SCALED_PRODUCT
+from ...compiler.ir.operators import DEQUANTIZE, DEQUANTIZE_PACKED, PACKED_PRODUCT, QUANTIZE, SCALED_PRODUCT
 from ...compiler.ir.program import Program
 from ...compiler.ir.quantized_operators import INT4_RANGE
 from ...compiler.ir.source import source_of
@@ -350,6 +350,8 @@ class QuantisedProducts:
         if second is not None and second.quantize is None:
             int4 = annotations_of(right).get("stored") == "int4"
             stored = f"{'int4' if int4 else _NAMES[second.dtype]} weights"
+        elif right.target is DEQUANTIZE_PACKED:
+            stored = f"{right.args[2]} weights"
         reason = said or annotations_of(left).get("floats") or annotations_of(right).get("floats")
         if reason is None and stored:
             reason = "its input is not quantised" if first is None else "its operands differ in how they are quantised"

@@ -11,8 +11,9 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.graph import insert_call
-from ...compiler.ir.operators import DEQUANTIZE
+from ...compiler.ir.operators import DEQUANTIZE, DEQUANTIZERS
 from ...compiler.ir.program import Program
+from .float4_weights import store_float4
 from .known_values import KnownValues
 from .quantised_operands import MATRIX_PRODUCTS, operands_of
 from .values import value_of
@@ -33,16 +34,28 @@ def store_grids(program: Program, known: KnownValues) -> None:
         if node.target not in MATRIX_PRODUCTS:
             continue
         _, weight = operands_of(node)
-        if weight.op != "call_function" or weight.target is DEQUANTIZE or not _is_unpacked(weight, known):
+        if weight.op != "call_function" or weight.target in DEQUANTIZERS:
             continue
-        values = known.of(weight)
-        if values is None or values.dim() != 2 or values.numel() < SMALLEST or values.dtype not in _FLOATS:
+        rounded = _is_rounded(weight)
+        values = known.of(weight) if rounded or _is_unpacked(weight, known) else None
+        if values is None:
             continue
         by_row = node.target is aten.linear.default
-        found = on_grid(values if by_row else values.t())
+        if _is_matrix(values) and rounded and by_row and store_float4(program, known, weight):
+            continue
+        found = on_grid(values if by_row else values.t()) if _is_matrix(values) else None
         if found is not None:
             numbers, scale = found if by_row else (part.t().contiguous() for part in found)
             _store(program, known, weight, numbers, scale)
+        elif rounded:
+            # What is dequantised is not folded otherwise, and would be quantised anew in each call.
+            floats = program.add_constant(weight.name, values)
+            known.add(floats, values)
+            weight.replace_all_uses_with(floats)
+
+
+def _is_matrix(values: torch.Tensor) -> bool:
+    return values.dim() == 2 and values.numel() >= SMALLEST and values.dtype in _FLOATS
 
 
 def on_grid(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -71,6 +84,19 @@ def on_grid(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
             if bool((numbers.abs() <= 127).all()) and bool((error <= rough).all()):
                 return numbers.reshape(rows, columns).to(torch.int8), scale
     return None
+
+
+def _is_rounded(weight: Node) -> bool:
+    """Whether a value is computed from what is dequantised or rounded."""
+    waiting, seen = [weight], set[Node]()
+    while waiting:
+        node = waiting.pop()
+        if node.target in DEQUANTIZERS or node.target is aten.round.default:
+            return True
+        if node not in seen:
+            seen.add(node)
+            waiting += node.all_input_nodes
+    return False
 
 
 def _is_unpacked(weight: Node, known: KnownValues) -> bool:

@@ -6,9 +6,9 @@ import pytest
 import torch
 import trt_passes as tp
 from torch import nn
-from trt_passes.passes.decompose.quantized_blocks import fake_mxfp8, fake_nvfp4
+from trt_passes.passes.decompose.quantized_blocks import fake_mx, fake_nvfp4
 
-from .judged import whole
+from .judged import agree, products, whole
 
 FOUR = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
 
@@ -45,7 +45,29 @@ def test_eight_bits() -> None:
     mantissas, _ = torch.frexp(blocks.abs().amax(2, keepdim=True) / 448)
     steps = torch.ldexp(torch.ones(()), torch.where(mantissas == 0.5, exponents - 1, exponents))
     right = ((blocks / steps).to(torch.float8_e4m3fn).float() * steps).reshape(3, 64)
-    torch.testing.assert_close(fake_mxfp8(x, 32), right)
+    torch.testing.assert_close(fake_mx(x, 32, 8, 4), right)
+
+
+TABLES = {
+    (4, 2): [0, 0.5, 1, 1.5, 2, 3, 4, 6],
+    (6, 2): [m * 2.0**e / 8 for e in range(3) for m in (range(8, 16) if e else range(16))],
+    (6, 3): [m * 2.0**e / 4 for e in range(-2, 5) for m in (range(4, 8) if e > -2 else range(8))],
+    (8, 0): list(range(128)),
+}
+"""All numbers of formats, in order: every second has an even mantissa."""
+
+
+@pytest.mark.parametrize("form", TABLES)
+def test_other_formats_of_blocks(form: tuple[int, int]) -> None:
+    table = torch.tensor(TABLES[form], dtype=torch.float32)
+    torch.manual_seed(0)
+    ties = (table[1:] + table[:-1]) / 2
+    x = torch.cat([torch.cat([table, ties, -ties, torch.randn(600)])[: 32 * 16].reshape(16, 32), torch.zeros(1, 32)])
+    x[:16, 0] = table[-1]  # so that the scale is 1
+    odd = torch.arange(len(table)) % 2 * 1e-6
+    nearest = table[((x.abs()[..., None] - table).abs() + odd).argmin(-1)] * x.sign()
+    torch.testing.assert_close(fake_mx(x, 32, *form), nearest, rtol=0, atol=0)
+    torch.testing.assert_close(fake_mx(x / 1024, 32, *form), nearest / 1024, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["NVFP4_DEFAULT_CFG", "MXFP8_DEFAULT_CFG"])
@@ -58,11 +80,40 @@ def test_a_model(name: str) -> None:
 
     def right(x: torch.Tensor) -> torch.Tensor:
         if name.startswith("MX"):
-            return nn.functional.linear(fake_mxfp8(x, 32), fake_mxfp8(weight, 32), bias)
+            return nn.functional.linear(fake_mx(x, 32, 8, 4), fake_mx(weight, 32, 8, 4), bias)
         four = fake_nvfp4(x, 16, x.abs().amax()), fake_nvfp4(weight, 16, weight.abs().amax())
         return nn.functional.linear(*four, bias)
 
     whole(model, [x], (x,), right, within=1e-4)
+
+
+FOUR_BITS = {
+    "NVFP4": lambda weight: fake_nvfp4(weight, 16, weight.abs().amax()),
+    "MXFP4": lambda weight: fake_mx(weight, 32, 4, 2),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("name", FOUR_BITS)
+def test_weights_of_four_bits_are_small_in_files(name: str, dtype: torch.dtype, tmp_path) -> None:
+    """What a library quantises in each call is stored in four bits, and made floats when the model is loaded."""
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(512, 1024, dtype=dtype) / 32)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.linear(x, FOUR_BITS[name](self.weight))
+
+    torch.manual_seed(0)
+    model, x = Layer(), torch.randn(3, 1024, dtype=dtype)
+    compiled = whole(model, [x], (x,), within=1e-6 if dtype == torch.float32 else 2e-3)
+    assert "1 of 1 products with fp4 weights" in products(compiled)
+    tp.save(compiled, tmp_path / "four.pt2")
+    assert (tmp_path / "four.pt2").stat().st_size <= 0.35 * 2 * model.weight.numel()
+    loaded = tp.load(tmp_path / "four.pt2", executor="pytorch")
+    agree(loaded, model, (x,), within=1e-6 if dtype == torch.float32 else 2e-3)
 
 
 def calibrate(x: torch.Tensor):
