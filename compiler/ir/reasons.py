@@ -188,7 +188,8 @@ _ROWS = (
         "TP307",
         "dequantised when the model is loaded",
         "Products with the weight take less time with floats than with the few bits that it is stored in, as measured "
-        "for so many rows; so engines take it as floats, which are computed once.",
+        "for so many rows, or TensorRT would store floats of few bits as floats; so engines take it as floats, which "
+        "are computed once.",
         "Nothing to do; compile with quantised_weights='small' if GPU memory matters more than time.",
     ),
     ReasonCode(

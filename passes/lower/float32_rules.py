@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch.fx import Node
 
-from ...compiler.ir.annotations import is_exact
+from ...compiler.ir.annotations import annotations_of, is_exact
 from ...compiler.ir.called_from import full_class_name, modules_around, operator_names
 from ...compiler.ir.program import Program
 from ...compiler.pass_base import Context
@@ -43,8 +43,10 @@ def kept_by_rule(program: Program, ctx: Context) -> Mapping[str, str]:
 
 
 def exact_nodes(program: Program) -> Mapping[str, str]:
-    """The nodes that Fourier transforms are made of, which stay in float32, as autocast has it."""
-    return {node.name: "part of a Fourier transform" for node in program.op_nodes if is_exact(node)}
+    """What stays in float32: Fourier transforms, as autocast has it, and what another pass says so of; with reasons."""
+    said = ((node.name, annotations_of(node).get("float32")) for node in program.op_nodes)
+    found = {name: str(reason) for name, reason in said if reason is not None}
+    return found | {node.name: "part of a Fourier transform" for node in program.op_nodes if is_exact(node)}
 
 
 def _matching(node: Node, names: Collection[str]) -> set[str]:

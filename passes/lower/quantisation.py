@@ -51,8 +51,10 @@ class Quantisation(Pass):
         from .quantised_products import QuantisedProducts, products_text
         from .settled_steps import SettledSteps
         from .shared_steps import share_steps
+        from .slow_rows import leave_slow_rows
         from .stored_grids import store_grids
         from .stored_weights import StoredWeights
+        from .unscaled_products import keep_unscaled_in_float32
 
         known = KnownValues(program)
         unpack_weights(program, known)
@@ -73,11 +75,13 @@ class Quantisation(Pass):
         fast = ctx.settings.quantised_weights == "fast"
         if fast:
             products.leave_slow()
+            leave_slow_rows(program, known, ctx.settings.enabled_precisions & HALVES, products.why_slow)
             join_float_weights(program, known, halves)
+        keep_unscaled_in_float32(program, known)
         pad_few_rows(program, may_be_floats=fast and (halves or _has_halves(program)))
+        remove_dead(program.graph)
         _say(products_text(products.found()), ctx)
         pack_weights(program, known)
-        remove_dead(program.graph)
         return program
 
 

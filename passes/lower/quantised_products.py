@@ -232,7 +232,7 @@ class QuantisedProducts:
                 continue
             if not (value_of(node).dtype in HALVES or self._halves) or not self._has_one_scale(left):
                 continue
-            reason = self._why_slow(first, right, columns[left])
+            reason = self.why_slow(first, right, columns[left])
             if not reason:
                 continue
             if left not in apart:
@@ -247,7 +247,7 @@ class QuantisedProducts:
     def _has_one_scale(self, operand: Node) -> bool:
         return self._known.of(operand.args[1]) is not None and math.prod(_sizes(operand.args[1])) == 1
 
-    def _why_slow(self, left: Operand, right: Node, weights: int) -> str:
+    def why_slow(self, left: Operand, right: Node, weights: int) -> str:
         """Why a product in eight bits is not known to be faster than in halves; "" if it is, or is too small to matter.
 
         Args:

@@ -209,6 +209,51 @@ def test_products_that_are_slow_in_eight_bits_are_computed_in_halves_exactly(kin
     agree(small, model, (x,), 2e-3)
 
 
+class Rows(EightBits):
+    """The same with a scale for each row that is computed, multiplied before or after the product."""
+
+    def __init__(self, kind: str, after: bool) -> None:
+        super().__init__(kind)
+        self.after = after
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        step = x.float().abs().amax(-1, keepdim=True) / self.limits[1]
+        data = QUANTIZE(x, step, None, *self.limits, self.dtype)
+        if not self.after:
+            weight = DEQUANTIZE(self.data, self.scale, None, x.dtype)
+            return nn.functional.linear(DEQUANTIZE(data, step, None, x.dtype), weight)
+        one = torch.ones(())
+        product = DEQUANTIZE(data, one, None, torch.float32) @ DEQUANTIZE(self.data.t(), one, None, torch.float32)
+        if self.dtype == torch.int8:
+            product = product.to(torch.int32).to(torch.float32)
+        return (product * step).to(x.dtype) * self.scale.flatten().to(x.dtype)
+
+
+@pytest.mark.parametrize("rows", [1, 3072])
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_rows_with_scales_of_their_own_are_multiplied_in_halves_where_eight_bits_are_slow(
+    kind: str, after: bool, rows: int
+) -> None:
+    model, x = Rows(kind, after), torch.randn(rows, INNER).half()
+    compiled = tp.compile(model, [x], min_block_size=1, executor="reference")
+    slow = "us in " + kind in products(compiled)
+    assert slow or rows == 1
+    assert f"1 of 1 products {'with' if slow else 'in'} {kind}" in products(compiled)
+    assert len(compiled.report.segments) == 1
+    assert plan_bytes(compiled) < (1 if slow else 2) * COLUMNS * INNER
+    agree(compiled, model, (x,), 2e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 3072])
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_sums_that_are_scaled_afterwards_are_no_halves(kind: str, rows: int) -> None:
+    model, x = Rows(kind, after=True), torch.randn(rows, INNER)
+    options = {"enabled_precisions": {HALF}, "min_block_size": 1, "executor": "reference"}
+    compiled = tp.compile(model, [x], **options)
+    agree(compiled, model, (x,), 1e-2)
+
+
 @pytest.mark.parametrize("kind", ["int8", "int4", "fp8"])
 def test_weights_of_one_input_are_joined(kind: str) -> None:
     class Three(nn.Module):
