@@ -191,6 +191,59 @@ IValue called(const std::string& target, const Json& args, const Json& kwargs, c
   return stack.size() == 1 ? number_of(stack[0]) : IValue(c10::ivalue::Tuple::create(std::move(stack)));
 }
 
+std::vector<IValue> evaluated(const Json& graph, const std::vector<IValue>& arguments, c10::Device device);
+
+std::vector<IValue> listed(const Json& list, const Values& values) {
+  std::vector<IValue> found;
+  for (const auto& item : list.items) found.push_back(plain(item, values));
+  return found;
+}
+
+bool holds(const IValue& value) { return value.isTensor() ? value.toTensor().item<bool>() : value.toBool(); }
+
+// A branch or a loop: operators that take graphs, which are known by their names.
+std::vector<IValue> controlled(const std::string& name, const Json& args, const Values& values,
+                               const std::unordered_map<std::string, const Json*>& graphs, c10::Device device) {
+  const auto graph = [&](size_t place) -> const Json& {
+    return *looked_up(graphs, args.items.at(place).at("node").text);
+  };
+  if (name == "higher_order::cond") {
+    const bool chosen = holds(plain(args.items.at(0), values));
+    return evaluated(graph(chosen ? 1 : 2), listed(args.items.at(3), values), device);
+  }
+  TORCH_CHECK(name == "higher_order::while_loop", "the graph of a segment calls ", name, ", which only Python can run");
+  std::vector<IValue> carried = listed(args.items.at(2), values);
+  const std::vector<IValue> rest = args.items.size() > 3 ? listed(args.items[3], values) : std::vector<IValue>();
+  const auto given = [&] {
+    std::vector<IValue> all(carried);
+    all.insert(all.end(), rest.begin(), rest.end());
+    return all;
+  };
+  while (holds(evaluated(graph(0), given(), device).at(0))) carried = evaluated(graph(1), given(), device);
+  return carried;
+}
+
+std::vector<IValue> evaluated(const Json& graph, const std::vector<IValue>& arguments, c10::Device device) {
+  Values values;
+  std::unordered_map<std::string, const Json*> graphs;
+  size_t given = 0;
+  for (const auto& row : graph.at("nodes").items) {
+    const std::string& name = row.items.at(0).text;
+    if (row.items.size() == 1) {
+      TORCH_CHECK(given < arguments.size(), "the graph of a segment takes more than it is given");
+      values[name] = arguments[given++];
+    } else if (row.items.size() == 2) {
+      graphs[name] = &row.items[1];
+    } else if (row.items.at(1).text.rfind("higher_order::", 0) == 0) {
+      values[name] = c10::ivalue::Tuple::create(controlled(row.items[1].text, row.items.at(2), values, graphs, device));
+    } else {
+      values[name] = called(row.items[1].text, row.items.at(2), row.items.at(3), values, device);
+    }
+  }
+  const Json& outputs = graph.at("outputs");
+  return outputs.kind == Json::Kind::List ? listed(outputs, values) : std::vector<IValue>{plain(outputs, values)};
+}
+
 std::shared_ptr<const Json> parsed(const std::string& text) {
   static std::mutex lock;
   static std::unordered_map<std::string, std::shared_ptr<const Json>> known;
@@ -205,20 +258,10 @@ std::shared_ptr<const Json> parsed(const std::string& text) {
 std::vector<at::Tensor> run_graph(const std::string& text, const std::vector<at::Tensor>& arguments) {
   const auto graph = parsed(text);
   const c10::Device device = arguments.empty() ? c10::Device(c10::kCPU) : arguments[0].device();
-  Values values;
-  size_t given = 0;
-  for (const auto& row : graph->at("nodes").items) {
-    const std::string& name = row.items.at(0).text;
-    if (row.items.size() == 1) {
-      TORCH_CHECK(given < arguments.size(), "the graph of a segment takes more than it is given");
-      values[name] = arguments[given++];
-    } else {
-      TORCH_CHECK(row.items.size() == 4, "the graph of a segment has a branch or a loop, which only Python can run");
-      values[name] = called(row.items[1].text, row.items[2], row.items[3], values, device);
-    }
-  }
   std::vector<at::Tensor> results;
-  for (const auto& item : graph->at("outputs").items) results.push_back(plain(item, values).toTensor());
+  for (const auto& item : evaluated(*graph, {arguments.begin(), arguments.end()}, device)) {
+    results.push_back(item.toTensor());
+  }
   return results;
 }
 

@@ -143,6 +143,23 @@ def test_sizes(tmp_path: Path, rows: int) -> None:
     torch.testing.assert_close(list(found), list(model(x)), rtol=1e-4, atol=1e-4)
 
 
+class Branches(nn.Module):
+    """An `if` on a tensor, in another, which become torch.cond."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, times: int) -> Tensor:
+        if bool(x.mean() > -1):
+            y = torch.relu(self.layer(x))
+            if bool(y.max() > 100):
+                y = y - 1
+        else:
+            y = x * 2 - 1
+        return y * times
+
+
 ROWS = torch.linspace(-2, 2, 8).reshape(2, 4)
 WHOLE = {
     "state": (Kept, (ROWS,)),
@@ -150,13 +167,15 @@ WHOLE = {
     "recurrent layers": (ShortLayers, (ROWS.repeat(3, 1, 1), None)),
     "dictionaries": (Texts, (ROWS,)),
     "loops": (Rounds, (ROWS, 5)),
+    "branches": (Branches, (ROWS, 3)),
     "quantised": (quantised, (ROWS.reshape(1, 1, 2, 4),)),
 }
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "name", some_long([*WHOLE, *PROGRAMS], ["state", "recurrent layers", "dictionaries", "counting", "quantised"])
+    "name",
+    some_long([*WHOLE, *PROGRAMS], ["state", "recurrent layers", "dictionaries", "counting", "branches", "quantised"]),
 )
 def test_torchscript(tmp_path: Path, name: str) -> None:
     kind, inputs = {**PROGRAMS, **WHOLE}[name]
