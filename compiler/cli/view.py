@@ -39,7 +39,9 @@ def export_model_explorer(folder: str, output: str | None = None) -> tuple[Path,
     from ...visualize.model_explorer import graph_collection, verdict_data
     from ...visualize.page import data_of
 
-    page = DumpFolder(folder).path / "index.html"
+    dump = DumpFolder(folder)
+    dump.check_is_one()
+    page = dump.path / "index.html"
     try:
         data = data_of(page.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

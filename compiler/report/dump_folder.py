@@ -94,6 +94,21 @@ class DumpFolder:
                 found.append(Stage(path, int(match["index"]), match["name"]))
         return tuple(sorted(found, key=lambda stage: stage.index))
 
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The folders of the blocks, of TorchScript that was compiled in blocks; none else."""
+        found = self.run.get("blocks")
+        names = (str(block["name"]).replace("_", "-") for block in found or ())
+        return tuple(f"{self.folder}/{name}" for name in names)
+
+    def check_is_one(self) -> None:
+        """Raise UserError for a model in blocks, which have graphs and passes of their own."""
+        if self.blocks:
+            raise UserError(
+                f"{self.folder} is of TorchScript in blocks, each with a dump of its own: give "
+                f"{', '.join(self.blocks)}."
+            )
+
     @cached_property
     def graphs(self) -> tuple[tuple[Stage, dict[str, NodeLine]], ...]:
         """Every pass that changed the program, with the nodes of its graph; not that of the compiled module."""
@@ -121,6 +136,7 @@ class DumpFolder:
             numbered = name.isdecimal() and int(name) == stage.index
             if numbered or name in (stage.name, stage.name.split(".")[0], stage.path.name):
                 return position
+        self.check_is_one()
         known = [stage.name for stage in self.stages]
         raise UserError(f"{self.folder} has no pass {name!r}.{did_you_mean(name, known)}")
 

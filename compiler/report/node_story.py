@@ -24,6 +24,8 @@ def node_story(dump: DumpFolder, name: str) -> str:
     """
     name = name.removeprefix("%")
     lines = {item: line for _, graph in dump.graphs for item, line in graph.items() if item != "return"}
+    if name not in lines and dump.blocks:
+        return _stayed(dump, name)
     if name not in lines:
         raise UserError(f"{dump.folder} has no op node {name!r}.{did_you_mean(name, lines)}")
     rows = {row.node: row for row in dump.ledger} if (dump.path / "ledger.jsonl").exists() else {}
@@ -34,6 +36,16 @@ def node_story(dump: DumpFolder, name: str) -> str:
     elif name not in dump.graphs[-1][1]:
         parts += _heirs(dump, name, rows)
     return "\n".join(parts)
+
+
+def _stayed(dump: DumpFolder, name: str) -> str:
+    """The same of what stayed TorchScript, around blocks."""
+    rows = {row.node.removeprefix("%"): row for row in dump.ledger}
+    if name not in rows:
+        raise UserError(f"{dump.folder} has no op node {name!r}.{did_you_mean(name, rows)}")
+    row = rows[name]
+    lines = [f"%{name} = {row.op}: stays TorchScript", f"  line:    {row.source or 'unknown'}"]
+    return "\n".join([*lines, *([f"  module:  {row.module}"] if row.module else []), *_reasons(row)])
 
 
 def _head(dump: DumpFolder, line: NodeLine, row: LedgerRow | None) -> Iterator[str]:

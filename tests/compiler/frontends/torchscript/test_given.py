@@ -269,3 +269,17 @@ def test_what_is_no_engine_and_no_module() -> None:
         tp.quantize(script, "int8")
     with pytest.raises(UserError, match="argument 'input' of the TorchScript model is on the meta device"):
         compiled(script, [torch.ones(2, 4, device="meta")])
+
+
+def test_dumps_of_blocks(tmp_path: Path) -> None:
+    compiled(torch.jit.script(Centred().eval()), [X.clone()], methods=["forward"], dump_dir=str(tmp_path / "d"))
+
+    def said(*arguments: str) -> str:
+        return CliRunner().invoke(main, [*arguments]).output
+
+    folder = str(tmp_path / "d")
+    assert "stays TorchScript" in said("explain", folder, "prim::SetAttr")
+    assert "it writes to the argument 'x' in place" in said("explain", folder)
+    assert "has no op node 'nonsense'" in said("explain", folder, "nonsense")
+    for arguments in (("diff", folder, "input", "splice"), ("view", folder, "--export", "model-explorer")):
+        assert f"each with a dump of its own: give {folder}/block-00" in said(*arguments)
