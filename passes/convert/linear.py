@@ -117,8 +117,10 @@ def _transposable(call: Call, is_constant: IsConstant) -> bool:
 
 
 def _paddable(call: Call, is_constant: IsConstant) -> bool:
+    if not _transposable(call, is_constant):  # a weight that is an input may be of any number of columns
+        return False
     columns = int(call.value("weight").shape[0])
-    return _transposable(call, is_constant) and columns >= VOCABULARY and columns % 8 != 0
+    return columns >= VOCABULARY and columns % 8 != 0
 
 
 def _is_flat(call: Call, is_constant: IsConstant) -> bool:
@@ -215,7 +217,7 @@ def _is_gated(node: Node) -> bool:
 def _times_weight(
     ctx: ConverterContext, call: Call, x: Tensor, role: str, pad: bool = True, exact_sums: bool = True
 ) -> Tensor:
-    if x.dtype == torch.float16:
+    if x.dtype == torch.float16 and isinstance(call.value("weight").shape[0], int):
         # On an H200 kernels for the other layout take up to a tenth longer, and TensorRT does not exchange it itself.
         # Except for a product of one row: if only some profiles have one, it would keep the weight in both layouts.
         exchanged = not ctx.several_profiles

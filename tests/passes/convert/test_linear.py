@@ -37,6 +37,27 @@ def test_the_weight_of_halves_is_transposed_once():
     assert kept.squeeze().equal(result.module.layer.weight.t())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_weight_of_a_varying_number_of_rows(dtype):
+    weight = tp.Input(min_shape=(1, 4), opt_shape=(5, 4), max_shape=(9, 4), dtype=dtype)
+    x = torch.randn(1, 3, 4, dtype=dtype)
+    for function in (F.linear, lambda x, w: F.silu(F.linear(x, w)) * F.linear(x, w * 2)):
+        compiled = tp.compile(Applied(function), [x, weight], min_block_size=1, executor="reference")
+        assert compiled.report.coverage == 1
+        for rows in (1, 5, 9):
+            given = torch.randn(rows, 4, dtype=dtype)
+            torch.testing.assert_close(compiled(x, given), function(x, given), rtol=1e-2, atol=1e-2)
+
+
+class Applied(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x, weight):
+        return self.function(x, weight)
+
+
 def test_linear_of_half():
     check(nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3, bias=False)).half(), [x.half()], build=True)
 
