@@ -26,6 +26,7 @@ from .debugging import dump_folder
 from .lowering_passes import with_passes
 from .made import remember
 from .mistakes import InvalidType, InvalidValue, python_errors
+from .modes import follow_modes_when_called
 
 
 @python_errors
@@ -124,7 +125,9 @@ def _when_called(module: Any, args: Any, kwargs: Any, options: Mapping[str, Any]
         args = kwargs = None
     chosen = with_registered(translated(options))
     chosen["pipeline"] = with_passes(chosen.get("pipeline"))
-    return compiled_when_called(module, TorchCompileBackend(gradients=False, made=remember, **chosen), args, kwargs)
+    return compiled_when_called(
+        module, TorchCompileBackend(gradients=False, made=follow_modes_when_called, **chosen), args, kwargs
+    )
 
 
 def backend(
@@ -146,7 +149,7 @@ def backend(
         # Raised here, it would reach the user inside dynamo's BackendCompilerFailed.
         return functools.partial(_raise, error)
     chosen["pipeline"] = with_passes(chosen.get("pipeline"))
-    return TorchCompileBackend(gradients=False, made=remember, **chosen)(graph, example_inputs)
+    return TorchCompileBackend(gradients=False, made=follow_modes_when_called, **chosen)(graph, example_inputs)
 
 
 def _raise(error: Exception, *args: Any) -> None:

@@ -25,6 +25,7 @@ class _Modes:
         self.cuda_graphs = False
         self.whole_graphs = 0
         self.modules: weakref.WeakSet[CompiledModule] = weakref.WeakSet()
+        self.when_called: weakref.WeakSet[CompiledModule] = weakref.WeakSet()
         self.waiting: list[_Changed] = []
 
 
@@ -36,8 +37,16 @@ def follow_modes(module: CompiledModule) -> None:
     _MODES.modules.add(module)
     if _MODES.cuda_graphs:
         module.change_options(cuda_graphs=True)
-    for context in _MODES.waiting:
-        context.change(module)
+
+
+def follow_modes_when_called(module: Any) -> None:
+    """The same for what torch.compile has made, and the contexts that what it returned is in."""
+    for part in compiled_in(module):
+        follow_modes(part)
+        _MODES.when_called.add(part)
+        for context in _MODES.waiting:
+            if _is_of(part, context.module):
+                context.change(part)
 
 
 def set_cudagraphs_mode(mode: bool) -> None:
@@ -77,7 +86,7 @@ def compiled_in(module: Any) -> Iterator[CompiledModule]:
     if isinstance(inner, CompiledModule):
         module = inner
     if _when_called(module):
-        yield from _made_for(module)
+        yield from (part for part in [*_MODES.when_called] if _is_of(part, module))
     elif isinstance(module, nn.Module) and not isinstance(module, torch.jit.ScriptModule):
         yield from (part for part in module.modules() if isinstance(part, CompiledModule))
 
@@ -88,15 +97,18 @@ def _when_called(module: Any) -> bool:
     return "_torchdynamo_orig_callable" in own or "_orig_mod" in own.get("_modules", {})
 
 
-def _made_for(module: Any) -> list[CompiledModule]:
-    """What torch.compile has made of a model, or of a function, so far: modules that read weights of the model's.
+def _is_of(part: CompiledModule, module: Any) -> bool:
+    """Whether torch.compile made a compiled module of a model: it reads weights of that, or neither has any.
 
-    Of those that read no weights it cannot be told what they were made of: all of them are meant.
+    Of what reads none, it cannot be told which model without weights, or function, it was made of.
     """
     owner = getattr(module, "_orig_mod", None)
-    owned = set(map(id, owner.parameters())) if isinstance(owner, nn.Module) else set()
-    read = [(part, set(map(id, part.parameters()))) for part in _MODES.modules]
-    return [part for part, weights in read if not weights or weights & owned]
+    owned, read = ({*map(id, _weights(item))} for item in (owner, part))
+    return bool(owned & read) or not (owned or read)
+
+
+def _weights(module: Any) -> list[torch.Tensor]:
+    return [*module.parameters(), *module.buffers()] if isinstance(module, nn.Module) else []
 
 
 class _Changed(AbstractContextManager[Any]):

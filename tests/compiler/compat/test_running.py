@@ -205,12 +205,15 @@ def test_what_torch_compile_made_runs_as_modes_say() -> None:
     options = {"min_block_size": 1, "executor": "pytorch"}
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()
     module = torch.compile(model, backend="torch_tensorrt", options=options)
+    other = torch.compile(nn.Sequential(nn.Linear(4, 2)).eval(), backend="torch_tensorrt", options=options)
 
     def options_of() -> list[Any]:
         return [part.options for part in compiled_modules(module)]
 
     with runtime.enable_pre_allocated_outputs(module) as same:
         same(X)  # compiled only now
+        other(X)
+        assert not any(part.options.reuse_outputs for part in compiled_modules(other))
         assert [item.reuse_outputs for item in options_of()] == [True]
     assert [item.reuse_outputs for item in options_of()] == [False]
     with runtime.enable_cudagraphs(module):
