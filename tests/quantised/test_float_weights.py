@@ -229,7 +229,7 @@ class Rows(EightBits):
         return (product * step).to(x.dtype) * self.scale.flatten().to(x.dtype)
 
 
-@pytest.mark.parametrize("rows", [1, 3072])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.long), 3072])
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("kind", ["int8", "fp8"])
 def test_rows_with_scales_of_their_own_are_multiplied_in_halves_where_eight_bits_are_slow(
@@ -246,7 +246,7 @@ def test_rows_with_scales_of_their_own_are_multiplied_in_halves_where_eight_bits
 
 
 @pytest.mark.parametrize("rows", [1, 3072])
-@pytest.mark.parametrize("kind", ["int8", "fp8"])
+@pytest.mark.parametrize("kind", ["int8", pytest.param("fp8", marks=pytest.mark.long)])
 def test_sums_that_are_scaled_afterwards_are_no_halves(kind: str, rows: int) -> None:
     model, x = Rows(kind, after=True), torch.randn(rows, INNER)
     options = {"enabled_precisions": {HALF}, "min_block_size": 1, "executor": "reference"}

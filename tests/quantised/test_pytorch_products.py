@@ -58,8 +58,10 @@ def left_to_pytorch(compiled: tp.CompiledModule) -> list[str]:
     return [row.op for row in compiled.report.ledger if any(reason.code == "TP309" for reason in row.reasons)]
 
 
-@pytest.mark.parametrize("columns", [False, True])
-@pytest.mark.parametrize("rows", [False, True])
+MIXED = [pytest.param(*each, marks=pytest.mark.long) for each in ((False, True), (True, False))]
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(False, False), (True, True), *MIXED])
 def test_products_of_float8(columns: bool, rows: bool, tmp_path) -> None:
     model, x = Float8(columns, rows), torch.randn(2, 1536, WIDE).half()
     compiled = compiled_for(model, x)

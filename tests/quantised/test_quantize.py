@@ -146,6 +146,7 @@ def test_export_quantisation_with_our_quantiser(rows: int) -> None:
     assert float((quantised(x) - model(x)).norm() / model(x).norm()) < 0.05
 
 
+@pytest.mark.long
 def test_the_example() -> None:
     from examples.quantised import main
 

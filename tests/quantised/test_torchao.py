@@ -52,7 +52,7 @@ def quantised(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
 
 
 # test_torchao_configs.py has bfloat16.
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=pytest.mark.long), torch.float16])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_one_engine(name: str, dtype: torch.dtype) -> None:
     x = torch.randn(2, 5, 256).to(dtype)
@@ -62,7 +62,9 @@ def test_one_engine(name: str, dtype: torch.dtype) -> None:
     assert (text.replace("int4", "int8") if dtype == torch.float32 else text) in products(compiled)
 
 
-@pytest.mark.parametrize("name", ["int8", "int8 weights", "int4 groups, asymmetric inputs"])
+@pytest.mark.parametrize(
+    "name", ["int8", pytest.param("int8 weights", marks=pytest.mark.long), "int4 groups, asymmetric inputs"]
+)
 def test_rows_that_vary(name: str) -> None:
     declared = [tp.Input(min_shape=(1, 256), opt_shape=(8, 256), max_shape=(32, 256))]
     model = quantised(name)
@@ -108,6 +110,7 @@ def test_the_file_is_small_too(tmp_path) -> None:
     torch.testing.assert_close(tp.load(tmp_path / "few.pt2")(x), quantised("int8 weights")(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_plans_are_smaller_than_those_of_halves() -> None:
     x = torch.randn(8, 1024).half()
     ratios = {}
