@@ -30,6 +30,10 @@ from .exported_program import export_module, unshared
 from .module_view import name_modules_like_users, run_with_lines, state_path
 from .returned_views import keep_returned_views
 
+_LIMIT_OF_OPERATORS = 1 << 20
+"""From here on a largest size that nobody declared is what an operator can take at all, such as 2 ** 24 of `quantile`:
+an engine for that is not meant, and takes minutes to build."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -300,7 +304,11 @@ def _dynamic(item: GraphInput) -> list[tuple[int, Size]]:
 def _input(index: int, name: str, node: Node) -> GraphInput:
     source, value = _source(node), node.meta.get("example_value")
     if isinstance(value, torch.Tensor):
-        shape = tuple(_size(size) if isinstance(size, torch.SymInt) else size for size in value.shape)
+        declared = _declared_dims(node)
+        shape = tuple(
+            _size(size, dim in declared) if isinstance(size, torch.SymInt) else size
+            for dim, size in enumerate(value.shape)
+        )
         return GraphInput(index, name, source, shape=shape)
     number = _size(value) if isinstance(value, torch.SymInt) else None
     if isinstance(number, int):
@@ -313,7 +321,13 @@ def _source(node: Node) -> str:
     return str(name() if callable(name) else name)
 
 
-def _size(size: torch.SymInt) -> Size | int:
+def _declared_dims(node: Node) -> set[int]:
+    """The dimensions of an input that `mark_dynamic` gave a range."""
+    example = getattr(node.meta.get("grapharg"), "example", None)
+    return {limits.dim for limits in getattr(example, "_dynamo_dynamic_range", ()) if limits.max is not None}
+
+
+def _size(size: torch.SymInt, declared: bool = True) -> Size | int:
     expr = size.node.expr
     if expr.is_Integer:
         return int(expr)
@@ -321,6 +335,8 @@ def _size(size: torch.SymInt) -> Size | int:
     if bounds is None:  # the rows of a nested tensor, each of which has a size of its own
         return Size(expr, 0, None)
     low, high = (int(bound) if bound.is_Integer else None for bound in (bounds.lower, bounds.upper))
+    if high is not None and high >= _LIMIT_OF_OPERATORS and not declared:
+        high = None
     return Size(expr, max(1, low or 1), high)
 
 

@@ -54,11 +54,24 @@ def transforms_ended() -> Iterator[None]:
     autograd: Any = torch._C._autograd
     depth = functorch.get_dynamic_layer_stack_depth()
     in_place, hooks = functorch.get_inplace_requires_grad_allowed(), autograd._saved_tensors_hooks_is_enabled()
+    forward_mode = _in_forward_mode()
     try:
         yield
     finally:
+        if _in_forward_mode() and not forward_mode:
+            torch._C._exit_dual_level(level=0)
         if functorch.get_dynamic_layer_stack_depth() > depth:
             functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth)
             functorch.set_inplace_requires_grad_allowed(in_place)
             if hooks:
                 autograd._saved_tensors_hooks_enable()
+
+
+def _in_forward_mode() -> bool:
+    """Whether a level of forward-mode differentiation is open; there can be one only, and nothing tells of it."""
+    try:
+        level = torch._C._enter_dual_level()
+    except RuntimeError:
+        return True
+    torch._C._exit_dual_level(level=level)
+    return False

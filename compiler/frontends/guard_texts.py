@@ -73,10 +73,19 @@ def conditions_in_texts(exported: ExportedProgram) -> Iterator[sympy.Basic]:
 def is_condition(text: Any) -> bool:
     """Whether a text is a condition on sizes of arguments, and nothing that could do anything when it is run."""
     try:
-        _Reader(None).read(text)
+        condition_in_text(text)
     except NoCondition:
         return False
     return True
+
+
+def condition_in_text(text: Any) -> sympy.Basic:
+    """The condition, with a symbol for each size of an argument.
+
+    Raises:
+        NoCondition: the text is no comparison of sizes.
+    """
+    return _Reader(None).read(text)
 
 
 class _Reader:

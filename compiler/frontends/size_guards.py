@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,9 @@ _LOG = logging.getLogger("trt_passes")
 _TRIALS = 64
 """Sizes to try a graph at, where a condition does not hold for them."""
 
+_TRIAL_SECONDS = 20.0
+"""How long more of them may be tried than those."""
+
 _TRIED = 1024
 """Sizes, or combinations of them, to try in a condition; of larger ranges, as many of the smallest and largest."""
 
@@ -36,19 +40,22 @@ def check_size_guards(program: Program, trial: GraphTrial | None = None) -> None
     """
     names = _names(program)
     without_model = type(trial) is GraphTrial
+    started = time.monotonic()
     for tried, (sizes, (condition, line)) in enumerate(_in_turns(_doubtful(program, names))):
-        if without_model and tried >= _TRIALS:
+        late = tried >= _TRIALS and (without_model or time.monotonic() - started > _TRIAL_SECONDS)
+        if without_model and late:
             break  # of each condition some were tried, and the graph did what it says
         shown = ", ".join(f"{names[symbol]} = {size}" for symbol, size in sizes)
         # Without a model to compare with, shapes tell whether such an assumption matters.
         implied = condition is None or (without_model and _is_assumed(condition))
-        problem = _problem(trial if tried < _TRIALS else None, dict(sizes), implied)
+        problem = _problem(None if late else trial, dict(sizes), implied)
         if problem is None:
             continue
         if condition is not None:
             text = condition.subs({symbol: sympy.Symbol(name) for symbol, name in names.items()})
             place = f" ({line})" if line else ""
-            problem = f"it was exported where {text}{place}, which is not so for {shown}{problem}"
+            untried = f", and after {tried} other sizes there was no time to try these" if late else ""
+            problem = f"it was exported where {text}{place}, which is not so for {shown}{problem}{untried}"
         else:
             problem = f"for {shown}{problem}"
         raise UserError(

@@ -33,6 +33,7 @@ from .module_view import is_torchscript
 from .quiet import quiet_rejection
 from .sharded_graph import is_sharded, local_graph
 from .torchao_weights import check_weights
+from .unproved_limits import condition_not_held, hold_for_all, limits_not_proved
 
 
 class TorchCompileBackend:
@@ -172,7 +173,7 @@ def compiled_when_called(
             mark_dynamic(example, dim, min=item.min_shape[dim], max=item.max_shape[dim])
     try:
         with kept_state(module, (args, named)), quiet_rejection(), torch.no_grad():
-            compiled(*args, **named)
+            _compile_for(compiled, backend, args, named)
     except (torch._dynamo.exc.UserError, ConstraintViolationError) as error:
         raise UserError(f"the model does not allow the ranges that its inputs declare: {_limits(error)}") from error
     except torch._dynamo.exc.TorchRuntimeError as error:
@@ -183,6 +184,18 @@ def compiled_when_called(
     return compiled
 
 
+def _compile_for(compiled: Any, backend: TorchCompileBackend, args: Sequence[Any], named: Mapping[str, Any]) -> None:
+    """Call what torch.compile made; that dynamo cannot prove what holds for all declared sizes is no reason not to."""
+    try:
+        compiled(*args, **named)
+    except ConstraintViolationError as error:
+        if not hold_for_all(error):
+            raise
+        backend.reset()
+        with limits_not_proved():
+            compiled(*args, **named)
+
+
 def _module_of(model: Any) -> torch.nn.Module:
     """The model, or that of which it is a method; an empty one for a function."""
     owner = model if isinstance(model, torch.nn.Module) else getattr(model, "__self__", None)
@@ -191,17 +204,21 @@ def _module_of(model: Any) -> torch.nn.Module:
 
 def _limits(error: Exception) -> str:
     """The sizes that a model allows, of all that dynamo tells about them."""
-    text = re.sub(r"L\['(\w+)'\]\.size\(\)\[(\d+)\]", r"\1.shape[\2]", str(error))
+    text = _readable(str(error))
     constant = re.search(r"marked (\S+) as dynamic but your code specialized it to be a constant \((\d+)\)", text)
     if constant is not None:
         return f"{constant[1]} is always {constant[2]}: declare that, or change the model."
-    guard = re.search(r"satisfy the generated guard (.+)", text)
-    if guard is not None:
+    broken = condition_not_held(error)
+    if broken is not None:
         # A size of 1 gets a graph of its own, so that 2 is no limit of the model's.
-        condition = re.sub(r"^2 <= (\S+) and (?=\1 )", "", guard[1].rstrip("."))
+        condition = re.sub(r"^2 <= (\S+) and (?=\1 )", "", _readable(broken))
         return f"{condition} must hold: declare ranges inside that."
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def _readable(text: str) -> str:
+    return re.sub(r"L\['(\w+)'\]((?:\[[^\]]+\])*)\.size\(\)\[(\d+)\]", r"\1\2.shape[\3]", text)
 
 
 def _last_line(error: Exception) -> str:

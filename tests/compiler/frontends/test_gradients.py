@@ -34,3 +34,17 @@ def test_tracing_that_gives_up_leaves_no_transform_behind() -> None:
     with torch.no_grad(), pytest.warns(RuntimeWarning, match="is left to PyTorch"):
         torch.testing.assert_close(compiled(X), 3 * X**2)
     assert torch._C._functorch.get_dynamic_layer_stack_depth() == 0
+
+
+class ForwardJacobians(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.func.vmap(torch.func.jacfwd(lambda row: row**3 + row.sum()))(x)
+
+
+def test_nor_a_level_of_forward_mode() -> None:
+    torch._dynamo.reset()
+    rows = torch.randn(4, 2)
+    compiled = torch.compile(ForwardJacobians(), backend=tp.TorchCompileBackend(executor="reference", min_block_size=1))
+    with torch.no_grad(), pytest.warns(RuntimeWarning, match="is left to PyTorch"):
+        torch.testing.assert_close(compiled(rows), ForwardJacobians()(rows))
+    torch.testing.assert_close(torch.func.jvp(torch.sin, (X,), (X,))[1], X.cos() * X)

@@ -229,3 +229,35 @@ def test_windows_of_images_of_any_size() -> None:
     for shape in ((5, 7), (8, 8), (9, 9)):
         x = torch.randn(shape)
         torch.testing.assert_close(compiled(x), function(x))
+
+
+def test_more_sizes_are_tried_than_a_few_where_a_condition_often_does_not_hold() -> None:
+    def function(x):
+        return (x * 2 if (x.shape[0] + 2 * x.shape[1]) % 4 == 3 else x + x).relu()
+
+    def same(x):
+        if (x.shape[0] + 2 * x.shape[1]) % 4 == 3:
+            return (x * 2).relu()
+        return (x * 2).relu()
+
+    spec = tp.Input(min_shape=(2, 2), opt_shape=(4, 4), max_shape=(18, 18))
+    compiled = tp.compile(Calls(same), [spec], min_block_size=1, executor="reference")
+    for shape in ((2, 2), (3, 4), (18, 18)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(compiled(x), same(x))
+    with pytest.raises(tp.UserError, match=r"not so for .*: the model calls"):
+        tp.trace(Calls(function), [spec])
+
+
+def test_it_is_said_that_there_was_no_time_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trt_passes.compiler.frontends.size_guards._TRIAL_SECONDS", 0)
+    monkeypatch.setattr("trt_passes.compiler.frontends.size_guards._TRIALS", 3)
+    spec = tp.Input(min_shape=(2, 2), opt_shape=(4, 4), max_shape=(5, 5))
+
+    def same(x):
+        if (x.shape[0] + 2 * x.shape[1]) % 4 == 3:
+            return x * 2
+        return x * 2
+
+    with pytest.raises(tp.UserError, match=r"not so for .*, and after 3 other sizes there was no time to try these"):
+        tp.trace(Calls(same), [spec])

@@ -458,3 +458,47 @@ def test_nested_tensors_are_left_to_pytorch(dynamic: bool | None) -> None:
             found = [compiled(item).values() for item in rows]
         torch.testing.assert_close(found, [model(item.values()) for item in rows])
     assert not any(graph.builds for graph in ours.graphs)
+
+
+class OfSizes(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(x)
+
+
+UNPROVED = {
+    "last half": (lambda x: x[:, -(x.shape[1] // 2) :] * 2, 4),
+    "between": (lambda x: x[:, : 1 + x.shape[1] // 2] + 1, 4),
+    "two thirds": (lambda x: x[:, : x.shape[1] // 3 * 2 + 1] * 2, 7),
+}
+
+
+@pytest.mark.parametrize("name", UNPROVED)
+@torch.no_grad()
+def test_conditions_that_hold_for_all_declared_sizes_are_none(name: str) -> None:
+    function, low = UNPROVED[name]
+    model, spec = OfSizes(function), tp.Input(min_shape=(2, low), opt_shape=(2, 7), max_shape=(2, 12))
+    compiled = tp.compile(model, [spec], ir="torch_compile", **OPTIONS)
+    for size in (7, low, 12):
+        x = torch.randn(2, size)
+        torch.testing.assert_close(compiled(x), model(x))
+    assert [graph.builds for graph in compiled.graphs] == [1]
+
+
+def test_the_condition_that_does_not_hold_is_told() -> None:
+    model = OfSizes(lambda x: x[:, 1 + x.shape[1] // 3 :] * 2 if x.shape[1] // 2 != 5 else x)
+    spec = tp.Input(min_shape=(2, 4), opt_shape=(2, 7), max_shape=(2, 12))
+    with pytest.raises(tp.UserError, match=r"declare: \(?x\.shape\[1\] // 2\)? != 5 must hold: declare ranges inside"):
+        tp.compile(model, [spec], ir="torch_compile", **OPTIONS)
+
+
+@torch.no_grad()
+def test_what_an_operator_can_take_at_all_is_no_range() -> None:
+    model, chosen = OfSizes(lambda x: x.quantile(0.5, dim=0)), backend()
+    compiled = torch.compile(model, backend=chosen, dynamic=True)
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(compiled(x), model(x))
+    assert chosen.graphs[0].report.program.inputs[0].max_shape[0] == 16, "quantile takes 2 ** 24"
