@@ -24,6 +24,8 @@ import trt_passes as tp
 import trt_passes.torch_tensorrt as torch_tensorrt
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from trt_passes.compiler.ir.operators import DEQUANTIZE, QUANTIZE
+from trt_passes.passes.decompose.quantized_blocks import fake_nvfp4
 
 from tests.compiler.frontends.torchscript.programs import Attributes, Kept, Rounds, ShortLayers, Texts
 from tests.compiler.frontends.torchscript.test_blocks import PROGRAMS
@@ -188,6 +190,33 @@ def test_torchscript(tmp_path: Path, name: str) -> None:
         expected = original(*copy.deepcopy(inputs))
         first, second = pytree.tree_leaves(result), pytree.tree_leaves(expected)
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
+
+
+class FourBits(nn.Module):
+    """Products with weights in whole numbers of four bits and in NVFP4: [..., 256] -> [..., 256]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = torch.randn(256, 256) / 16
+        scale = weight.view(256, 2, 128).abs().amax(2) / 7
+        self.register_buffer("data", QUANTIZE(weight, scale, None, -8, 7, torch.int8))
+        self.register_buffer("scale", scale)
+        self.register_buffer("other", torch.randn(256, 256).half() / 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(nn.functional.linear(x, DEQUANTIZE(self.data, self.scale, None, x.dtype)))
+        return nn.functional.linear(x, fake_nvfp4(self.other, 16, self.other.abs().amax()))
+
+
+@pytest.mark.parametrize("wanted", ["small", pytest.param("fast", marks=pytest.mark.long)])
+def test_weights_in_four_bits(tmp_path: Path, wanted: str) -> None:
+    torch.manual_seed(0)
+    model, x = FourBits(), torch.randn(3, 256).half()
+    compiled = tp.compile(model, [x], min_block_size=1, quantised_weights=wanted)
+    assert [row.op for row in compiled.report.ledger].count("trt_passes.dequantize_packed") == 2
+    tp.save(compiled, tmp_path / "four.ts")
+    (found,) = run_file(tmp_path / "four.ts", (x,), tmp_path)
+    torch.testing.assert_close(found, compiled(x), rtol=1e-2, atol=1e-2)
 
 
 class Counted(nn.Module):
