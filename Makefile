@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test long check docs site operators halves fuzz fuzz-files cpp real clean
+.PHONY: demo test long check docs site operators halves fuzz fuzz-files cpp real torchscript clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -55,6 +55,12 @@ operators: $(VENV)/.installed
 # The same samples in float16 and bfloat16, with huge and tiny numbers, beside PyTorch in the same types: 15 minutes.
 halves: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.half_precision --processes 2
+
+# The architectures of benchmarks/ and images models of timm and torchvision, where these are installed, scripted and
+# traced: their rows are in benchmarks/torchscript_models.json. Hours, or name some: make torchscript MODELS="GPT-2 ViT".
+torchscript: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/torchscript_models.py $(if $(MODELS),$(MODELS) --keep)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.random_programs.scripted --count 200 --seconds 1800 --elsewhere
 
 # Files that were tampered with, for everything that reads files: none may run code or end in a traceback; 3 minutes.
 fuzz-files: $(VENV)/.installed

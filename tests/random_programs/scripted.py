@@ -1,6 +1,6 @@
 """Random TorchScript programs, with what only TorchScript has: against the original, over calls that keep state.
 
-    python -m tests.random_programs.scripted [--first 0] [--count 50] [--seconds 600] [--show NUMBER]
+    python -m tests.random_programs.scripted [--first 0] [--count 50] [--seconds 600] [--elsewhere] [--show NUMBER]
 
 Every program follows from its number: branches and loops on sizes, numbers, texts and tensors, lists, dictionaries,
 tuples, Optional, enumerations, writes in place, returns, attributes that change, modules with state and several
@@ -24,6 +24,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from trt_passes.compiler.frontends.torchscript.observed import LOST
 from trt_passes.compiler.manager import compile_program
 from trt_passes.compiler.settings import Settings
 
+from tests.random_programs.elsewhere import Elsewhere
 from tests.random_programs.scripted_lines import CONDITIONS, EXPRESSIONS, HEAD, LOOPS, RESULTS, SIMPLE, START, TENSORS
 
 SIZES = (3, 1, 6, 2, 3, 9)
@@ -151,8 +153,8 @@ def scripted(number: int) -> Any:
 
 
 @torch.no_grad()
-def problem(number: int) -> str | None:
-    """What is wrong with what becomes of a program; None if nothing is."""
+def problem(number: int, elsewhere: Elsewhere | None = None) -> str | None:
+    """What is wrong with what becomes of a program, in another process too where there is one; None if nothing is."""
     try:
         script = scripted(number)
     except RuntimeError as error:
@@ -187,6 +189,39 @@ def problem(number: int) -> str | None:
             found = _difference(number, tried, copy.deepcopy(original), SIZES[:-1] if whole else SIZES)
             if found is not None:
                 return f"{kind}: {found}"
+        if elsewhere is not None:
+            found = _difference_elsewhere(number, result, copy.deepcopy(original), elsewhere, whole)
+            if found is not None:
+                return f"{way}, in another process: {found}"
+    return None
+
+
+def _difference_elsewhere(number: int, script: Any, original: Any, elsewhere: Elsewhere, whole: bool) -> str | None:
+    """The same of a file that another process opens."""
+    generator = torch.Generator().manual_seed(1)
+    sizes = SIZES[:-1] if whole else SIZES
+    calls = [
+        (arguments(number, rows, generator), place % 3 == 2 and hasattr(original, "update"))
+        for place, rows in enumerate(sizes)
+    ]
+    found = elsewhere.results(script, copy.deepcopy(calls))
+    for place, ((given, change), ours) in enumerate(zip(calls, found, strict=True)):
+        theirs = _called(original, given, change)
+        if isinstance(theirs, str) and any(lost in theirs for lost in LOST):
+            return None
+        if isinstance(theirs, str) or isinstance(ours, str):
+            if type(ours) is not type(theirs):
+                return f"call {place}: {ours!r:.300}, not {theirs!r:.300}"
+            continue
+        leaves = [getattr(leaf, "name", leaf) for leaf in pytree.tree_leaves(theirs)]
+        try:
+            for a, b in zip(ours, leaves, strict=True):
+                if b is None or isinstance(b, str):
+                    assert a == b, f"{a!r}, not {b!r}"
+                else:
+                    torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3, equal_nan=True)
+        except (AssertionError, ValueError) as error:
+            return f"call {place}: {' '.join(str(error).split())[:300]}"
     return None
 
 
@@ -242,24 +277,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--elsewhere", action="store_true", help="open saved files in another process, too")
     parser.add_argument("--show", type=int, help="print the program of a number")
     options = parser.parse_args(arguments)
     if options.show is not None:
         print(source(options.show))
         return 0
     until, failures, tried = time.monotonic() + options.seconds, 0, 0
-    for number in range(options.first, options.first + options.count):
-        if time.monotonic() > until:
-            break
-        tried += 1
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = problem(number)
-        if found is not None:
-            failures += 1
-            print(f"{number}: {found}", flush=True)
-        if tried % 20 == 0:
-            print(f"{tried} programs, {failures} failures so far", file=sys.stderr, flush=True)
+    with Elsewhere() if options.elsewhere else nullcontext() as elsewhere:
+        for number in range(options.first, options.first + options.count):
+            if time.monotonic() > until:
+                break
+            tried += 1
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = problem(number, elsewhere)
+            if found is not None:
+                failures += 1
+                print(f"{number}: {found}", flush=True)
+            if tried % 20 == 0:
+                print(f"{tried} programs, {failures} failures so far", file=sys.stderr, flush=True)
     print(f"{tried} programs, {failures} failures")
     return 1 if failures else 0
 
