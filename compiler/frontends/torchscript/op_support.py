@@ -57,6 +57,8 @@ def _is_supported(graph: Graph, op: Op, registry: Registry) -> bool:
     problem = graph.own_fault(op)
     if problem is not None and not writes and not any(map(graph.is_written, (*op.inputs, *op.outputs))):
         return False
+    if op.kind in _READ_OUT and not _is_size(graph, op.inputs[0]):
+        return False
     if op.schema is None or not op.kind.startswith("aten::"):
         return True
     name = full_name(op)
@@ -66,7 +68,30 @@ def _is_supported(graph: Graph, op: Op, registry: Registry) -> bool:
 
 
 _STAY = frozenset({"prim::fork", "aten::wait", "prim::CallFunction", "prim::CallMethod"})
+_READ_OUT = frozenset({"aten::Int", "aten::Float", "aten::item", "aten::IntImplicit", "aten::FloatImplicit"})
+"""Operators that give a number of a tensor's, which PyTorch does."""
+
+_FACTORISED = (
+    *("svd", "inv", "det", "slogdet", "eig", "qr", "lu", "cholesky", "solve", "lstsq", "pinv", "matrix_exp"),
+    *("matrix_rank", "ldl", "householder"),
+)
+"""How names of operators of linear algebra begin that are made of others which TensorRT has not."""
+
 _NUMBERS = frozenset({"aten::Bool", "aten::Int", "aten::Float", "aten::item"})
+
+
+def _is_factored(name: str) -> bool:
+    short = name.removeprefix("linalg_")
+    known = ("inverse", "logdet", "slogdet", "pinverse", "cholesky_solve", "triangular_solve")
+    return name in known or (short.startswith(_FACTORISED) and (short != name or name in _FACTORISED))
+
+
+def _is_size(graph: Graph, name: str) -> bool:
+    """Whether a value is a number already, or a tensor that a trace made of sizes."""
+    op = graph.makers.get(name)
+    if graph.kind(name) != "TensorType" or (op is not None and op.kind in ("prim::NumToTensor", "prim::Constant")):
+        return True
+    return op is not None and op.kind.startswith("aten::") and all(_is_size(graph, given) for given in op.inputs)
 
 
 def _is_told_by_tensors(graph: Graph, name: str) -> bool:
@@ -89,6 +114,8 @@ def _has_converter(name: str, registry: Registry) -> bool:
         target = getattr(packet, overload or "default", None)
         if target is None:
             continue
-        if registry.get(target) is not None or is_decomposed(target) or target._can_decompose():
+        if registry.get(target) is not None:
+            return True
+        if not _is_factored(packet_name) and (is_decomposed(target) or target._can_decompose()):
             return True
     return False

@@ -264,11 +264,36 @@ class Forks(nn.Module):
         return torch.jit.wait(torch.jit.fork(torch.relu, x))
 
 
+def factored(x: Tensor) -> Tensor:
+    return torch.linalg.svd(x)[1]
+
+
+@torch.jit.script
+def read_out(x: Tensor) -> Tensor:
+    return x * float(x.sum().item())
+
+
+def normed(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x.reshape(x.size(0), -1), dim=1)
+
+
+class Holds(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
 def test_support_by_name() -> None:
     kinds = {Net: True, InPlace: True, Turns: True, Prints: False, Coder: False, Grows: False, Forks: True}
     for kind, supported in kinds.items():
         assert tp.check_method_op_support(torch.jit.script(kind().eval())) is supported, kind
     assert tp.check_method_op_support(torch.jit.script(Net().eval()), "both")
+    for function, supported in ((factored, False), (read_out, False), (normed, True)):
+        traced = torch.jit.trace_module(Holds(function), {"forward": torch.rand(4, 4)})
+        assert tp.check_method_op_support(traced) is supported, function
     with pytest.raises(tp.UserError, match="has no method 'other'"):
         tp.check_method_op_support(torch.jit.script(Net().eval()), "other")
     with pytest.raises(tp.UserError, match="takes a TorchScript module, and was given a Net"):
