@@ -25,7 +25,7 @@ _LOG = logging.getLogger("trt_passes")
 _TRIALS = 64
 """Sizes to try a graph at, where a condition does not hold for them."""
 
-_TRIAL_SECONDS = 20.0
+_TRIAL_SECONDS = 8.0
 """How long more of them may be tried than those."""
 
 _TRIED = 1024
