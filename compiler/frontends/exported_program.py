@@ -51,6 +51,7 @@ from .keyword_signature import named_keywords
 from .memory_reads import MemoryReads, require_what_is_asked
 from .module_view import interpreted, is_better_interpreted, is_torchscript, method_module
 from .plain_state import with_plain_state
+from .pooled_rows import PooledRows
 from .quantisers import exported_quantisers, unpack_quantised
 from .quiet import quiet_rejection
 from .rejections import first_line, is_unknown_result, own_failure, rejection
@@ -422,6 +423,7 @@ def _exported(
             torch.no_grad(),
             transforms_ended(),
             WholeRecurrentLayers(),
+            PooledRows(),
             rebound,
             contiguous,
             gradients,
