@@ -13,6 +13,7 @@ from torch import nn
 from .compressed_tensors import CompressedLayer, decompress, is_compressed, plain_parameters
 from .other_forward import other_forward
 from .reference_quantising import FloatsOnGrids, quantises_by_reference
+from .transformers_fp8 import Float8Layer, is_float8_layer
 
 
 @contextmanager
@@ -36,6 +37,8 @@ def exported_quantisers(model: nn.Module) -> Iterator[None]:
             stack.enter_context(other_forward(module, CompressedLayer(module)))
         if quantises_by_reference(modules):
             stack.enter_context(FloatsOnGrids())
+        for module in filter(is_float8_layer, modules):
+            stack.enter_context(other_forward(module, Float8Layer(module)))
         for module in modules:
             if _only_quantises(module):
                 stack.enter_context(other_forward(module, _Quantised(module)))

@@ -24,7 +24,7 @@ from ...compiler.tensorrt.targets import lacking
 from .joined_products import constant_nodes
 from .known_values import KnownValues
 from .quantised_operands import CONVOLUTIONS, MATRIX_PRODUCTS, MOVES, PRODUCTS, Operand, operands_of, quantised
-from .settled_steps import quantised_in_floats
+from .settled_steps import quantised_in_floats, spread_scale
 from .stored_weights import SMALLEST, full_of
 from .values import node_of, tensor_of, value_of
 
@@ -290,9 +290,17 @@ class QuantisedProducts:
                 data = insert_call(graph, QUANTIZE, quantize.args, like=quantize)
                 new = insert_call(graph, DEQUANTIZE, (data, *old.args[1:]), like=old)
             else:
-                one = full_of(graph, 1.0, old)
-                new = insert_call(graph, DEQUANTIZE, (quantize, one, None, torch.float32), like=old)
-                new = insert_call(graph, aten.mul.Tensor, (new, old.args[1]), like=old)
+                one, data = full_of(graph, 1.0, old), quantize
+                spread = spread_scale(quantize, quantize.args[1], quantize)
+                if spread is not quantize.args[1]:
+                    # TensorRT divides by no scales of blocks that are computed.
+                    wide = insert_call(
+                        graph, aten._to_copy.default, quantize.args[:1], {"dtype": torch.float32}, like=old
+                    )
+                    scaled = insert_call(graph, aten.div.Tensor, (wide, spread), like=old)
+                    data = insert_call(graph, QUANTIZE, (scaled, one, *quantize.args[2:]), like=quantize)
+                new = insert_call(graph, DEQUANTIZE, (data, one, None, torch.float32), like=old)
+                new = insert_call(graph, aten.mul.Tensor, (new, spread_scale(old, old.args[1], old)), like=old)
                 new = insert_call(graph, aten._to_copy.default, (new,), {"dtype": old.args[3]}, like=old)
         node.replace_input_with(old, new)
         if operand.dtype == torch.int8:

@@ -171,11 +171,11 @@ def _quantize_in_floats(node: Node) -> None:
     """Round and clamp in float32; what dequantises reads that, and whatever else the whole numbers."""
     x, scale, zero_point, low, high, dtype = _arguments(node)
     with node.graph.inserting_before(node):
-        inverse = _call(node, aten.reciprocal.default, _wide(node, _spread(node, scale, x)))
+        inverse = _call(node, aten.reciprocal.default, _wide(node, spread_scale(node, scale, x)))
         result = _call(node, aten.mul.Tensor, _wide(node, x), inverse)
         result = _call(node, aten.round.default, result)
         if zero_point is not None:
-            result = _call(node, aten.add.Tensor, result, _wide(node, _spread(node, zero_point, x)))
+            result = _call(node, aten.add.Tensor, result, _wide(node, spread_scale(node, zero_point, x)))
         result = _call(node, aten.clamp.default, result, low, high)
         whole = insert_call(node.graph, aten._to_copy.default, (result,), {"dtype": dtype}, like=node)
     for user in list(node.users):
@@ -190,8 +190,8 @@ def _dequantize_in_floats(node: Node) -> None:
     with node.graph.inserting_before(node):
         result = _wide(node, data)
         if zero_point is not None:
-            result = _call(node, aten.sub.Tensor, result, _wide(node, _spread(node, zero_point, data)))
-        result = _call(node, aten.mul.Tensor, result, _wide(node, _spread(node, scale, data)))
+            result = _call(node, aten.sub.Tensor, result, _wide(node, spread_scale(node, zero_point, data)))
+        result = _call(node, aten.mul.Tensor, result, _wide(node, spread_scale(node, scale, data)))
         if dtype != torch.float32:
             result = insert_call(node.graph, aten._to_copy.default, (result,), {"dtype": dtype}, like=node)
     annotate_node(result, floats=annotations_of(node).get("floats"))
@@ -199,15 +199,29 @@ def _dequantize_in_floats(node: Node) -> None:
     node.graph.erase_node(node)
 
 
-def _spread(node: Node, scale: Any, data: Any) -> Any:
+def spread_scale(node: Node, scale: Any, data: Any) -> Any:
     """A scale, or zero point, in a shape that broadcasts with the data: blocks are repeated."""
     steps, whole, scale = value_of(scale), value_of(data), node_of(scale)
     if steps.dim() == 0:
         return scale
     for dim, (blocks, size) in enumerate(zip(steps.shape, whole.shape, strict=True)):
         if isinstance(blocks, int) and isinstance(size, int) and blocks not in (1, size):
-            scale = _call(node, aten.repeat_interleave.self_int, scale, size // blocks, dim)
+            scale = _repeated(node, scale, size // blocks, dim)
     return scale
+
+
+def _repeated(node: Node, scale: Node, times: int, dim: int) -> Node:
+    """Each slice of a dimension several times, one after the other."""
+    shape = value_of(scale).shape
+    sizes: list[Any] = [
+        size if isinstance(size, int) else _call(node, aten.sym_size.int, scale, index)
+        for index, size in enumerate(shape)
+    ]
+    sizes[dim] = int(shape[dim]) * times
+    wide: list[int] = [-1] * (len(shape) + 1)
+    wide[dim + 1] = times
+    parts = _call(node, aten.expand.default, _call(node, aten.unsqueeze.default, scale, dim + 1), wide)
+    return _call(node, aten.view.default, _call(node, aten.clone.default, parts), sizes)
 
 
 def _arguments(node: Node) -> Any:
