@@ -185,12 +185,13 @@ def problem(number: int, elsewhere: Elsewhere | None = None) -> str | None:
         except Exception as error:
             return f"{way}: {type(error).__name__}: {error}"
         whole = not hasattr(result.report, "whole")
+        fresh = copy.deepcopy(result) if elsewhere is not None else None
         for kind, tried in ((way, result), (f"{way}, saved and loaded", _reloaded(result))):
             found = _difference(number, tried, copy.deepcopy(original), SIZES[:-1] if whole else SIZES)
             if found is not None:
                 return f"{kind}: {found}"
         if elsewhere is not None:
-            found = _difference_elsewhere(number, result, copy.deepcopy(original), elsewhere, whole)
+            found = _difference_elsewhere(number, fresh, copy.deepcopy(original), elsewhere, whole)
             if found is not None:
                 return f"{way}, in another process: {found}"
     return None
