@@ -16,7 +16,7 @@ from ...runtime.saving.output_formats import check_can_be_saved
 from .code import Origin, Place, callee_graph, class_name, function_graph
 from .nodes import all_nodes, graphs_of
 from .twin import attribute_of, attributes
-from .written_memory import assigned_own, is_own, written_values
+from .written_memory import assigned_own, is_own, writes_to_quiet_views, written_values
 
 _MANY = 10_000
 _NOTHING = object()
@@ -111,7 +111,8 @@ def inlined(copy: Any, excluded: Collection[str] = (), method: str = "forward") 
     _fix_attributes(result, root)
     native: Any = torch._C
     native._jit_pass_constant_propagation_immutable_types(graph)
-    torch._C._jit_pass_remove_mutation(graph)
+    if not writes_to_quiet_views(graph):  # which PyTorch takes for new
+        torch._C._jit_pass_remove_mutation(graph)
     torch._C._jit_pass_dce(graph)
     return result
 

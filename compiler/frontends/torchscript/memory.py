@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from .code import Code, Op
 from .inlined import Inlined, module_of_value
 from .twin import attribute_of
+from .written_memory import QUIET_VIEWS
 
 _PLAIN = frozenset({"IntType", "FloatType", "BoolType", "StringType", "NoneType", "NumberType", "ComplexType"}) | {
     *("DeviceObjType", "StreamObjType", "EnumType", "FunctionType", "GeneratorType", "QuantizerType", "LayoutType")
@@ -36,15 +37,6 @@ _RESHAPING = frozenset(
     )
 )
 """Operators that do change it."""
-
-_QUIET_VIEWS = frozenset(
-    f"aten::{name}"
-    for name in (
-        *("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "type_as", "broadcast_tensors"),
-        *("meshgrid", "einsum", "as_tensor", "atleast_1d", "atleast_2d", "atleast_3d", "index", "chain_matmul"),
-    )
-)
-"""Operators that may give what they were given, or a view of it, though their schemas do not say so."""
 
 _OPAQUE = ("prim::CallMethod", "prim::CallFunction", "prim::fork", "prim::rpc_async", "prim::PythonOp")
 _OWN = ("aten::", "prim::", "quantized::", "trt_passes::")
@@ -401,7 +393,7 @@ def _is_generic(type: Any) -> bool:
 
 def _may_be_view(kind: str) -> bool:
     """Whether an operator may give what it was given, though its schema does not say so."""
-    return kind in _QUIET_VIEWS
+    return kind in QUIET_VIEWS
 
 
 def _with_inner(op: Op) -> Iterator[Op]:

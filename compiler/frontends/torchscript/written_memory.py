@@ -8,6 +8,29 @@ import torch
 
 from .nodes import all_nodes, graphs_of
 
+QUIET_VIEWS = frozenset(
+    f"aten::{name}"
+    for name in (
+        *("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "type_as", "broadcast_tensors"),
+        *("meshgrid", "einsum", "as_tensor", "atleast_1d", "atleast_2d", "atleast_3d", "index", "chain_matmul"),
+    )
+)
+"""Operators that may give what they were given, or a view of it, though their schemas do not say so."""
+
+
+def writes_to_quiet_views(graph: Any) -> bool:
+    """Whether a graph may write to what such an operator gave, itself or through views."""
+    return any(_is_quiet(value) for node in all_nodes(graph) for value in written_values(node))
+
+
+def _is_quiet(value: Any) -> bool:
+    node = value.node()
+    if node.kind() in QUIET_VIEWS:
+        return True
+    schema = schema_of(node)
+    is_view = schema is not None and len(schema.returns) == 1 and schema.returns[0].alias_info is not None
+    return is_view and _is_quiet(next(node.inputs()))
+
 
 def written_in_place(script: Any) -> set[tuple[str, str]]:
     """Classes, and the attributes of them whose tensors some method writes to in place, as `self.mean.mul_(0.5)`."""

@@ -266,3 +266,22 @@ def test_what_a_round_writes_to(model: nn.Module, written: bool) -> None:
     graph = Graph(inlined(torch.jit.script(model.eval()), frozenset(), "forward"))
     (mean,) = [op for op in graph.code.every_op() if op.kind == "aten::mean"]
     assert graph.is_written(mean.inputs[0]) is written
+
+
+class Untouched(nn.Module):
+    """What dropout gives in evaluation is what it was given, and then written to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.calls = nn.Linear(4, 4), 0
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        self.calls += 1
+        y = nn.functional.dropout(x, 0.5, False)
+        z = self.layer(x)
+        y.add_(1.0)
+        return z, torch.relu(x), y * self.calls
+
+
+def test_what_is_given_back_and_written_to() -> None:
+    assert "aten.linear" not in check(Untouched(), X)
