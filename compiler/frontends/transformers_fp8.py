@@ -24,13 +24,15 @@ def is_float8_layer(module: nn.Module) -> bool:
     """Whether a module is such a layer with a weight in float8_e4m3fn, and quantises its inputs when it is called."""
     kinds = {kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("transformers.integrations.")}
     weight: Any = getattr(module, "weight", None)
-    if weight is None or weight.dtype != torch.float8_e4m3fn or weight.dim() != 2:
+    if not kinds & {_FBGEMM, _BLOCKS} or not isinstance(weight, torch.Tensor):
+        return False
+    if weight.dtype != torch.float8_e4m3fn or weight.dim() != 2:
         return False
     if _BLOCKS in kinds:
         # A power of two as scale is rounded in a way of its own.
         plain = getattr(module, "scale_fmt", "float") == "float"
         return plain and getattr(module, "activation_scheme", None) == "dynamic" and _divides(module)
-    return _FBGEMM in kinds
+    return True
 
 
 def _divides(module: Any) -> bool:
@@ -51,7 +53,7 @@ class Float8Layer:
         scale = module.weight_scale_inv if in_blocks else module.weight_scale.reshape(-1, 1)
         largest = input.float()
         if in_blocks:
-            largest = largest.unflatten(-1, (-1, module.block_size[1])).abs().amax(-1)
+            largest = largest.reshape(*input.shape[:-1], -1, module.block_size[1]).abs().amax(-1)
         else:
             largest = largest.abs().amax(-1, keepdim=True)
             limit = getattr(module, "input_scale_ub", None)
