@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from ...compiler.ir.call import Call
 from ...compiler.ir.dtypes import HALVES
-from ...compiler.ir.symbols import Dim
+from ...compiler.ir.symbols import Dim, at_least
 from ...compiler.tensorrt import arithmetic as ar
 from ...compiler.tensorrt import shapes
 from ...compiler.tensorrt.in_float32 import in_float32
@@ -26,6 +26,9 @@ aten = torch.ops.aten
 FAMILY = Family("linear")
 Product = Callable[["ConverterContext", Call], Tensor]
 
+
+_FEW = 8
+"""Terms or columns of products whose number of rows varies, up to which one row is not computed alone."""
 
 VOCABULARY = 4096
 """Columns from which on a product of halves gets more of them, up to a multiple of 64, if they are no multiple of 8.
@@ -45,7 +48,8 @@ def product(
 ) -> Tensor:
     """A matrix product of tensors of at least two dimensions, batch dimensions broadcast.
 
-    TensorRT-RTX adds up halves in half precision. Between casts to float32 and back, which it takes into its kernel
+    Of one term they are multiplications, since TensorRT-RTX adds up such products wrongly in a kernel with a sum after
+    it. It adds up halves in half precision. Between casts to float32 and back, which it takes into its kernel
     for halves, it adds up in float32, as PyTorch does.
 
     Args:
@@ -58,34 +62,58 @@ def product(
     rank = max(left.rank, right.rank)
     left, right = shapes.with_rank(ctx, left, rank), shapes.with_rank(ctx, right, rank)
     batch = shapes.broadcast(left.shape[:-2], right.shape[:-2])
+    rows = left.shape[-1] if transposed[0] else left.shape[-2]
+    columns = right.shape[-2] if transposed[1] else right.shape[-1]
+    if left.shape[-2 if transposed[0] else -1] == 1:
+        column = shapes.reshape(ctx, left, (*left.shape[:-2], rows, 1), "column")
+        row = shapes.reshape(ctx, right, (*right.shape[:-2], 1, columns), "row")
+        return ar.elementwise(ctx, "PROD", column, row, role)
     widened = exact_sums and ctx.use_fp32_acc and left.dtype == torch.float16
     if widened:
         left, right = _in_float32(ctx, left, batch), _in_float32(ctx, right, batch)
-    rows = left.shape[-1] if transposed[0] else left.shape[-2]
-    columns = right.shape[-2] if transposed[1] else right.shape[-1]
-    doubled = rows == 1 and _is_batch(batch) and not _is_weight(ctx, right)
-    if doubled:
-        axis = -1 if transposed[0] else -2
-        twice = [2 if dim == left.rank + axis else size for dim, size in enumerate(left.shape)]
-        left = shapes.expand(ctx, left, twice, "twice")
+    computed = _computed_rows(ctx, batch, rows, columns, left.shape[-2 if transposed[0] else -1])
+    more = computed != rows and not _is_weight(ctx, right)
+    if more:
+        left = _with_rows(ctx, left, -1 if transposed[0] else -2, computed)
     operations = ctx.trt.MatrixOperation
     kinds = [operations.TRANSPOSE if flag else operations.NONE for flag in transposed]
     layer = ctx.network.add_matrix_multiply(left.trt, kinds[0], right.trt, kinds[1])
     own = "sums" if widened else role
-    if doubled:
-        result = shapes.slice_axis(ctx, ctx.emit(layer, (*batch, 2, columns), "rows"), -2, 0, 1, role=own)
+    if more:
+        result = shapes.slice_axis(ctx, ctx.emit(layer, (*batch, computed, columns), "rows"), -2, 0, rows, role=own)
     else:
         result = ctx.emit(layer, (*batch, rows, columns), own)
     return ar.cast(ctx, result, torch.float16, role) if widened else result
 
 
-def _is_batch(sizes: Sequence[Dim]) -> bool:
-    """Whether products are a batch of one dimension, beside those of size 1.
+def _computed_rows(ctx: ConverterContext, batch: Sequence[Dim], rows: Dim, columns: Dim, terms: Dim) -> Dim:
+    """How many rows of a product are computed: more than one, where that is a batch of products of one row.
 
-    Of each one row, as in attention of one query in three dimensions, TensorRT-RTX 1.6 computes arithmetic that follows
-    in the product's kernel, and does it wrongly on an H200, in all types: of 143 programs that end in
-    `bmm(row, matrix) * 2 + 1`, or alike, 37 were. Of two equal rows, the first is right, in as much time.
+    TensorRT-RTX 1.6 computes the arithmetic that follows such products in their kernel, and does it wrongly on an H200,
+    in all types: of 143 programs that end in `bmm(row, matrix) * 2 + 1`, or alike, 37 were. Of two equal rows, the
+    first is right, in as much time. Rows whose number varies were wrong for one row of 2 or 3 terms or columns.
     """
+    if not _is_batch(batch):
+        return rows
+    if rows == 1:
+        return 2
+    few = any(isinstance(size, int) and size <= _FEW for size in (columns, terms))
+    if few and not isinstance(rows, int) and not at_least(rows, 2, ctx.sizes.ranges):
+        return rows + 1
+    return rows
+
+
+def _with_rows(ctx: ConverterContext, x: Tensor, axis: int, rows: Dim) -> Tensor:
+    """Two equal rows for one; one of zeros after several."""
+    dim = x.rank + axis
+    if rows == 2:
+        return shapes.expand(ctx, x, [2 if index == dim else size for index, size in enumerate(x.shape)], "twice")
+    after = [1 if index == dim else 0 for index in range(x.rank)]
+    return shapes.pad(ctx, x, [0] * x.rank, after, role="more")
+
+
+def _is_batch(sizes: Sequence[Dim]) -> bool:
+    """Whether products are a batch of one dimension, beside those of size 1."""
     return sum(1 for size in sizes if size != 1) == 1
 
 

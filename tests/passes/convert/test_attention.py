@@ -149,6 +149,26 @@ def test_products_of_one_query_are_of_two_rows(dtype):
     )
 
 
+def test_rows_that_may_be_one_are_not_computed_alone_beside_few_keys():
+    query, key = torch.randn(3, 4, 24), torch.randn(3, 3, 24)
+    ranges = {"n": (1, 3, 4), "q": (1, 4, 6)}
+
+    def attend(q, k, v):
+        return torch.bmm((q @ k.mT).softmax(-1), v) * 2 + 1
+
+    check(attend, [query, key, key + 1], [{0: "n", 1: "q"}, {0: "n"}, {0: "n"}], ranges, build=True)
+    network = converted(attend, [query, key, key + 1], [{0: "n", 1: "q"}, {0: "n"}, {0: "n"}], ranges).built.network
+    names = [network.get_layer(index).name for index in range(network.num_layers)]
+    assert sum(name.rpartition(".")[2].startswith("more") for name in names) == 2, names
+
+
+def test_products_of_one_term_are_multiplications():
+    """Their sum is wrong on a GPU: `(row.mT @ row).sum(-1)`."""
+    row = torch.randn(3, 1, 24)
+    check(lambda x: ((x.mT @ x).sum(-1), x[0].t() @ x[1]), [row], build=True)
+    assert "MATRIX_MULTIPLY" not in converted(lambda x: (x.mT @ x).sum(-1), [row]).layers()
+
+
 @gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(("keys", "size"), [(3, 24), (16, 8), (24, 4), (40, 64)])
