@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from trt_passes.compiler.tensorrt import dtypes
-from trt_passes.passes.decompose.quantized_blocks import fake_mxfp8, fake_nvfp4
+from trt_passes.passes.decompose.quantized_blocks import fake_mx, fake_nvfp4
 
 F32 = torch.float32
 TORCHAO = "torchao is in the extra 'quantisation'"
@@ -43,7 +43,7 @@ def nvfp4(net: Any, x: torch.Tensor, second: float) -> torch.Tensor:
 
 def test_blocks_of_float8(net: Any) -> None:
     x = given()
-    torch.testing.assert_close(mxfp8(net, x), fake_mxfp8(x, 32), rtol=0, atol=0)
+    torch.testing.assert_close(mxfp8(net, x), fake_mx(x, 32, 8, 4), rtol=0, atol=0)
 
 
 def test_blocks_of_float8_are_those_of_torchao(net: Any) -> None:
