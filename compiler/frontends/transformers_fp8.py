@@ -23,8 +23,11 @@ _FBGEMM, _BLOCKS = "FbgemmFp8Linear", "FP8Linear"
 def is_float8_layer(module: nn.Module) -> bool:
     """Whether a module is such a layer with a weight in float8_e4m3fn, and quantises its inputs when it is called."""
     kinds = {kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("transformers.integrations.")}
+    # Other classes compute their weight when it is asked for.
+    if not kinds & {_FBGEMM, _BLOCKS}:
+        return False
     weight: Any = getattr(module, "weight", None)
-    if not kinds & {_FBGEMM, _BLOCKS} or not isinstance(weight, torch.Tensor):
+    if not isinstance(weight, torch.Tensor):
         return False
     if weight.dtype != torch.float8_e4m3fn or weight.dim() != 2:
         return False
