@@ -26,11 +26,7 @@ aten = torch.ops.aten
 FAMILY = Family("control_flow")
 
 _COPIES = frozenset({aten.clone.default, aten._to_copy.default, aten.alias.default})
-_DIVISIONS = frozenset(
-    overload
-    for packet in (aten.div, aten.floor_divide, aten.remainder, aten.fmod, aten.reciprocal)
-    for overload in (getattr(packet, name) for name in packet.overloads())
-)
+_DIVISIONS = frozenset({aten.div, aten.floor_divide, aten.remainder, aten.fmod, aten.reciprocal})
 
 
 # --- conditions ------------------------------------------------------------------------------------------------------
@@ -152,14 +148,16 @@ def map_elements(ctx: ConverterContext, call: Call) -> tuple[Tensor, ...]:
 
 def _is_arithmetic(branch: GraphModule) -> bool:
     """Whether a branch is of operators on elements, none of which fails for some of them, as integers divide by 0."""
-    calls = [node for node in branch.graph.nodes if node.op == "call_function" and node.users]
-    return all(
-        isinstance(node.target, torch._ops.OpOverload)
-        and (torch.Tag.pointwise in node.target.tags or node.target in _COPIES | _DIVISIONS)
-        and isinstance(node.meta["val"], torch.Tensor)
-        and (node.target not in _DIVISIONS or node.meta["val"].is_floating_point())
-        for node in calls
-    )
+    return all(_is_of_elements(node) for node in branch.graph.nodes if node.op == "call_function" and node.users)
+
+
+def _is_of_elements(node: Node) -> bool:
+    result, operator = node.meta.get("val"), node.target
+    if not isinstance(operator, torch._ops.OpOverload) or not isinstance(result, torch.Tensor):
+        return False
+    if operator.overloadpacket in _DIVISIONS:
+        return result.is_floating_point()
+    return torch.Tag.pointwise in operator.tags or operator in _COPIES
 
 
 # --- graphs ----------------------------------------------------------------------------------------------------------

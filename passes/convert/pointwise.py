@@ -222,8 +222,8 @@ _ROOTS: dict[float, Callable[[ConverterContext, Tensor], Tensor]] = {
 def atan2(ctx: ConverterContext, call: Call) -> Tensor:
     """The angle of the point (other, self), from -pi to pi."""
     y, x = _in_dtype(ctx, call, call.out.dtype)
-    infinite = [ar.unary(ctx, "ISINF", part, "infinite") for part in (y, x)]
-    diagonal = ar.elementwise(ctx, "AND", *infinite, "diagonal")
+    high, far = (ar.unary(ctx, "ISINF", part, "infinite") for part in (y, x))
+    diagonal = ar.elementwise(ctx, "AND", high, far, "diagonal")
     rise, run = (ar.where(ctx, diagonal, ar.unary(ctx, "SIGN", part, "sign"), part, "finite") for part in (y, x))
     angle = ar.unary(ctx, "ATAN", ar.elementwise(ctx, "DIV", rise, run, "slope"), "angle")
     # The angle of a negative number is pi or -pi, by the sign of a zero beside it.
