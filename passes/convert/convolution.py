@@ -128,7 +128,8 @@ def _plain(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, out: Se
         x, padding = shapes.pad(ctx, x, (0, 0, *padding), (0, 0, *padding), role="padded"), (0,) * spatial
     empty = ctx.trt.Weights(ctx.data_type(x.dtype))
     layer = ctx.network.add_convolution_nd(x.trt, int(weight.shape[0]), kernel, empty, empty)
-    _configure(ctx, call, layer, weight, spatial)
+    steps = (_per_axis(call, name, spatial, 1) for name in ("stride", "dilation"))
+    _configure(call, layer, weight, *steps)
     layer.padding_nd = padding
     _set_bias(ctx, call, layer, x.dtype)
     return ctx.emit(layer, out)
@@ -140,22 +141,20 @@ def _transposed(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, ou
     if any(step > 1 for step in dilation) and any(step > 1 for step in _per_axis(call, "stride", spatial, 1)):
         # TensorRT builds no deconvolution that is both strided and dilated.
         weight, dilation = _dilated(ctx, weight, dilation), (1,) * spatial
-    maps = int(weight.shape[1]) * call.value("groups")
     padding = _per_axis(call, "padding", spatial, 0)
     extra = _per_axis(call, "output_padding", spatial, 0)
     strides = _per_axis(call, "stride", spatial, 1)
     # Of one element, every stride makes the same.
     strides = tuple(1 if size == 1 else step for size, step in zip(x.shape[2:], strides, strict=True))
-    cut = any(
+    beyond = [max(more - pad, 0) for pad, more in zip(padding, extra, strict=True)]
+    if any(
         step > 1 and not at_least(size - more, step, ctx.sizes.ranges)
-        for size, more, step in zip(out[2:], _beyond(padding, extra), strides, strict=True)
-    )
-    if cut:
+        for size, more, step in zip(out[2:], beyond, strides, strict=True)
+    ):
         return _cut(ctx, call, x, weight, out, strides, dilation)
-    layer = _deconvolution(ctx, call, x, weight, maps, strides, dilation)
+    layer = _deconvolution(ctx, call, x, weight, strides, dilation)
     layer.pre_padding = padding
     layer.post_padding = tuple(max(pad - more, 0) for pad, more in zip(padding, extra, strict=True))
-    beyond = _beyond(padding, extra)
     if not any(beyond):
         _set_bias(ctx, call, layer, x.dtype)
         return ctx.emit(layer, out)
@@ -166,29 +165,17 @@ def _transposed(ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, ou
     bias = ctx.optional(bias_of(ctx, call.arg("bias")))
     if bias is None:
         return result
-    column = shapes.reshape(ctx, ar.cast(ctx, bias, x.dtype), (1, maps, *[1] * spatial), "bias")
+    column = shapes.reshape(ctx, ar.cast(ctx, bias, x.dtype), (1, out[1], *[1] * spatial), "bias")
     return ar.elementwise(ctx, "SUM", result, column, "biased")
 
 
-def _beyond(padding: Sequence[int], extra: Sequence[int]) -> list[int]:
-    """By how many elements the output padding of each axis is beyond the last window."""
-    return [max(more - pad, 0) for pad, more in zip(padding, extra, strict=True)]
-
-
 def _deconvolution(
-    ctx: ConverterContext,
-    call: Call,
-    x: Tensor,
-    weight: Tensor,
-    maps: int,
-    strides: Sequence[int],
-    dilation: Sequence[int],
+    ctx: ConverterContext, call: Call, x: Tensor, weight: Tensor, strides: Sequence[int], dilation: Sequence[int]
 ) -> Any:
+    maps, *kernel = (int(size) for size in weight.shape[1:])
     empty = ctx.trt.Weights(ctx.data_type(x.dtype))
-    layer = ctx.network.add_deconvolution_nd(x.trt, maps, tuple(int(size) for size in weight.shape[2:]), empty, empty)
-    layer.set_input(1, weight.trt)
-    layer.stride_nd, layer.dilation_nd = strides, dilation
-    layer.num_groups = call.value("groups")
+    layer = ctx.network.add_deconvolution_nd(x.trt, maps * call.value("groups"), tuple(kernel), empty, empty)
+    _configure(call, layer, weight, strides, dilation)
     return layer
 
 
@@ -218,8 +205,7 @@ def _cut(
         weight, dilation = _dilated(ctx, weight, dilation), (1,) * spatial
         after = [0, 0, *(length - window for length, window in zip(lengths, windows, strict=True))]
         weight = shapes.pad(ctx, weight, [0] * weight.rank, after, role="longer")
-    maps = int(weight.shape[1]) * call.value("groups")
-    layer = _deconvolution(ctx, call, x, weight, maps, strides, dilation)
+    layer = _deconvolution(ctx, call, x, weight, strides, dilation)
     _set_bias(ctx, call, layer, x.dtype)
     whole = [(size - 1) * step + length for size, step, length in zip(x.shape[2:], strides, lengths, strict=True)]
     result = ctx.emit(layer, (*out[:2], *whole), "whole")
@@ -242,10 +228,9 @@ def _dilated(ctx: ConverterContext, weight: Tensor, dilation: Sequence[int]) -> 
     return weight
 
 
-def _configure(ctx: ConverterContext, call: Call, layer: Any, weight: Tensor, spatial: int) -> None:
+def _configure(call: Call, layer: Any, weight: Tensor, strides: Sequence[int], dilation: Sequence[int]) -> None:
     layer.set_input(1, weight.trt)
-    layer.stride_nd = _per_axis(call, "stride", spatial, 1)
-    layer.dilation_nd = _per_axis(call, "dilation", spatial, 1)
+    layer.stride_nd, layer.dilation_nd = strides, dilation
     layer.num_groups = call.value("groups")
 
 

@@ -64,14 +64,15 @@ def product(
     batch = shapes.broadcast(left.shape[:-2], right.shape[:-2])
     rows = left.shape[-1] if transposed[0] else left.shape[-2]
     columns = right.shape[-2] if transposed[1] else right.shape[-1]
-    if left.shape[-2 if transposed[0] else -1] == 1:
+    terms = left.shape[-2] if transposed[0] else left.shape[-1]
+    if terms == 1:
         column = shapes.reshape(ctx, left, (*left.shape[:-2], rows, 1), "column")
         row = shapes.reshape(ctx, right, (*right.shape[:-2], 1, columns), "row")
         return ar.elementwise(ctx, "PROD", column, row, role)
     widened = exact_sums and ctx.use_fp32_acc and left.dtype == torch.float16
     if widened:
         left, right = _in_float32(ctx, left, batch), _in_float32(ctx, right, batch)
-    computed = _computed_rows(ctx, batch, rows, columns, left.shape[-2 if transposed[0] else -1])
+    computed = _computed_rows(ctx, batch, rows, columns, terms)
     more = computed != rows and not _is_weight(ctx, right)
     if more:
         left = _with_rows(ctx, left, -1 if transposed[0] else -2, computed)

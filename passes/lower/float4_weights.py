@@ -38,8 +38,8 @@ def store_float4(program: Program, known: KnownValues, weight: Node) -> bool:
     if found is None:
         return False
     numbers, scale, factor = found
-    data = _constant(program, known, name, pack_float4(numbers))
-    steps = _constant(program, known, f"{name}_scale", scale)
+    data = known.store(program, name, pack_float4(numbers))
+    steps = known.store(program, f"{name}_scale", scale)
     with weight.graph.inserting_before(weight):
         args = (data, steps, "fp4", factor, value_of(weight).dtype)
         new = insert_call(weight.graph, DEQUANTIZE_PACKED, args, like=weight)
@@ -96,9 +96,3 @@ def _scales(steps: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, float] |
     if bool(((narrow.float() * factor - steps).abs() <= epsilon * steps).all()):
         return narrow, factor
     return None
-
-
-def _constant(program: Program, known: KnownValues, name: str, values: torch.Tensor) -> Node:
-    constant = program.add_constant(name, values)
-    known.add(constant, values)
-    return constant

@@ -20,7 +20,7 @@ from ...compiler.tensorrt.product_times import LARGE, slower, usual_sizes
 from .joined_products import LEAST_WIDTH, columns_of, cut
 from .known_values import KnownValues
 from .quantised_operands import operands_of
-from .values import node_of, value_of
+from .values import value_of
 
 aten = torch.ops.aten
 
@@ -79,8 +79,8 @@ def _join(program: Program, known: KnownValues, group: Sequence[Node]) -> None:
         step.reshape(1, 1).expand(columns_of(node), 1) if step.numel() == 1 else step
         for step, node in zip(steps, group, strict=True)
     ]
-    stored = _constant(program, known, f"{first.name}_data", data.view(_value(known, right.args[0]).dtype))
-    scale = _constant(program, known, f"{first.name}_scale", torch.cat(columns).contiguous())
+    stored = known.store(program, f"{first.name}_data", data.view(_value(known, right.args[0]).dtype))
+    scale = known.store(program, f"{first.name}_scale", torch.cat(columns).contiguous())
     bias = None
     if values:
         dtype = value_of(first).dtype
@@ -88,7 +88,7 @@ def _join(program: Program, known: KnownValues, group: Sequence[Node]) -> None:
             torch.zeros(columns_of(node), dtype=dtype) if item is None else _value(known, item).cpu()
             for node, item in zip(group, biases, strict=True)
         ]
-        bias = _constant(program, known, f"{first.name}_bias", torch.cat(filled).to(data.device))
+        bias = known.store(program, f"{first.name}_bias", torch.cat(filled).to(data.device))
     with graph.inserting_before(first):
         weight = insert_call(graph, DEQUANTIZE, (stored, scale, None, right.args[3]), like=right)
         annotate_node(weight, stored=annotations_of(right).get("stored"))
@@ -105,9 +105,3 @@ def _value(known: KnownValues, node: object) -> torch.Tensor:
     value = known.of(node)
     assert value is not None, f"{node} is constant"
     return value
-
-
-def _constant(program: Program, known: KnownValues, name: str, values: torch.Tensor) -> Node:
-    constant = program.add_constant(name, values)
-    known.add(constant, values)
-    return node_of(constant)

@@ -58,10 +58,12 @@ class KnownValues:
         first = values.reshape(-1)[0]
         return float(first) if bool((values == first).all()) else None
 
-    def add(self, node: Node, values: torch.Tensor) -> None:
-        """Note the values of a new constant."""
+    def store(self, program: Program, name: str, values: torch.Tensor) -> Node:
+        """The node of a new constant of the program, whose values are known; see `Program.add_constant`."""
+        node = program.add_constant(name, values)
         self._known[node] = values
         self._constants |= {node}
+        return node
 
     def _computed(self, node: Node) -> torch.Tensor | None:
         expected = tensor_of(node)

@@ -69,8 +69,7 @@ def _correct(product: Node, offset: float, known: KnownValues, program: Program)
     values, result, graph = known.of(weight), value_of(product), product.graph
     assert values is not None
     sums = values.float().sum(1 if product.target is aten.linear.default else 0) * -offset
-    lacking = program.add_constant(f"{product.name}_correction", sums.to(result.dtype))
-    known.add(lacking, sums.to(result.dtype))
+    lacking = known.store(program, f"{product.name}_correction", sums.to(result.dtype))
     readers = list(product.users)
     with graph.inserting_after(product):
         corrected = insert_call(graph, aten.add.Tensor, (product, lacking), like=product)

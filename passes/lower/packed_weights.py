@@ -22,7 +22,7 @@ def unpack_weights(program: Program, known: KnownValues) -> None:
             continue
         values = known.of(node.args[0])
         assert values is not None, "weights in four bits are constants"
-        data = _constant(program, known, f"{node.name}_data", unpack_four_bits(values))
+        data = known.store(program, f"{node.name}_data", unpack_four_bits(values))
         with node.graph.inserting_before(node):
             new = insert_call(node.graph, DEQUANTIZE, (data, node.args[1], None, node.args[4]), like=node)
         node.replace_all_uses_with(new)
@@ -41,7 +41,7 @@ def pack_weights(program: Program, known: KnownValues) -> None:
             values = known.of(data)
             assert values is not None, "weights in four bits are constants"
             if data not in packed:
-                packed[data] = _constant(program, known, data.name.removeprefix("c_"), pack_four_bits(values))
+                packed[data] = known.store(program, data.name.removeprefix("c_"), pack_four_bits(values))
             if node.target is PACK_INT4:
                 node.args = (packed[data],)
             else:
@@ -54,7 +54,7 @@ def _replace(program: Program, known: KnownValues, node: Node, packed: Node) -> 
     assert steps is not None, "scales of weights are constants"
     exact = [half for half in _halves(dtype) if torch.equal(steps.to(half).float(), steps.float())]
     if exact and steps.dtype not in HALVES:
-        scale = _constant(program, known, scale.name.removeprefix("c_"), steps.to(exact[0]))
+        scale = known.store(program, scale.name.removeprefix("c_"), steps.to(exact[0]))
     with node.graph.inserting_before(node):
         new = insert_call(node.graph, DEQUANTIZE_PACKED, (packed, scale, "int4", 1.0, dtype), like=node)
     annotate_node(new, stored="int4")
@@ -65,9 +65,3 @@ def _replace(program: Program, known: KnownValues, node: Node, packed: Node) -> 
 def _halves(dtype: object) -> list[torch.dtype]:
     """Both half types, that of the weight first."""
     return sorted(HALVES, key=lambda half: (half is not dtype, str(half)))
-
-
-def _constant(program: Program, known: KnownValues, name: str, values: torch.Tensor) -> Node:
-    constant = program.add_constant(name, values)
-    known.add(constant, values)
-    return constant

@@ -20,7 +20,7 @@ from ...compiler.ir.program import Program
 from ...compiler.settings import Settings
 from ...compiler.tensorrt.product_times import GPU, LARGE, ProductTimes, faster_in_pytorch, usual_sizes
 from .known_values import KnownValues
-from .quantised_operands import Operand, operands_of, quantised
+from .quantised_operands import Operand, operands_of, quantised, rounded_to
 from .values import node_of, value_of
 
 aten = torch.ops.aten
@@ -99,7 +99,9 @@ class PytorchProducts:
     def _scaled(self, left: Node, products: Sequence[_Product]) -> None:
         weight = torch.cat([item.weight.view(torch.uint8) for item in products]).view(torch.float8_e4m3fn)
         # A product whose rows are scaled afterwards is one of float32, and becomes a half then.
-        afterwards = _rounded_to(products[0].node) if value_of(products[0].node).dtype == torch.float32 else None
+        afterwards = (
+            rounded_to(products[0].node, steps=6) if value_of(products[0].node).dtype == torch.float32 else None
+        )
         dtype = afterwards or self._type_for(left)
         columns, inner = weight.shape
         measured = _measured(left, columns, inner, "fp8 pytorch", ("fp8", "f16"))
@@ -187,27 +189,7 @@ class PytorchProducts:
         return next(iter(sorted(self._halves, key=str)), None)
 
     def _constant(self, name: str, values: torch.Tensor) -> Node:
-        constant = self._program.add_constant(name, values)
-        self._known.add(constant, values)
-        return constant
-
-
-def _rounded_to(node: Node) -> torch.dtype | None:
-    """The half type that a product becomes after it was scaled and a bias added; None if it stays in float32."""
-    for _ in range(_STEPS):
-        if len(node.users) != 1:
-            return None
-        node = next(iter(node.users))
-        if node.target is aten._to_copy.default:
-            dtype = value_of(node).dtype
-            return dtype if dtype in HALVES else None
-        if node.target not in _SCALINGS:
-            return None
-    return None
-
-
-_STEPS = 6
-_SCALINGS = frozenset({aten.mul.Tensor, aten.add.Tensor, aten.view.default, aten.reshape.default})
+        return self._known.store(self._program, name, values)
 
 
 def _has_no_kernels() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from .values import node_of, value_of
 
@@ -45,6 +46,8 @@ MOVES = frozenset(
 )
 """Operators that move the elements of one tensor, and compute nothing."""
 
+_SCALINGS = frozenset({aten.mul.Tensor, aten.add.Tensor, aten.view.default, aten.reshape.default})
+
 
 @dataclass(frozen=True)
 class Operand:
@@ -71,3 +74,24 @@ def quantised(node: Node) -> Operand | None:
         return None
     source = node_of(node.args[0])
     return Operand(node, source if source.target is QUANTIZE else None)
+
+
+def rounded_to(node: Node, steps: int, kept: Collection[torch.dtype] = ()) -> torch.dtype | None:
+    """The half type that a product becomes after it was scaled and a bias added; None if it becomes none.
+
+    Args:
+        node: the product.
+        steps: how many operators to look at.
+        kept: types that it may be cast to before.
+    """
+    for _ in range(steps):
+        if len(node.users) != 1:
+            return None
+        node = next(iter(node.users))
+        if node.target is aten._to_copy.default:
+            dtype = value_of(node).dtype
+            if dtype not in kept:
+                return dtype if dtype in HALVES else None
+        elif node.target not in _SCALINGS:
+            return None
+    return None

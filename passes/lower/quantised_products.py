@@ -277,8 +277,7 @@ class QuantisedProducts:
         values = self._known.of(operand.dequantize)
         if values is None:
             return
-        constant = self._program.add_constant(f"{operand.dequantize.name}_floats", values)
-        self._known.add(constant, values)
+        constant = self._known.store(self._program, f"{operand.dequantize.name}_floats", values)
         node.replace_input_with(operand.dequantize, constant)
 
     def _apart(self, node: Node, operand: Operand) -> None:

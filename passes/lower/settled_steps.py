@@ -65,8 +65,7 @@ class SettledSteps:
             self._replace(node, values)
 
     def _replace(self, node: Node, values: torch.Tensor) -> Node:
-        constant = self._program.add_constant(node.name, values.detach())
-        self._known.add(constant, values.detach())
+        constant = self._known.store(self._program, node.name, values.detach())
         node.replace_all_uses_with(constant)
         self._program.graph.erase_node(node)
         return constant
@@ -103,8 +102,7 @@ class SettledSteps:
                 annotate_node(self._replace(node, whole), floats=reason)
             return
         with node.graph.inserting_before(node):
-            constant = self._program.add_constant(f"{data.name}_centred", centred.to(torch.int8))
-        self._known.add(constant, centred.to(torch.int8))
+            constant = self._known.store(self._program, f"{data.name}_centred", centred.to(torch.int8))
         node.args = (constant, scale, None, dtype)
 
     # --- activations -----------------------------------------------------------------------------------------------

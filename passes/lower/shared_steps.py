@@ -40,9 +40,7 @@ def _stored(node: Node, values: torch.Tensor, program: Program, known: KnownValu
     scale = node.args[1]
     if isinstance(scale, Node) and known.is_stored(scale):
         return scale
-    constant = program.add_constant(f"{node.name}_scale", values)
-    known.add(constant, values)
-    return constant
+    return known.store(program, f"{node.name}_scale", values)
 
 
 def _key(values: torch.Tensor) -> Hashable:

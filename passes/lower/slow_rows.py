@@ -13,12 +13,11 @@ import torch
 from torch.fx import Node
 
 from ...compiler.ir.annotations import annotate_node
-from ...compiler.ir.dtypes import HALVES
 from ...compiler.ir.graph import insert_call
 from ...compiler.ir.operators import DEQUANTIZE, QUANTIZE
 from ...compiler.ir.program import Program
 from .known_values import KnownValues
-from .quantised_operands import Operand, operands_of, quantised
+from .quantised_operands import Operand, operands_of, quantised, rounded_to
 from .settled_steps import quantised_in_floats
 from .stored_weights import full_of
 from .unscaled_products import keep_in_float32
@@ -29,8 +28,6 @@ aten = torch.ops.aten
 _PRODUCTS = frozenset({aten.linear.default, aten.mm.default, aten.matmul.default})
 _SMALL = {torch.int8: 2.0**-7, torch.float8_e4m3fn: 2.0**-9}
 """What makes the numbers of a type at most 1."""
-_SCALINGS = frozenset({aten.mul.Tensor, aten.add.Tensor, aten.view.default, aten.reshape.default})
-_STEPS = 8
 _FLOATS_AND_WHOLE = frozenset({torch.float32, torch.int32})
 
 Why = Callable[[Operand, Node, int], str]
@@ -60,7 +57,7 @@ def leave_slow_rows(program: Program, known: KnownValues, halves: frozenset[torc
         if known.of(first.quantize.args[1]) is not None:
             continue
         columns[left] += value_of(right).numel()
-        dtype = _rounded_to(node) or next(iter(sorted(halves, key=str)), None)
+        dtype = rounded_to(node, steps=8, kept=_FLOATS_AND_WHOLE) or next(iter(sorted(halves, key=str)), None)
         if dtype is not None and value_of(_as_traced(node)).dtype == torch.float32:
             found.append((node, dtype))
     made: dict[tuple[Node, torch.dtype], Node] = {}
@@ -115,18 +112,3 @@ def _as_traced(node: Node) -> Node:
             break
         node = cast
     return node
-
-
-def _rounded_to(node: Node) -> torch.dtype | None:
-    """The half type that a product becomes after it was scaled; None if it stays in float32."""
-    for _ in range(_STEPS):
-        if len(node.users) != 1:
-            return None
-        node = next(iter(node.users))
-        if node.target is aten._to_copy.default:
-            dtype = value_of(node).dtype
-            if dtype not in _FLOATS_AND_WHOLE:
-                return dtype if dtype in HALVES else None
-        elif node.target not in _SCALINGS:
-            return None
-    return None

@@ -49,9 +49,7 @@ def store_grids(program: Program, known: KnownValues) -> None:
             _store(program, known, weight, numbers, scale)
         elif rounded:
             # What is dequantised is not folded otherwise, and would be quantised anew in each call.
-            floats = program.add_constant(weight.name, values)
-            known.add(floats, values)
-            weight.replace_all_uses_with(floats)
+            weight.replace_all_uses_with(known.store(program, weight.name, values))
 
 
 def _is_matrix(values: torch.Tensor) -> bool:
@@ -116,9 +114,8 @@ def _is_unpacked(weight: Node, known: KnownValues) -> bool:
 
 
 def _store(program: Program, known: KnownValues, weight: Node, numbers: torch.Tensor, scale: torch.Tensor) -> None:
-    data, steps = program.add_constant(weight.name, numbers), program.add_constant(f"{weight.name}_scale", scale)
-    known.add(data, numbers)
-    known.add(steps, scale)
+    data = known.store(program, weight.name, numbers)
+    steps = known.store(program, f"{weight.name}_scale", scale)
     with weight.graph.inserting_before(weight):
         new = insert_call(weight.graph, DEQUANTIZE, (data, steps, None, value_of(weight).dtype), like=weight)
     weight.replace_all_uses_with(new)

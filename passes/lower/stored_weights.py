@@ -216,9 +216,7 @@ class StoredWeights:
         return self._known.is_stored(node.args[0]) and self._known.of(node.args[1]) is not None
 
     def _constant(self, name: str, values: torch.Tensor) -> Node:
-        constant = self._program.add_constant(name.removeprefix("c_"), values)
-        self._known.add(constant, values)
-        return constant
+        return self._known.store(self._program, name.removeprefix("c_"), values)
 
 
 def _arguments(node: Node) -> Any:

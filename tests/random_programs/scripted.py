@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import copy
 import importlib.util
-import io
 import random
 import sys
 import tempfile
@@ -39,6 +38,7 @@ from trt_passes.compiler.settings import Settings
 
 from tests.random_programs.elsewhere import Elsewhere
 from tests.random_programs.scripted_lines import CONDITIONS, EXPRESSIONS, HEAD, LOOPS, RESULTS, SIMPLE, START, TENSORS
+from tests.reloading import reloaded
 
 SIZES = (3, 1, 6, 2, 3, 9)
 """Rows of the calls; the last are more than were declared, which only a model in blocks takes."""
@@ -186,7 +186,7 @@ def problem(number: int, elsewhere: Elsewhere | None = None) -> str | None:
             return f"{way}: {type(error).__name__}: {error}"
         whole = not hasattr(result.report, "whole")
         fresh = copy.deepcopy(result) if elsewhere is not None else None
-        for kind, tried in ((way, result), (f"{way}, saved and loaded", _reloaded(result))):
+        for kind, tried in ((way, result), (f"{way}, saved and loaded", reloaded(result))):
             found = _difference(number, tried, copy.deepcopy(original), SIZES[:-1] if whole else SIZES)
             if found is not None:
                 return f"{kind}: {found}"
@@ -215,22 +215,10 @@ def _difference_elsewhere(number: int, script: Any, original: Any, elsewhere: El
                 return f"call {place}: {ours!r:.300}, not {theirs!r:.300}"
             continue
         leaves = [getattr(leaf, "name", leaf) for leaf in pytree.tree_leaves(theirs)]
-        try:
-            for a, b in zip(ours, leaves, strict=True):
-                if b is None or isinstance(b, str):
-                    assert a == b, f"{a!r}, not {b!r}"
-                else:
-                    torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3, equal_nan=True)
-        except (AssertionError, ValueError) as error:
-            return f"call {place}: {' '.join(str(error).split())[:300]}"
+        unlike = _unlike(ours, leaves)
+        if unlike is not None:
+            return f"call {place}: {unlike}"
     return None
-
-
-def _reloaded(script: Any) -> Any:
-    buffer = io.BytesIO()
-    torch.jit.save(script, buffer)
-    buffer.seek(0)
-    return torch.jit.load(buffer)
 
 
 def _difference(number: int, found: Any, original: Any, sizes: Sequence[int]) -> str | None:
@@ -242,9 +230,8 @@ def _difference(number: int, found: Any, original: Any, sizes: Sequence[int]) ->
         change = call % 3 == 2 and hasattr(original, "update")
         ours, theirs = _called(found, given, change), _called(original, given, change)
         if isinstance(theirs, str) and any(lost in theirs for lost in LOST):
-            return (
-                None  # PyTorch's interpreter loses what a branch with a loop gives; which state there is then is open
-            )
+            # PyTorch's interpreter loses what a branch with a loop gives; which state there is then is open.
+            return None
         if isinstance(theirs, str) or isinstance(ours, str):
             if type(ours) is not type(theirs):
                 return f"call {call} with {rows} rows: {ours!r:.300}, not {theirs!r:.300}"
@@ -252,14 +239,22 @@ def _difference(number: int, found: Any, original: Any, sizes: Sequence[int]) ->
         first, second = pytree.tree_leaves(ours), pytree.tree_leaves(theirs)
         if list(map(type, first)) != list(map(type, second)):
             return f"call {call} with {rows} rows: other types: {first!r:.200}, not {second!r:.200}"
-        for a, b in zip(first, second, strict=True):
-            try:
-                if b is None or isinstance(b, str):
-                    assert a == b, f"{a!r}, not {b!r}"
-                else:
-                    torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3, equal_nan=True)
-            except AssertionError as error:
-                return f"call {call} with {rows} rows: {' '.join(str(error).split())[:300]}"
+        unlike = _unlike(first, second)
+        if unlike is not None:
+            return f"call {call} with {rows} rows: {unlike}"
+    return None
+
+
+def _unlike(ours: Sequence[Any], theirs: Sequence[Any]) -> str | None:
+    """How leaves of results differ from those of the original; None if they are close."""
+    try:
+        for a, b in zip(ours, theirs, strict=True):
+            if b is None or isinstance(b, str):
+                assert a == b, f"{a!r}, not {b!r}"
+            else:
+                torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3, equal_nan=True)
+    except (AssertionError, ValueError) as error:
+        return " ".join(str(error).split())[:300]
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -160,13 +160,7 @@ def function_graph(call: Any) -> Any:
     graph: Any = torch._C.Graph()
     function, *arguments = call.inputs()
     made = {function.debugName(): graph.insertNode(graph.createClone(function.node(), lambda value: value)).output()}
-    for argument in arguments:
-        made[argument.debugName()] = graph.addInput().setType(argument.type())
-    clone = graph.insertNode(graph.createClone(call, lambda value: made[value.debugName()]))
-    for output in clone.outputs():
-        graph.registerOutput(output)
-    torch._C._jit_pass_inline(graph)
-    return graph
+    return _of_call(graph, call, arguments, made)
 
 
 def callee_graph(call: Any) -> Any:
@@ -174,17 +168,21 @@ def callee_graph(call: Any) -> Any:
 
     Calls of interfaces stay.
     """
-    graph: Any
-    if call.kind() == "prim::fork":
-        graph = call.g("Subgraph").copy()
-    else:
-        graph = torch._C.Graph()
-        made: dict[str, Any] = {}
-        for argument in call.inputs():
-            made[argument.debugName()] = graph.addInput().setType(argument.type())
-        clone = graph.insertNode(graph.createClone(call, lambda value: made[value.debugName()]))
-        for output in clone.outputs():
-            graph.registerOutput(output)
+    if call.kind() != "prim::fork":
+        return _of_call(torch._C.Graph(), call, list(call.inputs()), {})
+    graph: Any = call.g("Subgraph").copy()
+    torch._C._jit_pass_inline(graph)
+    return graph
+
+
+def _of_call(graph: Any, call: Any, arguments: Sequence[Any], made: Mapping[str, Any]) -> Any:
+    """A graph with a call alone, inlined: its arguments are the graph's inputs, and other values are made there."""
+    values = dict(made)
+    for argument in arguments:
+        values[argument.debugName()] = graph.addInput().setType(argument.type())
+    clone = graph.insertNode(graph.createClone(call, lambda value: values[value.debugName()]))
+    for output in clone.outputs():
+        graph.registerOutput(output)
     torch._C._jit_pass_inline(graph)
     return graph
 

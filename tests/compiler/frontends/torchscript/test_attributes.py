@@ -1,7 +1,6 @@
 """Attributes of what was compiled: set afterwards, and loaded."""
 
 import copy
-import io
 from typing import Any
 
 import pytest
@@ -9,16 +8,11 @@ import torch
 import trt_passes as tp
 from torch import Tensor, nn
 
+from tests.reloading import reloaded
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:`torch.jit")
 
 X = torch.linspace(-1, 1, 8).reshape(2, 4)
-
-
-def reloaded(script: Any) -> Any:
-    buffer = io.BytesIO()
-    torch.jit.save(script, buffer)
-    buffer.seek(0)
-    return torch.jit.load(buffer)
 
 
 class Scaled(nn.Module):

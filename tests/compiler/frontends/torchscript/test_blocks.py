@@ -1,7 +1,6 @@
 """TorchScript in blocks: engines where it can be converted, TorchScript around them, against the original."""
 
 import copy
-import io
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from trt_passes.compiler.manager import compile_program
 from trt_passes.compiler.settings import Settings
 
 from tests.compiler.frontends.torchscript.programs import programs
+from tests.reloading import reloaded
 from tests.subclasses import Summed
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::DeprecationWarning", "ignore::RuntimeWarning")
@@ -197,13 +197,6 @@ def compare(compiled: Any, script: Any, calls: list[tuple[Any, ...]]) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def saved(script: Any) -> Any:
-    buffer = io.BytesIO()
-    torch.jit.save(script, buffer)
-    buffer.seek(0)
-    return torch.jit.load(buffer)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_blocks_do_what_the_model_does(name: str) -> None:
@@ -213,7 +206,7 @@ def test_blocks_do_what_the_model_does(name: str) -> None:
     assert compiled.report.blocks
     assert all(block.runs for block in compiled.report.blocks)
     calls = [(torch.rand(rows, 4), *inputs[1:]) for rows in (3, 3, 1, 6, 2, 9)]  # the last is outside of the range
-    for result in (compiled, saved(compiled)):
+    for result in (compiled, reloaded(compiled)):
         compare(result, torch.jit.script(kind().eval()), calls)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 from trt_passes.compiler.cli.main import main
 from trt_passes.compiler.errors import UserError
 
+from tests.reloading import reloaded
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore:`torch.jit")
 
 X = torch.linspace(-1, 1, 8).reshape(2, 4)
@@ -21,13 +22,6 @@ X = torch.linspace(-1, 1, 8).reshape(2, 4)
 
 def compiled(model: Any, inputs: list[Any], **options: Any) -> Any:
     return tp.compile(model, inputs, executor="pytorch", min_block_size=1, **options)
-
-
-def loaded(script: Any) -> Any:
-    buffer = io.BytesIO()
-    torch.jit.save(script, buffer)
-    buffer.seek(0)
-    return torch.jit.load(buffer)
 
 
 class Sums(nn.Module):
@@ -61,7 +55,7 @@ class Starts(nn.Module):
 def test_an_empty_list_is_a_list() -> None:
     script = torch.jit.script(Starts())
     result = compiled(script, [X, []])
-    torch.testing.assert_close(loaded(result)(X, []), script(X, []))
+    torch.testing.assert_close(reloaded(result)(X, []), script(X, []))
     assert "one graph" in result.report.why()
     with pytest.raises(Exception, match="the list state had 0 elements"):
         result(X, [X])
@@ -100,7 +94,7 @@ def test_other_methods_are_kept() -> None:
     script = torch.jit.script(Scaled().eval())
     result = compiled(script, [X])
     assert result.report.verdicts == {**dict.fromkeys(result.report.verdicts, 0), "trt": 3}
-    for found in (result, loaded(result)):
+    for found in (result, reloaded(result)):
         torch.testing.assert_close(found(X), script(X))
         torch.testing.assert_close(found.encode(X), script.encode(X))
         assert found.factor == 3
@@ -111,8 +105,8 @@ def test_other_methods_share_state() -> None:
     script = torch.jit.script(Remembers().eval())
     result = compiled(script, [X])
     assert "other methods (encode, reset) and state" in result.report.whole
-    for found in (result, loaded(result)):
-        expected = loaded(script)
+    for found in (result, reloaded(result)):
+        expected = reloaded(script)
         for _ in range(3):
             torch.testing.assert_close(found(X), expected(X))
         found.reset()
@@ -144,10 +138,10 @@ class Centred(nn.Module):
 @torch.no_grad()
 def test_what_is_written_leaves_the_weights_alone() -> None:
     script = torch.jit.script(Centred().eval())
-    result = compiled(loaded(script), [X.clone()])
+    result = compiled(reloaded(script), [X.clone()])
     assert {row.op for row in result.report.ledger if row.verdict == "trt"} >= {"aten.linear", "aten.tanh", "aten.relu"}
-    for found in (result, loaded(result)):
-        expected = loaded(script)
+    for found in (result, reloaded(result)):
+        expected = reloaded(script)
         for _ in range(3):
             torch.testing.assert_close(found(X.clone()), expected(X.clone()))
             found.update(X)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
 import torch
 import trt_passes as tp
 from torch import Tensor, nn
+
+from tests.reloading import reloaded
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:`torch.jit")
 
@@ -17,13 +18,6 @@ X = torch.linspace(-1, 1, 8).reshape(2, 4)
 
 def blocks_of(model: Any, inputs: list[Any], **options: Any) -> Any:
     return tp.compile(model, inputs, executor="pytorch", min_block_size=1, methods=["forward"], **options)
-
-
-def copy_of(script: Any) -> Any:
-    buffer = io.BytesIO()
-    torch.jit.save(script, buffer)
-    buffer.seek(0)
-    return torch.jit.load(buffer)
 
 
 def stays(result: Any) -> dict[str, str]:
@@ -35,9 +29,9 @@ def stays(result: Any) -> dict[str, str]:
 def check(model: nn.Module, *inputs: Tensor, **options: Any) -> dict[str, str]:
     """Compare three calls with the original, before and after saving; what stays."""
     script = torch.jit.script(model.eval())
-    compiled = blocks_of(copy_of(script), list(inputs), **options)
-    for found in (copy_of(compiled), compiled):
-        expected = copy_of(script)
+    compiled = blocks_of(reloaded(script), list(inputs), **options)
+    for found in (reloaded(compiled), compiled):
+        expected = reloaded(script)
         for _ in range(3):
             torch.testing.assert_close(found(*(x.clone() for x in inputs)), expected(*(x.clone() for x in inputs)))
     return stays(compiled)

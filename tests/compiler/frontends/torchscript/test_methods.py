@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import trt_passes as tp
 from torch import Tensor, nn
 
 from tests.marks import gpu
+from tests.reloading import reloaded
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::DeprecationWarning", "ignore::RuntimeWarning")
 
@@ -68,13 +68,6 @@ def scripted() -> Any:
     return torch.jit.script(Coder().eval())
 
 
-def saved(script: Any) -> Any:
-    buffer = io.BytesIO()
-    torch.jit.save(script, buffer)
-    buffer.seek(0)
-    return torch.jit.load(buffer)
-
-
 def tried(module: Any) -> list[Any]:
     """What methods give that share state, at several sizes."""
     torch.manual_seed(1)
@@ -101,7 +94,7 @@ def test_methods_share_state(methods: Any, inputs: Any) -> None:
     assert script.part.calls == compiled.part.calls == 0
     assert compiled.report.verdicts["trt"] >= len(methods)
     assert compiled.head.weight.data_ptr() == script.head.weight.data_ptr()
-    again = saved(compiled)
+    again = reloaded(compiled)
     for result in (compiled, again):
         torch.testing.assert_close(tried(result), tried(scripted()), rtol=1e-4, atol=1e-4)
 
@@ -172,7 +165,7 @@ def test_methods_as_engines_in_modules_of_their_own(tmp_path: Path) -> None:
         engine = tp.convert_method_to_trt_engine(model, "both", [ROWS, ROWS])
         assert isinstance(engine, bytes)
         assert engine.arguments == ("first", "second")
-        script = saved(tp.embed_engine_in_new_module(engine))
+        script = reloaded(tp.embed_engine_in_new_module(engine))
         assert bytes(script.engine.numpy()) == engine
         if not torch.cuda.is_available():
             with pytest.raises(Exception, match="executor='tensorrt' cannot run segment-00: this machine has no GPU"):
@@ -210,7 +203,7 @@ def test_names_of_bindings(tmp_path: Path) -> None:
 def test_an_embedded_engine_runs() -> None:
     model = Net().eval().cuda()
     engine = tp.convert_method_to_trt_engine(model, "both", [ROWS, ROWS])
-    script = saved(tp.embed_engine_in_new_module(engine, ["second", "first"]))
+    script = reloaded(tp.embed_engine_in_new_module(engine, ["second", "first"]))
     for rows in (1, 3, 6):
         first, second = torch.randn(rows, 4).cuda(), torch.randn(rows, 4).cuda()
         torch.testing.assert_close(script(second, first), model.both(first, second), rtol=1e-2, atol=1e-2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from tests.compiler.frontends.torchscript.mixed_programs import PROGRAMS, scripted
 from tests.marks import some_long
+from tests.reloading import reloaded
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::UserWarning", "ignore:`torch.jit", "ignore::RuntimeWarning"
@@ -23,13 +23,6 @@ pytestmark = pytest.mark.filterwarnings(
 
 SHORT = ("coloured", "averages", "named", "exits", "halves")
 SIZES = (3, 3, 1, 6, 2, 5, 3, 3, 4, 1)
-
-
-def reloaded(script: Any) -> Any:
-    buffer = io.BytesIO()
-    torch.jit.save(script, buffer)
-    buffer.seek(0)
-    return torch.jit.load(buffer)
 
 
 @torch.no_grad()

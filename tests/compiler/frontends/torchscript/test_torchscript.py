@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from tests.models import Sorted, seeded
+from tests.reloading import reloaded
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")
 
@@ -227,13 +227,6 @@ class Tied(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.b(torch.relu(self.a(x)))
-
-
-def reloaded(script: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-    buffer = io.BytesIO()
-    torch.jit.save(script, buffer)
-    buffer.seek(0)
-    return torch.jit.load(buffer)
 
 
 # --- in ------------------------------------------------------------------------------------------------------------
